@@ -1,0 +1,81 @@
+//! Configuration: one file, read by both daemons, into one typed model.
+//!
+//! ```text
+//! text ─► toml ─► written ─► resolve ─► model
+//! ```
+//! `toml` reads text into as-written structs in which every value keeps its position; `resolve` turns those into the model,
+//! and is the only one who can: names become ids, defaults are filled in, what contradicts itself is refused. Nothing stops at the
+//! first mistake: a [`Report`] holds all of them. Whether files, interfaces and addresses named here exist is not looked at;
+//! who uses them finds out, and points at them by their [`Location`].
+
+mod error;
+mod location;
+mod model;
+mod resolve;
+mod suggest;
+mod toml;
+mod value;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use error::{Diagnostic, Report, Severity};
+pub use location::{Located, Location};
+pub use model::{
+    Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, Config, Cookie, CookieMode, Forward, ForwardFor,
+    Frontend, FrontendId, Global, HttpCheck, HttpVersion, Inet, Mode, OnStop, PortRange, ProxyOption, Server, ServerId, SocketLevel,
+    StatsSocket, StatusSet, Stored, StoredKind, Table, TableKey, Timeout, Timeouts, Tls, TlsVersion, Transport, UriHash, Xdp, XdpBalance,
+    XdpFrontend,
+};
+
+use location::Source;
+
+impl Config {
+    /// Reads and checks one file.
+    ///
+    /// # Errors
+    ///
+    /// Everything wrong with the file, in the order of its lines; warnings are among it.
+    pub fn load(path: &Path) -> Result<Self, Report> {
+        let name = path.display().to_string();
+        let bytes = read(path).map_err(|error| Diagnostic::file_error(&name, error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let source = Source::new(&name, &String::from_utf8_lossy(error.as_bytes()));
+            Diagnostic::error(&Location::new(&source, good..good), "the file is not UTF-8")
+        })?;
+        Self::parse(&name, &text)
+    }
+
+    /// Checks a text, known by `name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn parse(name: &str, text: &str) -> Result<Self, Report> {
+        let outcome = toml::read(&Source::new(name, text));
+        if !outcome.well_formed {
+            // Whatever was lost with the broken lines would be reported as missing.
+            return Err(outcome.diagnostics.into());
+        }
+        resolve::resolve(outcome.written, outcome.diagnostics)
+    }
+}
+
+/// Far more than a configuration of a hundred thousand servers takes.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads a file, unless it has no end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
+        return Ok(bytes);
+    }
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", LARGEST >> 20)))
+}

@@ -1,0 +1,145 @@
+//! A pool of servers and how one of them is chosen.
+
+use std::ops::Range;
+
+use super::cookie::Cookie;
+use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
+use super::{BackendId, ServerId};
+use crate::config::location::{Located, Location};
+
+/// A pool of servers.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub(in crate::config) id: BackendId,
+    pub(in crate::config) name: Located<String>,
+    pub(in crate::config) mode: Mode,
+    pub(in crate::config) balance: Balance,
+    /// Places of the servers in [`Config::servers`](super::Config::servers).
+    pub(in crate::config) servers: Range<usize>,
+    pub(in crate::config) cookie: Option<Cookie>,
+    pub(in crate::config) timeouts: Timeouts,
+    pub(in crate::config) retries: u32,
+    pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) acls: Vec<Acl>,
+    pub(in crate::config) rules: Vec<Located<String>>,
+}
+
+impl Backend {
+    /// Returns the id.
+    pub fn id(&self) -> BackendId {
+        self.id
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where the backend is named.
+    pub fn location(&self) -> &Location {
+        self.name.location()
+    }
+
+    /// Returns what it understands of its traffic.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Returns how a server is chosen.
+    pub fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    /// Returns the ids of the servers; [`Config::servers_of`](super::Config::servers_of) returns the servers themselves.
+    pub fn servers(&self) -> impl ExactSizeIterator<Item = ServerId> + use<> {
+        self.servers.clone().map(ServerId::from_index)
+    }
+
+    /// Returns the persistence cookie.
+    pub fn cookie(&self) -> Option<&Cookie> {
+        self.cookie.as_ref()
+    }
+
+    /// Returns the timeouts.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Returns how often a failed connection to a server is tried again.
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// Returns the switches that are on.
+    pub fn options(&self) -> &[Located<ProxyOption>] {
+        &self.options
+    }
+
+    /// Returns the named conditions.
+    pub fn acls(&self) -> &[Acl] {
+        &self.acls
+    }
+
+    /// Returns the rules in order, as written.
+    pub fn rules(&self) -> &[Located<String>] {
+        &self.rules
+    }
+}
+
+/// How a server is chosen for a connection or request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn by weight, spread smoothly.
+    RoundRobin,
+    /// In turn by weight, unable to follow changes of weight.
+    StaticRoundRobin,
+    /// The server with the fewest connections for its weight.
+    LeastConn,
+    /// The first server with a free slot.
+    First,
+    /// By a hash of the client's address.
+    Source,
+    /// By a hash of the request's path.
+    Uri(UriHash),
+    /// By the value of a query parameter.
+    UrlParam(String),
+    /// By the value of a request header.
+    Header(String),
+    /// The best of so many servers drawn at random.
+    Random(u32),
+    /// By a cookie of the remote desktop protocol.
+    RdpCookie(String),
+    /// By the value of a sample expression, as written.
+    Hash(String),
+}
+
+/// Which part of the request's path is hashed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UriHash {
+    pub(in crate::config) whole: bool,
+    pub(in crate::config) path_only: bool,
+    pub(in crate::config) length: Option<u32>,
+    pub(in crate::config) depth: Option<u32>,
+}
+
+impl UriHash {
+    /// Tells whether the query string is hashed too.
+    pub fn whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Tells whether scheme and authority are left out even where the request names them.
+    pub fn path_only(&self) -> bool {
+        self.path_only
+    }
+
+    /// Returns how many bytes are hashed at most.
+    pub fn length(&self) -> Option<u32> {
+        self.length
+    }
+
+    /// Returns how many directories are hashed at most.
+    pub fn depth(&self) -> Option<u32> {
+        self.depth
+    }
+}

@@ -1,0 +1,260 @@
+//! Where a frontend listens.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::config::location::{Located, Location};
+
+/// One address a frontend listens on, with the settings of its socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    pub(in crate::config) address: Located<BindAddress>,
+    pub(in crate::config) tls: Option<Tls>,
+    pub(in crate::config) accept_proxy: bool,
+    pub(in crate::config) backlog: Option<u32>,
+    pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) interface: Option<Located<String>>,
+    pub(in crate::config) v6only: bool,
+    pub(in crate::config) transparent: bool,
+}
+
+impl Bind {
+    /// Returns the address.
+    pub fn address(&self) -> &BindAddress {
+        &self.address
+    }
+
+    /// Returns where the address was written.
+    pub fn location(&self) -> &Location {
+        self.address.location()
+    }
+
+    /// Returns how TLS is ended here; none for clear text.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Tells whether every connection begins with a PROXY header.
+    pub fn accept_proxy(&self) -> bool {
+        self.accept_proxy
+    }
+
+    /// Returns the length of the listen queue.
+    pub fn backlog(&self) -> Option<u32> {
+        self.backlog
+    }
+
+    /// Returns the most connections accepted here at a time.
+    pub fn maxconn(&self) -> Option<u32> {
+        self.maxconn
+    }
+
+    /// Returns the only interface connections may come from.
+    pub fn interface(&self) -> Option<&Located<String>> {
+        self.interface.as_ref()
+    }
+
+    /// Tells whether an IPv6 wildcard leaves IPv4 alone.
+    pub fn v6only(&self) -> bool {
+        self.v6only
+    }
+
+    /// Tells whether the address need not belong to this host.
+    pub fn transparent(&self) -> bool {
+        self.transparent
+    }
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindAddress {
+    /// An IP address and its ports.
+    Inet(Inet),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl BindAddress {
+    /// Returns the IP address and ports.
+    pub fn inet(&self) -> Option<&Inet> {
+        match self {
+            Self::Inet(inet) => Some(inet),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Returns the path of a Unix socket.
+    pub fn unix(&self) -> Option<&Path> {
+        match self {
+            Self::Inet(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(inet) => inet.fmt(f),
+            Self::Unix(path) => write!(f, "unix@{}", path.display()),
+        }
+    }
+}
+
+/// An IP address and one or more of its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inet {
+    pub(in crate::config) transport: Transport,
+    pub(in crate::config) ip: IpAddr,
+    pub(in crate::config) ports: PortRange,
+}
+
+impl Inet {
+    /// Returns the transport protocol.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Returns the address; the unspecified one of its family for a wildcard.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Returns the ports.
+    pub fn ports(&self) -> PortRange {
+        self.ports
+    }
+
+    /// Tells whether this is every address of the family.
+    pub fn is_wildcard(&self) -> bool {
+        self.ip.is_unspecified()
+    }
+
+    /// Returns each address and port in turn.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let ip = self.ip;
+        self.ports.iter().map(move |port| SocketAddr::new(ip, port))
+    }
+
+    /// Tells whether some packet could be meant for both.
+    pub(in crate::config) fn overlaps(&self, other: &Self) -> bool {
+        self.transport == other.transport && self.ip == other.ip && self.ports.overlaps(other.ports)
+    }
+}
+
+impl fmt::Display for Inet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.transport == Transport::Udp {
+            f.write_str("udp@")?;
+        }
+        match self.ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => write!(f, "*:{}", self.ports),
+            IpAddr::V4(ip) => write!(f, "{ip}:{}", self.ports),
+            IpAddr::V6(ip) => write!(f, "[{ip}]:{}", self.ports),
+        }
+    }
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Streams.
+    Tcp,
+    /// Datagrams; served by the kernel tier only.
+    Udp,
+}
+
+/// Ports from the first to the last, both included; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// Invariant: not greater than `last`.
+    pub(in crate::config) first: u16,
+    pub(in crate::config) last: u16,
+}
+
+impl PortRange {
+    /// Returns the first port.
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    /// Returns the last port, which belongs to the range.
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
+    /// Returns the number of ports, 1 to 65536.
+    pub fn count(self) -> u32 {
+        u32::from(self.last) - u32::from(self.first) + 1
+    }
+
+    /// Returns the port of a range of one.
+    pub fn single(self) -> Option<u16> {
+        (self.first == self.last).then_some(self.first)
+    }
+
+    /// Returns each port in turn.
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.first..=self.last
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.single() {
+            Some(port) => write!(f, "{port}"),
+            None => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
+/// How TLS is ended on a bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub(in crate::config) certificates: Vec<Located<PathBuf>>,
+    pub(in crate::config) alpn: Vec<String>,
+    pub(in crate::config) min: TlsVersion,
+    pub(in crate::config) max: TlsVersion,
+    pub(in crate::config) strict_sni: bool,
+}
+
+impl Tls {
+    /// Returns the PEM files, and directories of them, at least one; whether they exist is found out by who loads them.
+    pub fn certificates(&self) -> &[Located<PathBuf>] {
+        &self.certificates
+    }
+
+    /// Returns the protocols offered by ALPN, best first.
+    pub fn alpn(&self) -> &[String] {
+        &self.alpn
+    }
+
+    /// Returns the oldest version spoken.
+    pub fn min(&self) -> TlsVersion {
+        self.min
+    }
+
+    /// Returns the newest version spoken.
+    pub fn max(&self) -> TlsVersion {
+        self.max
+    }
+
+    /// Tells whether a client that names no known host is refused instead of given the first certificate.
+    pub fn strict_sni(&self) -> bool {
+        self.strict_sni
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}

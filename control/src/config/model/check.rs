@@ -1,0 +1,140 @@
+//! How the health of one server is found out.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the health of one server is found out: the backend's check with the server's own settings applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub(in crate::config) kind: CheckKind,
+    pub(in crate::config) target: SocketAddr,
+    pub(in crate::config) interval: Duration,
+    pub(in crate::config) fast_interval: Duration,
+    pub(in crate::config) down_interval: Duration,
+    pub(in crate::config) connect_timeout: Duration,
+    pub(in crate::config) timeout: Duration,
+    pub(in crate::config) rise: u32,
+    pub(in crate::config) fall: u32,
+}
+
+impl Check {
+    /// Returns what is tried.
+    pub fn kind(&self) -> &CheckKind {
+        &self.kind
+    }
+
+    /// Returns the address and port that are probed.
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// Returns the time between two probes of a server that is up for good.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Returns the time between two probes while the server is between up and down.
+    pub fn fast_interval(&self) -> Duration {
+        self.fast_interval
+    }
+
+    /// Returns the time between two probes of a server that is down for good.
+    pub fn down_interval(&self) -> Duration {
+        self.down_interval
+    }
+
+    /// Returns how long connecting may take; not longer than [`timeout`](Self::timeout).
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Returns how long the whole probe may take, connecting included.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns how many good probes in a row bring a server up, at least 1.
+    pub fn rise(&self) -> u32 {
+        self.rise
+    }
+
+    /// Returns how many bad probes in a row take a server down, at least 1.
+    pub fn fall(&self) -> u32 {
+        self.fall
+    }
+}
+
+/// What a probe tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// To connect.
+    Tcp,
+    /// To get the expected answer to a request.
+    Http(Arc<HttpCheck>),
+}
+
+/// The request of a probe and the answer it wants; shared by the servers of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCheck {
+    pub(in crate::config) method: String,
+    pub(in crate::config) path: String,
+    pub(in crate::config) host: Option<String>,
+    pub(in crate::config) version: HttpVersion,
+    pub(in crate::config) expect: StatusSet,
+}
+
+impl HttpCheck {
+    /// Returns the method, a valid token.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Returns the request target, without spaces or control characters.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the value of the host header; none where the file gives none.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Returns the version of the request.
+    pub fn version(&self) -> HttpVersion {
+        self.version
+    }
+
+    /// Returns the status codes of a healthy server.
+    pub fn expect(&self) -> &StatusSet {
+        &self.expect
+    }
+}
+
+/// A version of HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1, the default.
+    Http11,
+}
+
+/// A set of status codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet {
+    pub(in crate::config) ranges: Vec<RangeInclusive<u16>>,
+}
+
+impl StatusSet {
+    /// Tells whether a status code belongs to the set.
+    pub fn contains(&self, status: u16) -> bool {
+        self.ranges.iter().any(|range| range.contains(&status))
+    }
+
+    /// Returns the set as ranges, in the order they were written.
+    pub fn ranges(&self) -> &[RangeInclusive<u16>] {
+        &self.ranges
+    }
+}

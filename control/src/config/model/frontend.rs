@@ -1,0 +1,144 @@
+//! Where clients arrive and what decides about them.
+
+use super::bind::Bind;
+use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
+use super::{BackendId, FrontendId};
+use crate::config::location::{Located, Location};
+
+/// Where clients arrive and what decides about them.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    pub(in crate::config) id: FrontendId,
+    pub(in crate::config) name: Located<String>,
+    pub(in crate::config) mode: Mode,
+    pub(in crate::config) binds: Vec<Bind>,
+    pub(in crate::config) default_backend: Option<BackendId>,
+    pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) timeouts: Timeouts,
+    pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) acls: Vec<Acl>,
+    pub(in crate::config) rules: Vec<Located<String>>,
+    pub(in crate::config) xdp: Option<XdpFrontend>,
+}
+
+impl Frontend {
+    /// Returns the id.
+    pub fn id(&self) -> FrontendId {
+        self.id
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where the frontend is named.
+    pub fn location(&self) -> &Location {
+        self.name.location()
+    }
+
+    /// Returns what it understands of its traffic.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Returns where it listens, at least one address.
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// Returns the backend of whatever no rule sends elsewhere.
+    pub fn default_backend(&self) -> Option<BackendId> {
+        self.default_backend
+    }
+
+    /// Returns the most connections served at a time.
+    pub fn maxconn(&self) -> Option<u32> {
+        self.maxconn
+    }
+
+    /// Returns the timeouts.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Returns the switches that are on.
+    pub fn options(&self) -> &[Located<ProxyOption>] {
+        &self.options
+    }
+
+    /// Returns the named conditions.
+    pub fn acls(&self) -> &[Acl] {
+        &self.acls
+    }
+
+    /// Returns the rules in order, as written.
+    pub fn rules(&self) -> &[Located<String>] {
+        &self.rules
+    }
+
+    /// Returns how the kernel tier serves this frontend; none leaves it to user space.
+    ///
+    /// Such a frontend has mode tcp, a default backend, no rules and no wildcard address, and its servers are of its family.
+    pub fn xdp(&self) -> Option<&XdpFrontend> {
+        self.xdp.as_ref()
+    }
+}
+
+/// How the kernel tier serves a frontend.
+#[derive(Clone, Debug)]
+pub struct XdpFrontend {
+    pub(in crate::config) location: Location,
+    /// The default backend, which such a frontend always has.
+    pub(in crate::config) backend: BackendId,
+    pub(in crate::config) forward: Forward,
+    pub(in crate::config) balance: XdpBalance,
+    pub(in crate::config) track: bool,
+}
+
+impl XdpFrontend {
+    /// Returns where it was written.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Returns the backend that takes all traffic.
+    pub fn backend(&self) -> BackendId {
+        self.backend
+    }
+
+    /// Returns how packets reach a server.
+    pub fn forward(&self) -> Forward {
+        self.forward
+    }
+
+    /// Returns how a server is chosen: the frontend's own `hash`, else what the backend's balance means in the kernel.
+    pub fn balance(&self) -> XdpBalance {
+        self.balance
+    }
+
+    /// Tells whether UDP flows are tracked, so that they stay with their server through changes.
+    pub fn track(&self) -> bool {
+        self.track
+    }
+}
+
+/// How the kernel tier hands packets to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Full NAT: both addresses and ports are rewritten, replies come back this way.
+    Nat,
+    /// Direct server return: only the hardware address is rewritten, replies go straight to the client.
+    Dsr,
+}
+
+/// How the kernel tier chooses a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpBalance {
+    /// By the client's address.
+    Source,
+    /// By both addresses, both ports and the protocol.
+    Tuple,
+    /// In turn, by weight.
+    RoundRobin,
+}

@@ -1,0 +1,180 @@
+//! The one typed model of a configuration, whatever format it was written in.
+//!
+//! Every name is resolved to an id, every default filled in, every cross check passed: a [`Config`] in hand is a usable one.
+//! Fields are private and only [`resolve`](super::resolve) makes a [`Config`]; nothing here reads text.
+
+mod backend;
+mod bind;
+mod check;
+mod cookie;
+mod frontend;
+mod global;
+mod proxy;
+mod server;
+mod table;
+mod xdp;
+
+pub use backend::{Backend, Balance, UriHash};
+pub use bind::{Bind, BindAddress, Inet, PortRange, Tls, TlsVersion, Transport};
+pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
+pub use cookie::{Cookie, CookieMode};
+pub use frontend::{Forward, Frontend, XdpBalance, XdpFrontend};
+pub use global::{Global, SocketLevel, StatsSocket};
+pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
+pub use server::Server;
+pub use table::{Stored, StoredKind, Table, TableKey};
+pub use xdp::{AttachMode, OnStop, Xdp};
+
+use super::error::Report;
+
+/// Names a frontend of one [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrontendId(usize);
+
+/// Names a backend of one [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(usize);
+
+/// Names a server of one [`Config`]: its place among the servers of all backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(usize);
+
+impl FrontendId {
+    pub(in crate::config) fn from_index(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Returns the place in [`Config::frontends`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl BackendId {
+    pub(in crate::config) fn from_index(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Returns the place in [`Config::backends`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl ServerId {
+    pub(in crate::config) fn from_index(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Returns the place in [`Config::servers`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(in crate::config) global: Global,
+    pub(in crate::config) xdp: Option<Xdp>,
+    pub(in crate::config) frontends: Vec<Frontend>,
+    pub(in crate::config) backends: Vec<Backend>,
+    /// Invariant: the servers of one backend stand together, in the order of the backends.
+    pub(in crate::config) servers: Vec<Server>,
+    pub(in crate::config) tables: Vec<Table>,
+    pub(in crate::config) warnings: Report,
+}
+
+impl Config {
+    /// Returns what concerns the whole process.
+    pub fn global(&self) -> &Global {
+        &self.global
+    }
+
+    /// Returns the settings of the kernel tier; none where the file has no such section.
+    pub fn xdp(&self) -> Option<&Xdp> {
+        self.xdp.as_ref()
+    }
+
+    /// Returns all frontends in the order of the file.
+    pub fn frontends(&self) -> &[Frontend] {
+        &self.frontends
+    }
+
+    /// Returns all backends in the order of the file.
+    pub fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+
+    /// Returns the servers of all backends, in the order of the file; a [`ServerId`] is an index into it.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// Returns all stick tables in the order of the file.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Returns what is valid but most likely not meant.
+    pub fn warnings(&self) -> &Report {
+        &self.warnings
+    }
+
+    /// Returns one frontend.
+    ///
+    /// # Panics
+    ///
+    /// If the id belongs to another, longer configuration.
+    pub fn frontend(&self, id: FrontendId) -> &Frontend {
+        &self.frontends[id.index()]
+    }
+
+    /// Returns one backend.
+    ///
+    /// # Panics
+    ///
+    /// If the id belongs to another, longer configuration.
+    pub fn backend(&self, id: BackendId) -> &Backend {
+        &self.backends[id.index()]
+    }
+
+    /// Returns one server.
+    ///
+    /// # Panics
+    ///
+    /// If the id belongs to another, longer configuration.
+    pub fn server(&self, id: ServerId) -> &Server {
+        &self.servers[id.index()]
+    }
+
+    /// Returns the servers of one backend in the order of the file.
+    ///
+    /// # Panics
+    ///
+    /// If the id belongs to another, longer configuration.
+    pub fn servers_of(&self, id: BackendId) -> &[Server] {
+        &self.servers[self.backend(id).servers.clone()]
+    }
+
+    /// Returns the frontend of a name.
+    pub fn frontend_named(&self, name: &str) -> Option<&Frontend> {
+        self.frontends.iter().find(|frontend| frontend.name() == name)
+    }
+
+    /// Returns the backend of a name.
+    pub fn backend_named(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name() == name)
+    }
+
+    /// Returns the server of a name in the backend of a name.
+    pub fn server_named(&self, backend: &str, server: &str) -> Option<&Server> {
+        let backend = self.backend_named(backend)?;
+        self.servers_of(backend.id()).iter().find(|candidate| candidate.name() == server)
+    }
+
+    /// Returns the stick table of a name.
+    pub fn table_named(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name() == name)
+    }
+}

@@ -1,0 +1,208 @@
+//! What frontends and backends have in common: mode, timeouts, options, named conditions.
+
+use std::time::Duration;
+
+use crate::config::location::Located;
+
+/// What a proxy understands of the traffic it forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Bytes.
+    Tcp,
+    /// HTTP messages; the default.
+    Http,
+}
+
+/// What a timeout waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// A connection to a server to be established.
+    Connect,
+    /// The client to send or take data.
+    Client,
+    /// The server to send or take data.
+    Server,
+    /// The client to close, once half closed.
+    ClientFin,
+    /// The server to close, once half closed.
+    ServerFin,
+    /// The head of a request to be complete.
+    HttpRequest,
+    /// The next request on an idle connection.
+    HttpKeepAlive,
+    /// A free slot on a server.
+    Queue,
+    /// Data in either direction of a tunnel.
+    Tunnel,
+    /// The answer to a request held up on purpose.
+    Tarpit,
+    /// The answer to a health check, once connected.
+    Check,
+}
+
+impl Timeout {
+    pub(in crate::config) const ALL: [Self; 11] = [
+        Self::Connect,
+        Self::Client,
+        Self::Server,
+        Self::ClientFin,
+        Self::ServerFin,
+        Self::HttpRequest,
+        Self::HttpKeepAlive,
+        Self::Queue,
+        Self::Tunnel,
+        Self::Tarpit,
+        Self::Check,
+    ];
+
+    /// Returns the name used in configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::ClientFin => "client-fin",
+            Self::ServerFin => "server-fin",
+            Self::HttpRequest => "http-request",
+            Self::HttpKeepAlive => "http-keep-alive",
+            Self::Queue => "queue",
+            Self::Tunnel => "tunnel",
+            Self::Tarpit => "tarpit",
+            Self::Check => "check",
+        }
+    }
+}
+
+/// The timeouts of a proxy; one that is not set never expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts([Option<Duration>; Timeout::ALL.len()]);
+
+impl Timeouts {
+    /// Returns one timeout; none never expires.
+    pub fn of(&self, timeout: Timeout) -> Option<Duration> {
+        self.0[timeout as usize]
+    }
+
+    pub(in crate::config) fn set(&mut self, timeout: Timeout, value: Option<Duration>) {
+        self.0[timeout as usize] = value;
+    }
+}
+
+/// A switch of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyOption {
+    /// A client that closes its sending side while waiting gives up its request.
+    AbortOnClose,
+    /// All backup servers take traffic when no other can, not just the first.
+    AllBackups,
+    /// Connections closed before any data are not logged.
+    DontLogNull,
+    /// The client's address is added to requests.
+    ForwardFor(ForwardFor),
+    /// The head of a request waits for its body.
+    HttpBufferRequest,
+    /// Both connections are closed after a response.
+    HttpClose,
+    /// Both connections are kept after a response.
+    HttpKeepAlive,
+    /// Requests are logged in the HTTP format.
+    HttpLog,
+    /// The connection to the server is closed after a response.
+    HttpServerClose,
+    /// Changes of a server's health are logged.
+    LogHealthChecks,
+    /// A persistence cookie is followed even to a server that is down.
+    Persist,
+    /// A failed connection is tried on another server: after every so many tries, or only at the last where none is given.
+    Redispatch(Option<u32>),
+    /// Connections are logged in the TCP format.
+    TcpLog,
+}
+
+impl ProxyOption {
+    /// Returns the name used in configuration files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AbortOnClose => "abortonclose",
+            Self::AllBackups => "allbackups",
+            Self::DontLogNull => "dontlognull",
+            Self::ForwardFor(_) => "forwardfor",
+            Self::HttpBufferRequest => "http-buffer-request",
+            Self::HttpClose => "httpclose",
+            Self::HttpKeepAlive => "http-keep-alive",
+            Self::HttpLog => "httplog",
+            Self::HttpServerClose => "http-server-close",
+            Self::LogHealthChecks => "log-health-checks",
+            Self::Persist => "persist",
+            Self::Redispatch(_) => "redispatch",
+            Self::TcpLog => "tcplog",
+        }
+    }
+
+    /// Tells whether it means nothing where bytes are forwarded unread.
+    pub(in crate::config) fn is_http(&self) -> bool {
+        match self {
+            Self::ForwardFor(_) | Self::HttpBufferRequest | Self::HttpClose | Self::HttpKeepAlive | Self::HttpLog => true,
+            Self::HttpServerClose | Self::Persist => true,
+            Self::AbortOnClose | Self::AllBackups | Self::DontLogNull | Self::LogHealthChecks | Self::Redispatch(_) | Self::TcpLog => false,
+        }
+    }
+
+    /// Tells whether it replaces another that is on: the same one, or another answer to the same question.
+    pub(in crate::config) fn replaces(&self, other: &Self) -> bool {
+        let both = |test: fn(&Self) -> bool| test(self) && test(other);
+        self.name() == other.name() || both(Self::is_connection_mode) || both(Self::is_log_format)
+    }
+
+    fn is_connection_mode(&self) -> bool {
+        matches!(self, Self::HttpClose | Self::HttpKeepAlive | Self::HttpServerClose)
+    }
+
+    fn is_log_format(&self) -> bool {
+        matches!(self, Self::HttpLog | Self::TcpLog)
+    }
+}
+
+/// How the client's address is added to requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardFor {
+    pub(in crate::config) header: Option<String>,
+    pub(in crate::config) except: Option<String>,
+    pub(in crate::config) if_none: bool,
+}
+
+impl ForwardFor {
+    /// Returns the name of the header.
+    pub fn header(&self) -> &str {
+        self.header.as_deref().unwrap_or("X-Forwarded-For")
+    }
+
+    /// Returns the network whose clients are trusted to have added it, as `address/length`.
+    pub fn except(&self) -> Option<&str> {
+        self.except.as_deref()
+    }
+
+    /// Tells whether a request that has the header is left alone.
+    pub fn if_none(&self) -> bool {
+        self.if_none
+    }
+}
+
+/// A named condition: true when any of its expressions is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acl {
+    pub(in crate::config) name: Located<String>,
+    pub(in crate::config) expressions: Vec<Located<String>>,
+}
+
+impl Acl {
+    /// Returns the name.
+    pub fn name(&self) -> &Located<String> {
+        &self.name
+    }
+
+    /// Returns the expressions as written, at least one.
+    pub fn expressions(&self) -> &[Located<String>] {
+        &self.expressions
+    }
+}

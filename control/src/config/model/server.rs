@@ -1,0 +1,102 @@
+//! One machine of a backend.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::check::Check;
+use super::{BackendId, ServerId};
+use crate::config::location::{Located, Location};
+
+/// One machine of a backend.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub(in crate::config) id: ServerId,
+    pub(in crate::config) backend: BackendId,
+    pub(in crate::config) name: Located<String>,
+    pub(in crate::config) ip: Located<IpAddr>,
+    pub(in crate::config) port: Option<u16>,
+    pub(in crate::config) weight: u16,
+    pub(in crate::config) backup: bool,
+    pub(in crate::config) disabled: bool,
+    pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) slowstart: Option<Duration>,
+    pub(in crate::config) check: Option<Check>,
+    pub(in crate::config) cookie: Option<String>,
+}
+
+impl Server {
+    /// Returns the id.
+    pub fn id(&self) -> ServerId {
+        self.id
+    }
+
+    /// Returns the backend it belongs to.
+    pub fn backend(&self) -> BackendId {
+        self.backend
+    }
+
+    /// Returns the name, unique within its backend.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where the server is named.
+    pub fn location(&self) -> &Location {
+        self.name.location()
+    }
+
+    /// Returns the address.
+    pub fn ip(&self) -> IpAddr {
+        *self.ip
+    }
+
+    /// Returns the port; none keeps the port the client connected to.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns where a client that connected to `client_port` is sent.
+    pub fn address_for(&self, client_port: u16) -> SocketAddr {
+        SocketAddr::new(*self.ip, self.port.unwrap_or(client_port))
+    }
+
+    /// Returns where the address was written.
+    pub fn address_location(&self) -> &Location {
+        self.ip.location()
+    }
+
+    /// Returns the weight, 0 to 256; 0 takes no new traffic.
+    pub fn weight(&self) -> u16 {
+        self.weight
+    }
+
+    /// Tells whether it takes traffic only when no other can.
+    pub fn backup(&self) -> bool {
+        self.backup
+    }
+
+    /// Tells whether it starts in maintenance.
+    pub fn disabled(&self) -> bool {
+        self.disabled
+    }
+
+    /// Returns the most connections it takes at a time.
+    pub fn maxconn(&self) -> Option<u32> {
+        self.maxconn
+    }
+
+    /// Returns how long it takes to reach its full weight after coming up.
+    pub fn slowstart(&self) -> Option<Duration> {
+        self.slowstart
+    }
+
+    /// Returns how its health is found out; none means it is always taken to be up.
+    pub fn check(&self) -> Option<&Check> {
+        self.check.as_ref()
+    }
+
+    /// Returns its value in the persistence cookie.
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+}

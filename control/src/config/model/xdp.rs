@@ -1,0 +1,98 @@
+//! The kernel tier as a whole; only l4d looks here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::bind::PortRange;
+use crate::config::location::{Located, Location};
+
+/// Settings of the kernel tier.
+#[derive(Clone, Debug)]
+pub struct Xdp {
+    pub(in crate::config) location: Location,
+    pub(in crate::config) interfaces: Vec<Located<String>>,
+    pub(in crate::config) source_addresses: Vec<Located<IpAddr>>,
+    pub(in crate::config) source_ports: Option<Located<PortRange>>,
+    pub(in crate::config) mode: AttachMode,
+    pub(in crate::config) flows: u32,
+    pub(in crate::config) hash_key: Option<[u8; 16]>,
+    pub(in crate::config) pin: Located<PathBuf>,
+    pub(in crate::config) on_stop: OnStop,
+    pub(in crate::config) metrics: Option<Located<SocketAddr>>,
+}
+
+impl Xdp {
+    /// Returns where the section begins.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Returns the interfaces the program is attached to, at least one.
+    pub fn interfaces(&self) -> &[Located<String>] {
+        &self.interfaces
+    }
+
+    /// Returns the pool of source addresses of full NAT; empty means the interface's own addresses.
+    pub fn source_addresses(&self) -> &[Located<IpAddr>] {
+        &self.source_addresses
+    }
+
+    /// Returns the source ports of full NAT: a power of two of them, at least 1024, aligned to their number.
+    ///
+    /// None leaves the choice to l4d.
+    pub fn source_ports(&self) -> Option<&Located<PortRange>> {
+        self.source_ports.as_ref()
+    }
+
+    /// Returns how the program is attached.
+    pub fn mode(&self) -> AttachMode {
+        self.mode
+    }
+
+    /// Returns how many flows the flow table holds.
+    pub fn flows(&self) -> u32 {
+        self.flows
+    }
+
+    /// Returns the key of the flow hash; none lets l4d draw one.
+    ///
+    /// Nodes with the same key and the same servers make the same choice.
+    pub fn hash_key(&self) -> Option<[u8; 16]> {
+        self.hash_key
+    }
+
+    /// Returns the directory in which maps and links are pinned.
+    pub fn pin(&self) -> &Located<PathBuf> {
+        &self.pin
+    }
+
+    /// Returns what happens to the attached program when l4d stops.
+    pub fn on_stop(&self) -> OnStop {
+        self.on_stop
+    }
+
+    /// Returns where l4d answers Prometheus.
+    pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
+        self.metrics.as_ref()
+    }
+}
+
+/// How the program is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver where it can, else generic.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack, on any interface.
+    Generic,
+}
+
+/// What happens to the attached program when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// It is taken off; traffic falls back to the host.
+    Detach,
+    /// It keeps forwarding until the next start or an explicit detach.
+    Keep,
+}

@@ -1,0 +1,141 @@
+//! Backends and their servers.
+
+use super::Resolver;
+use super::check;
+use super::proxy;
+use crate::config::model::{Backend, BackendId, Balance, Frontend, Mode, Server, ServerId, Timeout, Timeouts};
+use crate::config::value::balance;
+use crate::config::written::{self, Defaults, ServerSettings};
+
+/// All backends, and the servers of all of them one after the other.
+pub(super) struct Pools {
+    pub(super) backends: Vec<Backend>,
+    pub(super) servers: Vec<Server>,
+}
+
+impl Pools {
+    /// Returns the servers of a backend.
+    pub(super) fn servers_of(&self, backend: &Backend) -> &[Server] {
+        &self.servers[backend.servers.clone()]
+    }
+}
+
+pub(super) fn backends(resolver: &mut Resolver, defaults: &Defaults, written: &[written::Backend]) -> Pools {
+    let mut pools = Pools { backends: Vec::new(), servers: Vec::new() };
+    for (index, written) in written.iter().enumerate() {
+        backend(resolver, defaults, written, BackendId::from_index(index), &mut pools);
+    }
+    pools
+}
+
+fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Backend, id: BackendId, pools: &mut Pools) {
+    let mode = proxy::mode(&defaults.proxy, &written.proxy);
+    let timeouts = proxy::timeouts(&defaults.proxy, &written.proxy);
+    let first = pools.servers.len();
+    for server in &written.servers {
+        let place = Place { backend: id, id: ServerId::from_index(pools.servers.len()), timeouts: &timeouts };
+        pools.servers.extend(self::server(resolver, defaults, written, server, &place));
+    }
+    let balance = written.balance.as_ref().or(defaults.balance.as_ref());
+    if let Some(balance) = balance.filter(|balance| mode == Mode::Tcp && reads_requests(balance)) {
+        let message = format!("balance `{}` reads requests, backend `{}` has mode tcp", balance::name(balance), written.name);
+        resolver.error(balance.location(), message, "use source or leastconn, or write mode = \"http\"");
+    }
+    if let Some(cookie) = written.cookie.as_ref().filter(|_| mode == Mode::Tcp) {
+        let message = format!("`cookie` needs requests, backend `{}` has mode tcp", written.name);
+        resolver.error(cookie.location(), message, "use balance = \"source\", or write mode = \"http\"");
+    }
+    pools.backends.push(Backend {
+        id,
+        name: written.name.clone(),
+        mode,
+        balance: balance.map_or(Balance::RoundRobin, |balance| balance.value().clone()),
+        servers: first..pools.servers.len(),
+        cookie: written.cookie.as_ref().map(|cookie| cookie.value().clone()),
+        timeouts,
+        retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
+        options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        acls: written.acls.clone(),
+        rules: resolver.rules(&written.rules),
+    });
+}
+
+/// Warns of what is valid and does not work out.
+pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[written::Backend], pools: &Pools, frontends: &[Frontend]) {
+    for (written, backend) in written.iter().zip(&pools.backends) {
+        let servers = pools.servers_of(backend);
+        let location = backend.location();
+        if written.servers.is_empty() {
+            resolver.absent(
+                location,
+                format!("backend `{}` has no servers", backend.name()),
+                "for example server = { web1 = \"10.0.0.11:8080\" }",
+            );
+        } else if !servers.is_empty() && servers.iter().all(|server| server.weight() == 0) {
+            resolver.warning(location, format!("every server of backend `{}` has weight 0", backend.name()), "none of them takes traffic");
+        }
+        let mut users = frontends.iter().filter(|frontend| frontend.default_backend() == Some(backend.id())).peekable();
+        let kernel_only = users.peek().is_some() && users.all(|frontend| frontend.xdp().is_some());
+        // Connections the kernel forwards have no timers in user space.
+        if !kernel_only {
+            let title = format!("backend `{}`", backend.name());
+            let wanted = [Timeout::Connect, Timeout::Server];
+            proxy::missing_timeouts(resolver, location, &title, [&defaults.proxy, &written.proxy], &wanted);
+        }
+        let in_kernel = frontends.iter().filter_map(Frontend::xdp).any(|xdp| xdp.backend() == backend.id());
+        let unchecked = !servers.is_empty() && servers.iter().all(|server| server.check().is_none());
+        if in_kernel && unchecked && !check::is_declined(defaults, written) {
+            let hint = "a dead server keeps its share of the traffic: for example check = { tcp = {} }";
+            resolver.absent(location, format!("backend `{}` has no check", backend.name()), hint);
+        }
+    }
+}
+
+const DEFAULT_RETRIES: u32 = 3;
+const DEFAULT_WEIGHT: u16 = 1;
+
+fn reads_requests(balance: &Balance) -> bool {
+    matches!(balance, Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_))
+}
+
+/// Where a server belongs.
+struct Place<'t> {
+    backend: BackendId,
+    id: ServerId,
+    timeouts: &'t Timeouts,
+}
+
+/// Makes a server; none where its address could not be read.
+fn server(
+    resolver: &mut Resolver,
+    defaults: &Defaults,
+    backend: &written::Backend,
+    written: &written::Server,
+    place: &Place<'_>,
+) -> Option<Server> {
+    let address = written.address.as_ref()?;
+    let layers = [&defaults.default_server, &backend.default_server, &written.settings];
+    let check = check::check(resolver, defaults, backend, written, place.timeouts);
+    // A persistence cookie needs a value for each server; the name is one.
+    let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
+    let cookie = cookie.or_else(|| backend.cookie.as_ref().map(|_| written.name.value().clone()));
+    Some(Server {
+        id: place.id,
+        backend: place.backend,
+        name: written.name.clone(),
+        ip: address.clone().map(|address| address.ip),
+        port: address.port,
+        weight: last(&layers, |settings| settings.weight).unwrap_or(DEFAULT_WEIGHT),
+        backup: last(&layers, |settings| settings.backup).unwrap_or(false),
+        disabled: last(&layers, |settings| settings.disabled).unwrap_or(false),
+        maxconn: last(&layers, |settings| settings.maxconn),
+        slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
+        check,
+        cookie,
+    })
+}
+
+/// Returns a setting from the narrowest layer that has it.
+fn last<T>(layers: &[&ServerSettings], setting: impl Fn(&ServerSettings) -> Option<T>) -> Option<T> {
+    layers.iter().rev().find_map(|settings| setting(settings))
+}

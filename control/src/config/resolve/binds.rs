@@ -1,0 +1,48 @@
+//! Addresses that two frontends want.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::{Resolver, place};
+use crate::config::model::{Bind, BindAddress};
+use crate::config::written::Frontend;
+
+/// Reports each address that is bound twice.
+pub(super) fn compare(resolver: &mut Resolver, frontends: &[Frontend]) {
+    let mut taken: HashMap<Key<'_>, Vec<(&Frontend, &Bind)>> = HashMap::new();
+    for frontend in frontends {
+        for bind in &frontend.binds {
+            let others = taken.entry(Key::of(bind)).or_default();
+            if let Some((owner, other)) = others.iter().find(|(_, other)| overlap(bind, other)) {
+                let message = format!("bind {} is taken by frontend `{}`", bind.address(), owner.name);
+                let hint = format!("{} in {}", other.address(), place(other.location()));
+                resolver.error(bind.location(), message, hint);
+            } else {
+                others.push((frontend, bind));
+            }
+        }
+    }
+}
+
+/// What binds must share to be in each other's way.
+#[derive(PartialEq, Eq, Hash)]
+enum Key<'b> {
+    Inet(std::net::IpAddr, Option<&'b str>),
+    Unix(&'b Path),
+}
+
+impl<'b> Key<'b> {
+    fn of(bind: &'b Bind) -> Self {
+        match bind.address() {
+            BindAddress::Inet(inet) => Self::Inet(inet.ip(), bind.interface().map(|interface| interface.as_str())),
+            BindAddress::Unix(path) => Self::Unix(path),
+        }
+    }
+}
+
+fn overlap(one: &Bind, other: &Bind) -> bool {
+    match (one.address(), other.address()) {
+        (BindAddress::Inet(one), BindAddress::Inet(other)) => one.overlaps(other),
+        (one, other) => one == other,
+    }
+}

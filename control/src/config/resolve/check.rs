@@ -1,0 +1,89 @@
+//! The check of one server: its own settings over those of its backend and of the file.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Resolver;
+use crate::config::model::{Check, CheckKind, Timeout, Timeouts};
+use crate::config::written::{self, CheckSettings, CheckSwitch, Defaults};
+
+/// Makes the check of a server; none where it has none.
+pub(super) fn check(
+    resolver: &mut Resolver,
+    defaults: &Defaults,
+    backend: &written::Backend,
+    server: &written::Server,
+    timeouts: &Timeouts,
+) -> Option<Check> {
+    let layers = [&defaults.check, &defaults.default_server.check, &backend.check, &backend.default_server.check, &server.settings.check];
+    let settings = merged(layers.into_iter().flatten())?;
+    let address = server.address.as_ref()?;
+    let Some(port) = settings.port.or(address.port) else {
+        let message = format!("server `{}` has no port to check", server.name);
+        resolver.error(address.location(), message, "give it a port, or write check = { port = … }");
+        return None;
+    };
+    let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
+    let (connect_timeout, timeout) = limits(&settings, interval, timeouts);
+    Some(Check {
+        kind: settings.kind.unwrap_or(CheckKind::Tcp),
+        target: SocketAddr::new(settings.address.unwrap_or(address.ip), port),
+        interval,
+        fast_interval: settings.fastinter.unwrap_or(interval),
+        down_interval: settings.downinter.unwrap_or(interval),
+        connect_timeout,
+        timeout,
+        rise: settings.rise.unwrap_or(DEFAULT_RISE),
+        fall: settings.fall.unwrap_or(DEFAULT_FALL),
+    })
+}
+
+/// Tells whether checks were switched off on purpose.
+pub(super) fn is_declined(defaults: &Defaults, backend: &written::Backend) -> bool {
+    let own = backend.servers.iter().map(|server| &server.settings.check);
+    let wider = [&defaults.check, &defaults.default_server.check, &backend.check, &backend.default_server.check];
+    own.chain(wider).any(|switch| matches!(switch, Some(CheckSwitch::Off)))
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
+const DEFAULT_RISE: u32 = 2;
+const DEFAULT_FALL: u32 = 3;
+
+/// Lays narrower settings over wider ones; none where the narrowest word is "off".
+fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSettings> {
+    let mut settings = CheckSettings::default();
+    let mut on = false;
+    for layer in layers {
+        let CheckSwitch::On(layer) = layer else {
+            on = false;
+            continue;
+        };
+        on = true;
+        settings = CheckSettings {
+            kind: layer.kind.clone().or(settings.kind),
+            inter: layer.inter.or(settings.inter),
+            fastinter: layer.fastinter.or(settings.fastinter),
+            downinter: layer.downinter.or(settings.downinter),
+            timeout: layer.timeout.or(settings.timeout),
+            rise: layer.rise.or(settings.rise),
+            fall: layer.fall.or(settings.fall),
+            port: layer.port.or(settings.port),
+            address: layer.address.or(settings.address),
+        };
+    }
+    on.then_some(settings)
+}
+
+/// Returns how long connecting and the whole probe may take.
+///
+/// A check's own `timeout` limits the whole probe. A proxy's `timeout check` has HAProxy's meaning: it begins once connected.
+/// Without either a probe ends when the next is due.
+fn limits(settings: &CheckSettings, interval: Duration, timeouts: &Timeouts) -> (Duration, Duration) {
+    let connect = timeouts.of(Timeout::Connect);
+    let at_most = |limit: Duration| connect.map_or(limit, |connect| connect.min(limit));
+    match (settings.timeout, timeouts.of(Timeout::Check)) {
+        (Some(whole), _) => (at_most(whole), whole),
+        (None, Some(answer)) => (at_most(interval), at_most(interval) + answer),
+        (None, None) => (interval, interval),
+    }
+}

@@ -1,0 +1,115 @@
+//! What the kernel tier asks of a frontend it is to serve.
+
+use super::Resolver;
+use crate::config::model::{Backend, Balance, Bind, Forward, Inet, Mode, Server, XdpBalance, XdpFrontend};
+use crate::config::value::balance;
+use crate::config::written::{self, Defaults};
+
+/// Makes the kernel part of a frontend, and reports everything the kernel cannot do of it.
+pub(super) fn frontend(
+    resolver: &mut Resolver,
+    defaults: &Defaults,
+    written: &written::Frontend,
+    mode: Mode,
+    pool: Option<(&Backend, &[Server])>,
+) -> Option<XdpFrontend> {
+    let xdp = written.xdp.as_ref()?;
+    let forward = xdp.forward.unwrap_or(Forward::Nat);
+    bytes_only(resolver, written, mode, &xdp.location);
+    let binds: Vec<Inet> = written.binds.iter().filter_map(|bind| self::bind(resolver, bind)).collect();
+    let named = written.default_backend.is_some() || defaults.default_backend.is_some();
+    if !named {
+        let message = format!("frontend `{}` is for the kernel tier and has no default-backend", written.name);
+        resolver.error(&xdp.location, message, "for example default-backend = \"db\"");
+    }
+    let (backend, servers) = pool?;
+    for server in servers {
+        self::server(resolver, written, server, forward, &binds);
+    }
+    let balance = xdp.hash.or_else(|| in_kernel(backend.balance()));
+    if balance.is_none() {
+        let name = balance::name(backend.balance());
+        let message = format!("balance `{name}` of backend `{}` is beyond the kernel tier", backend.name());
+        resolver.error(&xdp.location, message, "it knows roundrobin, static-rr and source; or write xdp = { hash = \"source\" }");
+    }
+    let location = xdp.location.clone();
+    Some(XdpFrontend { location, backend: backend.id(), forward, balance: balance?, track: xdp.track.unwrap_or(true) })
+}
+
+/// A service takes a map entry for each port.
+const MOST_PORTS: u32 = 1024;
+
+fn bytes_only(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, location: &crate::config::location::Location) {
+    if mode == Mode::Http {
+        let message = format!("frontend `{}` has mode http, the kernel tier forwards bytes", written.name);
+        resolver.error(location, message, "write mode = \"tcp\", or leave out `xdp`");
+    }
+    let acls = written.acls.iter().map(|acl| acl.name.location());
+    let first = written.rules.iter().map(|rule| rule.location()).chain(acls).next();
+    if let Some(first) = first {
+        let message = format!("frontend `{}` is for the kernel tier, which cannot evaluate rules", written.name);
+        resolver.error(first, message, "leave out either rules and acls or `xdp`");
+    }
+}
+
+/// Checks a bind; none where it cannot be compared with servers.
+fn bind(resolver: &mut Resolver, bind: &Bind) -> Option<Inet> {
+    let mut refuse = |what: &str, hint: &str| {
+        let message = format!("bind {}: the kernel tier cannot {what}", bind.address());
+        resolver.error(bind.location(), message, hint);
+    };
+    if bind.tls().is_some() {
+        refuse("end TLS", "leave out `tls` or `xdp`");
+    }
+    if bind.accept_proxy() {
+        refuse("read PROXY headers", "leave out `accept-proxy` or `xdp`");
+    }
+    if bind.interface().is_some() {
+        refuse("tell interfaces apart yet", "leave out `interface`");
+    }
+    let Some(inet) = bind.address().inet() else {
+        refuse("serve Unix sockets", "an address and a port: for example 10.0.0.1:80");
+        return None;
+    };
+    if inet.is_wildcard() {
+        refuse("serve every address", "name the virtual address: for example 10.0.0.1:80");
+        return None;
+    }
+    if inet.ip().is_multicast() {
+        refuse("serve a multicast address", "a virtual address: for example 10.0.0.1:80");
+        return None;
+    }
+    if inet.ports().count() > MOST_PORTS {
+        refuse(&format!("serve {} ports in one bind", inet.ports().count()), &format!("at most {MOST_PORTS}"));
+    }
+    Some(*inet)
+}
+
+fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server, forward: Forward, binds: &[Inet]) {
+    if let Some(bind) = binds.iter().find(|bind| bind.ip().is_ipv4() != server.ip().is_ipv4()) {
+        let message = format!("server `{}` is of another family than bind {bind} of frontend `{}`", server.name(), frontend.name);
+        resolver.error(server.address_location(), message, "the kernel tier cannot translate between IPv4 and IPv6 yet");
+    }
+    let (Forward::Dsr, Some(port)) = (forward, server.port()) else { return };
+    let mut same_family = binds.iter().filter(|bind| bind.ip().is_ipv4() == server.ip().is_ipv4());
+    if let Some(bind) = same_family.find(|bind| bind.ports().single() != Some(port)) {
+        let message = format!("server `{}` has port {port}, bind {bind} of frontend `{}` has not", server.name(), frontend.name);
+        resolver.error(server.address_location(), message, "dsr cannot rewrite ports: leave the server's out, or use forward = \"nat\"");
+    }
+}
+
+/// Returns what a balance means in the kernel.
+fn in_kernel(balance: &Balance) -> Option<XdpBalance> {
+    match balance {
+        Balance::RoundRobin | Balance::StaticRoundRobin => Some(XdpBalance::RoundRobin),
+        Balance::Source => Some(XdpBalance::Source),
+        Balance::LeastConn
+        | Balance::First
+        | Balance::Uri(_)
+        | Balance::UrlParam(_)
+        | Balance::Header(_)
+        | Balance::Random(_)
+        | Balance::RdpCookie(_)
+        | Balance::Hash(_) => None,
+    }
+}

@@ -1,0 +1,200 @@
+//! As written → model: names become ids, defaults are filled in, everything is compared with everything it must agree with.
+//!
+//! The only maker of a [`Config`]. It goes on after a mistake, to find the others; what it made of a faulty configuration is dropped.
+
+mod backend;
+mod binds;
+mod check;
+mod frontend;
+mod kernel;
+mod proxy;
+mod rules;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::PathBuf;
+
+use super::error::{Diagnostic, Report};
+use super::location::{Located, Location};
+use super::model::{AttachMode, BackendId, Config, Global, OnStop, SocketLevel, StatsSocket, Table, TableKey, Xdp};
+use super::suggest;
+use super::written::{self, Written};
+
+/// Makes the model, given what its parser has already found.
+///
+/// # Errors
+///
+/// Everything that is wrong, if any of it makes the configuration unusable.
+pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config, Report> {
+    let mut resolver = Resolver::new(&written, found);
+    let Written { global, xdp, defaults, frontends, backends, tables } = written;
+    let default_backend = defaults.default_backend.as_ref().and_then(|name| resolver.backend(name));
+    let pools = backend::backends(&mut resolver, &defaults, &backends);
+    let made = frontend::frontends(&mut resolver, &defaults, default_backend, &frontends, &pools);
+    backend::warnings(&mut resolver, &defaults, &backends, &pools, &made);
+    binds::compare(&mut resolver, &frontends);
+    let global = self::global(&mut resolver, global);
+    let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
+    let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
+    let report = Report::from(resolver.found);
+    if report.has_errors() {
+        return Err(report);
+    }
+    let backend::Pools { backends, servers } = pools;
+    Ok(Config { global, xdp, frontends: made, backends, servers, tables, warnings: report })
+}
+
+/// Names on one side, findings on the other.
+struct Resolver {
+    /// Invariant: the place of a name is the id of its backend.
+    backends: Vec<Located<String>>,
+    tables: Vec<Located<String>>,
+    backend_ids: HashMap<String, BackendId>,
+    /// Whether something was written that could not be read, and so only seems to be missing.
+    incomplete: bool,
+    found: Vec<Diagnostic>,
+}
+
+impl Resolver {
+    fn new(written: &Written, found: Vec<Diagnostic>) -> Self {
+        let backends: Vec<_> = written.backends.iter().map(|backend| backend.name.clone()).collect();
+        let id = |(index, name): (usize, &Located<String>)| (name.value().clone(), BackendId::from_index(index));
+        let backend_ids = backends.iter().enumerate().map(id).collect();
+        let tables = written.tables.iter().map(|table| table.name.clone()).collect();
+        Self { backends, tables, backend_ids, incomplete: !found.is_empty(), found }
+    }
+
+    fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
+        self.found.push(Diagnostic::error(location, message).hint(hint));
+    }
+
+    fn warning(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
+        self.found.push(Diagnostic::warning(location, message).hint(hint));
+    }
+
+    /// Warns of something that is not there, unless it may only have been misread.
+    fn absent(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
+        if !self.incomplete {
+            self.warning(location, message, hint);
+        }
+    }
+
+    /// Finds a backend by name.
+    fn backend(&mut self, name: &Located<String>) -> Option<BackendId> {
+        let id = self.backend_ids.get(name.value()).copied();
+        if id.is_none() {
+            let diagnostic = dangling("backend", name, &self.backends);
+            self.found.push(diagnostic);
+        }
+        id
+    }
+
+    /// Checks that a table exists.
+    fn table(&mut self, name: &Located<String>) {
+        if self.tables.iter().all(|table| table.value() != name.value()) {
+            let diagnostic = dangling("table", name, &self.tables);
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// Reports values that stand twice in a list.
+    fn unique<T: std::hash::Hash + Eq + std::fmt::Display>(&mut self, values: &[Located<T>]) {
+        let mut seen = HashMap::new();
+        for value in values {
+            match seen.entry(value.value()) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(());
+                }
+                Entry::Occupied(_) => {
+                    self.found.push(Diagnostic::error(value.location(), format!("`{value}` is given twice")));
+                }
+            }
+        }
+    }
+}
+
+/// Describes a name that nothing bears, and the one it was probably meant to be.
+fn dangling(what: &str, name: &Located<String>, known: &[Located<String>]) -> Diagnostic {
+    let diagnostic = Diagnostic::error(name.location(), format!("no {what} `{}`", name));
+    let nearest = suggest::nearest(name, known.iter().map(|name| name.as_str()));
+    match nearest.and_then(|nearest| known.iter().find(|name| name.as_str() == nearest)) {
+        Some(meant) => diagnostic.hint(format!("did you mean `{meant}` ({})?", place(meant.location()))),
+        None if known.is_empty() => diagnostic.hint(format!("the file has no {what}s")),
+        None => diagnostic.hint(format!("known: {}", listed(known))),
+    }
+}
+
+/// Shows the first names of a list.
+fn listed(names: &[Located<String>]) -> String {
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(|name| name.as_str()).collect();
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Shows where something else is, as `file:line`.
+fn place(location: &Location) -> String {
+    format!("{}:{}", location.file(), location.line())
+}
+
+/// How many known names a hint lists.
+const SHOWN: usize = 8;
+const DEFAULT_SPREAD: u8 = 5;
+const DEFAULT_FLOWS: u32 = 2 << 20;
+const DEFAULT_PIN: &str = "/sys/fs/bpf/l4d";
+
+fn global(resolver: &mut Resolver, written: written::Global) -> Global {
+    let socket = |written: written::StatsSocket| StatsSocket {
+        path: written.path,
+        mode: written.mode,
+        level: written.level.unwrap_or(SocketLevel::Operator),
+    };
+    let paths: Vec<_> =
+        written.stats_sockets.iter().map(|socket| Located::new(socket.path.display().to_string(), socket.location().clone())).collect();
+    resolver.unique(&paths);
+    Global {
+        maxconn: written.maxconn,
+        threads: written.threads,
+        log: written.log,
+        stats_sockets: written.stats_sockets.into_iter().map(|written| written.map(socket)).collect(),
+        metrics: written.metrics,
+        spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
+    }
+}
+
+fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
+    resolver.unique(&written.interfaces);
+    resolver.unique(&written.source_addresses);
+    for address in written.source_addresses.iter().filter(|address| address.is_unspecified() || address.is_multicast()) {
+        resolver.error(
+            address.location(),
+            format!("`{address}` cannot be a source address"),
+            "an address of this host: for example 10.0.0.5",
+        );
+    }
+    Xdp {
+        interfaces: written.interfaces,
+        source_addresses: written.source_addresses,
+        source_ports: written.source_ports,
+        mode: written.mode.unwrap_or(AttachMode::Auto),
+        flows: written.flows.unwrap_or(DEFAULT_FLOWS),
+        hash_key: written.hash_key,
+        pin: written.pin.unwrap_or_else(|| Located::new(PathBuf::from(DEFAULT_PIN), written.location.clone())),
+        on_stop: written.on_stop.unwrap_or(OnStop::Detach),
+        metrics: written.metrics,
+        location: written.location,
+    }
+}
+
+fn table(resolver: &mut Resolver, written: written::Table) -> Table {
+    let kinds: Vec<_> = written.store.iter().map(|stored| Located::new(stored.kind().name(), stored.location().clone())).collect();
+    resolver.unique(&kinds);
+    Table {
+        name: written.name,
+        // Where the parser found none it said so, and the model is dropped.
+        key: written.key.unwrap_or(TableKey::Ip),
+        size: written.size.unwrap_or(1),
+        expire: written.expire,
+        nopurge: written.nopurge,
+        store: written.store,
+    }
+}

@@ -1,0 +1,59 @@
+//! Mode, timeouts and options: a proxy's own over the defaults.
+
+use super::Resolver;
+use crate::config::location::{Located, Location};
+use crate::config::model::{Mode, ProxyOption, Timeout, Timeouts};
+use crate::config::written::Proxy;
+
+/// Returns the mode of a proxy.
+pub(super) fn mode(defaults: &Proxy, own: &Proxy) -> Mode {
+    let written = own.mode.as_ref().or(defaults.mode.as_ref());
+    written.map_or(Mode::Http, |mode| *mode.value())
+}
+
+/// Returns the name of a mode.
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Tcp => "tcp",
+        Mode::Http => "http",
+    }
+}
+
+/// Returns the timeouts of a proxy; zero switches one off.
+pub(super) fn timeouts(defaults: &Proxy, own: &Proxy) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for written in defaults.timeouts.iter().chain(&own.timeouts) {
+        let (timeout, duration) = *written.value();
+        timeouts.set(timeout, Some(duration).filter(|duration| !duration.is_zero()));
+    }
+    timeouts
+}
+
+/// Returns the options of a proxy that are on and mean something in its mode.
+pub(super) fn options(resolver: &mut Resolver, defaults: &Proxy, own: &Proxy, mode: Mode) -> Vec<Located<ProxyOption>> {
+    let mut options: Vec<Located<ProxyOption>> = Vec::new();
+    for switch in defaults.options.iter().chain(&own.options) {
+        options.retain(|other| !switch.option.replaces(other));
+        if switch.on {
+            options.push(switch.clone().map(|switch| switch.option));
+        }
+    }
+    for switch in own.options.iter().filter(|switch| mode == Mode::Tcp && switch.on && switch.option.is_http()) {
+        let message = format!("option `{}` means nothing in mode tcp", switch.option.name());
+        resolver.warning(switch.location(), message, "leave it out, or write mode = \"http\"");
+    }
+    options.retain(|option| mode == Mode::Http || !option.is_http());
+    options
+}
+
+/// Warns where a timeout without which connections hang for ever was never mentioned.
+pub(super) fn missing_timeouts(resolver: &mut Resolver, location: &Location, title: &str, proxies: [&Proxy; 2], wanted: &[Timeout]) {
+    let written = |timeout: &Timeout| proxies.iter().flat_map(|proxy| &proxy.timeouts).any(|written| written.0 == *timeout);
+    let missing: Vec<&str> = wanted.iter().filter(|timeout| !written(timeout)).map(|timeout| timeout.name()).collect();
+    if let [first, ..] = missing.as_slice() {
+        let message = format!("{title} has no timeout for {}", missing.join(", "));
+        let hint =
+            format!("a silent peer holds its connection for ever: for example timeout = {{ {first} = \"30s\" }} here or in [defaults]");
+        resolver.absent(location, message, hint);
+    }
+}

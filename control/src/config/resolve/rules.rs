@@ -1,0 +1,35 @@
+//! Names inside rule strings: the only part of the rule language that concerns the configuration as a whole.
+
+use super::Resolver;
+use crate::config::location::Located;
+
+impl Resolver {
+    /// Checks the backends and tables a list of rules names, and returns it.
+    pub(super) fn rules(&mut self, rules: &[Located<String>]) -> Vec<Located<String>> {
+        for rule in rules {
+            let words: Vec<&str> = rule.split_ascii_whitespace().collect();
+            if let ["use_backend", name, ..] = words.as_slice()
+                && is_plain(name)
+            {
+                self.backend(&part(rule, name));
+            }
+            let tracked = words.iter().skip_while(|word| !word.starts_with("track-sc"));
+            let table = tracked.take_while(|word| !matches!(**word, "if" | "unless")).skip_while(|word| **word != "table").nth(1);
+            if let Some(name) = table.filter(|name| is_plain(name)) {
+                self.table(&part(rule, name));
+            }
+        }
+        rules.to_vec()
+    }
+}
+
+/// Tells whether a word is a name as it stands, neither quoted nor computed.
+fn is_plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
+}
+
+/// Returns a word of a rule and where it stands; `word` is a slice of the rule.
+fn part(rule: &Located<String>, word: &str) -> Located<String> {
+    let start = word.as_ptr().addr() - rule.as_ptr().addr();
+    Located::new(word.to_owned(), rule.location().part(rule, start..start + word.len()))
+}

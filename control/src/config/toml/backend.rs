@@ -1,0 +1,79 @@
+//! Sections `[backend.NAME]`.
+
+use super::check;
+use super::proxy::{self, Side};
+use super::reader::{Item, Reader};
+use super::section::Section;
+use super::server::{self, cookie_text};
+use crate::config::location::Located;
+use crate::config::model::Cookie;
+use crate::config::value::{Mistake, balance, text, word};
+use crate::config::written::Backend;
+
+/// Settings HAProxy has in backends only and this model has no place for.
+const LATER: [&str; 17] = [
+    "dynamic-cookie-key",
+    "fullconn",
+    "guid",
+    "hash-balance-factor",
+    "hash-preserve-affinity",
+    "hash-type",
+    "http-check",
+    "http-reuse",
+    "load-server-state-from-file",
+    "max-session-srv-conns",
+    "retry-on",
+    "server-template",
+    "source",
+    "stick",
+    "stick-table",
+    "tcp-check",
+    "use-server",
+];
+pub(super) fn backend(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Backend {
+    let backend = Backend {
+        name,
+        proxy: proxy::proxy(reader, &mut section, Side::Backend),
+        balance: section.take("balance").and_then(|item| reader.text(&item, "leastconn", balance::balance)),
+        check: check::check(reader, &mut section),
+        cookie: section.take("cookie").and_then(|item| cookie(reader, &item)),
+        retries: proxy::retries(reader, &mut section),
+        acls: proxy::acls(reader, &mut section),
+        rules: proxy::rules(reader, &mut section),
+        default_server: server::default_server(reader, &mut section),
+        servers: server::servers(reader, &mut section),
+    };
+    section.misplaced(reader, &["bind", "default-backend", "xdp"], |key| format!("`{key}` belongs in a frontend"));
+    section.misplaced(reader, &["servers"], |_| "write server".to_owned());
+    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
+    backend
+}
+
+fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<Cookie>> {
+    let mut section = reader.section(item, "`cookie`", "{ name = \"SERVERID\", mode = \"insert\" }")?;
+    let name = section.require(reader, "name", "\"SERVERID\"").and_then(|item| reader.text(&item, "SERVERID", cookie_text));
+    let mode = section.require(reader, "mode", "\"insert\"");
+    let mode = mode.and_then(|item| reader.text(&item, "insert", |text| word::COOKIE_MODE.read(text)));
+    let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let (indirect, nocache, postonly) = (flag("indirect"), flag("nocache"), flag("postonly"));
+    let (preserve, httponly, secure) = (flag("preserve"), flag("httponly"), flag("secure"));
+    let domains = section.take("domain").map(|item| reader.texts(&item, ".example.com", attribute)).unwrap_or_default();
+    let attributes = section.take("attr").map(|item| reader.texts(&item, "SameSite=Lax", attribute)).unwrap_or_default();
+    let maxidle = section.take("maxidle").and_then(|item| reader.period(&item));
+    let maxlife = section.take("maxlife").and_then(|item| reader.period(&item));
+    section.finish(reader, &["dynamic"]);
+    let plain = |texts: Vec<Located<String>>| texts.into_iter().map(|text| text.value().clone()).collect();
+    let (domains, attributes) = (plain(domains), plain(attributes));
+    let (name, mode) = (name?.value().clone(), *mode?);
+    let cookie = Cookie { name, mode, indirect, nocache, postonly, preserve, httponly, secure, domains, maxidle, maxlife, attributes };
+    Some(Located::new(cookie, item.key.location().clone()))
+}
+
+/// Checks an attribute of a cookie, which must not end it or the header.
+fn attribute(written: &str) -> Result<String, Mistake> {
+    let text = text::not_empty(written)?;
+    if text.bytes().all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b';') {
+        return Ok(text);
+    }
+    Err(Mistake::new(format!("`{}` cannot stand in a cookie", written)))
+}

@@ -1,0 +1,166 @@
+//! Sections `[frontend.NAME]`.
+
+use ::toml::de::DeValue;
+
+use super::proxy::{self, Side};
+use super::reader::{Item, Reader};
+use super::section::Section;
+use crate::config::error::Diagnostic;
+use crate::config::location::{Located, Location};
+use crate::config::model::{Bind, Tls, TlsVersion};
+use crate::config::value::{Mistake, address, text, word};
+use crate::config::written::{Frontend, XdpFrontend};
+
+/// Settings HAProxy has in frontends only and this model has no place for.
+const LATER: [&str; 14] = [
+    "backlog",
+    "capture",
+    "clitcpka-cnt",
+    "error-log-format",
+    "filter",
+    "guid",
+    "log-tag",
+    "monitor-fail",
+    "monitor-uri",
+    "rate-limit",
+    "stick-table",
+    "unique-id-format",
+    "unique-id-header",
+    "use-backend",
+];
+const LATER_BIND: [&str; 18] = [
+    "ca-file",
+    "ciphers",
+    "ciphersuites",
+    "crl-file",
+    "curves",
+    "defer-accept",
+    "gid",
+    "group",
+    "id",
+    "level",
+    "mode",
+    "mss",
+    "name",
+    "nice",
+    "process",
+    "tfo",
+    "uid",
+    "user",
+];
+const LATER_TLS: [&str; 10] = ["ca", "ca-file", "ciphers", "ciphersuites", "crl", "crt-list", "curves", "no-tickets", "ocsp", "verify"];
+
+pub(super) fn frontend(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Frontend {
+    let binds = section.require(reader, "bind", "[\"*:80\"]");
+    if let Some(item) = binds.as_ref().filter(|item| reader.list(item).is_empty()) {
+        reader.missing(&item.location, "`bind` is empty", "for example bind = [\"*:80\"]");
+    }
+    let frontend = Frontend {
+        name,
+        proxy: proxy::proxy(reader, &mut section, Side::Frontend),
+        binds: binds.map(|item| reader.list(&item).iter().filter_map(|element| bind(reader, element)).collect()).unwrap_or_default(),
+        default_backend: proxy::default_backend(reader, &mut section),
+        maxconn: proxy::maxconn(reader, &mut section),
+        acls: proxy::acls(reader, &mut section),
+        rules: proxy::rules(reader, &mut section),
+        xdp: section.take("xdp").and_then(|item| xdp(reader, &item)),
+    };
+    section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
+    section.misplaced(reader, &["default_backend"], |_| "write default-backend".to_owned());
+    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
+    frontend
+}
+
+fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
+    if !matches!(item.value, DeValue::String(_) | DeValue::Table(_)) {
+        reader.wrong(item, "an address or a table", "bind = \"*:80\"");
+        return None;
+    }
+    let DeValue::Table(_) = item.value else {
+        let address = reader.text(item, "*:80", address::bind)?;
+        let (tls, interface) = (None, None);
+        return Some(Bind {
+            address,
+            tls,
+            accept_proxy: false,
+            backlog: None,
+            maxconn: None,
+            interface,
+            v6only: false,
+            transparent: false,
+        });
+    };
+    let mut section = reader.section(item, "`bind`", "{ address = \"*:443\" }")?;
+    let address = section.require(reader, "address", "\"*:443\"").and_then(|item| reader.text(&item, "*:443", address::bind));
+    let tls = section.take("tls").and_then(|item| tls(reader, &item));
+    let accept_proxy = section.take("accept-proxy").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let backlog = section.take("backlog").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1024));
+    let maxconn = proxy::maxconn(reader, &mut section);
+    let interface = section.take("interface").and_then(|item| reader.text(&item, "eth0", text::interface));
+    let v6only = section.take("v6only").and_then(|item| Some((item.location.clone(), reader.boolean(&item)?)));
+    let transparent = section.take("transparent").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    section.misplaced(reader, &["certificates", "alpn"], |key| format!("write tls = {{ {key} = … }}"));
+    section.misplaced(reader, &["ssl", "crt"], |_| "write tls = { certificates = \"…\" }".to_owned());
+    section.finish(reader, &LATER_BIND);
+    let address = address?;
+    if let Some((location, true)) = &v6only
+        && !address.inet().is_some_and(|inet| inet.ip().is_ipv6())
+    {
+        reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
+    }
+    let v6only = v6only.is_some_and(|(_, v6only)| v6only);
+    Some(Bind { address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent })
+}
+
+fn tls(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
+    let example = "\"/etc/l7d/certs/\"";
+    let mut section = reader.section(item, "`tls`", &format!("{{ certificates = {example} }}"))?;
+    let certificates = section.require(reader, "certificates", example);
+    if let Some(item) = certificates.as_ref().filter(|item| reader.list(item).is_empty()) {
+        reader.missing(&item.location, "`certificates` is empty", format!("for example certificates = {example}"));
+    }
+    let certificates = certificates.map(|item| reader.texts(&item, "/etc/l7d/certs/", text::path)).unwrap_or_default();
+    let alpn = section.take("alpn").map(|item| reader.texts(&item, "h2", alpn)).unwrap_or_default();
+    let min = version(reader, &mut section, "min");
+    let max = version(reader, &mut section, "max");
+    if let (Some(min), Some(max)) = (&min, &max)
+        && **min > **max
+    {
+        reader.push(Diagnostic::error(max.location(), "`max` is older than `min`"));
+    }
+    let strict_sni = section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    section.finish(reader, &LATER_TLS);
+    Some(Tls {
+        certificates,
+        alpn: alpn.into_iter().map(|protocol| protocol.value().clone()).collect(),
+        min: min.map_or(TlsVersion::V1_2, |min| *min),
+        max: max.map_or(TlsVersion::V1_3, |max| *max),
+        strict_sni,
+    })
+}
+
+fn version(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<Located<TlsVersion>> {
+    section.take(key).and_then(|item| reader.text(&item, "1.2", |text| word::TLS_VERSION.read(text)))
+}
+
+fn alpn(text: &str) -> Result<String, Mistake> {
+    let good = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    let wrong = || Mistake::new(format!("`{}` is not a protocol", text)).hint("for example alpn = [\"h2\", \"http/1.1\"]");
+    if good { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
+    let location: Location = item.key.location().clone();
+    if let DeValue::Boolean(on) = item.value {
+        return on.then_some(XdpFrontend { location, forward: None, hash: None, track: None });
+    }
+    let mut section = reader.section(item, "`xdp`", "{ forward = \"nat\" }")?;
+    let xdp = XdpFrontend {
+        location,
+        forward: section.take("forward").and_then(|item| reader.text(&item, "nat", |text| word::FORWARD.read(text))).map(|word| *word),
+        hash: section.take("hash").and_then(|item| reader.text(&item, "source", |text| word::FLOW_HASH.read(text))).map(|word| *word),
+        track: section.take("track").and_then(|item| reader.boolean(&item)),
+    };
+    section.finish(reader, &["tunnel", "encap"]);
+    Some(xdp)
+}

@@ -1,0 +1,97 @@
+//! Sections `[global]` and `[xdp]`.
+
+use super::reader::{Item, Reader};
+use super::section::Section;
+use crate::config::location::Located;
+use crate::config::value::{address, text, word};
+use crate::config::written::{Global, StatsSocket, Xdp};
+
+/// Settings HAProxy has and this model has no place for.
+const LATER: [&str; 32] = [
+    "chroot",
+    "cpu-map",
+    "daemon",
+    "description",
+    "gid",
+    "group",
+    "hard-stop-after",
+    "h1-case-adjust",
+    "localpeer",
+    "log-send-hostname",
+    "log-tag",
+    "lua-load",
+    "master-worker",
+    "maxconnrate",
+    "maxpipes",
+    "maxsessrate",
+    "maxsslconn",
+    "maxsslrate",
+    "nice",
+    "node",
+    "pidfile",
+    "presetenv",
+    "server-state-base",
+    "server-state-file",
+    "setenv",
+    "ssl-default-bind-ciphers",
+    "ssl-default-bind-options",
+    "stats-timeout",
+    "tune",
+    "uid",
+    "ulimit-n",
+    "user",
+];
+
+pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
+    let global = Global {
+        maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 50_000)),
+        threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
+        log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
+        stats_sockets: section.take("stats-socket").map(|item| stats_sockets(reader, &item)).unwrap_or_default(),
+        metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
+        spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
+    };
+    section.finish(reader, &LATER);
+    global
+}
+
+fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {
+    reader.list(item).iter().filter_map(|element| stats_socket(reader, element)).collect()
+}
+
+fn stats_socket(reader: &mut Reader, item: &Item<'_>) -> Option<Located<StatsSocket>> {
+    let mut section = reader.section(item, "`stats-socket`", "{ path = \"/run/l7d/admin.sock\", level = \"admin\" }")?;
+    let path = section.require(reader, "path", "\"/run/l7d/admin.sock\"");
+    let path = path.and_then(|item| reader.text(&item, "/run/l7d/admin.sock", text::absolute_path));
+    let mode = section.take("mode").and_then(|item| reader.text(&item, "660", text::permissions));
+    let level = section.take("level").and_then(|item| reader.text(&item, "admin", |text| word::SOCKET_LEVEL.read(text)));
+    section.finish(reader, &["group", "gid", "uid", "user", "expose-fd"]);
+    let (mode, level) = (mode.map(|mode| *mode), level.map(|level| *level));
+    path.map(|path| path.map(|path| StatsSocket { path, mode, level }))
+}
+
+pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
+    let interfaces = section.require(reader, "interfaces", "[\"eth0\"]");
+    if let Some(item) = interfaces.as_ref().filter(|item| reader.list(item).is_empty()) {
+        reader.missing(&item.location, "`interfaces` is empty", "for example interfaces = [\"eth0\"]");
+    }
+    let flows = section.take("flows").and_then(|item| reader.size(&item, FEWEST_FLOWS..=MOST_FLOWS));
+    let xdp = Xdp {
+        location: section.location().clone(),
+        interfaces: interfaces.map(|item| reader.texts(&item, "eth0", text::interface)).unwrap_or_default(),
+        source_addresses: section.take("source-addresses").map(|item| reader.texts(&item, "10.0.0.5", address::ip)).unwrap_or_default(),
+        source_ports: section.take("source-ports").and_then(|item| reader.text(&item, "32768-65535", text::source_ports)),
+        mode: section.take("mode").and_then(|item| reader.text(&item, "auto", |text| word::ATTACH_MODE.read(text))).map(|mode| *mode),
+        flows: flows.and_then(|flows| u32::try_from(flows).ok()),
+        hash_key: section.take("hash-key").and_then(|item| reader.text(&item, "00…ff", text::key)).map(|key| *key),
+        pin: section.take("pin").and_then(|item| reader.text(&item, "/sys/fs/bpf/l4d", text::absolute_path)),
+        on_stop: section.take("on-stop").and_then(|item| reader.text(&item, "keep", |text| word::ON_STOP.read(text))).map(|stop| *stop),
+        metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9102", address::endpoint)),
+    };
+    section.finish(reader, &[]);
+    xdp
+}
+
+const FEWEST_FLOWS: u64 = 1024;
+/// A flow takes tens of bytes of locked kernel memory; more than this is surely a mistake.
+const MOST_FLOWS: u64 = 1 << 28;

@@ -1,0 +1,73 @@
+//! Reads the native format: TOML text into [`Written`].
+//!
+//! The text is parsed into a tree in which every key and value has its position, and the tree is walked by hand: that way every
+//! mistake of a file is found in one run, and each is told with the line it stands on. What is not known here is refused, never
+//! dropped.
+
+mod backend;
+mod check;
+mod frontend;
+mod global;
+mod proxy;
+mod reader;
+mod section;
+mod server;
+mod syntax;
+mod table;
+
+use std::sync::Arc;
+
+use ::toml::de::DeTable;
+
+use self::reader::Reader;
+use self::section::Section;
+use super::error::Diagnostic;
+use super::location::Source;
+use super::written::Written;
+
+/// What became of a text.
+pub(super) struct Outcome {
+    pub(super) written: Written,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Whether the text is TOML at all; if not, parts of `written` may be missing for no fault of their own.
+    pub(super) well_formed: bool,
+}
+
+/// Reads a text as far as it can be read.
+pub(super) fn read(source: &Arc<Source>) -> Outcome {
+    let (tree, errors) = DeTable::parse_recoverable(source.text());
+    let tree = tree.into_inner();
+    let syntax = syntax::diagnostics(source, &tree, &errors);
+    let mut reader = Reader::new(source, syntax.well_formed);
+    let written = file(&mut reader, &tree);
+    let mut diagnostics = syntax.diagnostics;
+    // A line that cannot be parsed is read as something else; what else is wrong with it was not written.
+    let unparsed: Vec<usize> = diagnostics.iter().filter_map(|found| Some(found.location()?.line())).collect();
+    let parsed = |found: &Diagnostic| found.location().is_none_or(|location| !unparsed.contains(&location.line()));
+    diagnostics.extend(reader.into_diagnostics().into_iter().filter(parsed));
+    Outcome { written, diagnostics, well_formed: syntax.well_formed }
+}
+
+/// Sections HAProxy has and this model has no place for.
+const LATER: [&str; 10] =
+    ["cache", "crt-store", "http-errors", "listen", "log-profile", "mailers", "peers", "resolvers", "ring", "userlist"];
+
+fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
+    let mut root = Section::root(reader, tree);
+    let mut written = Written::default();
+    if let Some(section) = root.section(reader, "global") {
+        written.global = global::global(reader, section);
+    }
+    if let Some(section) = root.section(reader, "xdp") {
+        written.xdp = Some(global::xdp(reader, section));
+    }
+    if let Some(section) = root.section(reader, "defaults") {
+        written.defaults = proxy::defaults(reader, section);
+    }
+    written.frontends =
+        root.named(reader, "frontend").into_iter().map(|(name, section)| frontend::frontend(reader, name, section)).collect();
+    written.backends = root.named(reader, "backend").into_iter().map(|(name, section)| backend::backend(reader, name, section)).collect();
+    written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
+    root.finish_file(reader, &LATER);
+    written
+}

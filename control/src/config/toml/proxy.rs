@@ -1,0 +1,128 @@
+//! What frontends, backends and `[defaults]` have in common.
+
+use super::check;
+use super::reader::{Item, Reader};
+use super::section::Section;
+use super::server;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::{Acl, Timeout};
+use crate::config::value::{balance, option, text, word};
+use crate::config::written::{Defaults, Proxy};
+
+/// Settings HAProxy has in every proxy and this model has no place for.
+pub(super) const LATER: [&str; 12] = [
+    "compression",
+    "description",
+    "disabled",
+    "email-alert",
+    "errorfile",
+    "errorfiles",
+    "errorloc",
+    "http-error",
+    "id",
+    "log",
+    "log-format",
+    "stats",
+];
+
+/// Where settings of a proxy stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Defaults,
+    Frontend,
+    Backend,
+}
+
+impl Side {
+    /// Tells whether a timeout means something here.
+    fn has(self, timeout: Timeout) -> bool {
+        let (frontend, backend) = match timeout {
+            Timeout::Client | Timeout::ClientFin => (true, false),
+            Timeout::Connect | Timeout::Server | Timeout::ServerFin | Timeout::Queue | Timeout::Tunnel | Timeout::Check => (false, true),
+            Timeout::HttpRequest | Timeout::HttpKeepAlive | Timeout::Tarpit => (true, true),
+        };
+        match self {
+            Self::Defaults => true,
+            Self::Frontend => frontend,
+            Self::Backend => backend,
+        }
+    }
+}
+
+pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) -> Proxy {
+    let mode = section.take("mode").and_then(|item| reader.text(&item, "tcp", |text| word::MODE.read(text)));
+    let title = format!("`timeout` of {}", section.title());
+    let timeouts = section.take("timeout").map(|item| timeouts(reader, &item, title, side)).unwrap_or_default();
+    let options = section.take("option").map(|item| reader.texts(&item, "httplog", option::option)).unwrap_or_default();
+    Proxy { mode, timeouts, options }
+}
+
+pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {
+    let defaults = Defaults {
+        proxy: proxy(reader, &mut section, Side::Defaults),
+        maxconn: maxconn(reader, &mut section),
+        default_backend: default_backend(reader, &mut section),
+        balance: section.take("balance").and_then(|item| reader.text(&item, "leastconn", balance::balance)),
+        check: check::check(reader, &mut section),
+        retries: retries(reader, &mut section),
+        default_server: server::default_server(reader, &mut section),
+    };
+    section.finish(reader, &LATER);
+    defaults
+}
+
+pub(super) fn maxconn(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
+    section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 2000))
+}
+
+pub(super) fn retries(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
+    section.take("retries").and_then(|item| reader.integer(&item, 0..=MOST_RETRIES, 3))
+}
+
+pub(super) fn default_backend(reader: &mut Reader, section: &mut Section<'_>) -> Option<Located<String>> {
+    section.take("default-backend").and_then(|item| reader.string(&item, "app"))
+}
+
+pub(super) fn acls(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Acl> {
+    let title = format!("`acl` of {}", section.title());
+    let Some(item) = section.take("acl") else { return Vec::new() };
+    let Some(mut inner) = reader.section(&item, title, "{ is_api = \"path_beg /api/\" }") else { return Vec::new() };
+    let mut acls = Vec::new();
+    for item in inner.names() {
+        if !reader.name(&item.key, "an acl") {
+            continue;
+        }
+        if reader.list(&item).is_empty() {
+            reader.missing(&item.location, format!("acl `{}` is empty", *item.key), "for example \"path_beg /api/\"");
+        }
+        let expressions = reader.texts(&item, "path_beg /api/", text::not_empty);
+        acls.push(Acl { name: item.key, expressions });
+    }
+    acls
+}
+
+pub(super) fn rules(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Located<String>> {
+    section.take("rules").map(|item| reader.texts(&item, "use_backend api if is_api", text::not_empty)).unwrap_or_default()
+}
+
+const MOST_RETRIES: u32 = 1000;
+
+fn timeouts(reader: &mut Reader, item: &Item<'_>, title: String, side: Side) -> Vec<Located<(Timeout, std::time::Duration)>> {
+    let Some(mut section) = reader.section(item, title, "{ client = \"30s\" }") else { return Vec::new() };
+    let mut found = Vec::new();
+    for timeout in Timeout::ALL {
+        let Some(item) = section.take(timeout.name()) else { continue };
+        if !side.has(timeout) {
+            let other = if side == Side::Frontend { "backend" } else { "frontend" };
+            let message = format!("timeout `{}` has no effect here", timeout.name());
+            reader.push(Diagnostic::error(item.key.location(), message).hint(format!("set it in the {other} or in [defaults]")));
+            continue;
+        }
+        if let Some(duration) = reader.duration(&item) {
+            found.push(Located::new((timeout, duration), item.location.clone()));
+        }
+    }
+    section.finish(reader, &["contimeout", "clitimeout", "srvtimeout", "http-response"]);
+    found
+}

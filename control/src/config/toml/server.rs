@@ -1,0 +1,119 @@
+//! Servers of a backend, and what they have in common.
+
+use ::toml::de::DeValue;
+
+use super::check;
+use super::reader::{Item, Reader};
+use super::section::Section;
+use crate::config::location::Located;
+use crate::config::value::Mistake;
+use crate::config::value::address::{self, ServerAddress};
+use crate::config::written::{Server, ServerSettings};
+
+/// Settings HAProxy has for servers and this model has no place for.
+const LATER: [&str; 35] = [
+    "agent-addr",
+    "agent-check",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
+    "alpn",
+    "ca-file",
+    "check-send-proxy",
+    "check-sni",
+    "check-ssl",
+    "ciphers",
+    "crt",
+    "error-limit",
+    "id",
+    "init-addr",
+    "max-reuse",
+    "maxqueue",
+    "minconn",
+    "observe",
+    "on-error",
+    "on-marked-down",
+    "on-marked-up",
+    "pool-max-conn",
+    "pool-purge-delay",
+    "proto",
+    "redir",
+    "resolve-prefer",
+    "resolvers",
+    "send-proxy",
+    "send-proxy-v2",
+    "sni",
+    "source",
+    "tls",
+    "track",
+    "verify",
+];
+
+pub(super) fn servers(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Server> {
+    let title = format!("`server` of {}", section.title());
+    let Some(item) = section.take("server") else { return Vec::new() };
+    let Some(mut inner) = reader.section(&item, title, "{ web1 = \"10.0.0.11:8080\" }") else { return Vec::new() };
+    let mut servers = Vec::new();
+    for item in inner.names() {
+        if reader.name(&item.key, "a server") {
+            servers.extend(server(reader, item));
+        }
+    }
+    servers
+}
+
+fn server(reader: &mut Reader, item: Item<'_>) -> Option<Server> {
+    if let DeValue::String(_) = item.value {
+        let address = server_address(reader, &item);
+        return Some(Server { name: item.key, address, settings: ServerSettings::default() });
+    }
+    let example = "10.0.0.11:8080";
+    let DeValue::Table(_) = item.value else {
+        reader.wrong(&item, "an address or a table", &format!("{} = \"{example}\"", *item.key));
+        return None;
+    };
+    let mut section = reader.section(&item, format!("server `{}`", *item.key), "{ … }")?;
+    let address = section.require(reader, "address", &format!("\"{example}\"")).and_then(|item| server_address(reader, &item));
+    let settings = settings(reader, &mut section);
+    section.finish(reader, &LATER);
+    Some(Server { name: item.key, address, settings })
+}
+
+fn server_address(reader: &mut Reader, item: &Item<'_>) -> Option<Located<ServerAddress>> {
+    reader.text(item, "10.0.0.11:8080", address::server)
+}
+
+pub(super) fn default_server(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
+    let title = format!("`default-server` of {}", section.title());
+    let Some(item) = section.take("default-server") else { return ServerSettings::default() };
+    let Some(mut inner) = reader.section(&item, title, "{ maxconn = 200 }") else { return ServerSettings::default() };
+    let settings = settings(reader, &mut inner);
+    inner.finish(reader, &LATER);
+    settings
+}
+
+/// Reads what servers and `default-server` have in common.
+fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
+    let settings = ServerSettings {
+        weight: section.take("weight").and_then(|item| reader.integer(&item, 0..=256, 10)),
+        backup: section.take("backup").and_then(|item| reader.boolean(&item)),
+        disabled: section.take("disabled").and_then(|item| reader.boolean(&item)),
+        maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 200)),
+        slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
+        check: check::check(reader, section),
+        cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", cookie_text)),
+    };
+    section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
+    section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());
+    section.misplaced(reader, &["ssl"], |_| "TLS to servers is not supported yet".to_owned());
+    settings
+}
+
+/// Checks what may stand as the name or the value of a cookie.
+pub(super) fn cookie_text(text: &str) -> Result<String, Mistake> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{}` cannot stand in a cookie", text)).hint("letters, digits and any of - _ ."))
+}

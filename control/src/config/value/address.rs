@@ -1,0 +1,217 @@
+//! Addresses of binds, servers and endpoints.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{Mistake, later};
+use crate::config::model::{BindAddress, Inet, PortRange, Transport};
+use crate::config::suggest;
+
+/// Where a server is: without a port, it keeps the one the client connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct ServerAddress {
+    pub(in crate::config) ip: IpAddr,
+    pub(in crate::config) port: Option<u16>,
+}
+
+/// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `unix@/run/site.sock`.
+pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
+    if text.starts_with('/') {
+        return Ok(BindAddress::Unix(PathBuf::from(text)));
+    }
+    let (prefix, rest) = text.split_once('@').map_or((None, text), |(prefix, rest)| (Some(prefix), rest));
+    let transport = match prefix {
+        None | Some("tcp" | "tcp4" | "tcp6" | "ipv4" | "ipv6") => Transport::Tcp,
+        Some("udp" | "udp4" | "udp6") => Transport::Udp,
+        Some("unix") if rest.starts_with('/') => return Ok(BindAddress::Unix(PathBuf::from(rest))),
+        Some("unix") => return Err(Mistake::new(format!("`{rest}` is not an absolute path")).at(text, rest)),
+        Some(known @ ("fd" | "abns" | "abnsz" | "sockpair" | "quic4" | "quic6" | "rhttp")) => return Err(later("address", known)),
+        Some(other) => {
+            let known = ["tcp", "udp", "unix", "ipv4", "ipv6"];
+            return Err(Mistake::new(format!("`{other}@` is no kind of address")).at(text, other).hint(suggest::hint(other, &known)));
+        }
+    };
+    if rest.contains(',') {
+        return Err(Mistake::new(format!("`{rest}` is more than one address")).hint("use a list: bind = [\"…\", \"…\"]"));
+    }
+    let (host, ports) = host_and_port(rest, BIND_FORM).map_err(|mistake| mistake.at(text, rest))?;
+    let ports = ports.ok_or_else(|| Mistake::new(format!("`{rest}` has no port")).hint(BIND_FORM))?;
+    let ip = match (host, prefix) {
+        ("*" | "", Some("ipv6" | "tcp6" | "udp6")) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ("*" | "", _) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => ip_or_bracketed(host, BIND_FORM).map_err(|mistake| mistake.at(text, host))?,
+    };
+    let other_family = |family: &str| Err(Mistake::new(format!("`{host}` is not an {family} address")).at(text, host));
+    match prefix {
+        Some("ipv4" | "tcp4" | "udp4") if ip.is_ipv6() => return other_family("IPv4"),
+        Some("ipv6" | "tcp6" | "udp6") if ip.is_ipv4() => return other_family("IPv6"),
+        _ => {}
+    }
+    let ports = port_range(ports).map_err(|mistake| mistake.at(text, ports))?;
+    Ok(BindAddress::Inet(Inet { transport, ip, ports }))
+}
+
+/// Reads the address of a server: an IP address, if need be with a port.
+pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
+    if text.starts_with('/') || text.contains('@') {
+        return Err(Mistake::new(format!("`{text}`: servers at anything but an IP address are not supported yet")).hint(SERVER_FORM));
+    }
+    let (host, port) = host_and_port(text, SERVER_FORM)?;
+    let port = match port {
+        None => None,
+        Some(port) if port.starts_with(['+', '-']) => {
+            return Err(Mistake::new(format!("`{port}`: ports relative to the client's are not supported yet")).at(text, port));
+        }
+        Some(text_of_port) => {
+            let range = port_range(text_of_port).map_err(|mistake| mistake.at(text, text_of_port))?;
+            let one = || Mistake::new(format!("`{text_of_port}`: a server has one port")).hint("without one it keeps the client's");
+            Some(range.single().ok_or_else(|| one().at(text, text_of_port))?)
+        }
+    };
+    let ip = ip_or_bracketed(host, SERVER_FORM).map_err(|mistake| mistake.at(text, host))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Mistake::new(format!("`{host}` is not the address of one machine")).at(text, host).hint(SERVER_FORM));
+    }
+    Ok(ServerAddress { ip, port })
+}
+
+/// Reads an address and port the daemon itself listens on.
+pub(in crate::config) fn endpoint(text: &str) -> Result<SocketAddr, Mistake> {
+    text.parse().map_err(|_| Mistake::new(format!("`{text}` is not an address and port")).hint("for example 127.0.0.1:9101 or [::1]:9101"))
+}
+
+/// Reads an IP address.
+pub(in crate::config) fn ip(text: &str) -> Result<IpAddr, Mistake> {
+    let address: Result<IpAddr, _> = text.parse();
+    address
+        .map(|address| address.to_canonical())
+        .map_err(|_| Mistake::new(format!("`{text}` is not an IP address")).hint("for example 10.0.0.5 or fd00::5"))
+}
+
+/// Reads ports: one, or the first and the last with a dash between.
+pub(in crate::config) fn port_range(text: &str) -> Result<PortRange, Mistake> {
+    let wrong = || Mistake::new(format!("`{text}` is not a port")).hint("1 to 65535, or a range such as 8000-8009");
+    let port = |text: &str| text.parse().ok().filter(|port| *port > 0 && !text.starts_with('+')).ok_or_else(wrong);
+    let (first, last) = match text.split_once('-') {
+        None => (port(text)?, port(text)?),
+        Some((first, last)) => (port(first)?, port(last)?),
+    };
+    if first > last {
+        return Err(Mistake::new(format!("range `{text}` runs backwards")).hint(format!("{last}-{first}")));
+    }
+    Ok(PortRange { first, last })
+}
+
+const BIND_FORM: &str = "for example *:80, [::]:443, 10.0.0.1:80 or unix@/run/site.sock";
+const SERVER_FORM: &str = "for example 10.0.0.11:8080 or [fd00::11]:8080";
+
+/// Splits at the colon before the port; an IPv6 address must be in brackets, else the colon would be a guess.
+fn host_and_port<'t>(text: &'t str, form: &str) -> Result<(&'t str, Option<&'t str>), Mistake> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let wrong = || Mistake::new(format!("`{text}` is not an address")).hint(form);
+        let (inside, after) = bracketed.split_once(']').ok_or_else(wrong)?;
+        let host = &text[..inside.len() + 2];
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if after.is_empty() => Ok((host, None)),
+            None => Err(wrong()),
+        };
+    }
+    match text.matches(':').count() {
+        0 => Ok((text, None)),
+        1 => Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))),
+        _ => Err(Mistake::new(format!("`{text}`: an IPv6 address stands in brackets")).hint(form)),
+    }
+}
+
+fn ip_or_bracketed(host: &str, form: &str) -> Result<IpAddr, Mistake> {
+    if let Some(inside) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        let address: Result<Ipv6Addr, _> = inside.parse();
+        return address
+            .map(|address| address.to_canonical())
+            .map_err(|_| Mistake::new(format!("`{inside}` is not an IPv6 address")).hint(form));
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Ok(address.into());
+    }
+    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let name_like = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    if name_like && !numeric {
+        return Err(Mistake::new(format!("`{host}`: host names are not supported yet, only IP addresses")).hint(form));
+    }
+    Err(Mistake::new(format!("`{host}` is not an IP address")).hint(form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        bind(text).unwrap().to_string()
+    }
+
+    #[test]
+    fn binds_are_read_in_every_form() {
+        for (written, meant) in [
+            ("*:80", "*:80"),
+            (":80", "*:80"),
+            ("[::]:80", "[::]:80"),
+            ("ipv6@*:80", "[::]:80"),
+            ("10.0.0.1:80-89", "10.0.0.1:80-89"),
+            ("10.0.0.1:80-80", "10.0.0.1:80"),
+            ("udp@10.0.0.1:53", "udp@10.0.0.1:53"),
+            ("udp6@[fd00::1]:53", "udp@[fd00::1]:53"),
+            ("unix@/run/a b.sock", "unix@/run/a b.sock"),
+            ("/run/site.sock", "unix@/run/site.sock"),
+        ] {
+            assert_eq!(shown(written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bind_is_refused() {
+        for text in [
+            "",
+            "80",
+            "*",
+            "*:0",
+            "*:65536",
+            "*:x",
+            "*:9-8",
+            "*:+80",
+            "[::1:80",
+            "[::1]80",
+            "::1:80",
+            "fd@3",
+            "abns@x",
+            "web:80",
+            "1.2.3:80",
+            "ipv4@[::]:80",
+            "ipv6@1.2.3.4:80",
+            "unix@run",
+            "xyz@1.2.3.4:80",
+            "1.2.3.4:80,1.2.3.5:80",
+            "[1.2.3.4]:80",
+        ] {
+            assert!(bind(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn server_without_a_port_keeps_the_clients() {
+        assert_eq!(server("10.0.0.1"), Ok(ServerAddress { ip: [10, 0, 0, 1].into(), port: None }));
+        assert_eq!(server("10.0.0.1:80").map(|address| address.port), Ok(Some(80)));
+        assert_eq!(server("[::ffff:10.0.0.1]").map(|address| address.ip), Ok([10, 0, 0, 1].into()), "a mapped address is the one it maps");
+        assert_eq!(server("[fd00::1]").map(|address| address.port), Ok(None));
+        assert_eq!(server("[fd00::1]:80").map(|address| address.port), Ok(Some(80)));
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for text in
+            ["", "*:80", "0.0.0.0:80", "224.0.0.1:80", "[::]:80", "a.example:80", "10.0.0.1:80-81", "10.0.0.1:+1", "/run/x", "fd00::1:80"]
+        {
+            assert!(server(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Balancing algorithms.
+
+use super::Mistake;
+use crate::config::model::{Balance, UriHash};
+use crate::config::suggest;
+
+/// Reads an algorithm with its argument, such as `leastconn`, `uri depth 2`, `hdr(host)` or `random(2)`.
+pub(in crate::config) fn balance(text: &str) -> Result<Balance, Mistake> {
+    let mut words = text.split_ascii_whitespace();
+    let first = words.next().unwrap_or_default();
+    let rest: Vec<&str> = words.collect();
+    let (name, argument) = match first.split_once('(') {
+        Some((name, argument)) => {
+            let unclosed = || Mistake::new(format!("`{first}` lacks its closing parenthesis")).at(text, first);
+            (name, Some(argument.strip_suffix(')').ok_or_else(unclosed)?).filter(|argument| !argument.is_empty()))
+        }
+        None => (first, None),
+    };
+    let balance = match name {
+        "roundrobin" => Balance::RoundRobin,
+        "static-rr" => Balance::StaticRoundRobin,
+        "leastconn" => Balance::LeastConn,
+        "first" => Balance::First,
+        "source" => Balance::Source,
+        "uri" => return Ok(Balance::Uri(uri(text, &rest)?)).and_then(|balance| no_argument(text, name, argument).map(|()| balance)),
+        "url_param" => return url_param(text, argument, &rest),
+        "hdr" => Balance::Header(argument.ok_or_else(|| needs(text, "hdr(host)"))?.to_owned()),
+        "random" => Balance::Random(draws(text, argument)?),
+        "rdp-cookie" => Balance::RdpCookie(argument.unwrap_or("msts").to_owned()),
+        "hash" => return hash(text, argument, &rest),
+        _ => {
+            return Err(Mistake::new(format!("balance `{name}` is not an algorithm")).at(text, name).hint(suggest::hint(name, &NAMES)));
+        }
+    };
+    if !matches!(name, "hdr" | "random" | "rdp-cookie") {
+        no_argument(text, name, argument)?;
+    }
+    no_more(text, name, &rest)?;
+    Ok(balance)
+}
+
+/// Returns the name of an algorithm, without its argument.
+pub(in crate::config) fn name(balance: &Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "roundrobin",
+        Balance::StaticRoundRobin => "static-rr",
+        Balance::LeastConn => "leastconn",
+        Balance::First => "first",
+        Balance::Source => "source",
+        Balance::Uri(_) => "uri",
+        Balance::UrlParam(_) => "url_param",
+        Balance::Header(_) => "hdr",
+        Balance::Random(_) => "random",
+        Balance::RdpCookie(_) => "rdp-cookie",
+        Balance::Hash(_) => "hash",
+    }
+}
+
+const NAMES: [&str; 11] =
+    ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "url_param", "hdr", "random", "rdp-cookie", "hash"];
+const DEFAULT_DRAWS: u32 = 2;
+
+fn needs(text: &str, example: &str) -> Mistake {
+    Mistake::new(format!("balance `{text}` lacks its argument")).hint(format!("for example {example}"))
+}
+
+fn no_argument(text: &str, name: &str, argument: Option<&str>) -> Result<(), Mistake> {
+    argument.map_or(Ok(()), |argument| Err(Mistake::new(format!("balance `{name}` takes no argument")).at(text, argument)))
+}
+
+fn no_more(text: &str, name: &str, rest: &[&str]) -> Result<(), Mistake> {
+    match rest.first() {
+        None => Ok(()),
+        Some(word) => Err(Mistake::new(format!("balance `{name}` does not know `{word}`")).at(text, word)),
+    }
+}
+
+fn uri(text: &str, rest: &[&str]) -> Result<UriHash, Mistake> {
+    let mut hash = UriHash::default();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "whole" => hash.whole = true,
+            "path-only" => hash.path_only = true,
+            "len" => hash.length = Some(number(text, word, words.next())?),
+            "depth" => hash.depth = Some(number(text, word, words.next())?),
+            other => {
+                let known = ["whole", "path-only", "len", "depth"];
+                return Err(Mistake::new(format!("balance `uri` does not know `{other}`"))
+                    .at(text, other)
+                    .hint(suggest::hint(other, &known)));
+            }
+        }
+    }
+    Ok(hash)
+}
+
+fn number(text: &str, word: &str, value: Option<&&str>) -> Result<u32, Mistake> {
+    let number = value.and_then(|value| value.parse().ok()).filter(|number| *number > 0);
+    number.ok_or_else(|| Mistake::new(format!("`{word}` needs a number from 1")).at(text, value.copied().unwrap_or(word)))
+}
+
+fn url_param(text: &str, argument: Option<&str>, rest: &[&str]) -> Result<Balance, Mistake> {
+    no_argument(text, "url_param", argument)?;
+    let (name, more) = rest.split_first().ok_or_else(|| needs(text, "url_param userid"))?;
+    no_more(text, "url_param", more)?;
+    Ok(Balance::UrlParam((*name).to_owned()))
+}
+
+fn draws(text: &str, argument: Option<&str>) -> Result<u32, Mistake> {
+    let Some(argument) = argument else { return Ok(DEFAULT_DRAWS) };
+    let wrong = || Mistake::new(format!("`{argument}` is not a number of draws")).at(text, argument).hint("for example random(2)");
+    argument.parse().ok().filter(|draws| *draws > 0).ok_or_else(wrong)
+}
+
+/// Keeps the expression as written: what it means is the rule language's business.
+fn hash(text: &str, argument: Option<&str>, rest: &[&str]) -> Result<Balance, Mistake> {
+    no_argument(text, "hash", argument)?;
+    if rest.is_empty() {
+        return Err(needs(text, "hash src"));
+    }
+    Ok(Balance::Hash(rest.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_read_with_their_arguments() {
+        let uri = |whole, path_only, length, depth| Balance::Uri(UriHash { whole, path_only, length, depth });
+        for (text, meant) in [
+            ("roundrobin", Balance::RoundRobin),
+            ("static-rr", Balance::StaticRoundRobin),
+            ("leastconn", Balance::LeastConn),
+            ("first", Balance::First),
+            ("source", Balance::Source),
+            ("uri", uri(false, false, None, None)),
+            ("uri whole len 32 depth 4", uri(true, false, Some(32), Some(4))),
+            ("uri path-only", uri(false, true, None, None)),
+            ("url_param userid", Balance::UrlParam("userid".into())),
+            ("hdr(host)", Balance::Header("host".into())),
+            ("random", Balance::Random(2)),
+            ("random(3)", Balance::Random(3)),
+            ("rdp-cookie", Balance::RdpCookie("msts".into())),
+            ("rdp-cookie(x)", Balance::RdpCookie("x".into())),
+            ("hash src,ipmask(24)", Balance::Hash("src,ipmask(24)".into())),
+        ] {
+            assert_eq!(balance(text).as_ref(), Ok(&meant), "{text}");
+            assert!(text.starts_with(name(&meant)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_algorithm_is_refused() {
+        for text in [
+            "",
+            "leastcon",
+            "hdr",
+            "hdr()",
+            "hdr(",
+            "random(0)",
+            "random(x)",
+            "source fast",
+            "source(1)",
+            "uri len",
+            "uri len x",
+            "uri deep 2",
+            "uri(3)",
+            "url_param",
+            "url_param a b",
+            "hash",
+        ] {
+            assert!(balance(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Single values written as text: durations, addresses, algorithms. The same in every format the model can be written in.
+//!
+//! Each parser takes the text alone and returns the typed value or a [`Mistake`]; who called it knows where the text stands.
+
+pub(super) mod address;
+pub(super) mod balance;
+pub(super) mod check;
+pub(super) mod option;
+pub(super) mod table;
+pub(super) mod text;
+pub(super) mod units;
+pub(super) mod word;
+
+use std::ops::Range;
+
+use super::error::Diagnostic;
+use super::location::Location;
+
+/// What is wrong with a text, and with which part of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    message: String,
+    hint: Option<String>,
+    part: Option<Range<usize>>,
+}
+
+impl Mistake {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, part: None }
+    }
+
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Narrows the mistake to `part`, which must be a slice of `whole`.
+    #[must_use]
+    pub(super) fn at(mut self, whole: &str, part: &str) -> Self {
+        let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr());
+        self.part = start.filter(|start| start + part.len() <= whole.len()).map(|start| start..start + part.len());
+        self
+    }
+
+    /// Makes it an error about the text at `location`, whose value is `text`.
+    pub(super) fn into_diagnostic(self, location: &Location, text: &str) -> Diagnostic {
+        let place = self.part.map_or_else(|| location.clone(), |part| location.part(text, part));
+        let diagnostic = Diagnostic::error(&place, self.message);
+        match self.hint {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        }
+    }
+}
+
+/// What a keyword that is known but has no effect here yet is answered with.
+pub(super) fn later(what: &str, name: &str) -> Mistake {
+    Mistake::new(format!("{what} `{name}` is not supported yet"))
+}

@@ -1,0 +1,197 @@
+//! Options of a proxy.
+
+use super::{Mistake, later};
+use crate::config::model::{ForwardFor, ProxyOption};
+use crate::config::suggest;
+
+/// An option switched on, or off where the defaults have it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Switch {
+    pub(in crate::config) option: ProxyOption,
+    pub(in crate::config) on: bool,
+}
+
+/// Reads an option with its arguments; a leading `no` switches it off.
+pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
+    let mut words = text.split_ascii_whitespace().peekable();
+    let on = words.next_if_eq(&"no").is_none();
+    let name =
+        words.next().ok_or_else(|| Mistake::new(format!("`{text}` is not an option")).hint(format!("known: {}", KNOWN.join(", "))))?;
+    let rest: Vec<&str> = words.collect();
+    if name == "forwardfor" {
+        return Ok(Switch { option: ProxyOption::ForwardFor(forwardfor(text, &rest)?), on });
+    }
+    if name == "redispatch" {
+        return Ok(Switch { option: ProxyOption::Redispatch(redispatch(text, &rest)?), on });
+    }
+    let option = match name {
+        "abortonclose" => ProxyOption::AbortOnClose,
+        "allbackups" => ProxyOption::AllBackups,
+        "dontlognull" => ProxyOption::DontLogNull,
+        "http-buffer-request" => ProxyOption::HttpBufferRequest,
+        "http-keep-alive" => ProxyOption::HttpKeepAlive,
+        "http-server-close" => ProxyOption::HttpServerClose,
+        "httpclose" => ProxyOption::HttpClose,
+        "httplog" => ProxyOption::HttpLog,
+        "log-health-checks" => ProxyOption::LogHealthChecks,
+        "persist" => ProxyOption::Persist,
+        "tcplog" => ProxyOption::TcpLog,
+        "httpchk" => return Err(later("option", name).at(text, name).hint("write check = { http = { path = \"/\" } }")),
+        "tcp-check" => return Err(later("option", name).at(text, name).hint("write check = { tcp = {} }")),
+        _ if LATER.contains(&name) => return Err(later("option", name).at(text, name)),
+        _ => return Err(Mistake::new(format!("`{name}` is not an option")).at(text, name).hint(suggest::hint(name, &KNOWN))),
+    };
+    match rest.first() {
+        None => Ok(Switch { option, on }),
+        Some(word) => Err(Mistake::new(format!("option `{name}` does not know `{word}`")).at(text, word)),
+    }
+}
+
+const KNOWN: [&str; 13] = [
+    "abortonclose",
+    "allbackups",
+    "dontlognull",
+    "forwardfor",
+    "http-buffer-request",
+    "http-keep-alive",
+    "http-server-close",
+    "httpclose",
+    "httplog",
+    "log-health-checks",
+    "persist",
+    "redispatch",
+    "tcplog",
+];
+
+/// Options HAProxy has and this model has no place for.
+const LATER: [&str; 32] = [
+    "accept-invalid-http-request",
+    "accept-invalid-http-response",
+    "accept-unsafe-violations-in-http-request",
+    "accept-unsafe-violations-in-http-response",
+    "checkcache",
+    "clitcpka",
+    "contstats",
+    "disable-h2-upgrade",
+    "dontlog-normal",
+    "forwarded",
+    "h1-case-adjust-bogus-client",
+    "h1-case-adjust-bogus-server",
+    "http-drop-request-trailers",
+    "http-drop-response-trailers",
+    "http-ignore-probes",
+    "http-no-delay",
+    "http-pretend-keepalive",
+    "http-restrict-req-hdr-names",
+    "http-use-proxy-header",
+    "httpslog",
+    "independent-streams",
+    "ldap-check",
+    "log-separate-errors",
+    "logasap",
+    "mysql-check",
+    "nolinger",
+    "originalto",
+    "pgsql-check",
+    "redis-check",
+    "socket-stats",
+    "srvtcpka",
+    "tcpka",
+];
+
+fn forwardfor(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {
+    let mut forwardfor = ForwardFor::default();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        let lacks = || Mistake::new(format!("`{word}` lacks its value")).at(text, word);
+        match *word {
+            "except" => forwardfor.except = Some(network(text, words.next().ok_or_else(lacks)?)?),
+            "header" => forwardfor.header = Some(header(text, words.next().ok_or_else(lacks)?)?),
+            "if-none" => forwardfor.if_none = true,
+            other => {
+                let known = ["except", "header", "if-none"];
+                return Err(Mistake::new(format!("option `forwardfor` does not know `{other}`"))
+                    .at(text, other)
+                    .hint(suggest::hint(other, &known)));
+            }
+        }
+    }
+    Ok(forwardfor)
+}
+
+fn network(text: &str, word: &str) -> Result<String, Mistake> {
+    let (address, length) = word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
+    let limit = match address.parse() {
+        Ok(std::net::IpAddr::V4(_)) => Some(32),
+        Ok(std::net::IpAddr::V6(_)) => Some(128),
+        Err(_) => None,
+    };
+    let length = length.map_or(Ok(0), str::parse::<u8>);
+    match (limit, length) {
+        (Some(limit), Ok(length)) if length <= limit => Ok(word.to_owned()),
+        _ => Err(Mistake::new(format!("`{word}` is not a network")).at(text, word).hint("for example 127.0.0.0/8")),
+    }
+}
+
+fn header(text: &str, word: &str) -> Result<String, Mistake> {
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+        return Ok(word.to_owned());
+    }
+    Err(Mistake::new(format!("`{word}` is not the name of a header")).at(text, word).hint("for example X-Real-IP"))
+}
+
+fn redispatch(text: &str, rest: &[&str]) -> Result<Option<u32>, Mistake> {
+    match rest {
+        [] => Ok(None),
+        [tries] => {
+            let wrong = || Mistake::new(format!("`{tries}` is not a number of tries")).at(text, tries).hint("for example redispatch 1");
+            tries.parse().ok().filter(|tries| *tries > 0).map(Some).ok_or_else(wrong)
+        }
+        [_, word, ..] => Err(Mistake::new(format!("option `redispatch` does not know `{word}`")).at(text, word)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_with_their_arguments() {
+        let on = |option| Ok(Switch { option, on: true });
+        assert_eq!(option("httplog"), on(ProxyOption::HttpLog));
+        assert_eq!(option("no httplog"), Ok(Switch { option: ProxyOption::HttpLog, on: false }));
+        assert_eq!(option("redispatch"), on(ProxyOption::Redispatch(None)));
+        assert_eq!(option("redispatch 2"), on(ProxyOption::Redispatch(Some(2))));
+        let ProxyOption::ForwardFor(forwardfor) = option("forwardfor except 10.0.0.0/8 header X-Real-IP if-none").unwrap().option else {
+            panic!("not forwardfor")
+        };
+        assert_eq!((forwardfor.except(), forwardfor.header(), forwardfor.if_none()), (Some("10.0.0.0/8"), "X-Real-IP", true));
+    }
+
+    #[test]
+    fn every_option_without_arguments_is_read() {
+        for name in KNOWN {
+            assert!(option(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_option_is_refused() {
+        for text in [
+            "",
+            "no",
+            "httplogs",
+            "httplog clf",
+            "tcpka",
+            "httpchk GET /",
+            "redispatch 0",
+            "redispatch 1 2",
+            "forwardfor header",
+            "forwardfor except 10.0.0.0/33",
+            "forwardfor header X:Y",
+            "forwardfor excpt 10.0.0.0/8",
+        ] {
+            assert!(option(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Names and paths: texts with a form of their own that stay texts.
+
+use std::path::PathBuf;
+
+use super::address::port_range;
+use super::{Mistake, address};
+use crate::config::model::PortRange;
+
+/// Checks the name of a network interface.
+pub(in crate::config) fn interface(text: &str) -> Result<String, Mistake> {
+    let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | ':');
+    if (1..=LONGEST_INTERFACE).contains(&text.len()) && text.chars().all(allowed) && !matches!(text, "." | "..") {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{}` cannot be the name of an interface", text))
+        .hint("at most 15 characters, no space, colon or slash: for example eth0"))
+}
+
+/// Reads a path that does not depend on where the daemon was started.
+pub(in crate::config) fn absolute_path(text: &str) -> Result<PathBuf, Mistake> {
+    if text.starts_with('/') && !text.contains('\0') {
+        return Ok(PathBuf::from(text));
+    }
+    Err(Mistake::new(format!("`{}` is not an absolute path", text)).hint("begins with /"))
+}
+
+/// Reads any path.
+pub(in crate::config) fn path(text: &str) -> Result<PathBuf, Mistake> {
+    match not_empty(text)? {
+        path if path.contains('\0') => Err(Mistake::new(format!("`{path}` is not a path"))),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Reads permission bits.
+pub(in crate::config) fn permissions(text: &str) -> Result<u32, Mistake> {
+    let octal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| octal && *bits <= 0o777);
+    bits.ok_or_else(|| Mistake::new(format!("`{text}` are no permissions")).hint("octal digits: for example 660"))
+}
+
+/// Reads a key of 128 bits.
+pub(in crate::config) fn key(text: &str) -> Result<[u8; 16], Mistake> {
+    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let key = u128::from_str_radix(text, 16).ok().filter(|_| digits).map(u128::to_be_bytes);
+    key.ok_or_else(|| Mistake::new("a hash key is 32 hexadecimal digits").hint("for example from: openssl rand -hex 16"))
+}
+
+/// Reads the ports full NAT takes: the kernel tier finds a port by masking, so their number is a power of two and they are aligned to it.
+pub(in crate::config) fn source_ports(text: &str) -> Result<PortRange, Mistake> {
+    let range = port_range(text)?;
+    let aligned = range.count().is_power_of_two() && u32::from(range.first()).is_multiple_of(range.count());
+    if aligned && range.count() >= FEWEST_SOURCE_PORTS {
+        return Ok(range);
+    }
+    let message = format!("`{text}` cannot be used as source ports");
+    Err(Mistake::new(message).hint("a power of two of them, from 1024, beginning at a multiple of that: for example 32768-65535"))
+}
+
+/// Checks something that is kept as written.
+pub(in crate::config) fn not_empty(text: &str) -> Result<String, Mistake> {
+    if text.trim().is_empty() { Err(Mistake::new("nothing is written here")) } else { Ok(text.to_owned()) }
+}
+
+/// Reads the address a health check goes to instead of the server's.
+pub(in crate::config) fn check_address(text: &str) -> Result<std::net::IpAddr, Mistake> {
+    address::ip(text).map_err(|mistake| match text.parse::<std::net::SocketAddr>() {
+        Ok(socket) => Mistake::new(format!("`{text}` is an address with a port")).hint(format!(
+            "write address = \"{}\", port = {}",
+            socket.ip(),
+            socket.port()
+        )),
+        Err(_) => mistake,
+    })
+}
+
+/// The kernel's IFNAMSIZ without the final zero.
+const LONGEST_INTERFACE: usize = 15;
+const FEWEST_SOURCE_PORTS: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_what_the_kernel_allows() {
+        for text in ["eth0", "enp3s0.100", "a", "wlan0-very-long"] {
+            assert!(interface(text).is_ok(), "{text}");
+        }
+        for text in ["", "sixteen-letters!", "a b", "a/b", "a:b", ".", "..", "a\n"] {
+            assert!(interface(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn source_ports_can_be_masked() {
+        for text in ["32768-65535", "49152-65535", "1024-2047", "63488-65535"] {
+            assert!(source_ports(text).is_ok(), "{text}");
+        }
+        for text in ["32768-60999", "1024-3071", "1025-2048", "512-1023", "40000"] {
+            assert!(source_ports(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hash_key_is_read_from_left_to_right() {
+        let expected = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0F];
+        assert_eq!(key("000102030405060708090A0b0c0d0e0f"), Ok(expected));
+        for text in ["", "00", "+00102030405060708090a0b0c0d0e0f", "zz0102030405060708090a0b0c0d0e0f"] {
+            assert!(key(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        assert_eq!(permissions("660"), Ok(0o660));
+        for text in ["", "888", "1777", "+66", "rw"] {
+            assert!(permissions(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Words of closed sets.
+
+use super::Mistake;
+use crate::config::model::{AttachMode, CookieMode, Forward, HttpVersion, Mode, OnStop, SocketLevel, TlsVersion, XdpBalance};
+use crate::config::suggest;
+
+/// A closed set of words and what they mean.
+pub(in crate::config) struct Words<T: 'static> {
+    /// What such a word is called in messages.
+    what: &'static str,
+    words: &'static [(&'static str, T)],
+}
+
+impl<T: Copy> Words<T> {
+    /// Reads one word of the set.
+    pub(in crate::config) fn read(&self, text: &str) -> Result<T, Mistake> {
+        let found = self.words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
+            Mistake::new(format!("`{text}` is not {}", self.what)).hint(suggest::hint(text, &known))
+        })
+    }
+}
+
+pub(in crate::config) const MODE: Words<Mode> = Words { what: "a mode", words: &[("tcp", Mode::Tcp), ("http", Mode::Http)] };
+pub(in crate::config) const SOCKET_LEVEL: Words<SocketLevel> =
+    Words { what: "a level", words: &[("user", SocketLevel::User), ("operator", SocketLevel::Operator), ("admin", SocketLevel::Admin)] };
+pub(in crate::config) const ATTACH_MODE: Words<AttachMode> = Words {
+    what: "a way to attach",
+    words: &[("auto", AttachMode::Auto), ("native", AttachMode::Native), ("generic", AttachMode::Generic)],
+};
+pub(in crate::config) const ON_STOP: Words<OnStop> =
+    Words { what: "something to do on stop", words: &[("detach", OnStop::Detach), ("keep", OnStop::Keep)] };
+pub(in crate::config) const FORWARD: Words<Forward> =
+    Words { what: "a way to forward", words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr)] };
+pub(in crate::config) const FLOW_HASH: Words<XdpBalance> =
+    Words { what: "a hash", words: &[("source", XdpBalance::Source), ("tuple", XdpBalance::Tuple)] };
+pub(in crate::config) const COOKIE_MODE: Words<CookieMode> = Words {
+    what: "a cookie mode",
+    words: &[("insert", CookieMode::Insert), ("rewrite", CookieMode::Rewrite), ("prefix", CookieMode::Prefix)],
+};
+pub(in crate::config) const TLS_VERSION: Words<TlsVersion> =
+    Words { what: "a TLS version spoken here", words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)] };
+pub(in crate::config) const HTTP_VERSION: Words<HttpVersion> =
+    Words { what: "an HTTP version for checks", words: &[("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)] };

@@ -1,0 +1,169 @@
+//! A configuration as it was written: what a parser hands to [`resolve`](super::resolve), whatever the format.
+//!
+//! Values are typed already and keep their positions; names are still text, nothing is filled in, nothing compared with anything else.
+//! A required value that is missing here was reported by the parser.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::location::{Located, Location};
+use super::model::{
+    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, Mode, OnStop, PortRange, SocketLevel, Stored, TableKey, Timeout, XdpBalance,
+};
+use super::value::address::ServerAddress;
+use super::value::option::Switch;
+
+/// All sections of a configuration.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) global: Global,
+    pub(super) xdp: Option<Xdp>,
+    pub(super) defaults: Defaults,
+    pub(super) frontends: Vec<Frontend>,
+    pub(super) backends: Vec<Backend>,
+    pub(super) tables: Vec<Table>,
+}
+
+/// Settings of the process.
+#[derive(Debug, Default)]
+pub(super) struct Global {
+    pub(super) maxconn: Option<u32>,
+    pub(super) threads: Option<u16>,
+    pub(super) log: Vec<Located<String>>,
+    pub(super) stats_sockets: Vec<Located<StatsSocket>>,
+    pub(super) metrics: Option<Located<SocketAddr>>,
+    pub(super) spread_checks: Option<u8>,
+}
+
+/// A socket of the runtime interface.
+#[derive(Debug)]
+pub(super) struct StatsSocket {
+    pub(super) path: PathBuf,
+    pub(super) mode: Option<u32>,
+    pub(super) level: Option<SocketLevel>,
+}
+
+/// Settings of the kernel tier.
+#[derive(Debug)]
+pub(super) struct Xdp {
+    pub(super) location: Location,
+    pub(super) interfaces: Vec<Located<String>>,
+    pub(super) source_addresses: Vec<Located<IpAddr>>,
+    pub(super) source_ports: Option<Located<PortRange>>,
+    pub(super) mode: Option<AttachMode>,
+    pub(super) flows: Option<u32>,
+    pub(super) hash_key: Option<[u8; 16]>,
+    pub(super) pin: Option<Located<PathBuf>>,
+    pub(super) on_stop: Option<OnStop>,
+    pub(super) metrics: Option<Located<SocketAddr>>,
+}
+
+/// What frontends, backends and their defaults have in common.
+#[derive(Debug, Default)]
+pub(super) struct Proxy {
+    pub(super) mode: Option<Located<Mode>>,
+    pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
+    pub(super) options: Vec<Located<Switch>>,
+}
+
+/// Settings of every frontend and backend that has not its own.
+#[derive(Debug, Default)]
+pub(super) struct Defaults {
+    pub(super) proxy: Proxy,
+    pub(super) maxconn: Option<u32>,
+    pub(super) default_backend: Option<Located<String>>,
+    pub(super) balance: Option<Located<Balance>>,
+    pub(super) check: Option<CheckSwitch>,
+    pub(super) retries: Option<u32>,
+    pub(super) default_server: ServerSettings,
+}
+
+/// A frontend.
+#[derive(Debug)]
+pub(super) struct Frontend {
+    pub(super) name: Located<String>,
+    pub(super) proxy: Proxy,
+    pub(super) binds: Vec<Bind>,
+    pub(super) default_backend: Option<Located<String>>,
+    pub(super) maxconn: Option<u32>,
+    pub(super) acls: Vec<Acl>,
+    pub(super) rules: Vec<Located<String>>,
+    pub(super) xdp: Option<XdpFrontend>,
+}
+
+/// How the kernel tier is to serve a frontend.
+#[derive(Debug)]
+pub(super) struct XdpFrontend {
+    pub(super) location: Location,
+    pub(super) forward: Option<Forward>,
+    pub(super) hash: Option<XdpBalance>,
+    pub(super) track: Option<bool>,
+}
+
+/// A backend.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) name: Located<String>,
+    pub(super) proxy: Proxy,
+    pub(super) balance: Option<Located<Balance>>,
+    pub(super) check: Option<CheckSwitch>,
+    pub(super) cookie: Option<Located<Cookie>>,
+    pub(super) retries: Option<u32>,
+    pub(super) acls: Vec<Acl>,
+    pub(super) rules: Vec<Located<String>>,
+    pub(super) default_server: ServerSettings,
+    pub(super) servers: Vec<Server>,
+}
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) name: Located<String>,
+    pub(super) address: Option<Located<ServerAddress>>,
+    pub(super) settings: ServerSettings,
+}
+
+/// What a server can take from its backend's and the file's defaults.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerSettings {
+    pub(super) weight: Option<u16>,
+    pub(super) backup: Option<bool>,
+    pub(super) disabled: Option<bool>,
+    pub(super) maxconn: Option<u32>,
+    pub(super) slowstart: Option<Duration>,
+    pub(super) check: Option<CheckSwitch>,
+    pub(super) cookie: Option<Located<String>>,
+}
+
+/// Whether to check, and how.
+#[derive(Clone, Debug)]
+pub(super) enum CheckSwitch {
+    Off,
+    On(Located<CheckSettings>),
+}
+
+/// How to check; what is not set is taken from the next wider place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CheckSettings {
+    pub(super) kind: Option<CheckKind>,
+    pub(super) inter: Option<Duration>,
+    pub(super) fastinter: Option<Duration>,
+    pub(super) downinter: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) rise: Option<u32>,
+    pub(super) fall: Option<u32>,
+    pub(super) port: Option<u16>,
+    pub(super) address: Option<IpAddr>,
+}
+
+/// A stick table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: Located<String>,
+    pub(super) key: Option<TableKey>,
+    pub(super) size: Option<u64>,
+    pub(super) expire: Option<Duration>,
+    pub(super) nopurge: bool,
+    pub(super) store: Vec<Located<Stored>>,
+}

@@ -1,0 +1,173 @@
+//! The servers as metrics, under the names of HAProxy's exporter, so that dashboards made for it work.
+
+use std::time::Duration;
+
+use super::text::{Kind, Metrics};
+use crate::fleet::{CheckResult, ServerSnapshot, Snapshot};
+use crate::server_state::{Status, WEIGHT_SCALE};
+
+/// Writes the metrics of all backends and servers.
+pub fn write_fleet(metrics: &mut Metrics, fleet: &Snapshot) {
+    write_backends(metrics, fleet);
+    write_servers(metrics, fleet);
+    write_checks(metrics, fleet);
+}
+
+fn write_backends(metrics: &mut Metrics, fleet: &Snapshot) {
+    let mut status = metrics.family("haproxy_backend_status", Kind::Gauge, "Whether the backend is in the state of the label.");
+    for backend in fleet.config.backends() {
+        let up = fleet.servers_of(backend.id()).any(takes_traffic);
+        status.whole(&[("proxy", backend.name()), ("state", "UP")], up.into());
+        status.whole(&[("proxy", backend.name()), ("state", "DOWN")], (!up).into());
+    }
+    let mut weight = metrics.family("haproxy_backend_weight", Kind::Gauge, "Sum of the effective weights of the servers.");
+    for backend in fleet.config.backends() {
+        weight.whole(&[("proxy", backend.name())], fleet.servers_of(backend.id()).map(whole_weight).sum());
+    }
+    let counts = [
+        ("haproxy_backend_active_servers", "Servers that take traffic, not counting backup servers.", false),
+        ("haproxy_backend_backup_servers", "Backup servers that can take traffic.", true),
+    ];
+    for (name, help, backup) in counts {
+        let mut family = metrics.family(name, Kind::Gauge, help);
+        for backend in fleet.config.backends() {
+            let servers = fleet.servers_of(backend.id()).filter(|server| fleet.config.server(server.id).backup() == backup);
+            family.whole(&[("proxy", backend.name())], servers.filter(|server| takes_traffic(server)).map(|_| 1).sum());
+        }
+    }
+}
+
+fn write_servers(metrics: &mut Metrics, fleet: &Snapshot) {
+    let mut status = metrics.family("haproxy_server_status", Kind::Gauge, "Whether the server is in the state of the label.");
+    for (proxy, name, server) in named(fleet) {
+        for state in Status::ALL {
+            status.whole(&[("proxy", proxy), ("server", name), ("state", state.as_str())], (server.status == state).into());
+        }
+    }
+    let mut weight = metrics.family("haproxy_server_weight", Kind::Gauge, "Effective weight, rounded up.");
+    for (proxy, name, server) in named(fleet) {
+        weight.whole(&[("proxy", proxy), ("server", name)], whole_weight(server));
+    }
+    let mut downs = metrics.family("haproxy_server_check_up_down_total", Kind::Counter, "Times the server went down.");
+    for (proxy, name, server) in named(fleet) {
+        downs.whole(&[("proxy", proxy), ("server", name)], server.downs);
+    }
+    let mut since = metrics.family("haproxy_server_check_last_change_seconds", Kind::Gauge, "Time since the status last changed.");
+    for (proxy, name, server) in named(fleet) {
+        since.whole(&[("proxy", proxy), ("server", name)], fleet.at.saturating_duration_since(server.since).as_secs());
+    }
+    let mut downtime = metrics.family("haproxy_server_downtime_seconds_total", Kind::Counter, "Time spent down.");
+    for (proxy, name, server) in named(fleet) {
+        downtime.whole(&[("proxy", proxy), ("server", name)], server.downtime.as_secs());
+    }
+}
+
+fn write_checks(metrics: &mut Metrics, fleet: &Snapshot) {
+    let mut failures =
+        metrics.family("haproxy_server_check_failures_total", Kind::Counter, "Failed checks, counted only while the server was up.");
+    for (proxy, name, server) in checked(fleet) {
+        failures.whole(&[("proxy", proxy), ("server", name)], server.failed_checks);
+    }
+    let mut status = metrics.family("haproxy_server_check_status", Kind::Gauge, "Whether the last check ended as the label says.");
+    for (proxy, name, server) in checked(fleet) {
+        let last = server.last_check.as_ref().map(|last| last.outcome.result.name());
+        for state in CheckResult::NAMES {
+            status.whole(&[("proxy", proxy), ("server", name), ("state", state)], (last == Some(state)).into());
+        }
+    }
+    let mut code = metrics.family("haproxy_server_check_code", Kind::Gauge, "Status code of the last check, 0 if it had none.");
+    for (proxy, name, server) in checked(fleet) {
+        let last = server.last_check.as_ref().and_then(|last| last.outcome.result.code());
+        code.whole(&[("proxy", proxy), ("server", name)], last.unwrap_or_default().into());
+    }
+    let mut duration = metrics.family("haproxy_server_check_duration_seconds", Kind::Gauge, "How long the last check took.");
+    for (proxy, name, server) in checked(fleet) {
+        let last = server.last_check.as_ref().map_or(Duration::ZERO, |last| last.outcome.duration);
+        duration.fraction(&[("proxy", proxy), ("server", name)], last.as_secs_f64());
+    }
+}
+
+/// Returns each server with the name of its backend and its own.
+fn named(fleet: &Snapshot) -> impl Iterator<Item = (&str, &str, &ServerSnapshot)> {
+    fleet.config.servers().iter().zip(&fleet.servers).map(|(written, server)| {
+        let backend = fleet.config.backend(written.backend());
+        (backend.name(), written.name(), server)
+    })
+}
+
+fn checked(fleet: &Snapshot) -> impl Iterator<Item = (&str, &str, &ServerSnapshot)> {
+    named(fleet).filter(|(_, _, server)| fleet.config.server(server.id).check().is_some())
+}
+
+fn takes_traffic(server: &ServerSnapshot) -> bool {
+    server.status == Status::Up
+}
+
+fn whole_weight(server: &ServerSnapshot) -> u64 {
+    server.effective_weight.div_ceil(WEIGHT_SCALE).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::fleet::{CheckOutcome, Fleet};
+
+    const TEXT: &str = r#"
+        [backend.app]
+        mode = "tcp"
+        check = { http = { path = "/" } }
+        default-server = { weight = 10 }
+        [backend.app.server]
+        web1 = "127.0.0.1:8001"
+        web2 = "127.0.0.1:8002"
+        spare = { address = "127.0.0.1:8003", backup = true }
+        [backend.db]
+        mode = "tcp"
+        [backend.db.server]
+        db1 = { address = "127.0.0.1:5432", disabled = true }
+    "#;
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_show_under_the_names_dashboards_know() {
+        let config = Config::parse("test.toml", TEXT).expect("the test's configuration is right");
+        let fleet = Fleet::new(Arc::new(config));
+        let view = fleet.view();
+        let outcome = CheckOutcome { result: CheckResult::BadStatus(503), duration: Duration::from_millis(250), detail: String::new() };
+        fleet.report(&view, view.config().servers()[0].id(), outcome);
+        tokio::time::advance(Duration::from_secs(7)).await;
+
+        let mut metrics = Metrics::new();
+        write_fleet(&mut metrics, &fleet.snapshot());
+        let text = metrics.into_text();
+        let expected = r#"
+haproxy_backend_status{proxy="app",state="UP"} 1
+haproxy_backend_status{proxy="db",state="UP"} 0
+haproxy_backend_status{proxy="db",state="DOWN"} 1
+haproxy_backend_weight{proxy="app"} 20
+haproxy_backend_active_servers{proxy="app"} 1
+haproxy_backend_backup_servers{proxy="app"} 1
+haproxy_server_status{proxy="app",server="web1",state="UP"} 0
+haproxy_server_status{proxy="app",server="web1",state="DOWN"} 1
+haproxy_server_status{proxy="db",server="db1",state="MAINT"} 1
+haproxy_server_weight{proxy="app",server="web2"} 10
+haproxy_server_check_up_down_total{proxy="app",server="web1"} 1
+haproxy_server_check_last_change_seconds{proxy="app",server="web1"} 7
+haproxy_server_downtime_seconds_total{proxy="app",server="web1"} 7
+haproxy_server_check_failures_total{proxy="app",server="web1"} 1
+haproxy_server_check_status{proxy="app",server="web1",state="L7STS"} 1
+haproxy_server_check_status{proxy="app",server="web1",state="L7OK"} 0
+haproxy_server_check_code{proxy="app",server="web1"} 503
+haproxy_server_check_duration_seconds{proxy="app",server="web1"} 0.25
+"#;
+        for line in expected.trim().lines() {
+            assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line} in\n{text}");
+        }
+        assert!(!text.contains("check_status{proxy=\"db\""), "no check, no check metrics");
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name} is announced once");
+        }
+    }
+}

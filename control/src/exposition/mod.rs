@@ -1,0 +1,179 @@
+//! The metrics endpoint: `GET /metrics` answered with Prometheus text.
+//!
+//! [`serve`] runs the endpoint over a listener the daemon bound and asks the daemon for the text of each answer. The daemon writes
+//! that text with [`Metrics`], and its servers with [`write_fleet`]. Numbers live with their owners, not here.
+
+mod fleet;
+mod text;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+pub use fleet::write_fleet;
+pub use text::{Family, Kind, Metrics};
+
+use crate::shutdown::Shutdown;
+
+/// Answers scrapes until the drain begins, then lets the answers in progress finish.
+pub async fn serve(listener: TcpListener, render: impl Fn() -> String + Send + Sync + 'static, mut shutdown: Shutdown) {
+    let render = Arc::new(render);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(answer(stream, Arc::clone(&render)));
+                }
+                Err(error) => {
+                    warn!("metrics endpoint: accept: {error}");
+                    // Short of descriptors, accept fails again at once; the pause keeps the loop from spinning.
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Answers the one request of a connection.
+async fn answer(stream: TcpStream, render: Arc<impl Fn() -> String>) {
+    let service = service_fn(|request: Request<Incoming>| std::future::ready(Ok::<_, Infallible>(respond(&request, &*render))));
+    let connection = http1::Builder::new().keep_alive(false).max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("metrics endpoint: {error}"),
+        Err(_) => debug!("metrics endpoint: client took longer than {CONNECTION_TIMEOUT:?}"),
+    }
+}
+
+fn respond<B>(request: &Request<B>, render: impl Fn() -> String) -> Response<Full<Bytes>> {
+    let (status, content_type, body) = if request.uri().path() != "/metrics" {
+        (StatusCode::NOT_FOUND, PLAIN, "only /metrics is here\n".to_owned())
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n".to_owned())
+    } else {
+        (StatusCode::OK, PROMETHEUS, render())
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Scrapers are few; more connections than this wait in the listen queue.
+const MAX_CONNECTIONS: usize = 32;
+
+/// From accept to the last byte of the answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The largest request head; hyper's least.
+const MAX_HEAD: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::shutdown::Trigger;
+
+    async fn endpoint() -> (SocketAddr, Trigger, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let trigger = Trigger::new();
+        let server = tokio::spawn(serve(listener, || "up 1\n".to_owned(), trigger.shutdown()));
+        (address, trigger, server)
+    }
+
+    async fn exchange(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn endpoint_answers_metrics_and_nothing_else() {
+        let (address, trigger, server) = endpoint().await;
+        let cases = [
+            ("GET /metrics", "HTTP/1.1 200 OK\r\n", "\r\n\r\nup 1\n"),
+            ("GET /metrics?name=up", "HTTP/1.1 200 OK\r\n", "\r\n\r\nup 1\n"),
+            ("HEAD /metrics", "HTTP/1.1 200 OK\r\n", "\r\n\r\n"),
+            ("GET /", "HTTP/1.1 404 Not Found\r\n", "here\n"),
+            ("POST /metrics", "HTTP/1.1 405 Method Not Allowed\r\n", "only GET and HEAD\n"),
+        ];
+        for (request, start, end) in cases {
+            let answer = exchange(address, &format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+            assert!(answer.starts_with(start) && answer.ends_with(end), "{request}: {answer:?}");
+            assert_eq!(answer.contains("version=0.0.4"), start.contains("200"), "{request}");
+            assert_eq!(answer.contains("allow: GET, HEAD"), start.contains("405"), "{request}");
+        }
+        trigger.begin();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn garbage_is_refused_and_the_endpoint_lives_on() {
+        let (address, _trigger, _server) = endpoint().await;
+        let answer = exchange(address, "\x16\x03\x01 hello\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("up 1\n"));
+    }
+
+    #[tokio::test]
+    async fn drain_closes_the_listener_and_finishes_the_answers() {
+        let (address, trigger, server) = endpoint().await;
+        let mut early = TcpStream::connect(address).await.unwrap();
+        early.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        // The second connection is answered after the first was accepted, so the drain finds the first in progress.
+        exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        trigger.begin();
+        early.write_all(b"Host: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("up 1\n"), "{answer:?}");
+        server.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn silent_clients_hold_up_to_the_limit_and_are_thrown_out() {
+        let (address, _trigger, _server) = endpoint().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        tokio::time::pause();
+        // With the clock paused, this answer only comes once the timeout of the silent clients has passed.
+        let before = tokio::time::Instant::now();
+        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("up 1\n"));
+        assert!(before.elapsed() >= CONNECTION_TIMEOUT);
+    }
+}

@@ -1,0 +1,380 @@
+//! The servers at run time: what the balancers read, what checks and administrators write, and who is told of changes.
+//!
+//! A [`Fleet`] is a cheap handle around one configuration in force and a [`ServerState`] per server. Balancers read statuses and
+//! weights through a [`View`]; [`crate::health`] reports what it found; listeners follow [`Changes`]. The fleet decides nothing by
+//! itself: the rules are those of [`crate::server_state`].
+//!
+//! # Locks
+//!
+//! There is one lock, the mutex around `Core`. Every writer holds it for the whole of its change (states, log, the words the readers
+//! see, the swap of the view), and a woken listener takes it to read the log, so it finds the change complete. It is never held across
+//! an `.await` or while logging. Readers of a view take no lock: the view is a swapped `Arc`, each server one atomic word.
+
+mod outcome;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod transition;
+mod view;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+pub use outcome::{CheckOutcome, CheckResult};
+pub use snapshot::{LastCheck, ServerSnapshot, Snapshot};
+pub use transition::{Batch, Changes, Reason, Transition};
+pub use view::View;
+pub(crate) use view::same_machine;
+
+use crate::config::{Backend, Config, Server, ServerId};
+use crate::server_state::{Admin, Change, Phase, ServerState, Settings, Status, Thresholds, Verdict};
+use transition::Log;
+use view::Cell;
+
+/// Handle to the servers at run time; clones share them.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    view: ArcSwap<View>,
+    core: Mutex<Core>,
+}
+
+#[derive(Debug)]
+struct Core {
+    view: Arc<View>,
+    /// One per server of the view, by id.
+    records: Vec<Record>,
+    /// Servers whose weight is on its way up.
+    ramping: BTreeSet<ServerId>,
+    log: Log,
+    /// Counts changes of anything a view shows; wakes the listeners.
+    generation: watch::Sender<u64>,
+}
+
+/// What is known of one server beyond its word in the view.
+#[derive(Debug)]
+struct Record {
+    state: ServerState,
+    last_check: Option<LastCheck>,
+    failed_checks: u64,
+    downs: u64,
+    /// Time spent down before `down_since`.
+    downtime: Duration,
+    /// When the server went down, if it is.
+    down_since: Option<Instant>,
+}
+
+/// A transition to be logged once the lock is released.
+struct Notice {
+    transition: Transition,
+    /// How many servers of the backend are up after it.
+    up: usize,
+    all: usize,
+}
+
+impl Fleet {
+    /// Returns the servers of a configuration as they are at start.
+    pub fn new(config: Arc<Config>) -> Self {
+        let now = now();
+        let records: Vec<_> = config.servers().iter().map(|server| Record::new(server, now)).collect();
+        let cells = records.iter().map(|record| Arc::new(record.new_cell(now))).collect();
+        let view = Arc::new(View::new(config, cells));
+        let core =
+            Core { view: Arc::clone(&view), records, ramping: BTreeSet::new(), log: Log::default(), generation: watch::Sender::new(0) };
+        Self { shared: Arc::new(Shared { view: ArcSwap::new(view), core: Mutex::new(core) }) }
+    }
+
+    /// Returns the configuration in force with the states of its servers; ids found in it stay valid with it.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// Returns the configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(self.shared.view.load().config())
+    }
+
+    /// Returns the status of a server of the configuration in force, as [`View::status`] does.
+    pub fn status(&self, server: ServerId) -> Status {
+        self.shared.view.load().status(server)
+    }
+
+    /// Returns the weight of a server of the configuration in force, as [`View::effective_weight`] does.
+    pub fn effective_weight(&self, server: ServerId) -> u32 {
+        self.shared.view.load().effective_weight(server)
+    }
+
+    /// Returns a stream of all changes from now on.
+    pub fn subscribe(&self) -> Changes {
+        Changes::new(Arc::clone(&self.shared))
+    }
+
+    /// Takes in the outcome of a check of a server of `view`; returns its phase after that, or `None` if it is no longer in service.
+    pub fn report(&self, view: &View, server: ServerId, outcome: CheckOutcome) -> Option<Phase> {
+        let now = now();
+        let mut core = self.shared.core();
+        let server = core.translate(view, server)?;
+        let record = core.records.get_mut(server.index())?;
+        let starved = record.note_check(&outcome, now);
+        let change = record.state.on_check(outcome.result.verdict(), now);
+        let phase = record.state.phase();
+        let starved = starved.then(|| (core.view.name_of(server), outcome.clone()));
+        let notice = core.settle(server, change, Reason::Check(outcome), now);
+        drop(core);
+        if let Some((name, outcome)) = starved {
+            warn!("check of server {name} says nothing: {outcome}");
+        }
+        notice.into_iter().for_each(Notice::log);
+        Some(phase)
+    }
+
+    /// Sets the administrative state of a server of `view`; does nothing if it is no longer in service.
+    pub fn set_admin(&self, view: &View, server: ServerId, admin: Admin) {
+        self.change(view, server, Reason::Admin(admin), |state, now| state.set_admin(admin, now));
+    }
+
+    /// Sets the weight of a server of `view`, or returns to the configured one; does nothing if it is no longer in service.
+    pub fn set_weight(&self, view: &View, server: ServerId, weight: Option<u16>) {
+        self.change(view, server, Reason::Weight, |state, now| state.set_weight(weight, now));
+    }
+
+    /// Brings ramping weights up to date and returns when to do so next; [`crate::health::run`] takes care of it.
+    pub fn tick(&self) -> Option<Instant> {
+        let now = now();
+        let mut core = self.shared.core();
+        for server in std::mem::take(&mut core.ramping) {
+            core.publish(server, now);
+        }
+        core.ramping.iter().filter_map(|server| core.records.get(server.index())?.state.next_change_at(now)).min()
+    }
+
+    /// Puts a new configuration in force.
+    ///
+    /// A server with the same backend, name, address and port keeps its health, counts and what was set at run time, unless the new
+    /// file says something new about it; all others start fresh.
+    pub fn replace(&self, config: Arc<Config>) {
+        let now = now();
+        let mut core = self.shared.core();
+        let changes = core.adopt(config, now);
+        let notices: Vec<_> = changes.into_iter().filter_map(|(id, change)| core.note(id, change, Reason::Configuration, now)).collect();
+        let view = Arc::clone(&core.view);
+        for server in view.config().servers() {
+            core.publish(server.id(), now);
+        }
+        self.shared.view.store(view);
+        core.wake();
+        drop(core);
+        notices.into_iter().for_each(Notice::log);
+    }
+
+    /// Returns a copy of everything known about the servers.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = now();
+        let core = self.shared.core();
+        let config = Arc::clone(core.view.config());
+        let servers = config.servers().iter().zip(&core.records).map(|(server, record)| record.snapshot(server.id(), now)).collect();
+        Snapshot { config, at: now, servers }
+    }
+
+    fn change(&self, view: &View, server: ServerId, reason: Reason, change: impl FnOnce(&mut ServerState, Instant) -> Option<Change>) {
+        let now = now();
+        let mut core = self.shared.core();
+        let Some(server) = core.translate(view, server) else { return };
+        let Some(record) = core.records.get_mut(server.index()) else { return };
+        let change = change(&mut record.state, now);
+        let notice = core.settle(server, change, reason, now);
+        drop(core);
+        notice.into_iter().for_each(Notice::log);
+    }
+}
+
+impl Shared {
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // A writer that panicked left at worst one server's numbers behind; that is no reason for all others to stop.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Returns the present id of a server of `view`.
+    fn translate(&self, view: &View, server: ServerId) -> Option<ServerId> {
+        if std::ptr::eq(view, &*self.view) { Some(server) } else { self.view.find(view, server) }
+    }
+
+    /// Shows a server's state to the readers, and keeps the books if its status changed.
+    fn settle(&mut self, server: ServerId, change: Option<Change>, reason: Reason, now: Instant) -> Option<Notice> {
+        let notice = change.and_then(|change| self.note(server, change, reason, now));
+        self.publish(server, now);
+        notice
+    }
+
+    fn note(&mut self, server: ServerId, change: Change, reason: Reason, now: Instant) -> Option<Notice> {
+        self.records.get_mut(server.index())?.note_change(change, now);
+        let config = Arc::clone(self.view.config());
+        let written = self.view.server(server)?;
+        let backend = config.backend(written.backend());
+        let transition = Transition {
+            backend: backend.name().to_owned(),
+            server: written.name().to_owned(),
+            from: change.from,
+            to: change.to,
+            reason,
+            at: now,
+        };
+        self.log.push(transition.clone());
+        Some(Notice { transition, up: self.count_up(backend), all: backend.servers().len() })
+    }
+
+    fn count_up(&self, backend: &Backend) -> usize {
+        let records = backend.servers().filter_map(|server| self.records.get(server.index()));
+        records.filter(|record| record.state.status() == Status::Up).count()
+    }
+
+    /// Shows a server's state to the readers, and wakes the listeners if that is news.
+    fn publish(&mut self, server: ServerId, now: Instant) {
+        let (Some(record), Some(cell)) = (self.records.get(server.index()), self.view.cell(server)) else { return };
+        if record.state.next_change_at(now).is_some() {
+            self.ramping.insert(server);
+        } else {
+            self.ramping.remove(&server);
+        }
+        if cell.store(record.state.status(), record.state.effective_weight(now)) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Moves to a new configuration; returns what it changes for servers that stay.
+    fn adopt(&mut self, config: Arc<Config>, now: Instant) -> Vec<(ServerId, Change)> {
+        let old_view = Arc::clone(&self.view);
+        let mut old = HashMap::new();
+        for ((server, record), cell) in old_view.config().servers().iter().zip(self.records.drain(..)).zip(old_view.cells()) {
+            let backend = old_view.config().backend(server.backend());
+            old.insert((backend.name(), server.name()), (server, record, cell));
+        }
+        let (mut cells, mut changes) = (Vec::new(), Vec::new());
+        for server in config.servers() {
+            let key = (config.backend(server.backend()).name(), server.name());
+            let (record, cell) = match old.remove(&key) {
+                Some((known, mut record, cell)) if same_machine(known, server) => {
+                    changes.extend(record.reconfigure(server, now).map(|change| (server.id(), change)));
+                    (record, Arc::clone(cell))
+                }
+                moved => {
+                    moved.into_iter().for_each(|(_, _, cell)| cell.retire());
+                    let record = Record::new(server, now);
+                    let cell = Arc::new(record.new_cell(now));
+                    (record, cell)
+                }
+            };
+            self.records.push(record);
+            cells.push(cell);
+        }
+        old.into_values().for_each(|(_, _, cell)| cell.retire());
+        self.ramping.clear();
+        self.view = Arc::new(View::new(config, cells));
+        changes
+    }
+}
+
+impl Notice {
+    fn log(self) {
+        match self.transition.to {
+            Status::Down => warn!("{self}"),
+            Status::Up | Status::Drain | Status::Maint => info!("{self}"),
+        }
+        if self.transition.from == Status::Up && self.up == 0 {
+            error!("backend {} has no server up", self.transition.backend);
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { transition, up, all } = self;
+        let left = if transition.from == Status::Up { " left" } else { "" };
+        write!(f, "{transition}, {up} of {all} up{left} in backend {}", transition.backend)
+    }
+}
+
+/// Returns the part of a server's configuration its state runs on.
+fn settings(server: &Server) -> Settings {
+    Settings {
+        weight: server.weight(),
+        slowstart: server.slowstart().unwrap_or_default(),
+        thresholds: server.check().map(|check| Thresholds { rise: check.rise(), fall: check.fall() }),
+        admin: if server.disabled() { Admin::Maint } else { Admin::Ready },
+    }
+}
+
+/// Returns the time on tokio's clock, which is the system's unless a test paused it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Record {
+    fn new(server: &Server, now: Instant) -> Self {
+        let state = ServerState::new(settings(server), now);
+        Self { state, last_check: None, failed_checks: 0, downs: 0, downtime: Duration::ZERO, down_since: None }
+    }
+
+    fn new_cell(&self, now: Instant) -> Cell {
+        Cell::new(self.state.status(), self.state.effective_weight(now))
+    }
+
+    fn reconfigure(&mut self, server: &Server, now: Instant) -> Option<Change> {
+        if server.check().is_none() {
+            self.last_check = None;
+        }
+        self.state.reconfigure(settings(server), now)
+    }
+
+    /// Keeps an outcome; returns whether it is the first of a row of checks that could not be carried out.
+    fn note_check(&mut self, outcome: &CheckOutcome, now: Instant) -> bool {
+        if outcome.result.verdict() == Verdict::Fail && matches!(self.state.status(), Status::Up | Status::Drain) {
+            self.failed_checks += 1;
+        }
+        let last = self.last_check.replace(LastCheck { outcome: outcome.clone(), at: now });
+        let starves = |outcome: &CheckOutcome| outcome.result == CheckResult::NotProbed;
+        starves(outcome) && !last.is_some_and(|last| starves(&last.outcome))
+    }
+
+    fn note_change(&mut self, change: Change, now: Instant) {
+        if let Some(since) = self.down_since.take() {
+            self.downtime += now.saturating_duration_since(since);
+        }
+        if change.to == Status::Down {
+            self.downs += 1;
+            self.down_since = Some(now);
+        }
+    }
+
+    fn snapshot(&self, id: ServerId, now: Instant) -> ServerSnapshot {
+        ServerSnapshot {
+            id,
+            status: self.state.status(),
+            since: self.state.since(),
+            admin: self.state.admin(),
+            phase: self.state.phase(),
+            weight: self.state.weight(),
+            effective_weight: self.state.effective_weight(now),
+            last_check: self.last_check.clone(),
+            failed_checks: self.failed_checks,
+            downs: self.downs,
+            downtime: self.downtime + self.down_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A copy of everything known about the servers at one moment, for status reports and metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::outcome::CheckOutcome;
+use crate::config::{BackendId, Config, ServerId};
+use crate::server_state::{Admin, Phase, Status};
+
+/// The fleet at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The configuration in force; ids here are its ids.
+    pub config: Arc<Config>,
+    /// When the snapshot was taken.
+    pub at: Instant,
+    /// All servers, by id.
+    pub servers: Vec<ServerSnapshot>,
+}
+
+/// A server at one moment.
+#[derive(Debug, Clone)]
+pub struct ServerSnapshot {
+    /// Which server.
+    pub id: ServerId,
+    /// What it is to the balancer.
+    pub status: Status,
+    /// When the status last changed; the start of the daemon if it never did.
+    pub since: Instant,
+    /// What the administrator wants.
+    pub admin: Admin,
+    /// Whether the last checks agree with the status.
+    pub phase: Phase,
+    /// Weight in force before any ramp.
+    pub weight: u16,
+    /// Share of new traffic in units of 1/[`WEIGHT_SCALE`](crate::server_state::WEIGHT_SCALE).
+    pub effective_weight: u32,
+    /// The last check; `None` before the first and without checks.
+    pub last_check: Option<LastCheck>,
+    /// Checks that failed while the server was up.
+    pub failed_checks: u64,
+    /// Transitions to down.
+    pub downs: u64,
+    /// All time spent down.
+    pub downtime: Duration,
+}
+
+/// A check in the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastCheck {
+    /// What came of it.
+    pub outcome: CheckOutcome,
+    /// When it ended.
+    pub at: Instant,
+}
+
+impl Snapshot {
+    /// Returns the servers of one backend of [`config`](Self::config), in the order of the file.
+    pub fn servers_of(&self, backend: BackendId) -> impl Iterator<Item = &ServerSnapshot> {
+        self.config.backend(backend).servers().filter_map(|id| self.servers.get(id.index()))
+    }
+}

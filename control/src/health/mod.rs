@@ -1,0 +1,191 @@
+//! Health checks: one task that probes all servers of a fleet and reports what it finds.
+//!
+//! [`run`] starts a probe when `schedule` says so, hands its outcome to the [`Fleet`], and follows the fleet's changes: a new
+//! configuration, a server back from maintenance, a weight on its way up. What an outcome means is the fleet's business. A probe is
+//! a future, not a thread, and their number at a time is bounded; when more are due, the longest due go first.
+
+mod http;
+mod schedule;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{Check, CheckKind, ServerId};
+use crate::fleet::{CheckOutcome, Fleet, View, same_machine};
+use crate::server_state::{Phase, Status};
+use crate::shutdown::Shutdown;
+use schedule::{Schedule, Target};
+
+/// Checks the servers of a fleet, and keeps their ramping weights up to date, until the drain begins.
+pub async fn run(fleet: Fleet, mut shutdown: Shutdown) {
+    let mut changes = fleet.subscribe();
+    let mut checker = Checker::new(fleet);
+    loop {
+        checker.start_probes();
+        let wake = checker.next_wake();
+        tokio::select! {
+            () = shutdown.begun() => return,
+            Some(done) = checker.probes.join_next() => {
+                checker.finish(done.expect("probes do not panic, and are aborted only with the set"));
+            }
+            _ = changes.next() => checker.follow(),
+            () = sleep_until(wake) => checker.tick(),
+        }
+    }
+}
+
+struct Checker {
+    fleet: Fleet,
+    view: Arc<View>,
+    schedule: Schedule,
+    /// What is probed, by its name in the schedule.
+    targets: HashMap<Target, Probed>,
+    /// Targets in maintenance, which are not probed.
+    parked: Vec<Target>,
+    probes: JoinSet<Done>,
+    /// Number of the next target.
+    next_target: u64,
+    /// When a ramping weight changes next.
+    next_tick: Option<Instant>,
+}
+
+struct Probed {
+    /// Id in the checker's view.
+    server: ServerId,
+    check: Arc<Check>,
+}
+
+struct Done {
+    target: Target,
+    started: Instant,
+    outcome: CheckOutcome,
+}
+
+impl Checker {
+    fn new(fleet: Fleet) -> Self {
+        let view = fleet.view();
+        let schedule = Schedule::new(view.config().global().spread_checks(), fastrand::Rng::new());
+        let mut checker = Self {
+            view: Arc::clone(&view),
+            schedule,
+            targets: HashMap::new(),
+            parked: Vec::new(),
+            probes: JoinSet::new(),
+            next_target: 0,
+            next_tick: None,
+            fleet,
+        };
+        checker.adopt(view);
+        checker.tick();
+        checker
+    }
+
+    /// Starts what is due, as far as there is room.
+    fn start_probes(&mut self) {
+        let now = Instant::now();
+        while self.probes.len() < MAX_PROBES {
+            let Some(target) = self.schedule.pop(now.into_std()) else { return };
+            let Some(probed) = self.targets.get(&target) else { continue };
+            if self.view.status(probed.server) == Status::Maint {
+                self.parked.push(target);
+                continue;
+            }
+            let check = Arc::clone(&probed.check);
+            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: probe(&check).await } });
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let room = self.probes.len() < MAX_PROBES;
+        let due = self.schedule.next_due().filter(|_| room).map(Instant::from_std);
+        due.into_iter().chain(self.next_tick).min().unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    /// Reports an outcome and schedules the next probe.
+    fn finish(&mut self, Done { target, started, outcome }: Done) {
+        let Some(probed) = self.targets.get(&target) else { return };
+        // A server the fleet no longer has may be back by the time this task follows the change, so its target stays until then.
+        let interval = match self.fleet.report(&self.view, probed.server, outcome) {
+            Some(Phase::Up) | None => probed.check.interval(),
+            Some(Phase::Transition) => probed.check.fast_interval(),
+            Some(Phase::Down) => probed.check.down_interval(),
+        };
+        self.schedule.again(target, started.into_std(), interval);
+    }
+
+    /// Takes in a change of the fleet.
+    fn follow(&mut self) {
+        let view = self.fleet.view();
+        if !Arc::ptr_eq(&view, &self.view) {
+            self.adopt(view);
+        }
+        let now = Instant::now().into_std();
+        let parked = std::mem::take(&mut self.parked);
+        for target in parked {
+            let Some(probed) = self.targets.get(&target) else { continue };
+            if self.view.status(probed.server) == Status::Maint {
+                self.parked.push(target);
+            } else {
+                self.schedule.hasten(target, now);
+            }
+        }
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.next_tick = self.fleet.tick().map(Instant::from_std);
+    }
+
+    /// Moves to another configuration; a server whose address and check are the same keeps its place in the schedule.
+    fn adopt(&mut self, view: Arc<View>) {
+        self.schedule.set_spread(view.config().global().spread_checks());
+        let old_view = std::mem::replace(&mut self.view, view);
+        let mut old = HashMap::new();
+        for (target, probed) in self.targets.drain() {
+            let server = old_view.config().server(probed.server);
+            let backend = old_view.config().backend(server.backend());
+            old.insert((backend.name(), server.name()), (target, server, probed.check));
+        }
+        let mut joining = Vec::new();
+        for server in self.view.config().servers() {
+            let Some(check) = server.check() else { continue };
+            let backend = self.view.config().backend(server.backend());
+            let kept = old.remove(&(backend.name(), server.name()));
+            let (target, check) = match kept {
+                Some((target, known, kept)) if same_machine(known, server) && *kept == *check => (target, kept),
+                changed => {
+                    changed.into_iter().for_each(|(target, ..)| self.schedule.leave(target));
+                    let target = Target(self.next_target);
+                    self.next_target += 1;
+                    joining.push((target, check.interval()));
+                    (target, Arc::new(check.clone()))
+                }
+            };
+            self.targets.insert(target, Probed { server: server.id(), check });
+        }
+        old.into_values().for_each(|(target, ..)| self.schedule.leave(target));
+        self.schedule.join(&joining, Instant::now().into_std());
+    }
+}
+
+async fn probe(check: &Check) -> CheckOutcome {
+    let started = Instant::now();
+    let (result, detail) = match check.kind() {
+        CheckKind::Tcp => tcp::probe(check).await,
+        CheckKind::Http(http) => http::probe(check, http).await,
+    };
+    CheckOutcome { result, duration: started.elapsed(), detail }
+}
+
+/// The most probes under way at a time.
+const MAX_PROBES: usize = 1024;
+
+/// How long to sleep when nothing is planned; any change wakes the task before.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -1,0 +1,519 @@
+//! The state of one server: health, the administrator's wish, weight and slow start, as a pure machine.
+//!
+//! [`ServerState`] is told what happened (a check passed, an administrator drains) and when, and answers what that makes of the
+//! server. It neither probes nor logs nor locks: [`crate::health`] finds the facts, [`crate::fleet`] owns one machine per server.
+//!
+//! The rules are those HAProxy users know. A server starts up and on trial: its first failure takes it down. From then on it
+//! takes `fall` failures in a row to go down and `rise` successes in a row to come back. A server that comes back from being
+//! down, or from maintenance, ramps its weight over `slowstart`; one that was never away does not.
+
+use std::time::{Duration, Instant};
+
+/// Units of effective weight per unit of configured weight, so that a ramp has steps even at the usual weight of 1.
+pub const WEIGHT_SCALE: u32 = 16;
+
+/// The largest configured or runtime weight.
+pub const MAX_WEIGHT: u16 = 256;
+
+/// What a server is to the balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Takes new traffic.
+    Up,
+    /// Fails its checks and takes no traffic.
+    Down,
+    /// Healthy, keeps what it has, takes nothing new: drained by an administrator or of weight 0.
+    Drain,
+    /// Taken out by an administrator; not checked.
+    Maint,
+}
+
+impl Status {
+    /// Every status, in the order reports list them.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Down, Self::Drain, Self::Maint];
+
+    /// Returns the word logs, metrics and the admin socket use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Down => "DOWN",
+            Self::Drain => "DRAIN",
+            Self::Maint => "MAINT",
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What the administrator, or the configuration's `disabled`, wants of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Admin {
+    /// Serve as health and weight allow.
+    Ready,
+    /// Take no new traffic.
+    Drain,
+    /// Take no traffic and run no checks.
+    Maint,
+}
+
+/// What a single check says about a server's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The server works.
+    Pass,
+    /// The server does not work.
+    Fail,
+    /// The check could not be carried out for a reason of ours, so it says nothing.
+    Unknown,
+}
+
+/// How many checks in a row move a server; both at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Successes that bring a server up.
+    pub rise: u32,
+    /// Failures that take a server down.
+    pub fall: u32,
+}
+
+/// The part of a server's configuration the machine runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Configured weight, 0 to [`MAX_WEIGHT`].
+    pub weight: u16,
+    /// Length of the ramp after a return; zero for none.
+    pub slowstart: Duration,
+    /// `None` for a server without checks, which is always healthy.
+    pub thresholds: Option<Thresholds>,
+    /// The administrative state the file asks for.
+    pub admin: Admin,
+}
+
+/// Which of the three check intervals applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Up, and the last check agreed.
+    Up,
+    /// Not yet checked, or on the way up or down.
+    Transition,
+    /// Down, and the last check agreed.
+    Down,
+}
+
+/// A change of [`Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The status before.
+    pub from: Status,
+    /// The status now.
+    pub to: Status,
+}
+
+/// The machine of one server.
+#[derive(Debug, Clone)]
+pub struct ServerState {
+    settings: Settings,
+    admin: Admin,
+    /// A runtime weight, in place of the configured one.
+    weight_override: Option<u16>,
+    health: Health,
+    /// When the status last changed.
+    since: Instant,
+    /// Start of the ramp; `None` once it is over or where there is none.
+    ramp: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// Up without having been checked: one failure suffices.
+    Trial,
+    /// Invariant: `failures < fall`.
+    Up { failures: u32 },
+    /// Invariant: `successes < rise`.
+    Down { successes: u32 },
+}
+
+impl Health {
+    fn is_up(self) -> bool {
+        match self {
+            Self::Trial | Self::Up { .. } => true,
+            Self::Down { .. } => false,
+        }
+    }
+
+    /// Returns the health after a check.
+    fn after(self, verdict: Verdict, thresholds: Thresholds) -> Self {
+        match (self, verdict) {
+            (_, Verdict::Unknown) => self,
+            (Self::Trial | Self::Up { .. }, Verdict::Pass) => Self::Up { failures: 0 },
+            (Self::Trial, Verdict::Fail) => Self::Down { successes: 0 },
+            (Self::Up { failures }, Verdict::Fail) if thresholds.fall <= failures + 1 => Self::Down { successes: 0 },
+            (Self::Up { failures }, Verdict::Fail) => Self::Up { failures: failures + 1 },
+            (Self::Down { .. }, Verdict::Fail) => Self::Down { successes: 0 },
+            (Self::Down { successes }, Verdict::Pass) if thresholds.rise <= successes + 1 => Self::Up { failures: 0 },
+            (Self::Down { successes }, Verdict::Pass) => Self::Down { successes: successes + 1 },
+        }
+    }
+
+    /// Keeps the counters below thresholds that a reload may have lowered.
+    fn within(self, thresholds: Thresholds) -> Self {
+        match self {
+            Self::Trial => self,
+            Self::Up { failures } => Self::Up { failures: failures.min(thresholds.fall.saturating_sub(1)) },
+            Self::Down { successes } => Self::Down { successes: successes.min(thresholds.rise.saturating_sub(1)) },
+        }
+    }
+}
+
+impl ServerState {
+    /// Returns the state of a server at start: as the file says, healthy until its first check fails, at full weight.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self { settings, admin: settings.admin, weight_override: None, health: Health::Trial, since: now, ramp: None }
+    }
+
+    /// Returns what the server is to the balancer.
+    pub fn status(&self) -> Status {
+        match self.admin {
+            Admin::Maint => Status::Maint,
+            Admin::Ready | Admin::Drain if !self.health.is_up() => Status::Down,
+            Admin::Ready if self.weight() > 0 => Status::Up,
+            Admin::Ready | Admin::Drain => Status::Drain,
+        }
+    }
+
+    /// Returns when the status last changed.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Returns the administrative state in force.
+    pub fn admin(&self) -> Admin {
+        self.admin
+    }
+
+    /// Returns the weight in force before any ramp: the runtime one, else the configured one.
+    pub fn weight(&self) -> u16 {
+        self.weight_override.unwrap_or(self.settings.weight)
+    }
+
+    /// Returns which check interval applies.
+    pub fn phase(&self) -> Phase {
+        match self.health {
+            Health::Trial => Phase::Transition,
+            Health::Up { failures: 0 } => Phase::Up,
+            Health::Down { successes: 0 } => Phase::Down,
+            Health::Up { .. } | Health::Down { .. } => Phase::Transition,
+        }
+    }
+
+    /// Returns the server's share of new traffic in units of 1/[`WEIGHT_SCALE`]; 0 unless the server is up.
+    pub fn effective_weight(&self, now: Instant) -> u32 {
+        if self.status() != Status::Up {
+            return 0;
+        }
+        u32::from(self.weight()) * self.ramp_step(now).unwrap_or(WEIGHT_SCALE)
+    }
+
+    /// Returns when the effective weight next changes by itself.
+    pub fn next_change_at(&self, now: Instant) -> Option<Instant> {
+        let start = self.ramp?;
+        let step = self.ramp_step(now).filter(|_| self.status() == Status::Up)?;
+        // Rounded up by a nanosecond, because the ramp's own division rounds down and would still see the old step.
+        start.checked_add(self.settings.slowstart.saturating_mul(step) / WEIGHT_SCALE + Duration::from_nanos(1))
+    }
+
+    /// Takes in the result of a check.
+    pub fn on_check(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
+        let thresholds = self.settings.thresholds?;
+        self.update(now, |state| state.health = state.health.after(verdict, thresholds))
+    }
+
+    /// Sets the administrative state; a server that leaves maintenance is on trial again.
+    pub fn set_admin(&mut self, admin: Admin, now: Instant) -> Option<Change> {
+        self.update(now, |state| state.adopt_admin(admin))
+    }
+
+    /// Sets a runtime weight, capped at [`MAX_WEIGHT`], or returns to the configured one with `None`.
+    pub fn set_weight(&mut self, weight: Option<u16>, now: Instant) -> Option<Change> {
+        self.update(now, |state| state.weight_override = weight.map(|weight| weight.min(MAX_WEIGHT)))
+    }
+
+    /// Takes over the settings of a new configuration: health stays, and of what was set at runtime all that the file did not touch.
+    pub fn reconfigure(&mut self, settings: Settings, now: Instant) -> Option<Change> {
+        self.update(now, |state| {
+            let old = std::mem::replace(&mut state.settings, settings);
+            if settings.admin != old.admin {
+                state.adopt_admin(settings.admin);
+            }
+            if settings.weight != old.weight {
+                state.weight_override = None;
+            }
+            state.health = match (settings.thresholds, old.thresholds) {
+                (Some(thresholds), Some(_)) => state.health.within(thresholds),
+                (Some(_), None) | (None, _) => Health::Trial,
+            };
+        })
+    }
+
+    fn adopt_admin(&mut self, admin: Admin) {
+        if self.admin == Admin::Maint && admin != Admin::Maint {
+            self.health = Health::Trial;
+        }
+        self.admin = admin;
+    }
+
+    /// Applies `change`, then settles what follows from it: the time of the status and the ramp.
+    fn update(&mut self, now: Instant, change: impl FnOnce(&mut Self)) -> Option<Change> {
+        let (from, was_away) = (self.status(), self.is_away());
+        change(self);
+        if was_away && !self.is_away() && !self.settings.slowstart.is_zero() {
+            self.ramp = Some(now);
+        } else if self.is_away() || self.ramp_step(now).is_none() {
+            self.ramp = None;
+        }
+        let to = self.status();
+        if from == to {
+            return None;
+        }
+        self.since = now;
+        Some(Change { from, to })
+    }
+
+    /// Returns whether the server serves nobody, not even what it had.
+    fn is_away(&self) -> bool {
+        matches!(self.status(), Status::Down | Status::Maint)
+    }
+
+    /// Returns the share of the weight during a ramp, 1 to `WEIGHT_SCALE - 1`; `None` at full weight.
+    fn ramp_step(&self, now: Instant) -> Option<u32> {
+        let elapsed = now.saturating_duration_since(self.ramp?);
+        let slowstart = self.settings.slowstart.as_nanos().max(1);
+        let step = elapsed.as_nanos().saturating_mul(u128::from(WEIGHT_SCALE)) / slowstart + 1;
+        u32::try_from(step).ok().filter(|step| *step < WEIGHT_SCALE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTINGS: Settings =
+        Settings { weight: 10, slowstart: Duration::from_secs(16), thresholds: Some(Thresholds { rise: 2, fall: 3 }), admin: Admin::Ready };
+
+    fn after(checks: &str) -> ServerState {
+        let now = Instant::now();
+        let mut state = ServerState::new(SETTINGS, now);
+        for check in checks.chars() {
+            state.on_check(verdict(check), now);
+        }
+        state
+    }
+
+    fn verdict(letter: char) -> Verdict {
+        match letter {
+            '+' => Verdict::Pass,
+            '-' => Verdict::Fail,
+            _ => Verdict::Unknown,
+        }
+    }
+
+    #[test]
+    fn checks_move_a_server_as_rise_and_fall_say() {
+        let cases = [
+            ("starts up, on trial", "", Status::Up, Phase::Transition),
+            ("first failure takes it down", "-", Status::Down, Phase::Down),
+            ("first success ends the trial", "+", Status::Up, Phase::Up),
+            ("fewer failures than fall", "+--", Status::Up, Phase::Transition),
+            ("fall failures", "+---", Status::Down, Phase::Down),
+            ("a success between failures starts the count anew", "+--+--", Status::Up, Phase::Transition),
+            ("fewer successes than rise", "-+", Status::Down, Phase::Transition),
+            ("rise successes", "-++", Status::Up, Phase::Up),
+            ("a failure between successes starts the count anew", "-+-+", Status::Down, Phase::Transition),
+            ("back up, it needs fall failures again", "-++--", Status::Up, Phase::Transition),
+            ("unknown ends no trial", "?", Status::Up, Phase::Transition),
+            ("unknown breaks no row of failures", "+--?-", Status::Down, Phase::Down),
+        ];
+        for (name, checks, status, phase) in cases {
+            let state = after(checks);
+            assert_eq!((state.status(), state.phase()), (status, phase), "{name}");
+        }
+    }
+
+    #[test]
+    fn unchecked_server_is_always_up() {
+        let now = Instant::now();
+        let mut state = ServerState::new(Settings { thresholds: None, ..SETTINGS }, now);
+        assert_eq!(state.on_check(Verdict::Fail, now), None);
+        assert_eq!(state.status(), Status::Up);
+    }
+
+    #[test]
+    fn maintenance_hides_health_and_ends_on_trial() {
+        let now = Instant::now();
+        let mut state = after("-");
+        assert_eq!(state.set_admin(Admin::Drain, now), None, "down stays down when drained");
+        assert_eq!(state.set_admin(Admin::Maint, now), Some(Change { from: Status::Down, to: Status::Maint }));
+        assert_eq!(state.set_admin(Admin::Ready, now), Some(Change { from: Status::Maint, to: Status::Up }));
+        assert_eq!(state.on_check(Verdict::Fail, now), Some(Change { from: Status::Up, to: Status::Down }));
+    }
+
+    #[test]
+    fn drained_server_takes_nothing_new_and_returns_at_full_weight() {
+        let now = Instant::now();
+        let mut state = after("+");
+        assert_eq!(state.set_admin(Admin::Drain, now), Some(Change { from: Status::Up, to: Status::Drain }));
+        assert_eq!(state.effective_weight(now), 0);
+        state.set_admin(Admin::Ready, now);
+        assert_eq!(state.effective_weight(now), 160);
+    }
+
+    #[test]
+    fn weight_zero_drains() {
+        let now = Instant::now();
+        let mut state = after("+");
+        assert_eq!(state.set_weight(Some(0), now), Some(Change { from: Status::Up, to: Status::Drain }));
+        assert_eq!(state.set_weight(None, now), Some(Change { from: Status::Drain, to: Status::Up }));
+        state.set_weight(Some(u16::MAX), now);
+        assert_eq!(state.weight(), MAX_WEIGHT);
+    }
+
+    #[test]
+    fn start_has_no_ramp_and_a_return_has_one() {
+        let mut state = after("+");
+        let now = Instant::now();
+        assert_eq!((state.effective_weight(now), state.next_change_at(now)), (160, None));
+        state = after("-");
+        state.on_check(Verdict::Pass, now);
+        state.on_check(Verdict::Pass, now);
+        for second in 0..16 {
+            let at = now + Duration::from_secs(second) + Duration::from_nanos(1);
+            assert_eq!(state.effective_weight(at), 10 * (u32::try_from(second).unwrap() + 1));
+        }
+        assert_eq!(state.next_change_at(now + Duration::from_secs(14)), Some(now + Duration::from_secs(15) + Duration::from_nanos(1)));
+        assert_eq!(state.next_change_at(now + Duration::from_secs(15)), None, "fifteen steps lead to full weight");
+    }
+
+    #[test]
+    fn reload_keeps_what_the_file_did_not_change() {
+        let now = Instant::now();
+        let mut state = after("-");
+        state.set_admin(Admin::Drain, now);
+        state.set_weight(Some(3), now);
+        state.reconfigure(SETTINGS, now);
+        assert_eq!((state.status(), state.admin(), state.weight()), (Status::Down, Admin::Drain, 3));
+        state.reconfigure(Settings { weight: 20, ..SETTINGS }, now);
+        assert_eq!((state.admin(), state.weight()), (Admin::Drain, 20));
+        state.reconfigure(Settings { weight: 20, admin: Admin::Maint, ..SETTINGS }, now);
+        assert_eq!(state.status(), Status::Maint);
+        state.reconfigure(SETTINGS, now);
+        assert_eq!((state.status(), state.admin()), (Status::Up, Admin::Ready));
+    }
+
+    #[test]
+    fn reload_with_fewer_falls_counts_the_failures_so_far() {
+        let now = Instant::now();
+        let mut state = after("+--");
+        state.reconfigure(Settings { thresholds: Some(Thresholds { rise: 1, fall: 1 }), ..SETTINGS }, now);
+        assert_eq!(state.status(), Status::Up);
+        assert_eq!(state.on_check(Verdict::Fail, now), Some(Change { from: Status::Up, to: Status::Down }));
+    }
+
+    #[test]
+    fn reload_without_checks_brings_a_dead_server_up() {
+        let now = Instant::now();
+        let mut state = after("-");
+        let change = state.reconfigure(Settings { thresholds: None, ..SETTINGS }, now);
+        assert_eq!(change, Some(Change { from: Status::Down, to: Status::Up }));
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Check(Verdict),
+        Admin(Admin),
+        Weight(Option<u16>),
+        Wait(Duration),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            5 => prop_oneof![Just(Verdict::Pass), Just(Verdict::Fail), Just(Verdict::Unknown)].prop_map(Event::Check),
+            1 => prop_oneof![Just(Admin::Ready), Just(Admin::Drain), Just(Admin::Maint)].prop_map(Event::Admin),
+            1 => proptest::option::of(0_u16..300).prop_map(Event::Weight),
+            3 => (0_u64..20_000).prop_map(|ms| Event::Wait(Duration::from_millis(ms))),
+        ]
+    }
+
+    fn settings() -> impl Strategy<Value = Settings> {
+        (0_u16..=MAX_WEIGHT, 0_u64..40_000, 1_u32..5, 1_u32..5).prop_map(|(weight, slowstart, rise, fall)| Settings {
+            weight,
+            slowstart: Duration::from_millis(slowstart),
+            thresholds: Some(Thresholds { rise, fall }),
+            admin: Admin::Ready,
+        })
+    }
+
+    fn check_weight(state: &ServerState, now: Instant) {
+        let weight = state.effective_weight(now);
+        assert_eq!(weight > 0, state.status() == Status::Up, "exactly an up server takes new traffic");
+        assert!(weight <= u32::from(state.weight()) * WEIGHT_SCALE);
+        if let Some(next) = state.next_change_at(now) {
+            assert!(next > now);
+            assert_eq!(state.effective_weight(next - Duration::from_nanos(2)).max(weight), weight, "no step before the announced one");
+            assert!(state.effective_weight(next) > weight, "the announced step is one");
+        } else {
+            assert_eq!(state.effective_weight(now + Duration::from_secs(3600)), weight);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_keeps_the_rules(settings in settings(), events in proptest::collection::vec(event(), 1..60)) {
+            let mut now = Instant::now();
+            let mut state = ServerState::new(settings, now);
+            for event in events {
+                let before = state.status();
+                let change = match event {
+                    Event::Check(verdict) => state.on_check(verdict, now),
+                    Event::Admin(admin) => state.set_admin(admin, now),
+                    Event::Weight(weight) => state.set_weight(weight, now),
+                    Event::Wait(time) => {
+                        now += time;
+                        None
+                    }
+                };
+                let expected = (before != state.status()).then_some(Change { from: before, to: state.status() });
+                prop_assert_eq!(change, expected);
+                prop_assert!(change.is_none() || state.since() == now);
+                prop_assert_eq!(state.status() == Status::Maint, state.admin() == Admin::Maint);
+                check_weight(&state, now);
+            }
+        }
+
+        #[test]
+        fn enough_equal_checks_decide_whatever_came_before(settings in settings(), events in proptest::collection::vec(event(), 0..30)) {
+            let now = Instant::now();
+            let mut state = ServerState::new(Settings { weight: 1, ..settings }, now);
+            for event in events {
+                if let Event::Check(verdict) = event {
+                    state.on_check(verdict, now);
+                }
+            }
+            let Thresholds { rise, fall } = settings.thresholds.unwrap();
+            let mut failing = state.clone();
+            for _ in 0..fall {
+                failing.on_check(Verdict::Fail, now);
+            }
+            prop_assert_eq!((failing.status(), failing.phase()), (Status::Down, Phase::Down));
+            for _ in 0..rise {
+                state.on_check(Verdict::Pass, now);
+            }
+            prop_assert_eq!((state.status(), state.phase()), (Status::Up, Phase::Up));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What the file asks for and the kernel tier does not do: valid, but the operator should know.
+
+use control::config::{Config, Diagnostic, Frontend, Report, XdpFrontend};
+
+/// Returns a warning for each limit that only user space enforces.
+pub(crate) fn unenforced(config: &Config) -> Report {
+    let accelerated: Vec<&Frontend> = config.frontends().iter().filter(|frontend| frontend.xdp().is_some()).collect();
+    let mut warnings = Vec::new();
+    for frontend in accelerated.iter().filter(|frontend| frontend.maxconn().is_some()) {
+        warnings.push(unenforced_limit(Diagnostic::warning(
+            frontend.location(),
+            format!("`maxconn` of frontend `{}` is not enforced in the kernel", frontend.name()),
+        )));
+    }
+    let mut backends: Vec<_> = accelerated.iter().filter_map(|frontend| frontend.xdp()).map(XdpFrontend::backend).collect();
+    backends.sort_unstable_by_key(|backend| backend.index());
+    backends.dedup();
+    for server in backends.into_iter().flat_map(|backend| config.servers_of(backend)).filter(|server| server.maxconn().is_some()) {
+        warnings.push(unenforced_limit(Diagnostic::warning(
+            server.location(),
+            format!("`maxconn` of server `{}` is not enforced in the kernel", server.name()),
+        )));
+    }
+    Report::from(warnings)
+}
+
+fn unenforced_limit(warning: Diagnostic) -> Diagnostic {
+    warning.hint("l7d enforces it where it serves this frontend")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+[xdp]
+interfaces = ["eth0"]
+[frontend.a]
+mode = "tcp"
+bind = "10.0.0.1:80"
+maxconn = 10
+xdp = { forward = "nat" }
+default-backend = "a"
+[frontend.user-space]
+mode = "tcp"
+bind = "10.0.0.1:81"
+maxconn = 10
+default-backend = "a"
+[backend.a]
+mode = "tcp"
+balance = "source"
+check = { tcp = {} }
+server = { one = { address = "10.0.0.2:80", maxconn = 5 }, two = "10.0.0.3:80" }
+"#;
+
+    #[test]
+    fn limits_of_accelerated_frontends_are_named() {
+        let config = Config::parse("l4d.toml", FILE).unwrap();
+        let report = unenforced(&config);
+        let messages: Vec<_> = report.diagnostics().iter().map(Diagnostic::message).collect();
+        assert_eq!(
+            messages,
+            ["`maxconn` of frontend `a` is not enforced in the kernel", "`maxconn` of server `one` is not enforced in the kernel"]
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! Loading the embedded object and attaching its program to interfaces.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{
+        Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        xdp::XdpLink,
+    },
+};
+use control::config::AttachMode;
+use tracing::warn;
+use xdp_common::{limits, maps, reason::REASONS};
+
+use super::{Error, Interface, Pins, Setup, Trial, chain};
+
+/// The object that `cargo xtask build-ebpf` made of `xdp-ebpf`, aligned as an ELF reader wants it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/xdp.o"));
+
+/// How the program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the network stack.
+    Generic,
+    /// As a running program already was.
+    Adopted,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Adopted => "adopted",
+        })
+    }
+}
+
+/// An interface the program is attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The interface's index.
+    pub index: u32,
+    /// How.
+    pub mode: Mode,
+}
+
+/// The loaded object.
+pub(super) struct Program(Ebpf);
+
+impl Program {
+    /// Loads the object; maps that are pinned already are taken as they are.
+    pub(super) fn load(pins: &Pins, setup: &Setup) -> Result<Self, Error> {
+        let (v4, v6) = setup.pool.buckets();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(maps::FLOWS, setup.flows / limits::FLOW_WAYS as u32)
+            .map_max_entries(maps::NAT, (v4 + v6).max(1))
+            .map_max_entries(maps::REASONS, REASONS)
+            .default_map_pin_directory(pins.path())
+            .load(OBJECT)
+            .map_err(Box::new)?;
+        xdp(&mut ebpf)?.load().map_err(Box::new)?;
+        Ok(Self(ebpf))
+    }
+
+    /// Returns the program to try frames on.
+    pub(super) fn trial(&self) -> Result<Trial<'_>, Error> {
+        let program = self.0.program(maps::PROGRAM).ok_or(Error::Map(maps::PROGRAM, "not in the object".into()))?;
+        Ok(Trial::new(program.try_into().map_err(Box::new)?))
+    }
+
+    /// Attaches to every interface; one that a former daemon attached to gets the new program in a single step, one no longer wanted is let go.
+    pub(super) fn attach(&mut self, pins: &Pins, setup: &Setup) -> Result<BTreeMap<String, Attached>, Error> {
+        let mut attached = BTreeMap::new();
+        for interface in &setup.interfaces {
+            let mode = match self.adopt(&pins.link(interface.index)) {
+                true => Mode::Adopted,
+                false => self.attach_anew(pins, interface, setup.mode)?,
+            };
+            attached.insert(interface.name.clone(), Attached { index: interface.index, mode });
+        }
+        for index in pins.linked()? {
+            if !setup.interfaces.iter().any(|interface| interface.index == index) {
+                pins.remove_file(&pins.link(index))?;
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Puts the program into a pinned link, if that still holds an interface.
+    fn adopt(&mut self, pin: &PathBuf) -> bool {
+        let Ok(link) = PinnedLink::from_pin(pin) else { return false };
+        let Ok(link) = XdpLink::try_from(FdLink::from(link)) else { return false };
+        let Ok(program) = xdp(&mut self.0) else { return false };
+        let adopted = program.attach_to_link(link).and_then(|id| program.take_link(id));
+        adopted.is_ok()
+    }
+
+    fn attach_anew(&mut self, pins: &Pins, interface: &Interface, mode: AttachMode) -> Result<Mode, Error> {
+        let modes: &[Mode] = match mode {
+            AttachMode::Auto => &[Mode::Native, Mode::Generic],
+            AttachMode::Native => &[Mode::Native],
+            AttachMode::Generic => &[Mode::Generic],
+        };
+        let mut failure = None;
+        for mode in modes {
+            match self.attach_in_mode(pins, interface, *mode) {
+                Ok(()) => {
+                    if let (Mode::Generic, Some(error)) = (mode, &failure) {
+                        let name = &interface.name;
+                        warn!("{name}: the driver cannot run XDP ({error}); running in generic mode, several times slower");
+                    }
+                    return Ok(*mode);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.expect("at least one mode is tried"))
+    }
+
+    fn attach_in_mode(&mut self, pins: &Pins, interface: &Interface, mode: Mode) -> Result<(), Error> {
+        let failed = |error: aya::programs::ProgramError| Error::Attach {
+            interface: interface.name.clone(),
+            mode,
+            hint: hint(&error),
+            error: chain(&error),
+        };
+        let xdp_mode = if mode == Mode::Generic { XdpMode::Skb } else { XdpMode::Driver };
+        let program = xdp(&mut self.0)?;
+        let id = program.attach_to_if_index(interface.index, xdp_mode).map_err(failed)?;
+        let link: FdLink = program.take_link(id).map_err(failed)?.try_into().map_err(|_| Error::Map("link", "not a bpf link".into()))?;
+        let pin = pins.link(interface.index);
+        pins.remove_file(&pin)?;
+        link.pin(&pin).map_err(|error| Error::Pin(pin, std::io::Error::other(error)))?;
+        Ok(())
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let program = ebpf.program_mut(maps::PROGRAM).ok_or(Error::Map(maps::PROGRAM, "not in the object".into()))?;
+    Ok(program.try_into().map_err(Box::new)?)
+}
+
+fn hint(error: &aya::programs::ProgramError) -> &'static str {
+    let errno = if let aya::programs::ProgramError::SyscallError(error) = error { error.io_error.raw_os_error() } else { None };
+    match errno.map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::BUSY) => "; another XDP program is attached: `ip link set dev NAME xdp off` removes it",
+        Some(rustix::io::Errno::PERM) => "; needs root, or CAP_BPF and CAP_NET_ADMIN",
+        _ => "",
+    }
+}

@@ -1,0 +1,178 @@
+//! The kernel's side: the program, its links and its maps. The only place that knows aya, and the only `unsafe` of l4d.
+//!
+//! Everything is pinned: maps and links live in one directory of a bpf file system, so forwarding outlives the daemon and the next one finds all flows where
+//! they were. [`Datapath::load`] loads or adopts them, [`Datapath::apply`] carries out what `sync` decided, [`detach`] takes everything away.
+
+mod load;
+mod maps;
+mod memory;
+mod pin;
+mod trial;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+pub use control::config::AttachMode;
+pub use load::{Attached, Mode};
+pub use maps::{Maps, ServerCounters};
+pub use pin::{Pins, detach};
+pub use trial::{Outcome, Trial, Verdict};
+use xdp_common::settings::Settings;
+
+use crate::{pool::Pool, tables::MapOp};
+
+/// What the data plane is made with; none of it changes while the program is attached.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where maps and links are pinned.
+    pub pin: PathBuf,
+    /// Interfaces by name, with index and link address.
+    pub interfaces: Vec<Interface>,
+    /// How to attach.
+    pub mode: AttachMode,
+    /// Words of the flow table.
+    pub flows: u32,
+    /// Secret of the hashes; none: that of the pinned maps, or a new one.
+    pub hash_key: Option<[u8; 16]>,
+    /// Source addresses and ports of full NAT.
+    pub pool: Pool,
+}
+
+/// An interface to attach to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its link address.
+    pub address: [u8; 6],
+}
+
+/// Why the data plane could not be set up or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system for pins is not there.
+    #[error("{0} is not on a bpf file system: `mount -t bpf bpf /sys/fs/bpf`, or set `pin` in [xdp]")]
+    NotBpffs(PathBuf),
+    /// A file operation on a pin failed.
+    #[error("{0}: {1}")]
+    Pin(PathBuf, std::io::Error),
+    /// Another daemon has it.
+    #[error("{0} is in use by another l4d")]
+    InUse(PathBuf),
+    /// The kernel refused the object.
+    #[error("loading the XDP program: {0}")]
+    Load(#[from] Box<aya::EbpfError>),
+    /// The kernel refused the program.
+    #[error("loading the XDP program: {0}")]
+    Program(#[from] Box<aya::programs::ProgramError>),
+    /// The program could not be attached.
+    #[error("attaching to {interface} in {mode} mode: {error}{hint}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// How it was tried.
+        mode: Mode,
+        /// What the kernel said.
+        error: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A map is missing or of another make.
+    #[error("map {0}: {1}")]
+    Map(&'static str, String),
+    /// The pinned maps belong to other settings.
+    #[error("the maps pinned in {pin} were made with other settings: {difference}; `l4d detach` removes them and ends the flows they hold")]
+    Settings {
+        /// Where they are.
+        pin: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// The kernel refused a trial.
+    #[error("trying a frame of {length} bytes on interface {interface}: {reason}")]
+    Trial {
+        /// Bytes of the frame.
+        length: usize,
+        /// The interface it was to arrive on.
+        interface: u32,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Two interfaces share a place.
+    #[error("interfaces {0} and {1} have indices that differ by a multiple of 256, which the interface table cannot tell apart")]
+    Links(String, String),
+}
+
+/// The running data plane.
+pub struct Datapath {
+    program: load::Program,
+    maps: Maps,
+    pins: Pins,
+}
+
+impl Datapath {
+    /// Loads the program and makes or adopts the maps; nothing runs yet that did not run before.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses, and maps of other settings.
+    pub fn load(setup: &Setup) -> Result<Self, Error> {
+        Self::load_locked(Pins::open(&setup.pin)?, setup)
+    }
+
+    /// Does as [`load`](Self::load) in a directory of pins that is locked already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_locked(pins: Pins, setup: &Setup) -> Result<Self, Error> {
+        let program = load::Program::load(&pins, setup)?;
+        let maps = Maps::open(&pins)?;
+        maps.configure(setup)?;
+        Ok(Self { program, maps, pins })
+    }
+
+    /// Attaches the program to every interface; where a former daemon's runs, it is replaced without a gap.
+    ///
+    /// # Errors
+    /// An interface that does not take it.
+    pub fn attach(&mut self, setup: &Setup) -> Result<BTreeMap<String, Attached>, Error> {
+        self.program.attach(&self.pins, setup)
+    }
+
+    /// Returns the maps.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// Returns the program to try frames on.
+    ///
+    /// # Errors
+    /// None while the object holds the program it was loaded with.
+    pub fn trial(&self) -> Result<Trial<'_>, Error> {
+        self.program.trial()
+    }
+
+    /// Returns the settings in force.
+    pub fn settings(&self) -> Settings {
+        self.maps.settings()
+    }
+
+    /// Carries out operations in their order.
+    pub fn apply(&self, ops: &[MapOp]) {
+        ops.iter().for_each(|op| self.maps.apply(op));
+    }
+
+    /// Takes the program off the interfaces and removes the maps.
+    ///
+    /// # Errors
+    /// Pins that cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        self.pins.remove()
+    }
+}
+
+/// Returns an error with its causes, which aya's messages leave out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

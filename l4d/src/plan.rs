@@ -1,0 +1,226 @@
+//! What the maps should hold: a pure function of the model, the servers' states and their next hops.
+//!
+//! `app` plans anew after every change and `sync` works out the difference to what is there; nothing here knows ids or places in maps.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use control::{
+    config::{self, BackendId, Frontend, ProxyOption, Transport, XdpBalance, XdpFrontend},
+    fleet::View,
+    server_state::Status,
+};
+use xdp_common::{
+    flow::{TCP, UDP},
+    server::Hop,
+    service::{Choice, Forward, Tracking},
+};
+
+/// What names a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// The virtual address and port.
+    pub socket: SocketAddr,
+    /// The protocol number.
+    pub protocol: u8,
+}
+
+/// What the maps should hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The services.
+    pub services: BTreeMap<ServiceKey, WantedService>,
+}
+
+/// One service as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedService {
+    /// The frontend it comes from.
+    pub frontend: String,
+    /// The backend whose servers it uses.
+    pub backend: String,
+    /// How packets reach a server.
+    pub forward: Forward,
+    /// How a server is chosen.
+    pub choice: Choice,
+    /// Which flows are remembered.
+    pub tracking: Tracking,
+    /// Its servers in the file's order, those without new flows included.
+    pub servers: Vec<WantedServer>,
+}
+
+/// One server of a service as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedServer {
+    /// Its name in the file.
+    pub name: String,
+    /// Where it listens.
+    pub socket: SocketAddr,
+    /// Its next hop, all zero while unknown.
+    pub hop: Hop,
+    /// Whether established flows may go on.
+    pub usable: bool,
+    /// Its share of new flows; none while down, drained, or a backup that is not needed.
+    pub weight: u32,
+}
+
+/// Plans the maps.
+pub fn plan(view: &View, next_hop: impl Fn(IpAddr) -> Hop) -> Wanted {
+    let mut wanted = Wanted::default();
+    for frontend in view.config().frontends() {
+        let Some(xdp) = frontend.xdp() else { continue };
+        for key in service_keys(frontend) {
+            wanted.services.insert(key, service(view, frontend, xdp, key, &next_hop));
+        }
+    }
+    wanted
+}
+
+/// Returns the addresses of all servers the kernel tier needs next hops for.
+pub fn server_addresses(config: &config::Config) -> Vec<IpAddr> {
+    let backends = config.frontends().iter().filter_map(Frontend::xdp).map(XdpFrontend::backend);
+    let mut addresses: Vec<_> = backends.flat_map(|backend| config.servers_of(backend)).map(config::Server::ip).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Returns the services of a frontend.
+pub fn service_keys(frontend: &Frontend) -> impl Iterator<Item = ServiceKey> + '_ {
+    let sockets = frontend.binds().iter().filter_map(|bind| bind.address().inet());
+    sockets.flat_map(|inet| {
+        let protocol = match inet.transport() {
+            Transport::Tcp => TCP,
+            Transport::Udp => UDP,
+        };
+        inet.sockets().map(move |socket| ServiceKey { socket, protocol })
+    })
+}
+
+fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey, next_hop: &impl Fn(IpAddr) -> Hop) -> WantedService {
+    let config = view.config();
+    let choice = match xdp.balance() {
+        XdpBalance::Source => Choice::Source,
+        XdpBalance::Tuple => Choice::Tuple,
+        XdpBalance::RoundRobin => Choice::RoundRobin,
+    };
+    let always = choice == Choice::RoundRobin || key.protocol == UDP && xdp.track();
+    let mut active = active_servers(view, xdp.backend());
+    // New flows wait for nobody's next hop while there are servers whose next hop is known.
+    let has_hop = |id: &config::ServerId| next_hop(config.server(*id).ip()).interface != 0;
+    if active.iter().any(has_hop) {
+        active.retain(has_hop);
+    }
+    let servers = config.servers_of(xdp.backend()).iter().map(|server| WantedServer {
+        name: server.name().to_owned(),
+        socket: server.address_for(key.socket.port()),
+        hop: next_hop(server.ip()),
+        usable: view.status(server.id()) != Status::Down,
+        weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
+    });
+    WantedService {
+        frontend: frontend.name().to_owned(),
+        backend: config.backend(xdp.backend()).name().to_owned(),
+        forward: match xdp.forward() {
+            config::Forward::Nat => Forward::Nat,
+            config::Forward::Dsr => Forward::Dsr,
+        },
+        choice,
+        tracking: if always { Tracking::Always } else { Tracking::WhereChanged },
+        servers: servers.collect(),
+    }
+}
+
+/// Returns the servers that take new flows: all that are up, or else the first backup that is, or all of them if so configured.
+fn active_servers(view: &View, backend: BackendId) -> Vec<config::ServerId> {
+    let config = view.config();
+    let up = |backup: bool| {
+        let servers = config.servers_of(backend).iter().filter(move |server| server.backup() == backup);
+        servers.map(config::Server::id).filter(|id| view.effective_weight(*id) > 0)
+    };
+    let mut active: Vec<_> = up(false).collect();
+    if active.is_empty() {
+        let all = config.backend(backend).options().iter().any(|option| matches!(**option, ProxyOption::AllBackups));
+        active = up(true).take(if all { usize::MAX } else { 1 }).collect();
+    }
+    active
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use control::{config::Config, fleet::Fleet, server_state::Admin};
+
+    use super::*;
+
+    const FILE: &str = r#"
+[xdp]
+interfaces = ["eth0"]
+[frontend.web]
+mode = "tcp"
+bind = ["10.0.0.1:80-81", "udp@10.0.0.1:53"]
+xdp = { forward = "nat" }
+default-backend = "web"
+[frontend.user-space]
+mode = "tcp"
+bind = "10.0.0.1:82"
+default-backend = "web"
+[backend.web]
+mode = "tcp"
+balance = "roundrobin"
+check = { tcp = {} }
+[backend.web.server]
+one = { address = "10.0.1.1:8080", weight = 2 }
+two = "10.0.1.2:8080"
+spare1 = { address = "10.0.1.3:8080", backup = true }
+spare2 = { address = "10.0.1.4:8080", backup = true }
+"#;
+
+    fn hop(ip: IpAddr) -> Hop {
+        let IpAddr::V4(v4) = ip else { panic!("all servers are of IPv4") };
+        Hop::new([0, 0, 0, 0, 0, v4.octets()[3]], [0; 6], 2)
+    }
+
+    fn fleet() -> Fleet {
+        Fleet::new(Arc::new(Config::parse("l4d.toml", FILE).unwrap()))
+    }
+
+    fn set(fleet: &Fleet, server: &str, admin: Admin) {
+        let view = fleet.view();
+        fleet.set_admin(&view, view.config().server_named("web", server).unwrap().id(), admin);
+    }
+
+    fn weights(fleet: &Fleet, hop: impl Fn(IpAddr) -> Hop) -> Vec<u32> {
+        plan(&fleet.view(), hop).services.values().next().unwrap().servers.iter().map(|server| server.weight).collect()
+    }
+
+    #[test]
+    fn each_port_and_protocol_of_an_accelerated_frontend_is_a_service() {
+        let services = plan(&fleet().view(), hop).services;
+        let keys: Vec<_> = services.iter().map(|(key, service)| (key.protocol, key.socket.port(), service.tracking)).collect();
+        assert_eq!(keys, [(UDP, 53, Tracking::Always), (TCP, 80, Tracking::Always), (TCP, 81, Tracking::Always)]);
+    }
+
+    #[test]
+    fn backups_serve_when_nobody_else_does_and_one_at_a_time() {
+        let fleet = fleet();
+        assert_eq!(weights(&fleet, hop), [32, 16, 0, 0]);
+        set(&fleet, "one", Admin::Maint);
+        assert_eq!(weights(&fleet, hop), [0, 16, 0, 0]);
+        set(&fleet, "two", Admin::Drain);
+        assert_eq!(weights(&fleet, hop), [0, 0, 16, 0]);
+        set(&fleet, "spare1", Admin::Maint);
+        assert_eq!(weights(&fleet, hop), [0, 0, 0, 16]);
+    }
+
+    #[test]
+    fn new_flows_go_where_the_next_hop_is_known() {
+        let fleet = fleet();
+        let not_one = |ip| if ip == IpAddr::from([10, 0, 1, 1]) { Hop::default() } else { hop(ip) };
+        assert_eq!(weights(&fleet, not_one), [0, 16, 0, 0]);
+        assert_eq!(weights(&fleet, |_| Hop::default()), [32, 16, 0, 0], "with none known the routing table is asked for each packet");
+    }
+}

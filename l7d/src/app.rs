@@ -1,0 +1,257 @@
+//! The life of the daemon: start, reload, drain.
+//!
+//! The main thread checks servers, answers the metrics endpoint and listens for signals; the workers serve clients. SIGHUP reads the
+//! file again and swaps the whole site; SIGTERM, SIGINT and SIGUSR1 stop accepting and wait for the connections to end, a second
+//! SIGTERM or SIGINT does not wait.
+
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, bail};
+use control::config::{Config, Report};
+use control::exposition::{self, Metrics};
+use control::fleet::Fleet;
+use control::health;
+use control::shutdown::Trigger;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::listener::{self, Sharing, Spec};
+use crate::log::Log;
+use crate::site::Site;
+use crate::support;
+use crate::worker::{self, Order};
+
+/// Reads a file and checks that it can be served.
+///
+/// # Errors
+/// Everything wrong with it.
+pub(crate) fn load(path: &Path) -> Result<Config, Report> {
+    let config = Config::load(path)?;
+    support::check(&config)?;
+    Ok(config)
+}
+
+/// Serves the configuration in `path` until told to stop.
+///
+/// # Errors
+/// Fails if an address cannot be bound or the system lacks what the daemon needs.
+pub(crate) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut daemon = Daemon::start(path.to_owned(), config).await?;
+        while let Wish::Reload = signals.next().await {
+            daemon.reload().await;
+        }
+        tokio::select! {
+            () = daemon.drain() => {}
+            () = signals.stop_now() => warn!("stopping without waiting for connections"),
+        }
+        daemon.end()
+    })
+}
+
+/// A connection takes two descriptors; how many there may be is the administrator's decision, so all of it is used.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("descriptor limit not raised: {error}");
+    }
+}
+
+struct Daemon {
+    path: PathBuf,
+    fleet: Fleet,
+    trigger: Trigger,
+    site: Arc<Site>,
+    workers: Vec<Worker>,
+    metrics: Option<Endpoint>,
+}
+
+struct Worker {
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+struct Endpoint {
+    address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start(path: PathBuf, config: Config) -> anyhow::Result<Self> {
+        let threads = config.global().threads().map_or_else(available_threads, usize::from);
+        support::announce(&config);
+        let sockets = bind_new(&config, None, threads)?;
+        let log = Log::of(&config).context("log targets")?;
+        let fleet = Fleet::new(Arc::new(config));
+        let site = Arc::new(Site::new(&fleet, log, None));
+        let trigger = Trigger::new();
+        let workers: std::io::Result<Vec<_>> = (0..threads)
+            .map(|number| {
+                let (orders, inbox) = mpsc::channel(1);
+                worker::start(number, inbox, trigger.shutdown()).map(|thread| Worker { orders, thread })
+            })
+            .collect();
+        tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
+        let mut daemon = Self { path, fleet, trigger, site, workers: workers.context("no thread")?, metrics: None };
+        daemon.order(sockets).await;
+        daemon.follow_metrics().await?;
+        info!("serving {} with {threads} threads", daemon.path.display());
+        Ok(daemon)
+    }
+
+    /// Reads the file again; keeps everything as it was if that cannot be served.
+    async fn reload(&mut self) {
+        info!("reloading {}", self.path.display());
+        if let Err(error) = self.try_reload().await {
+            error!("configuration unchanged: {error:#}");
+        }
+    }
+
+    async fn try_reload(&mut self) -> anyhow::Result<()> {
+        let config = load(&self.path)?;
+        for warning in config.warnings().diagnostics() {
+            warn!("{warning}");
+        }
+        if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
+            warn!("the number of threads changes at the next start");
+        }
+        // What the system may refuse comes first, while nothing has changed yet.
+        let log = Log::of(&config).context("log targets")?;
+        let sockets = bind_new(&config, Some(&self.site), self.workers.len())?;
+        support::announce(&config);
+        self.site.supersede();
+        self.fleet.replace(Arc::new(config));
+        self.site = Arc::new(Site::new(&self.fleet, log, Some(&self.site)));
+        self.order(sockets).await;
+        if let Err(error) = self.follow_metrics().await {
+            error!("no metrics: {error:#}");
+        }
+        info!("configuration replaced");
+        Ok(())
+    }
+
+    /// Hands the site to every worker, with one socket of each new address.
+    async fn order(&self, mut sockets: Vec<(Spec, Vec<StdListener>)>) {
+        for worker in &self.workers {
+            let sockets = sockets.iter_mut().filter_map(|(spec, sockets)| Some((spec.clone(), sockets.pop()?))).collect();
+            let order = Order { site: Arc::clone(&self.site), sockets };
+            if worker.orders.send(order).await.is_err() {
+                error!("a worker is gone");
+            }
+        }
+    }
+
+    /// Opens or moves the metrics endpoint as the configuration says.
+    async fn follow_metrics(&mut self) -> anyhow::Result<()> {
+        let config = self.fleet.config();
+        let wanted = config.global().metrics().map(|address| *address.value());
+        if self.metrics.as_ref().map(|endpoint| endpoint.address) == wanted {
+            return Ok(());
+        }
+        if let Some(endpoint) = self.metrics.take() {
+            endpoint.task.abort();
+        }
+        let Some(address) = wanted else { return Ok(()) };
+        let listener = TcpListener::bind(address).await.with_context(|| format!("bind {address} for metrics"))?;
+        info!("listening on {} for metrics", listener.local_addr()?);
+        let fleet = self.fleet.clone();
+        let render = move || {
+            let mut metrics = Metrics::new();
+            exposition::write_fleet(&mut metrics, &fleet.snapshot());
+            metrics.into_text()
+        };
+        let task = tokio::spawn(exposition::serve(listener, render, self.trigger.shutdown()));
+        self.metrics = Some(Endpoint { address, task });
+        Ok(())
+    }
+
+    /// Stops accepting and waits for the last connection.
+    async fn drain(&self) {
+        self.trigger.begin();
+        info!("draining {} connections", self.trigger.guards());
+        self.trigger.drained().await;
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        for worker in self.workers {
+            drop(worker.orders);
+            if worker.thread.join().is_err() {
+                bail!("a worker has failed");
+            }
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Binds what `config` listens on and `before` does not, one socket per thread.
+fn bind_new(config: &Config, before: Option<&Site>, threads: usize) -> anyhow::Result<Vec<(Spec, Vec<StdListener>)>> {
+    let known: HashSet<&Spec> = before.iter().flat_map(|site| site.doors()).map(|door| door.spec()).collect();
+    let sharing = if before.is_some() { Sharing::Replacing } else { Sharing::Alone };
+    let wanted = config.frontends().iter().flat_map(listener::specs).map(|(spec, _)| spec);
+    wanted
+        .filter(|spec| !known.contains(spec))
+        .map(|spec| {
+            let sockets = spec.bind(threads, sharing)?;
+            let address = sockets.first().context("no thread")?.local_addr()?;
+            info!("listening on {address} frontend {}", spec.frontend());
+            Ok((spec, sockets))
+        })
+        .collect()
+}
+
+fn available_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What the administrator asks for by a signal.
+enum Wish {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    user1: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let of = |kind| signal(kind).context("no signal handler");
+        Ok(Self {
+            hangup: of(SignalKind::hangup())?,
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            user1: of(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.user1.recv() => Wish::Stop,
+        }
+    }
+
+    async fn stop_now(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line and the exit code.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::warn;
+
+use crate::{app, support};
+
+/// The user-space tier of the load balancer.
+///
+/// Reads one configuration file, listens on the addresses of its frontends, and spreads connections over the servers of its backends.
+/// It needs no privileges beyond those of the ports it listens on; the kernel tier, l4d, may run beside it on the same file.
+#[derive(Debug, Parser)]
+#[command(name = "l7d", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and print everything wrong with it.
+    ///
+    /// The exit status is 0 if the file can be served, warnings or not, and 1 if it cannot.
+    Check {
+        /// The configuration file.
+        #[arg(short = 'f', long = "file", value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Serve a configuration in the foreground, logging to standard error.
+    ///
+    /// SIGHUP reads the file again: connections go on, new ones see the new configuration; a file with errors changes nothing.
+    /// SIGTERM, SIGINT and SIGUSR1 stop accepting and wait for the connections to end; a second SIGTERM or SIGINT does not wait.
+    /// The variable RUST_LOG sets what is logged: error, warn, info (the default), debug.
+    Run {
+        /// The configuration file.
+        #[arg(short = 'f', long = "file", value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Runs the program with the arguments of the process.
+pub fn run() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Check { file } => check(&file),
+        Command::Run { file } => serve(&file),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Nothing is left to be done if standard error is gone.
+        let _ = writeln!(io::stderr(), "l7d: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match app::load(file) {
+        Ok(config) => {
+            for warnings in [config.warnings(), &support::advise(&config)] {
+                if !warnings.is_empty() {
+                    writeln!(out, "{warnings}")?;
+                }
+            }
+            writeln!(out, "{}: valid", file.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(report) => {
+            writeln!(out, "{report}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn serve(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let config = match app::load(file) {
+        Ok(config) => config,
+        Err(report) => {
+            writeln!(io::stderr(), "{report}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    control::telemetry::init()?;
+    for warning in config.warnings().diagnostics().iter().chain(support::advise(&config).diagnostics()) {
+        warn!("{warning}");
+    }
+    app::run(file, config)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! What can go wrong with a request: the status the client gets, and the two letters the log gets.
+
+use std::io;
+
+use crate::buffer;
+use crate::h1::SyntaxError;
+use crate::upstream::NoServer;
+use crate::upstream::connect::ConnectError;
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// The request head or its framing is invalid.
+    #[error("request is invalid: {0}")]
+    Request(SyntaxError),
+    /// The request head is longer than a buffer.
+    #[error("request head is longer than {} bytes", buffer::SMALL)]
+    RequestTooLong,
+    /// The request head was not complete in time.
+    #[error("request head took too long")]
+    RequestTimeout,
+    /// The client left before its request head was complete.
+    #[error("client closed before its request was complete")]
+    RequestCut,
+    /// No backend is meant to serve the request.
+    #[error("no backend")]
+    NoBackend,
+    /// No server took the request.
+    #[error(transparent)]
+    NoServer(#[from] NoServer),
+    /// The servers tried could not be connected to.
+    #[error("connecting: {0}")]
+    Connect(#[from] ConnectError),
+    /// The server failed before it answered.
+    #[error("server failed before answering: {0}")]
+    Server(io::Error),
+    /// The server did not answer in time.
+    #[error("server did not answer in time")]
+    ServerTimeout,
+    /// The response head or its framing is invalid.
+    #[error("response is invalid: {0}")]
+    Response(SyntaxError),
+    /// The response head is longer than a buffer.
+    #[error("response head is longer than {} bytes", buffer::SMALL)]
+    ResponseTooLong,
+    /// The request body is invalid.
+    #[error("request body is invalid: {0}")]
+    Upload(SyntaxError),
+    /// The client left while sending its body.
+    #[error("client closed while sending its body")]
+    UploadCut,
+    /// The client stopped sending its body.
+    #[error("client stopped sending its body")]
+    UploadTimeout,
+    /// The client left while taking the response.
+    #[error("client failed while taking the response: {0}")]
+    Client(io::Error),
+    /// The client stopped taking the response.
+    #[error("client stopped taking the response")]
+    ClientTimeout,
+    /// The server left while sending the response.
+    #[error("server failed while sending the response: {0}")]
+    Download(io::Error),
+    /// The server stopped sending the response.
+    #[error("server stopped sending the response")]
+    DownloadTimeout,
+    /// The response body is invalid.
+    #[error("response body is invalid: {0}")]
+    DownloadInvalid(SyntaxError),
+}
+
+impl ExchangeError {
+    /// Tells whether someone sent what may have been meant to deceive, which an administrator wants to see.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Upload(_) | Self::Response(_) | Self::DownloadInvalid(_))
+    }
+
+    /// Returns the status to answer with, unless the client is gone or has an answer already.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Request(_) | Self::RequestTooLong | Self::RequestCut | Self::Upload(_) | Self::UploadCut => Some(400),
+            Self::RequestTimeout | Self::UploadTimeout => Some(408),
+            Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
+            Self::Server(_) | Self::Response(_) | Self::ResponseTooLong => Some(502),
+            Self::ServerTimeout => Some(504),
+            Self::Client(_) | Self::ClientTimeout | Self::Download(_) | Self::DownloadTimeout | Self::DownloadInvalid(_) => None,
+        }
+    }
+
+    /// Returns who ended the exchange and in which phase, in HAProxy's letters.
+    pub(crate) fn termination(&self) -> &'static str {
+        match self {
+            Self::Request(_) | Self::RequestTooLong => "PR",
+            Self::RequestTimeout => "cR",
+            Self::RequestCut => "CR",
+            Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_)) => "SC",
+            Self::NoServer(NoServer::QueueTimeout) => "sQ",
+            Self::Connect(ConnectError::TimedOut) => "sC",
+            Self::Server(_) => "SH",
+            Self::ServerTimeout => "sH",
+            Self::Response(_) | Self::ResponseTooLong => "PH",
+            Self::Upload(_) | Self::DownloadInvalid(_) => "PD",
+            Self::UploadCut | Self::Client(_) => "CD",
+            Self::UploadTimeout | Self::ClientTimeout => "cD",
+            Self::Download(_) => "SD",
+            Self::DownloadTimeout => "sD",
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The user-space proxy.
+//!
+//! A connection comes in by a `listener` and becomes a `session`. In mode `http` each of its requests is an `exchange`, which
+//! asks `balance` for a server, waits for a slot in its `queue`, takes a connection from `upstream`, and lets `forward` stream
+//! request and response; the `log` gets a line. In mode `tcp` the connection as a whole goes the same way, and a `tunnel` carries
+//! its bytes. All of this runs on the one thread, a `worker`, that accepted the connection. `app` starts everything and swaps the
+//! `site`, the configuration as the engine runs it, at a reload.
+//!
+//! Wire formats are pure and public, for tests and fuzzing: [`h1`] turns bytes into [`message`] and back, [`proxy_header`] and
+//! [`client_hello`] read what may come before the first message; [`buffer`] lends the memory all of them work in.
+#![deny(unsafe_code)]
+
+mod app;
+mod balance;
+pub mod buffer;
+pub mod cli;
+pub mod client_hello;
+mod deadline;
+mod error;
+mod exchange;
+mod forward;
+pub mod h1;
+mod idle;
+mod listener;
+mod log;
+pub mod message;
+mod pipe;
+pub mod proxy_header;
+mod queue;
+mod reply;
+mod session;
+mod site;
+mod stream;
+mod support;
+mod tcp;
+mod tunnel;
+mod upstream;
+mod worker;

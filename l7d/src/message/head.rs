@@ -1,0 +1,140 @@
+//! The first line of a message with its header fields.
+
+use super::headers::{Headers, Span};
+
+/// A protocol version as its head declares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+impl Version {
+    /// Returns the version as the first line spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// A request method, told apart where the proxy treats it differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `CONNECT`, which asks for a tunnel.
+    Connect,
+    /// `HEAD`, whose response has no body.
+    Head,
+    /// `GET`, `OPTIONS`, `TRACE`, `PUT` or `DELETE`: doing it twice is the same as doing it once.
+    Idempotent,
+    /// Anything else; doing it twice may not be the same as doing it once.
+    Other,
+}
+
+impl Method {
+    /// Recognises a method; names are case-sensitive (RFC 9110 section 9.1).
+    pub fn recognise(text: &[u8]) -> Self {
+        match text {
+            b"CONNECT" => Self::Connect,
+            b"HEAD" => Self::Head,
+            b"GET" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE" => Self::Idempotent,
+            _ => Self::Other,
+        }
+    }
+
+    /// Tells whether a request may be sent again when it is unknown what became of it (RFC 9110 section 9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Head | Self::Idempotent)
+    }
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// The header fields.
+    pub headers: Headers,
+    version: Version,
+    method: Method,
+    method_text: Span,
+    target: Span,
+}
+
+impl RequestHead {
+    /// Builds a head from the places of its parts in the text of `headers`.
+    pub(crate) fn new(headers: Headers, version: Version, line: RequestLine) -> Self {
+        let method = Method::recognise(headers.text(line.method));
+        Self { headers, version, method, method_text: line.method, target: line.target }
+    }
+
+    /// Returns the version the client speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns what kind of method it is.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Returns the method as written.
+    pub fn method_text(&self) -> &[u8] {
+        self.headers.text(self.method_text)
+    }
+
+    /// Returns the target as written: a path, an absolute URI, an authority or `*`.
+    pub fn target(&self) -> &[u8] {
+        self.headers.text(self.target)
+    }
+
+    /// Returns where the target begins in the head as it came in.
+    pub(crate) fn target_offset(&self) -> usize {
+        self.target.start()
+    }
+}
+
+/// Where the parts of a request line lie in the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestLine {
+    pub(crate) method: Span,
+    pub(crate) target: Span,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The header fields.
+    pub headers: Headers,
+    version: Version,
+    status: u16,
+    reason: Span,
+}
+
+impl ResponseHead {
+    /// Builds a head from its parts; `reason` is a place in the text of `headers`.
+    pub(crate) fn new(headers: Headers, version: Version, status: u16, reason: Span) -> Self {
+        Self { headers, version, status, reason }
+    }
+
+    /// Returns the version the server speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the status code, from 100 to 999.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the reason phrase as written, often empty.
+    pub fn reason(&self) -> &[u8] {
+        self.headers.text(self.reason)
+    }
+
+    /// Tells whether another response to the same request follows.
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+}

@@ -1,0 +1,185 @@
+//! One client connection, from accept to close: reads the PROXY header if there must be one, then hands over to the mode's engine.
+//!
+//! Most connections of a busy proxy wait for their next request. Whatever such a connection does not need while it waits is boxed, so
+//! that it holds no room for it.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use control::config::{Mode, Timeout};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tracing::info;
+
+use crate::buffer::Buffer;
+use crate::deadline::{Deadline, Elapsed};
+use crate::exchange::{self, Turn};
+use crate::forward::Fate;
+use crate::idle::Seat;
+use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
+use crate::site::{Door, Frontend};
+use crate::stream::receive;
+use crate::tcp;
+
+/// A client and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The connection.
+    pub(crate) stream: TcpStream,
+    /// Who is at the other end: the client itself, not a proxy in front of us.
+    pub(crate) source: SocketAddr,
+    /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
+    pub(crate) early: Option<Buffer>,
+    /// The timer of this connection.
+    pub(crate) deadline: Deadline,
+}
+
+impl Client {
+    /// Returns a client of which nothing is known but its connection.
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { stream, source: peer, early: None, deadline: Deadline::default() }
+    }
+}
+
+/// Serves a client until its connection ends; `current` is the door it came in by, and changes at a reload.
+pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
+    let door = Arc::clone(&current.borrow());
+    let frontend = door.frontend();
+    if door.accepts_proxy()
+        && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
+    {
+        info!("{} on frontend {}: {error}", client.source, frontend.name());
+        return;
+    }
+    if frontend.mode() == Mode::Tcp {
+        return Box::pin(tcp::serve(client, frontend)).await;
+    }
+    drop(door);
+    serve_http(client, current).await;
+}
+
+/// Serves one request after the other; each sees the configuration in force when it begins.
+async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
+    let mut turn = Turn::First;
+    let mut began = Instant::now();
+    loop {
+        if client.early.is_none() {
+            let door = Arc::clone(&current.borrow());
+            client.early = match await_request(client, door.frontend(), turn).await {
+                Awaited::Request(bytes) => Some(bytes),
+                Awaited::Nothing => return,
+                // A first request that does not come in time is answered like one that does not end in time.
+                Awaited::TooLate if turn == Turn::First => Some(Buffer::take()),
+                Awaited::TooLate => return,
+            };
+        }
+        if turn == Turn::Later {
+            began = Instant::now();
+        }
+        // Asked for anew: a reload may have come while the connection was idle.
+        let door = Arc::clone(&current.borrow());
+        if Box::pin(exchange::run(client, door.frontend(), turn, began)).await == Fate::Close {
+            return Box::pin(linger(client)).await;
+        }
+        turn = Turn::Later;
+    }
+}
+
+enum Awaited {
+    /// The first bytes of a request.
+    Request(Buffer),
+    /// The client left, or the drain sends it home.
+    Nothing,
+    TooLate,
+}
+
+/// Waits for the first bytes of a request without holding a buffer.
+async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> Awaited {
+    let timeouts = frontend.timeouts();
+    let request = timeouts.of(Timeout::HttpRequest);
+    let limit = match turn {
+        Turn::First => request,
+        Turn::Later => timeouts.of(Timeout::HttpKeepAlive).or(request),
+    };
+    let seat = Seat::take();
+    let (mut read, _) = client.stream.split();
+    let mut bytes = pin!(receive(&mut read));
+    let waiting = poll_fn(|cx| {
+        let outcome = bytes.as_mut().poll(cx);
+        let goes_home = outcome.is_pending() && turn == Turn::Later && seat.is_draining(cx);
+        if goes_home { Poll::Ready(None) } else { outcome.map(Some) }
+    });
+    match client.deadline.within(limit.or(timeouts.of(Timeout::Client)), waiting).await {
+        Ok(Some(Ok(bytes))) if !bytes.is_empty() => Awaited::Request(bytes),
+        Ok(_) => Awaited::Nothing,
+        Err(_) => Awaited::TooLate,
+    }
+}
+
+/// Closes in order: what we said must not be lost because the client was still speaking (RFC 9112 section 9.6).
+async fn linger(client: &mut Client) {
+    let Client { stream, deadline, .. } = client;
+    let (mut read, mut write) = stream.split();
+    if write.shutdown().await.is_err() {
+        return;
+    }
+    let listening = async {
+        let mut heard = 0;
+        while heard < LINGER_BYTES
+            && let Ok(bytes) = receive(&mut read).await
+            && !bytes.is_empty()
+        {
+            heard += bytes.len();
+        }
+    };
+    // Whoever keeps speaking is cut off in the end.
+    let _ = deadline.within(Some(LINGER), pin!(listening)).await;
+}
+
+/// How long, and how much, a client may go on speaking after its connection was closed.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+enum HeaderFailure {
+    #[error(transparent)]
+    Invalid(#[from] ProxyHeaderError),
+    #[error("closed before its PROXY header was complete")]
+    Closed,
+    #[error("PROXY header took too long")]
+    TooLate(#[from] Elapsed),
+    #[error("reading its PROXY header: {0}")]
+    Io(#[from] io::Error),
+}
+
+async fn read_proxy_header(client: &mut Client, limit: Option<Duration>) -> Result<(), HeaderFailure> {
+    let Client { stream, deadline, .. } = client;
+    let (endpoints, rest) = deadline.within(limit, pin!(proxy_header(stream))).await??;
+    if let Endpoints::Relayed { source, .. } = endpoints {
+        client.source = source;
+    }
+    client.early = Some(rest).filter(|rest| !rest.is_empty());
+    Ok(())
+}
+
+async fn proxy_header(stream: &mut TcpStream) -> Result<(Endpoints, Buffer), HeaderFailure> {
+    let (mut read, _) = stream.split();
+    let mut header = Buffer::take();
+    loop {
+        let more = receive(&mut read).await?;
+        if more.is_empty() {
+            return Err(HeaderFailure::Closed);
+        }
+        header.tail().extend_from_slice(more.filled());
+        if let Decoded::Complete { endpoints, length } = proxy_header::decode(header.filled())? {
+            header.consume(length);
+            return Ok((endpoints, header));
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A pool of servers at run time: who may be chosen, and the choice.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use control::config::{self, BackendId, ProxyOption, ServerId, Timeouts};
+use control::fleet::View;
+
+use super::forward_for::{ForwardFor, forward_for};
+use super::has;
+use crate::balance::{Balance, Candidate, Choice, Inputs, Room, Schedule};
+use crate::queue::{Load, Queue, Wants};
+use crate::upstream::Redispatch;
+
+/// A pool of servers.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    id: BackendId,
+    name: String,
+    superseded: Arc<AtomicBool>,
+    view: Arc<View>,
+    servers: Vec<Server>,
+    /// The loads of the servers, for who waits for any of them.
+    loads: Arc<[Arc<Load>]>,
+    balance: Balance,
+    all_backups: bool,
+    timeouts: Timeouts,
+    retries: u32,
+    redispatch: Redispatch,
+    forward_for: Option<ForwardFor>,
+    closes: bool,
+    reuse: Reuse,
+    queue: Arc<Queue>,
+    /// Counts choices, so that every thread goes on where another left off.
+    turn: AtomicU32,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(crate) struct Server {
+    id: ServerId,
+    name: String,
+    model: config::Server,
+    load: Arc<Load>,
+}
+
+/// Whether connections to servers serve more than one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// They do.
+    Allowed,
+    /// They do not.
+    Never,
+}
+
+impl Backend {
+    pub(super) fn new(superseded: &Arc<AtomicBool>, view: &Arc<View>, model: &config::Backend, before: Option<&Self>) -> Self {
+        let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(|server| Server::new(server, before)).collect();
+        let loads = servers.iter().map(|server| Arc::clone(&server.load)).collect();
+        let redispatch = model.options().iter().find_map(|option| {
+            let ProxyOption::Redispatch(every) = option.value() else { return None };
+            Some(every.map_or(Redispatch::Last, Redispatch::Every))
+        });
+        Self {
+            id: model.id(),
+            name: model.name().to_owned(),
+            superseded: Arc::clone(superseded),
+            view: Arc::clone(view),
+            servers,
+            loads,
+            balance: balance(model.balance()),
+            all_backups: has(model.options(), &ProxyOption::AllBackups),
+            forward_for: forward_for(model.options()),
+            closes: has(model.options(), &ProxyOption::HttpClose),
+            reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
+            timeouts: *model.timeouts(),
+            retries: model.retries(),
+            redispatch: redispatch.unwrap_or(Redispatch::Never),
+            queue: before.map_or_else(Arc::default, |backend| Arc::clone(&backend.queue)),
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// Returns the name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the servers in the order of the file; a server's place is its index here.
+    pub(crate) fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// Returns what a waiter for any server, or for the one at a place, wants.
+    pub(crate) fn wants(&self, place: Option<usize>) -> Wants {
+        match place.and_then(|place| self.loads.get(place)) {
+            Some(load) => Wants::One(Arc::clone(load)),
+            None => Wants::Any(Arc::clone(&self.loads)),
+        }
+    }
+
+    /// Returns the timeouts of the servers' side.
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Returns who waits for a slot.
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Returns how often a failed connection is tried again.
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// Returns when it is tried on another server.
+    pub(crate) fn redispatch(&self) -> Redispatch {
+        self.redispatch
+    }
+
+    /// Returns how the client's address is added to requests.
+    pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
+        self.forward_for.as_ref()
+    }
+
+    /// Tells whether both connections close after each response.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Tells whether connections to its servers serve more than one request.
+    pub(crate) fn reuse(&self) -> Reuse {
+        self.reuse
+    }
+
+    /// Chooses a server for what `hash` stands for; `avoid` only if there is no other.
+    pub(crate) fn choose(&self, hash: u64, avoid: Option<usize>) -> Choice {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.gather(&mut scratch.candidates);
+            if scratch.candidates.len() > 1 {
+                scratch.candidates.retain(|candidate| Some(candidate.place) != avoid);
+            }
+            if scratch.schedules.len() <= self.id.index() {
+                scratch.schedules.resize_with(self.id.index() + 1, Schedule::default);
+            }
+            let turn = match self.balance {
+                Balance::RoundRobin | Balance::LeastConn => self.turn.fetch_add(1, Ordering::Relaxed),
+                Balance::First | Balance::Hash | Balance::Random(_) => 0,
+            };
+            let inputs = Inputs { turn, hash, draw: |below: u32| fastrand::u32(..below.max(1)) };
+            self.balance.choose(&scratch.candidates, &mut scratch.schedules[self.id.index()], inputs)
+        })
+    }
+
+    /// Collects the servers that take traffic: the ordinary ones, or if there is none the first backup or all of them.
+    fn gather(&self, candidates: &mut Vec<Candidate>) {
+        candidates.clear();
+        candidates.extend(self.usable(false));
+        if candidates.is_empty() {
+            let backups = if self.all_backups { usize::MAX } else { 1 };
+            candidates.extend(self.usable(true).take(backups));
+        }
+        if candidates.is_empty() && self.superseded.load(Ordering::Acquire) {
+            // A newer configuration may have taken all these servers away; who came in before it is still served.
+            candidates.extend(self.candidates(|server| u32::from(server.model.weight())));
+        }
+    }
+
+    fn usable(&self, backup: bool) -> impl Iterator<Item = Candidate> {
+        self.candidates(move |server| if server.model.backup() == backup { self.view.effective_weight(server.id) } else { 0 })
+    }
+
+    /// Returns the servers to which `weight` gives any.
+    fn candidates(&self, weight: impl Fn(&Server) -> u32) -> impl Iterator<Item = Candidate> {
+        self.servers.iter().enumerate().filter_map(move |(place, server)| {
+            let weight = weight(server);
+            let room = if server.load.has_room() { Room::Free } else { Room::Full };
+            (weight > 0).then(|| Candidate { place, weight, active: server.load.active(), room })
+        })
+    }
+}
+
+impl Server {
+    fn new(model: &config::Server, before: Option<&Backend>) -> Self {
+        let same = |old: &&Self| old.name == model.name() && (old.model.ip(), old.model.port()) == (model.ip(), model.port());
+        let old = before.and_then(|backend| backend.servers.iter().find(same));
+        let load = match old {
+            Some(old) => {
+                old.load.set_limit(model.maxconn());
+                Arc::clone(&old.load)
+            }
+            None => Arc::new(Load::new(model.maxconn())),
+        };
+        Self { id: model.id(), name: model.name().to_owned(), model: model.clone(), load }
+    }
+
+    /// Returns the name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where clients are sent; none if that depends on the port they connected to.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.model.port().map(|port| SocketAddr::new(self.model.ip(), port))
+    }
+
+    /// Returns where a client that connected to `client_port` is sent.
+    pub(crate) fn address_for(&self, client_port: u16) -> SocketAddr {
+        self.model.address_for(client_port)
+    }
+
+    /// Returns what it carries.
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+}
+
+fn balance(model: &config::Balance) -> Balance {
+    match model {
+        config::Balance::RoundRobin | config::Balance::StaticRoundRobin => Balance::RoundRobin,
+        config::Balance::LeastConn => Balance::LeastConn,
+        config::Balance::First => Balance::First,
+        config::Balance::Random(draws) => Balance::Random(*draws),
+        config::Balance::Source
+        | config::Balance::Uri(_)
+        | config::Balance::UrlParam(_)
+        | config::Balance::Header(_)
+        | config::Balance::RdpCookie(_)
+        | config::Balance::Hash(_) => Balance::Hash,
+    }
+}
+
+/// What choosing needs and every thread keeps for itself.
+#[derive(Debug, Default)]
+struct Scratch {
+    candidates: Vec<Candidate>,
+    /// By backend; each is checked against the weights it is asked for, so another site's does no harm.
+    schedules: Vec<Schedule>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}

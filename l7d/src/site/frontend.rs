@@ -1,0 +1,132 @@
+//! Frontends and their doors at run time: where clients come in, and what decides about them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use control::config::{self, Mode, ProxyOption, Timeouts};
+use tokio::sync::Semaphore;
+
+use super::backend::Backend;
+use super::forward_for::{ForwardFor, forward_for};
+use super::limit::{Counted, Limit};
+use super::{Shared, has};
+use crate::listener::Spec;
+use crate::log::Log;
+
+/// One address clients come in by.
+#[derive(Debug)]
+pub(crate) struct Door {
+    spec: Spec,
+    frontend: Arc<Frontend>,
+    accept_proxy: bool,
+    limits: Vec<Arc<Semaphore>>,
+    limit: Option<Limit>,
+}
+
+/// What decides about the clients that came in.
+#[derive(Debug)]
+pub(crate) struct Frontend {
+    name: String,
+    mode: Mode,
+    timeouts: Timeouts,
+    backend: Option<Arc<Backend>>,
+    limit: Option<Limit>,
+    forward_for: Option<ForwardFor>,
+    closes: bool,
+    log: Log,
+    connections: Arc<AtomicU32>,
+    /// Of the whole process.
+    all_connections: Arc<AtomicU32>,
+}
+
+impl Door {
+    pub(super) fn new(spec: Spec, frontend: &Arc<Frontend>, bind: &config::Bind, process: Option<&Limit>, before: Option<&Self>) -> Self {
+        let limit = Limit::renew(bind.maxconn(), before.and_then(|door| door.limit.as_ref()));
+        let limits =
+            [limit.as_ref(), frontend.limit.as_ref(), process].into_iter().flatten().map(|limit| Arc::clone(limit.left())).collect();
+        Self { spec, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), limits, limit }
+    }
+
+    /// Returns the socket this door needs.
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Returns what decides about clients.
+    pub(crate) fn frontend(&self) -> &Arc<Frontend> {
+        &self.frontend
+    }
+
+    /// Tells whether every connection begins with a PROXY header.
+    pub(crate) fn accepts_proxy(&self) -> bool {
+        self.accept_proxy
+    }
+
+    /// Returns the limits that a connection counts against, the narrowest first.
+    pub(crate) fn limits(&self) -> &[Arc<Semaphore>] {
+        &self.limits
+    }
+}
+
+impl Frontend {
+    pub(super) fn new(model: &config::Frontend, backends: &[Arc<Backend>], shared: &Shared, before: Option<&Self>) -> Self {
+        let logs = has(model.options(), &ProxyOption::HttpLog) || has(model.options(), &ProxyOption::TcpLog);
+        Self {
+            name: model.name().to_owned(),
+            mode: model.mode(),
+            timeouts: *model.timeouts(),
+            backend: model.default_backend().and_then(|id| backends.get(id.index())).map(Arc::clone),
+            limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
+            forward_for: forward_for(model.options()),
+            closes: has(model.options(), &ProxyOption::HttpClose),
+            log: if logs { shared.log.clone() } else { Log::default() },
+            connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
+            all_connections: Arc::clone(&shared.connections),
+        }
+    }
+
+    /// Returns how the client's address is added to requests.
+    pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
+        self.forward_for.as_ref()
+    }
+
+    /// Tells whether both connections close after each response.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Returns where lines about its traffic go.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Counts a connection for as long as both are held.
+    pub(crate) fn count(&self) -> [Counted; 2] {
+        [&self.all_connections, &self.connections].map(Counted::new)
+    }
+
+    /// Returns how many connections the process and this frontend serve.
+    pub(crate) fn connections(&self) -> (u32, u32) {
+        (self.all_connections.load(Ordering::Relaxed), self.connections.load(Ordering::Relaxed))
+    }
+
+    /// Returns the name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what it understands of its traffic.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Returns the timeouts of the client's side.
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Returns the backend of all traffic.
+    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.backend.as_ref()
+    }
+}

@@ -1,0 +1,89 @@
+//! The configuration as the engine runs it.
+//!
+//! A [`Site`] is built from one model, never changed, and swapped whole at a reload; a connection keeps the one it began with. What
+//! must survive the swap (how many connections a server carries, who waits for one, the limits' counts) is shared with the site
+//! before. The states of the servers are the fleet's, read through its view.
+
+mod backend;
+mod forward_for;
+mod frontend;
+mod limit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use control::config::{self, Located, ProxyOption};
+use control::fleet::Fleet;
+
+pub(crate) use backend::{Backend, Reuse, Server};
+pub(crate) use forward_for::ForwardFor;
+pub(crate) use frontend::{Door, Frontend};
+pub(crate) use limit::Counted;
+
+use crate::listener;
+use crate::log::Log;
+use limit::Limit;
+
+/// Everything the engine serves.
+#[derive(Debug)]
+pub(crate) struct Site {
+    doors: Vec<Arc<Door>>,
+    backends: Vec<Arc<Backend>>,
+    limit: Option<Limit>,
+    shared: Shared,
+    superseded: Arc<AtomicBool>,
+}
+
+/// What all frontends have in common.
+#[derive(Debug, Clone)]
+struct Shared {
+    log: Log,
+    connections: Arc<AtomicU32>,
+}
+
+impl Site {
+    /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
+    pub(crate) fn new(fleet: &Fleet, log: Log, before: Option<&Self>) -> Self {
+        let view = fleet.view();
+        let config = view.config();
+        let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
+        let shared = Shared { log, connections };
+        let superseded = Arc::new(AtomicBool::new(false));
+        let old_backend = |name: &str| before.and_then(|site| site.backend(name));
+        let new_backend = |model: &config::Backend| Arc::new(Backend::new(&superseded, &view, model, old_backend(model.name())));
+        let backends: Vec<_> = config.backends().iter().map(new_backend).collect();
+        let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));
+        let mut doors = Vec::new();
+        for model in config.frontends() {
+            let old = before.and_then(|site| site.frontend(model.name()));
+            let frontend = Arc::new(Frontend::new(model, &backends, &shared, old));
+            for (spec, bind) in listener::specs(model) {
+                let old = before.and_then(|site| site.doors.iter().find(|door| *door.spec() == spec));
+                doors.push(Arc::new(Door::new(spec, &frontend, bind, limit.as_ref(), old.map(|door| &**door))));
+            }
+        }
+        Self { doors, backends, limit, shared, superseded }
+    }
+
+    /// Returns every address clients come in by.
+    pub(crate) fn doors(&self) -> &[Arc<Door>] {
+        &self.doors
+    }
+
+    /// Announces that a newer site is about to take over; to be called before the fleet changes.
+    pub(crate) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Release);
+    }
+
+    fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name() == name).map(|backend| &**backend)
+    }
+
+    fn frontend(&self, name: &str) -> Option<&Frontend> {
+        self.doors.iter().map(|door| &**door.frontend()).find(|frontend| frontend.name() == name)
+    }
+}
+
+fn has(options: &[Located<ProxyOption>], wanted: &ProxyOption) -> bool {
+    options.iter().any(|option| option.value() == wanted)
+}

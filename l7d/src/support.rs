@@ -1,0 +1,176 @@
+//! What a configuration may ask for and this daemon does not do yet.
+//!
+//! Whatever would be ignored is refused at start, with its place in the file: a proxy that silently leaves out a rule is worse than
+//! one that does not start. What concerns the kernel tier alone is not ours to judge.
+
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, ProxyOption, Report, Server, Transport};
+use tracing::info;
+
+use crate::log::Target;
+
+/// Checks that everything in the configuration is carried out.
+///
+/// # Errors
+/// Everything that is not, in the order of the file.
+pub(crate) fn check(config: &Config) -> Result<(), Report> {
+    let mut findings = Findings::default();
+    findings.global(config);
+    config.frontends().iter().for_each(|frontend| findings.frontend(frontend));
+    config.backends().iter().for_each(|backend| findings.backend(backend));
+    config.servers().iter().for_each(|server| findings.server(server));
+    if findings.0.is_empty() { Ok(()) } else { Err(findings.0.into()) }
+}
+
+/// Returns what is valid and will surprise: frontends that write no log although there is where to write it.
+pub(crate) fn advise(config: &Config) -> Report {
+    let logs = |option: &ProxyOption| matches!(option, ProxyOption::HttpLog | ProxyOption::TcpLog);
+    let silent = config.frontends().iter().filter(|frontend| !frontend.options().iter().any(|option| logs(option.value())));
+    let warn = |frontend: &Frontend| {
+        Diagnostic::warning(frontend.location(), format!("frontend `{}` writes no log lines, although `log` is set", frontend.name()))
+            .hint("add option httplog or tcplog")
+    };
+    let warnings: Vec<Diagnostic> = if config.global().log().is_empty() { Vec::new() } else { silent.map(warn).collect() };
+    warnings.into()
+}
+
+/// Tells in the log what is left to the kernel tier.
+pub(crate) fn announce(config: &Config) {
+    let is_udp = |bind: &Bind| bind.address().inet().is_some_and(|inet| inet.transport() == Transport::Udp);
+    for frontend in config.frontends() {
+        for bind in frontend.binds().iter().filter(|bind| is_udp(bind)) {
+            info!("{} of frontend {} is left to l4d", bind.address(), frontend.name());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Findings(Vec<Diagnostic>);
+
+impl Findings {
+    fn refuse(&mut self, location: &control::config::Location, message: impl Into<String>) {
+        self.0.push(Diagnostic::error(location, message));
+    }
+
+    fn global(&mut self, config: &Config) {
+        for target in config.global().log() {
+            if let Err(reason) = Target::parse(target.value()) {
+                self.refuse(target.location(), reason);
+            }
+        }
+        for socket in config.global().stats_sockets() {
+            self.refuse(socket.location(), "l7d has no runtime interface yet");
+        }
+        for table in config.tables() {
+            self.refuse(table.location(), "l7d has no stick tables yet");
+        }
+    }
+
+    fn frontend(&mut self, frontend: &Frontend) {
+        for bind in frontend.binds() {
+            self.bind(bind);
+        }
+        for acl in frontend.acls() {
+            self.refuse(acl.name().location(), "l7d does not evaluate conditions yet");
+        }
+        for rule in frontend.rules() {
+            self.refuse(rule.location(), "l7d does not carry out rules yet");
+        }
+        for option in frontend.options() {
+            self.option(option);
+        }
+    }
+
+    fn bind(&mut self, bind: &Bind) {
+        if bind.tls().is_some() {
+            self.refuse(bind.location(), "l7d does not end TLS yet");
+        }
+        if bind.address().unix().is_some() {
+            self.refuse(bind.location(), "l7d does not listen on Unix sockets yet");
+        }
+        if bind.transparent() {
+            self.refuse(bind.location(), "l7d does not bind transparently yet");
+        }
+    }
+
+    fn backend(&mut self, backend: &Backend) {
+        match backend.balance() {
+            Balance::RoundRobin
+            | Balance::StaticRoundRobin
+            | Balance::LeastConn
+            | Balance::First
+            | Balance::Source
+            | Balance::Random(_) => {}
+            Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_) | Balance::RdpCookie(_) | Balance::Hash(_) => {
+                self.refuse(backend.location(), "l7d does not balance by the content of requests yet");
+            }
+        }
+        if backend.cookie().is_some() {
+            self.refuse(backend.location(), "l7d has no cookie persistence yet");
+        }
+        for acl in backend.acls() {
+            self.refuse(acl.name().location(), "l7d does not evaluate conditions yet");
+        }
+        for rule in backend.rules() {
+            self.refuse(rule.location(), "l7d does not carry out rules yet");
+        }
+        for option in backend.options() {
+            self.option(option);
+        }
+    }
+
+    fn option(&mut self, option: &control::config::Located<ProxyOption>) {
+        let what = match option.value() {
+            ProxyOption::AllBackups
+            | ProxyOption::ForwardFor(_)
+            | ProxyOption::HttpClose
+            | ProxyOption::HttpKeepAlive
+            | ProxyOption::HttpLog
+            | ProxyOption::HttpServerClose
+            | ProxyOption::LogHealthChecks
+            | ProxyOption::Redispatch(_)
+            | ProxyOption::TcpLog => return,
+            ProxyOption::AbortOnClose => "abortonclose",
+            ProxyOption::DontLogNull => "dontlognull",
+            ProxyOption::HttpBufferRequest => "http-buffer-request",
+            ProxyOption::Persist => "persist",
+        };
+        self.refuse(option.location(), format!("l7d does not know option {what} yet"));
+    }
+
+    fn server(&mut self, server: &Server) {
+        if server.cookie().is_some() {
+            self.refuse(server.location(), "l7d has no cookie persistence yet");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = r#"
+[global]
+log = "stdout format raw local0"
+[defaults]
+timeout = { connect = "1s", client = "1s", server = "1s" }
+[frontend.loud]
+bind = "127.0.0.1:8080"
+option = ["httplog"]
+default-backend = "b"
+[frontend.silent]
+bind = "127.0.0.1:8081"
+default-backend = "b"
+[backend.b]
+server = { s = "127.0.0.1:8082" }
+"#;
+
+    #[test]
+    fn a_frontend_that_logs_nowhere_is_named() {
+        let config = Config::parse("site.toml", SITE).unwrap();
+        let report = advise(&config);
+        let messages: Vec<_> = report.diagnostics().iter().map(Diagnostic::message).collect();
+        assert_eq!(messages, ["frontend `silent` writes no log lines, although `log` is set"]);
+        let without = Config::parse("site.toml", &SITE.replace("log = \"stdout format raw local0\"", "")).unwrap();
+        assert!(advise(&without).is_empty());
+    }
+}

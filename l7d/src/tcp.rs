@@ -1,0 +1,61 @@
+//! Serves a client in mode `tcp`: chooses a server, connects to it, and carries bytes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tracing::info;
+
+use crate::balance;
+use crate::error::ExchangeError;
+use crate::log::Record;
+use crate::session::Client;
+use crate::site::{Backend, Frontend};
+use crate::tunnel::{self, Ends, Quiet};
+use crate::upstream::connect::connect;
+use crate::upstream::pursuit::{Pursuit, Verdict};
+
+/// Serves the client until either side is done.
+pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
+    let mut record = Record::new(client.source, frontend, Instant::now());
+    if let Err(error) = carry(client, frontend, &mut record).await {
+        info!("{} on frontend {}: {error}", client.source, frontend.name());
+        record.fail(&error);
+    }
+    record.write_tcp(frontend);
+}
+
+async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
+    let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
+    record.backend(backend);
+    let (mut server, _pursuit) = dial(client, backend, record).await?;
+    let ends = Ends { client: &mut client.stream, server: &mut server, early: client.early.take() };
+    let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
+    record.tunnel(&carried);
+    Ok(())
+}
+
+/// Connects to a server, trying again and elsewhere as the backend allows.
+async fn dial<'a>(
+    client: &mut Client,
+    backend: &'a Arc<Backend>,
+    record: &mut Record<'a>,
+) -> Result<(TcpStream, Pursuit<'a>), ExchangeError> {
+    let mut pursuit = Pursuit::begin(backend, balance::of_address(client.source.ip()), &mut client.deadline).await?;
+    record.queued();
+    loop {
+        let server = pursuit.server();
+        record.server(server, pursuit.failed());
+        let error = match connect(backend, server, &client.stream, &mut client.deadline).await {
+            Ok(stream) => {
+                record.connected();
+                return Ok((stream, pursuit));
+            }
+            Err(error) => error,
+        };
+        info!("{} to server {}/{}: {error}", client.source, backend.name(), server.name());
+        if pursuit.after_failure(&mut client.deadline).await? == Verdict::GiveUp {
+            return Err(error.into());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Carries bytes between a client and a server until both are done.
+//!
+//! Each direction copies through a pooled buffer while little flows, and lets the kernel move the bytes through a pooled pipe once a
+//! read fills the buffer. A side that closes its sending half closes it for the other side too; the tunnel ends when both have.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use control::config::{Timeout, Timeouts};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::buffer::Buffer;
+use crate::deadline::Deadline;
+use crate::pipe::Pipe;
+use crate::stream::receive;
+
+/// How long nothing may flow in either direction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quiet {
+    /// While both sides may still send.
+    pub(crate) open: Option<Duration>,
+    /// Once one side has closed its sending half.
+    pub(crate) half_closed: Option<Duration>,
+}
+
+impl Quiet {
+    /// Returns the tunnel timeout where there is one, else the shorter of both sides'.
+    pub(crate) fn of(client: &Timeouts, server: &Timeouts) -> Self {
+        let tunnel = client.of(Timeout::Tunnel).or(server.of(Timeout::Tunnel));
+        let client_open = tunnel.or(client.of(Timeout::Client));
+        let server_open = tunnel.or(server.of(Timeout::Server));
+        Self {
+            open: shorter(client_open, server_open),
+            half_closed: shorter(client.of(Timeout::ClientFin).or(client_open), server.of(Timeout::ServerFin).or(server_open)),
+        }
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+/// One of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+}
+
+/// What ended a tunnel.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    /// Both sides closed.
+    #[error("both sides closed")]
+    Closed,
+    /// Nothing flowed for too long.
+    #[error("nothing flowed for too long")]
+    Quiet,
+    /// A side failed.
+    #[error("{0:?} failed: {1}")]
+    Failed(Side, io::Error),
+}
+
+/// What a tunnel carried and what ended it.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// Bytes from client to server.
+    pub(crate) to_server: u64,
+    /// Bytes from server to client.
+    pub(crate) to_client: u64,
+    /// What ended it.
+    pub(crate) end: End,
+}
+
+/// The two ends of a tunnel, and what the client sent before it was open.
+#[derive(Debug)]
+pub(crate) struct Ends<'a> {
+    /// The connection with the client.
+    pub(crate) client: &'a mut TcpStream,
+    /// The connection with the server.
+    pub(crate) server: &'a mut TcpStream,
+    /// Bytes for the server that were read already.
+    pub(crate) early: Option<Buffer>,
+}
+
+/// Carries bytes between the two until both close, one fails, or nothing flows for too long.
+pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -> Carried {
+    let Ends { client, server, early } = ends;
+    let (mut client_read, mut client_write) = client.split();
+    let (mut server_read, mut server_write) = server.split();
+    let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
+    let (up, down) = (Flow::new(&pulse, Side::Client), Flow::new(&pulse, Side::Server));
+    let end = {
+        let mut forth = pin!(up.relay(early, &mut client_read, &mut server_write));
+        let mut back = pin!(down.relay(None, &mut server_read, &mut client_write));
+        let (mut forth_done, mut back_done) = (false, false);
+        poll_fn(|cx| {
+            if !forth_done && let Poll::Ready(outcome) = forth.as_mut().poll(cx) {
+                forth_done = true;
+                if let Err((side, error)) = outcome {
+                    return Poll::Ready(End::Failed(side, error));
+                }
+            }
+            if !back_done && let Poll::Ready(outcome) = back.as_mut().poll(cx) {
+                back_done = true;
+                if let Err((side, error)) = outcome {
+                    return Poll::Ready(End::Failed(side, error));
+                }
+            }
+            if forth_done && back_done {
+                return Poll::Ready(End::Closed);
+            }
+            loop {
+                let limit = if pulse.half_closed.get() { quiet.half_closed } else { quiet.open };
+                let Some(limit) = limit else { return Poll::Pending };
+                let end = pulse.last.get() + limit;
+                ready!(deadline.poll_until(end, cx));
+                if Instant::now() >= pulse.last.get() + limit {
+                    return Poll::Ready(End::Quiet);
+                }
+            }
+        })
+        .await
+    };
+    let carried = Carried { to_server: up.carried.get(), to_client: down.carried.get(), end };
+    debug!("tunnel carried {} bytes to the server and {} to the client: {}", carried.to_server, carried.to_client, carried.end);
+    carried
+}
+
+/// Signs of life, seen by both directions.
+struct Pulse {
+    last: Cell<Instant>,
+    half_closed: Cell<bool>,
+}
+
+/// One direction.
+struct Flow<'a> {
+    pulse: &'a Pulse,
+    /// The side that sends.
+    from: Side,
+    carried: Cell<u64>,
+}
+
+impl<'a> Flow<'a> {
+    fn new(pulse: &'a Pulse, from: Side) -> Self {
+        Self { pulse, from, carried: Cell::new(0) }
+    }
+
+    fn to(&self) -> Side {
+        match self.from {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+
+    fn moved(&self, count: usize) {
+        self.carried.set(self.carried.get() + count as u64);
+        self.pulse.last.set(Instant::now());
+    }
+
+    /// Carries everything up to the end of the stream, and passes that on too.
+    async fn relay(&self, mut early: Option<Buffer>, read: &mut ReadHalf<'_>, write: &mut WriteHalf<'_>) -> Result<(), (Side, io::Error)> {
+        loop {
+            let buffer = match early.take() {
+                Some(buffer) => buffer,
+                None => receive(read).await.map_err(|error| (self.from, error))?,
+            };
+            if buffer.is_empty() {
+                break;
+            }
+            let is_bulk = buffer.is_full();
+            write.write_all(buffer.filled()).await.map_err(|error| (self.to(), error))?;
+            self.moved(buffer.len());
+            drop(buffer);
+            if is_bulk && self.splice(read.as_ref(), write.as_ref()).await? == Flowed::ToTheEnd {
+                break;
+            }
+        }
+        self.pulse.half_closed.set(true);
+        self.pulse.last.set(Instant::now());
+        // A side that is gone already needs no telling.
+        let _ = write.shutdown().await;
+        Ok(())
+    }
+
+    /// Moves bytes inside the kernel as long as many come at a time.
+    async fn splice(&self, from: &TcpStream, to: &TcpStream) -> Result<Flowed, (Side, io::Error)> {
+        loop {
+            from.readable().await.map_err(|error| (self.from, error))?;
+            let Ok(mut pipe) = Pipe::take() else { return Ok(Flowed::Little) };
+            let taken = match from.try_io(Interest::READABLE, || pipe.fill(from, u64::MAX)) {
+                Ok(0) => return Ok(Flowed::ToTheEnd),
+                Ok(taken) => taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err((self.from, error)),
+            };
+            while pipe.held() > 0 {
+                let given = to.async_io(Interest::WRITABLE, || pipe.drain(to)).await.map_err(|error| (self.to(), error))?;
+                self.moved(given);
+            }
+            if taken < WORTH_SPLICING {
+                return Ok(Flowed::Little);
+            }
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Flowed {
+    /// The sender closed.
+    ToTheEnd,
+    /// Too little came at a time.
+    Little,
+}
+
+/// Below this, copying is cheaper than two calls to splice.
+const WORTH_SPLICING: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Returns both ends of a connection: the peer's and ours.
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, peer) = tokio::join!(listener.accept(), peer);
+        (peer.unwrap(), ours.unwrap().0)
+    }
+
+    struct Bench {
+        client: TcpStream,
+        server: TcpStream,
+        tunnel: tokio::task::JoinHandle<Carried>,
+    }
+
+    async fn bench(quiet: Quiet) -> Bench {
+        let ((client, mut inner), (server, mut outer)) = (connection().await, connection().await);
+        let tunnel = tokio::task::spawn_local(async move {
+            let ends = Ends { client: &mut inner, server: &mut outer, early: None };
+            run(ends, quiet, &mut Deadline::default()).await
+        });
+        Bench { client, server, tunnel }
+    }
+
+    const FOREVER: Quiet = Quiet { open: None, half_closed: None };
+
+    #[tokio::test(flavor = "local")]
+    async fn half_closed_client_still_gets_its_answer() {
+        let mut bench = bench(FOREVER).await;
+        bench.client.write_all(b"question").await.unwrap();
+        bench.client.shutdown().await.unwrap();
+        let mut question = String::new();
+        bench.server.read_to_string(&mut question).await.unwrap();
+        bench.server.write_all(b"answer").await.unwrap();
+        drop(bench.server);
+        let mut answer = String::new();
+        bench.client.read_to_string(&mut answer).await.unwrap();
+        let carried = bench.tunnel.await.unwrap();
+        assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
+        assert!(matches!(carried, Carried { to_server: 8, to_client: 6, end: End::Closed }), "{carried:?}");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn bulk_and_trickle_arrive_whole_and_in_order() {
+        let Bench { mut client, mut server, tunnel } = bench(FOREVER).await;
+        let sent: Vec<u8> = (0u32..3_000_000).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1].wrapping_mul(31)).collect();
+        let expected = sent.clone();
+        let sender = tokio::spawn(async move {
+            for (size, chunk) in [1usize, 50_000, 7, 700_000, 3].iter().cycle().zip(sent.chunks(500_000)) {
+                for part in chunk.chunks(*size.max(&20)) {
+                    server.write_all(part).await.unwrap();
+                }
+            }
+        });
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        drop(client);
+        sender.await.unwrap();
+        assert!(received == expected);
+        assert_eq!(tunnel.await.unwrap().to_client, 3_000_000);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn bytes_keep_a_tunnel_alive_and_silence_ends_it() {
+        let quiet = Quiet { open: Some(Duration::from_millis(200)), half_closed: None };
+        let mut bench = bench(quiet).await;
+        let start = Instant::now();
+        for _ in 0..6 {
+            bench.client.write_all(b"x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(80)).await;
+        }
+        let carried = bench.tunnel.await.unwrap();
+        assert!(matches!(carried, Carried { to_server: 6, end: End::Quiet, .. }), "{carried:?}");
+        assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn half_closed_tunnel_has_its_own_patience() {
+        let quiet = Quiet { open: None, half_closed: Some(Duration::from_millis(50)) };
+        let mut bench = bench(quiet).await;
+        bench.client.shutdown().await.unwrap();
+        assert!(matches!(bench.tunnel.await.unwrap().end, End::Quiet));
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn reset_is_told_by_its_side() {
+        let bench = bench(FOREVER).await;
+        bench.server.set_zero_linger().unwrap();
+        drop(bench.server);
+        assert!(matches!(bench.tunnel.await.unwrap().end, End::Failed(Side::Server, _)));
+    }
+}

@@ -1,0 +1,78 @@
+//! The search for a server that takes a connection: which one is tried, and which one after it failed.
+
+use std::time::Duration;
+
+use control::config::Timeout;
+
+use super::attempts::{Attempts, Next};
+use super::reserve::{NoServer, Reserved, reserve};
+use crate::deadline::Deadline;
+use crate::site::{Backend, Server};
+
+/// A slot on the server being tried, and what was tried before.
+#[derive(Debug)]
+pub(crate) struct Pursuit<'a> {
+    backend: &'a Backend,
+    hash: u64,
+    attempts: Attempts,
+    /// `None` only while another is being looked for.
+    reserved: Option<Reserved>,
+    failed: u32,
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The server in hand may be tried.
+    TryAgain,
+    /// No attempt is left.
+    GiveUp,
+}
+
+impl<'a> Pursuit<'a> {
+    /// Reserves a slot on a first server for what `hash` stands for.
+    ///
+    /// # Errors
+    /// Fails if there is no server, or none has room in time.
+    pub(crate) async fn begin(backend: &'a Backend, hash: u64, deadline: &mut Deadline) -> Result<Self, NoServer> {
+        let reserved = reserve(backend, hash, None, deadline, queue_limit(backend)).await?;
+        let attempts = Attempts::new(backend.retries(), backend.redispatch());
+        Ok(Self { backend, hash, attempts, reserved: Some(reserved), failed: 0 })
+    }
+
+    /// Returns the server to be tried.
+    pub(crate) fn server(&self) -> &'a Server {
+        let reserved = self.reserved.as_ref().expect("a slot is held between two searches");
+        &self.backend.servers()[reserved.place]
+    }
+
+    /// Returns how many attempts have failed.
+    pub(crate) fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// Finds what to try after the server in hand refused the connection, pausing where the same one is to be tried again.
+    ///
+    /// # Errors
+    /// Fails if there is no server any more, or none has room in time.
+    pub(crate) async fn after_failure(&mut self, deadline: &mut Deadline) -> Result<Verdict, NoServer> {
+        self.failed += 1;
+        match self.attempts.after_failure(self.backend.timeouts().of(Timeout::Connect)) {
+            Next::GiveUp => return Ok(Verdict::GiveUp),
+            Next::Same(pause) => tokio::time::sleep(pause).await,
+            Next::Other => {
+                let avoid = self.reserved.take().map(|Reserved { place, slot }| {
+                    drop(slot);
+                    place
+                });
+                self.reserved = Some(reserve(self.backend, self.hash, avoid, deadline, queue_limit(self.backend)).await?);
+            }
+        }
+        Ok(Verdict::TryAgain)
+    }
+}
+
+/// Waiting for a slot takes as long as connecting may where nothing else is said, as in HAProxy.
+fn queue_limit(backend: &Backend) -> Option<Duration> {
+    backend.timeouts().of(Timeout::Queue).or(backend.timeouts().of(Timeout::Connect))
+}

@@ -1,0 +1,66 @@
+//! `l7d check`: what it says and how it exits.
+
+use std::process::{Command, Output};
+
+use crate::kit::directory;
+
+fn check(config: &str) -> (Output, String) {
+    let directory = directory();
+    let file = directory.join("site.toml");
+    std::fs::write(&file, config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_l7d")).arg("check").arg("-f").arg(&file).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap().replace(&file.display().to_string(), "site.toml");
+    (output, text)
+}
+
+const VALID: &str = r#"
+[defaults]
+mode = "tcp"
+timeout = { connect = "1s", client = "5s", server = "5s" }
+[frontend.a]
+bind = ["127.0.0.1:8000"]
+default-backend = "b"
+[backend.b]
+server = { s1 = "127.0.0.1:9001" }
+"#;
+
+#[test]
+fn valid_file_exits_with_0() {
+    let (output, text) = check(VALID);
+    assert_eq!((output.status.code(), text.as_str()), (Some(0), "site.toml: valid\n"));
+}
+
+#[test]
+fn every_error_is_shown_and_the_exit_status_is_1() {
+    let (output, text) = check(&VALID.replace("default-backend = \"b\"", "default-backend = \"c\"").replace("9001", "99999"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("site.toml:7:") && text.contains("site.toml:9:"), "{text}");
+}
+
+#[test]
+fn missing_file_is_an_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-f", "/nonexistent/site.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("/nonexistent/site.toml"));
+}
+
+#[test]
+fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
+    let cases = [
+        ("bind = [\"127.0.0.1:8000\"]", "bind = [\"unix@/run/x.sock\"]", 6, "l7d does not listen on Unix sockets yet"),
+        (
+            "default-backend = \"b\"",
+            "default-backend = \"b\"\nrules = [\"tcp-request connection reject if { src 10.0.0.0/8 }\"]",
+            8,
+            "rules",
+        ),
+        ("[frontend.a]", "[global]\nstats-socket = { path = \"/run/l7d.sock\" }\n[frontend.a]", 6, "runtime interface"),
+        ("[backend.b]", "[table.t]\ntype = \"ip\"\nsize = \"1k\"\n[backend.b]", 8, "stick tables"),
+    ];
+    for (from, to, line, reason) in cases {
+        let (output, text) = check(&VALID.replacen(from, to, 1));
+        assert_eq!(output.status.code(), Some(1), "{to}: {text}");
+        assert!(text.contains(&format!("site.toml:{line}:")) && text.contains(reason), "{to}: {text}");
+    }
+}

@@ -1,0 +1,282 @@
+//! What the tests are made of: the daemon as a process, and servers that do as they are told.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that must happen; far more than it takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns an address of the loopback network that no other test uses, also not one of another run.
+pub(crate) fn unused_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let host = (std::process::id() % 30_000) * 256 + 1 + NEXT.fetch_add(1, Ordering::Relaxed);
+    let [_, a, b, c] = host.to_be_bytes();
+    SocketAddr::from(([127, a.wrapping_add(1), b, c], 7000))
+}
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Log>,
+    directory: PathBuf,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    ended: AtomicBool,
+    grown: Condvar,
+}
+
+impl Daemon {
+    /// Starts the daemon on a configuration and waits until it serves.
+    pub(crate) fn start(config: &str) -> Self {
+        let directory = directory();
+        std::fs::write(directory.join("site.toml"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
+        command.arg("run").arg("-f").arg(directory.join("site.toml")).env("RUST_LOG", "debug").stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let (stderr, sink) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                sink.lines.lock().unwrap().push(line);
+                sink.grown.notify_all();
+            }
+            sink.ended.store(true, Ordering::SeqCst);
+            sink.grown.notify_all();
+        });
+        let daemon = Self { child, log, directory };
+        daemon.wait_for_log("serving ");
+        daemon
+    }
+
+    /// Waits until a line of the log contains `text` and returns it.
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !self.log.ended.load(Ordering::SeqCst), "no {text:?} in the log:\n{}", lines.join("\n"));
+            lines = self.log.grown.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Puts another configuration in place of the first and waits until the daemon has looked at it.
+    pub(crate) fn reload(&self, config: &str) {
+        std::fs::write(self.directory.join("site.toml"), config).unwrap();
+        let before = self.count("configuration replaced") + self.count("configuration unchanged");
+        self.signal("HUP");
+        let end = Instant::now() + PATIENCE;
+        while self.count("configuration replaced") + self.count("configuration unchanged") == before {
+            assert!(Instant::now() < end, "not reloaded");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Returns how many lines of the log contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.log.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the daemon to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "still running");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Tells whether the daemon still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Makes a directory of this test's own.
+pub(crate) fn directory() -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("l7d-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// A server that treats every connection alike; stops accepting when dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Starts a server that hands each connection to `serve` on a thread of its own.
+    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), serve)
+    }
+
+    /// Starts a server on a given address.
+    pub(crate) fn at(address: SocketAddr, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accepted, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counter, stopped, serve) = (Arc::clone(&accepted), Arc::clone(&stop), Arc::new(serve));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                counter.fetch_add(1, Ordering::SeqCst);
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(stream.unwrap()));
+            }
+        });
+        Self { address, accepted, stop }
+    }
+
+    /// Starts a server that says its name and then returns what it gets.
+    pub(crate) fn echo(name: &'static str) -> Self {
+        Self::start(move |stream| echo(name, stream))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns how many connections came in.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the accept loop, which then closes the socket.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Says a name, then returns what comes.
+pub(crate) fn echo(name: &str, mut stream: TcpStream) {
+    let mut buffer = [0; 65536];
+    if stream.write_all(name.as_bytes()).is_err() {
+        return;
+    }
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Connects, with a deadline on every read.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Reads exactly `count` bytes as text.
+pub(crate) fn read(stream: &mut TcpStream, count: usize) -> String {
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Tells whether the stream ends without another byte; a reset is an end, too.
+pub(crate) fn is_at_end(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Returns a configuration with one tcp frontend, one backend with these settings, and servers named `s1`, `s2`, ….
+pub(crate) fn tcp_site(front: SocketAddr, settings: &str, servers: &[SocketAddr]) -> String {
+    let mut site = format!(
+        "[global]\nnbthread = 2\n[defaults]\nmode = \"tcp\"\ntimeout = {{ connect = \"2s\", client = \"30s\", server = \"30s\" }}\n\
+         [frontend.front]\nbind = [\"{front}\"]\ndefault-backend = \"back\"\n[backend.back]\n{settings}\n[backend.back.server]\n"
+    );
+    for (number, address) in (1..).zip(servers) {
+        writeln!(site, "s{number} = \"{address}\"").unwrap();
+    }
+    site
+}
+
+/// Debian's haproxy, to compare with.
+pub(crate) struct Haproxy {
+    program: PathBuf,
+}
+
+/// A running haproxy; killed when dropped.
+pub(crate) struct HaproxyProcess {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Haproxy {
+    /// Finds the program; where it is not installed there is nothing to compare with, which an automatic run does not accept.
+    pub(crate) fn find() -> Option<Self> {
+        let program = PathBuf::from("/usr/sbin/haproxy");
+        if program.exists() {
+            return Some(Self { program });
+        }
+        assert!(std::env::var_os("CI").is_none(), "{} is missing: `cargo xtask setup` installs it", program.display());
+        eprintln!("skipped: {} is not installed", program.display());
+        None
+    }
+
+    /// Starts it and waits until it accepts on `address`.
+    pub(crate) fn start(&self, config: &str, address: SocketAddr) -> HaproxyProcess {
+        let directory = directory();
+        let file = directory.join("haproxy.cfg");
+        std::fs::write(&file, config).unwrap();
+        let child =
+            Command::new(&self.program).arg("-db").arg("-f").arg(&file).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let process = HaproxyProcess { child, directory };
+        // Asking the kernel's list rather than connecting leaves no trace in what the server counts.
+        let end = Instant::now() + PATIENCE;
+        while TcpListener::bind(address).is_ok() {
+            assert!(Instant::now() < end, "haproxy does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+        process
+    }
+}
+
+impl Drop for HaproxyProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}

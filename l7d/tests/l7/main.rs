@@ -1,0 +1,12 @@
+//! The built daemon between real clients and real servers.
+
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod tcp;

@@ -1,0 +1,76 @@
+//! What is not balanced reaches the host as if l4d were not there.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use tests::{
+    client::Client,
+    server::Backend,
+    topology::{Arms, Family, Lab},
+};
+
+use crate::{
+    site::{PORT, Plan, Site},
+    sources,
+};
+
+#[test]
+fn host_answers_pings_to_its_own_and_virtual_addresses() -> Result<()> {
+    let site = Site::start(Plan::NAT)?;
+    for family in Family::BOTH {
+        for address in [site.vip(family).ip(), site.lab.balancer().address(family)] {
+            let mut ping = site.lab.client_host().namespace().command("ping");
+            let output = ping.args(["-c", "2", "-i", "0.05", "-W", "2", &address.to_string()]).output()?;
+            assert!(output.status.success(), "{address}: {}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn other_ports_reach_the_host() -> Result<()> {
+    for plan in [Plan::NAT, Plan::DSR, Plan { arms: Arms::Two, ..Plan::NAT }] {
+        let site = Site::start(plan)?;
+        // The last lies in the range of translated ports, whose packets are looked at as possible replies.
+        for port in [22, PORT + 1, 20_000] {
+            let mut listen: Vec<SocketAddr> = Family::BOTH.map(|family| site.lab.vip(family, port)).to_vec();
+            listen.extend(Family::BOTH.map(|family| site.lab.balancer().at(family, port)));
+            let _host = Backend::start(site.lab.balancer().namespace(), "host", listen.clone())?;
+            for address in listen {
+                let answer = site.lab.client().who(address).with_context(|| format!("{plan:?} {address}"))?;
+                assert_eq!(answer.server, "host", "{plan:?} {address}");
+                let answer = site.lab.client().datagram(address, b"hello").with_context(|| format!("{plan:?} udp {address}"))?;
+                assert_eq!(answer.server, "host", "{plan:?} udp {address}");
+            }
+            site.lab.client().distribution(site.vip(Family::V4), 3)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_of_the_host_itself_are_untouched() -> Result<()> {
+    for plan in [Plan::NAT, Plan { arms: Arms::Two, ..Plan::NAT }] {
+        let site = Site::start(plan)?;
+        let host = Client::new(site.lab.balancer().namespace());
+        // Traffic through the same addresses and servers goes on meanwhile.
+        let load = site.lab.client().load(site.vip(Family::V4), tests::load::Pace::default());
+        for family in Family::BOTH {
+            let server = site.lab.backends()[0].at(family, site.file.server_port());
+            let own = site.lab.balancer_source(family);
+            for _ in 0..20 {
+                let answer = host.who(server).with_context(|| format!("{plan:?}: from the host to {server}"))?;
+                assert_eq!((answer.server.as_str(), answer.client.ip()), ("backend1", own), "{plan:?}");
+            }
+            // From a port that translations use too, while no flow owns it.
+            let answer = from_host(&site.lab, SocketAddr::new(own, 32_700), server)?;
+            assert_eq!(answer, "backend1", "{plan:?}");
+        }
+        load.stop().expect_no_failure()?;
+    }
+    Ok(())
+}
+
+fn from_host(lab: &Lab, from: SocketAddr, to: SocketAddr) -> Result<String> {
+    lab.balancer().namespace().run(|| sources::who_from_here(from, to)).with_context(|| format!("from {from} to {to}"))
+}

@@ -1,0 +1,11 @@
+//! The XDP program, one frame at a time: a frame in; verdict, counted reason and the exact frame out.
+
+mod affinity;
+mod bench;
+mod dsr;
+mod malformed;
+mod nat;
+mod next_hop;
+mod passed;
+mod pool;
+mod random;

@@ -1,0 +1,51 @@
+//! Names of the maps, as the object file and the pins spell them.
+
+/// Settings of the whole data plane: one [`Settings`](crate::settings::Settings).
+pub const SETTINGS: &str = "SETTINGS";
+/// Interfaces that take part: [`Link`](crate::settings::Link) by interface index modulo the table's size.
+pub const LINKS: &str = "LINKS";
+/// Services by hash: [`Bucket`](crate::service::Bucket).
+pub const SERVICES: &str = "SERVICES";
+/// Addresses of services by id, for replies: [`Addr`](crate::addr::Addr).
+pub const SERVICE_ADDRESSES: &str = "SERVICE_ADDRESSES";
+/// Round robin positions by service id: `u64`.
+pub const CURSORS: &str = "CURSORS";
+/// All rings and sequences, one after another: [`Slot`](crate::flow::Slot).
+pub const RINGS: &str = "RINGS";
+/// Servers by id: [`Server`](crate::server::Server).
+pub const SERVERS: &str = "SERVERS";
+/// Packets, bytes and flows by server id, per CPU: [`Counters`](crate::server::Counters).
+pub const SERVER_COUNTERS: &str = "SERVER_COUNTERS";
+/// The flow table: lines of [`FlowWord`](crate::flow::FlowWord).
+pub const FLOWS: &str = "FLOWS";
+/// The NAT table: buckets of [`Entry`](crate::nat::Entry).
+pub const NAT: &str = "NAT";
+/// NAT source addresses by hash: [`PoolSlot`](crate::nat::PoolSlot).
+pub const POOL: &str = "POOL";
+/// NAT source addresses by index: [`Addr`](crate::addr::Addr).
+pub const POOL_ADDRESSES: &str = "POOL_ADDRESSES";
+/// Next hops towards clients: [`Hop`](crate::server::Hop).
+pub const RETURN_HOPS: &str = "RETURN_HOPS";
+/// Counts by [`Reason`](crate::reason::Reason), per CPU: `u64`.
+pub const REASONS: &str = "REASONS";
+
+/// All of them.
+pub const ALL: [&str; 14] = [
+    SETTINGS,
+    LINKS,
+    SERVICES,
+    SERVICE_ADDRESSES,
+    CURSORS,
+    RINGS,
+    SERVERS,
+    SERVER_COUNTERS,
+    FLOWS,
+    NAT,
+    POOL,
+    POOL_ADDRESSES,
+    RETURN_HOPS,
+    REASONS,
+];
+
+/// The program's name in the object file.
+pub const PROGRAM: &str = "l4d";

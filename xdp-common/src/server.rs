@@ -1,0 +1,116 @@
+//! Servers as the data plane knows them, one cache line each, and their counters.
+
+use crate::addr::{Addr, Port};
+
+/// How to reach a neighbour: the first twelve bytes of the Ethernet header and the interface to send on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// Destination address and the first two bytes of the source address, as they lie in a frame.
+    pub first: u64,
+    /// The other four bytes of the source address.
+    pub second: u32,
+    /// Interface index; 0: not known, the program asks the kernel's routing table.
+    pub interface: u32,
+}
+
+impl Hop {
+    /// Makes a hop from both link addresses.
+    pub const fn new(destination: [u8; 6], source: [u8; 6], interface: u32) -> Self {
+        let [a, b, c, d, e, f] = destination;
+        let [g, h, i, j, k, l] = source;
+        Self { first: u64::from_ne_bytes([a, b, c, d, e, f, g, h]), second: u32::from_ne_bytes([i, j, k, l]), interface }
+    }
+}
+
+/// One server of one service.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Where it is.
+    pub address: Addr,
+    /// Where it listens.
+    pub port: Port,
+    /// The service it belongs to; an entry of another service that carries this id is a stranger's.
+    pub service: u16,
+    /// [`Server::USABLE`] while its flows may go to it, drained and removed servers included.
+    pub flags: u32,
+    /// Its next hop.
+    pub hop: Hop,
+    /// Fills the cache line.
+    pub spare: [u64; 3],
+}
+
+impl Server {
+    /// Flows may go to this server; without it they move.
+    pub const USABLE: u32 = 1;
+
+    /// Returns the words of this entry as they lie in the map.
+    pub const fn to_words(&self) -> [u64; 8] {
+        let [high, low] = self.address.words();
+        let place = self.port.word() as u64 | (self.service as u64) << 16 | (self.flags as u64) << 32;
+        [high, low, place, self.hop.first, self.hop.second as u64 | (self.hop.interface as u64) << 32, 0, 0, 0]
+    }
+
+    /// Reads an entry from its words.
+    pub const fn from_words(words: [u64; 8]) -> Self {
+        let [high, low, place, first, rest, ..] = words;
+        Self {
+            address: Addr::from_words([high, low]),
+            port: Port::from_word(place as u16),
+            service: (place >> 16) as u16,
+            flags: (place >> 32) as u32,
+            hop: Hop { first, second: rest as u32, interface: (rest >> 32) as u32 },
+            spare: [0; 3],
+        }
+    }
+
+    /// Tells whether flows may go to this server.
+    #[inline(always)]
+    pub const fn is_usable(&self) -> bool {
+        self.flags & Self::USABLE != 0
+    }
+}
+
+/// What one CPU has sent to a server.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets from clients.
+    pub packets: u64,
+    /// Bytes of those packets, Ethernet header included.
+    pub bytes: u64,
+    /// New flows given to the server: connections opened, UDP flows first seen.
+    pub flows: u64,
+}
+
+const _: () = assert!(size_of::<Server>() == 64 && size_of::<Hop>() == 16 && size_of::<Counters>() == 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_entry() {
+        let server = Server {
+            address: Addr::from_words([1, 2]),
+            port: Port::new(8080),
+            service: 7,
+            flags: Server::USABLE,
+            hop: Hop::new([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], 3),
+            spare: [0; 3],
+        };
+        assert_eq!(Server::from_words(server.to_words()), server);
+        assert_eq!(core::mem::offset_of!(Server, port), 16);
+        assert_eq!(core::mem::offset_of!(Server, service), 18);
+        assert_eq!(core::mem::offset_of!(Server, flags), 20);
+        assert_eq!(core::mem::offset_of!(Server, hop), 24);
+    }
+
+    #[test]
+    fn a_hop_is_the_head_of_a_frame() {
+        let hop = Hop::new([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], 3);
+        assert_eq!(hop.first.to_ne_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(hop.second.to_ne_bytes(), [9, 10, 11, 12]);
+    }
+}

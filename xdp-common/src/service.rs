@@ -1,0 +1,192 @@
+//! Services: a virtual address, port and protocol, and how its flows are chosen and forwarded.
+//!
+//! The table is ours, not a kernel hash map: two services fill a cache line, and each may stand in either of two buckets. The daemon fills it word by
+//! word: [`Service::head`] is written last and cleared first, so that a reader never sees half a service.
+
+use crate::{
+    addr::{Addr, Port},
+    flow::{FlowKey, HashKey, mix, scale},
+    limits::{BUCKET_SERVICES, SERVICE_BUCKETS},
+};
+
+/// How packets reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// Addresses and ports rewritten both ways.
+    Nat,
+    /// Link address rewritten; the server answers the client itself.
+    Dsr,
+}
+
+/// How the server of a new flow is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// By the source address, on a hash ring.
+    Source,
+    /// By the five-tuple, on a hash ring.
+    Tuple,
+    /// The next of a weighted sequence.
+    RoundRobin,
+}
+
+/// Whether flows are remembered while their ring slot is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tracking {
+    /// Only where the ring changed: enough for TCP, whose first packet is known by its flag.
+    WhereChanged,
+    /// Always: UDP flows, and choices that do not repeat.
+    Always,
+}
+
+/// One service; all zero is a free place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// The virtual address.
+    pub address: Addr,
+    /// Port, protocol, policy and id: see [`Head`].
+    pub head: u64,
+    /// First slot in the ring map and how many: see [`Service::ring`].
+    pub ring: u64,
+}
+
+/// The parts of [`Service::head`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The virtual port.
+    pub port: Port,
+    /// The protocol number, never 0.
+    pub protocol: u8,
+    /// How packets reach the server.
+    pub forward: Forward,
+    /// How the server is chosen.
+    pub choice: Choice,
+    /// Whether flows are remembered.
+    pub tracking: Tracking,
+    /// The service's id, never 0.
+    pub id: u16,
+}
+
+/// Bits of a head that name the service: port and protocol.
+const NAME: u64 = 0xff_ffff;
+
+impl Head {
+    /// Packs the parts.
+    pub const fn pack(&self) -> u64 {
+        let forward = match self.forward {
+            Forward::Nat => 0,
+            Forward::Dsr => 1,
+        };
+        let choice = match self.choice {
+            Choice::Source => 0,
+            Choice::Tuple => 1,
+            Choice::RoundRobin => 2,
+        };
+        let tracking = match self.tracking {
+            Tracking::WhereChanged => 0,
+            Tracking::Always => 1,
+        };
+        self.port.word() as u64 | (self.protocol as u64) << 16 | forward << 24 | choice << 32 | tracking << 40 | (self.id as u64) << 48
+    }
+}
+
+impl Service {
+    /// Tells whether this place is taken.
+    #[inline(always)]
+    pub const fn is_taken(&self) -> bool {
+        self.head != 0
+    }
+
+    /// Tells whether this service takes the packets of a flow.
+    #[inline(always)]
+    pub fn takes(&self, flow: &FlowKey) -> bool {
+        self.head & NAME == (flow.destination_port.word() as u64 | (flow.protocol as u64) << 16) && self.address == flow.destination
+    }
+
+    /// Returns the parts of the head.
+    #[inline(always)]
+    pub const fn parts(&self) -> Head {
+        Head {
+            port: Port::from_word(self.head as u16),
+            protocol: (self.head >> 16) as u8,
+            forward: if (self.head >> 24) as u8 == 0 { Forward::Nat } else { Forward::Dsr },
+            choice: match (self.head >> 32) as u8 {
+                0 => Choice::Source,
+                1 => Choice::Tuple,
+                _ => Choice::RoundRobin,
+            },
+            tracking: if (self.head >> 40) as u8 == 0 { Tracking::WhereChanged } else { Tracking::Always },
+            id: (self.head >> 48) as u16,
+        }
+    }
+
+    /// Packs a place in the ring map.
+    pub const fn pack_ring(first: u32, slots: u32) -> u64 {
+        first as u64 | (slots as u64) << 32
+    }
+
+    /// Returns the first slot of its ring and how many there are.
+    #[inline(always)]
+    pub const fn ring(&self) -> (u32, u32) {
+        (self.ring as u32, (self.ring >> 32) as u32)
+    }
+}
+
+/// One cache line of the service table.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket(pub [Service; BUCKET_SERVICES]);
+
+const _: () = assert!(size_of::<Service>() == 32 && size_of::<Bucket>() == 64);
+
+/// Returns the two buckets in which a service may stand.
+#[inline(always)]
+pub const fn buckets(address: &Addr, port: Port, protocol: u8, key: &HashKey) -> [u32; 2] {
+    let [high, low] = address.words();
+    let hash = mix(mix(key.0[1] ^ high, low), port.word() as u64 | (protocol as u64) << 16);
+    [scale(hash as u32, SERVICE_BUCKETS), scale((hash >> 32) as u32, SERVICE_BUCKETS)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+
+    #[test]
+    fn heads_keep_their_parts() {
+        for forward in [Forward::Nat, Forward::Dsr] {
+            for choice in [Choice::Source, Choice::Tuple, Choice::RoundRobin] {
+                for tracking in [Tracking::WhereChanged, Tracking::Always] {
+                    let head = Head { port: Port::new(443), protocol: 17, forward, choice, tracking, id: 0xfedc };
+                    let service = Service { head: head.pack(), ..Service::default() };
+                    assert_eq!(service.parts(), head);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_takes_its_own_flows_only() {
+        let address = Addr::from(IpAddr::from([10, 0, 0, 10]));
+        let head = Head {
+            port: Port::new(80),
+            protocol: 6,
+            forward: Forward::Nat,
+            choice: Choice::Source,
+            tracking: Tracking::WhereChanged,
+            id: 1,
+        };
+        let service = Service { address, head: head.pack(), ring: 0 };
+        let flow = FlowKey {
+            source: Addr::from(IpAddr::from([192, 0, 2, 1])),
+            destination: address,
+            source_port: Port::new(4000),
+            destination_port: Port::new(80),
+            protocol: 6,
+        };
+        assert!(service.takes(&flow));
+        assert!(!service.takes(&FlowKey { protocol: 17, ..flow }));
+        assert!(!service.takes(&FlowKey { destination_port: Port::new(81), ..flow }));
+        assert!(!service.takes(&FlowKey { destination: flow.source, ..flow }));
+    }
+}

@@ -1,0 +1,99 @@
+//! Settings of the whole data plane and the interfaces it runs on; written by l4d before the program is attached.
+
+use crate::{
+    addr::{Addr, Port},
+    flow::{HashKey, mix, scale},
+    limits::POOL_SLOTS,
+};
+
+/// Settings that never change while the program is attached.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// [`ABI_VERSION`](crate::limits::ABI_VERSION) of whoever wrote the maps.
+    pub abi_version: u32,
+    /// Lines of the flow table; a power of two.
+    pub flow_lines: u32,
+    /// Secret of all hashes.
+    pub key: HashKey,
+    /// Translated ports of one source address: the first.
+    pub nat_first_port: u32,
+    /// And how many, as a power of two.
+    pub nat_ports_shift: u32,
+    /// Buckets of the NAT table for servers of IPv4, which come first.
+    pub nat_buckets_v4: u32,
+    /// Buckets of the NAT table for servers of IPv6, which follow.
+    pub nat_buckets_v6: u32,
+}
+
+impl Settings {
+    /// Returns the translated port of a NAT entry.
+    #[inline(always)]
+    pub const fn nat_port(&self, index: u32) -> Port {
+        Port::new((self.nat_first_port + (index & ((1 << self.nat_ports_shift) - 1))) as u16)
+    }
+
+    /// Returns which source address a NAT entry uses.
+    #[inline(always)]
+    pub const fn nat_address_index(&self, index: u32) -> u32 {
+        index >> self.nat_ports_shift
+    }
+
+    /// Tells whether a port can be a translated one.
+    #[inline(always)]
+    pub const fn is_nat_port(&self, port: Port) -> bool {
+        (port.number() as u32).wrapping_sub(self.nat_first_port) >> self.nat_ports_shift == 0
+    }
+
+    /// Returns the entry that a source address and port translate back to.
+    #[inline(always)]
+    pub const fn nat_index(&self, address_index: u32, port: Port) -> u32 {
+        address_index << self.nat_ports_shift | (port.number() as u32).wrapping_sub(self.nat_first_port)
+    }
+}
+
+/// Returns where the search for a source address begins in the pool table.
+#[inline(always)]
+pub const fn pool_slot(address: &Addr, key: &HashKey) -> u32 {
+    let [high, low] = address.words();
+    scale((mix(mix(key.0[0] ^ high, low), 0) >> 32) as u32, POOL_SLOTS)
+}
+
+/// An interface that takes part.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its link address in the lower six bytes, as a frame loaded as one word shows it; frames for others are not ours.
+    pub address: u64,
+    /// Its index; 0 is a free place.
+    pub interface: u32,
+    /// Fills the word.
+    pub spare: u32,
+}
+
+impl Link {
+    /// Makes a link from its address and index.
+    pub const fn new(address: [u8; 6], interface: u32) -> Self {
+        let [a, b, c, d, e, f] = address;
+        Self { address: u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]), interface, spare: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_translation_is_its_index() {
+        for (first, shift) in [(16_384, 14), (32_768, 15), (1024, 10)] {
+            let settings = Settings { nat_first_port: first, nat_ports_shift: shift, ..Settings::default() };
+            for index in [0, 1, (1 << shift) - 1, 1 << shift, 5 << shift | 77] {
+                let port = settings.nat_port(index);
+                assert!(settings.is_nat_port(port));
+                assert_eq!(settings.nat_index(settings.nat_address_index(index), port), index);
+            }
+            assert!(!settings.is_nat_port(Port::new((first - 1) as u16)));
+            assert!(!settings.is_nat_port(Port::new(80)));
+        }
+    }
+}

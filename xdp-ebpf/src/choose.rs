@@ -1,0 +1,86 @@
+//! Which server: by the service's policy, from its ring.
+//!
+//! A new flow gets the ring's current server or the next of the sequence. An established flow of a `dsr` service is looked up in [`flows`], and only where the
+//! ring cannot know it: its slot changed, or the policy does not repeat itself. `nat` services remember every flow themselves.
+
+use crate::{flows, maps, parse::Flow, stats::Age};
+use xdp_common::{
+    flow::{Place, ServerId, Slot, scale},
+    reason::Reason,
+    server::Server,
+    service::{Choice, Head, Service, Tracking},
+    settings::Settings,
+};
+
+/// A server that may be used.
+#[derive(Clone, Copy)]
+pub(crate) struct Chosen {
+    pub(crate) id: ServerId,
+    pub(crate) server: &'static Server,
+}
+
+/// Places a flow by its service's policy.
+#[inline(always)]
+pub(crate) fn place(flow: &Flow, head: &Head, settings: &Settings) -> Place {
+    match head.choice {
+        Choice::Source => flow.key.place_by_source(&settings.key),
+        Choice::Tuple | Choice::RoundRobin => flow.key.place_by_tuple(&settings.key),
+    }
+}
+
+/// Chooses for a new flow.
+#[inline(always)]
+pub(crate) fn fresh(service: &Service, head: &Head, place: &Place) -> Result<Chosen, Reason> {
+    let slot = match head.choice {
+        Choice::Source | Choice::Tuple => ring_slot(service, place)?,
+        Choice::RoundRobin => next_slot(service, head)?,
+    };
+    usable(slot.current(), head).ok_or(Reason::NoServer)
+}
+
+/// Finds the server of a packet whose flow may be established.
+#[inline(always)]
+pub(crate) fn server(service: &Service, head: &Head, flow: &Flow, place: &Place, settings: &Settings) -> Result<(Chosen, Age), Reason> {
+    if head.choice == Choice::RoundRobin || head.tracking == Tracking::Always {
+        return flows::follow(flow, place, settings, head, || fresh(service, head, place));
+    }
+    let slot = ring_slot(service, place)?;
+    if slot.is_settled() {
+        let chosen = usable(slot.current(), head).ok_or(Reason::NoServer)?;
+        return Ok((chosen, if flow.opens() { Age::New } else { Age::Known }));
+    }
+    flows::follow(flow, place, settings, head, || by_changed_slot(slot, flow, head))
+}
+
+/// Returns a server by id, if it is this service's and may be used.
+#[inline(always)]
+pub(crate) fn usable(id: ServerId, head: &Head) -> Option<Chosen> {
+    let server = maps::server(id.0)?;
+    (server.is_usable() && server.service == head.id).then_some(Chosen { id, server })
+}
+
+/// Chooses where the ring has changed and the flow is not remembered: one that does not open now is older than the change.
+#[inline(always)]
+fn by_changed_slot(slot: Slot, flow: &Flow, head: &Head) -> Result<Chosen, Reason> {
+    let id = if flow.opens() { slot.current() } else { slot.server_without_entry() };
+    usable(id, head).or_else(|| usable(slot.current(), head)).ok_or(Reason::NoServer)
+}
+
+#[inline(always)]
+fn ring_slot(service: &Service, place: &Place) -> Result<Slot, Reason> {
+    let (first, slots) = service.ring();
+    if slots == 0 {
+        return Err(Reason::NoServer);
+    }
+    maps::ring_slot(first + scale(place.ring, slots)).ok_or(Reason::Internal)
+}
+
+#[inline(always)]
+fn next_slot(service: &Service, head: &Head) -> Result<Slot, Reason> {
+    let (first, slots) = service.ring();
+    if slots == 0 {
+        return Err(Reason::NoServer);
+    }
+    let turn = maps::next_turn(head.id).ok_or(Reason::Internal)?;
+    maps::ring_slot(first + (turn % u64::from(slots)) as u32).ok_or(Reason::Internal)
+}

@@ -1,0 +1,261 @@
+//! Full NAT: the server sees one of our source addresses, so that its replies come back here whatever network it is in.
+//!
+//! A flow's entry stands in one of two buckets that its hash names; the entry's index is the translated address and port. Replies return by the link they
+//! came from, to the station that sent the client's last packet.
+
+use crate::{
+    choose::{self, Chosen},
+    flows,
+    forward::{Sent, neighbor, translation},
+    maps::{self, NatBucket},
+    packet::Packet,
+    parse::Flow,
+    stats::{self, Age},
+};
+use xdp_common::{
+    addr::Addr,
+    flow::{FlowKey, Place, ServerId, State, UDP, mix, scale},
+    limits::{NAT_WAYS, POOL_PROBES, RETURN_HOP_PROBES, RETURN_HOPS},
+    nat::{Control, Entry},
+    reason::Reason,
+    server::Hop,
+    service::{Head, Service},
+    settings::{Settings, pool_slot},
+};
+
+/// An entry and where it stands.
+#[derive(Clone, Copy)]
+struct Found {
+    bucket: NatBucket,
+    /// Index of the entry: the translation.
+    index: u32,
+    way: usize,
+    control: Control,
+}
+
+/// A server's reply and whom it is for.
+pub(crate) struct Reply {
+    found: Found,
+    entry: Entry,
+}
+
+/// Translates a client's packet and sends it to a server.
+#[inline(always)]
+pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, settings: &Settings) -> Result<Sent, Reason> {
+    let head = service.parts();
+    let place = choose::place(flow, &head, settings);
+    let back = return_hop(&neighbor::back(packet).ok_or(Reason::Truncated)?);
+    let buckets = Buckets::of(flow, &place, settings);
+    let name = Entry::pack_name(&flow.key, head.id);
+    let (index, chosen, age) = match buckets.find(flow, name) {
+        Some(found) => continued(flow, &found, service, &head, &place, back)?,
+        None => begun(flow, &buckets, name, service, &head, &place, back)?,
+    };
+    let to = FlowKey {
+        source: *maps::pool_address(settings.nat_address_index(index)).ok_or(Reason::Internal)?,
+        destination: chosen.server.address,
+        source_port: settings.nat_port(index),
+        destination_port: chosen.server.port,
+        protocol: flow.key.protocol,
+    };
+    translation::rewrite(packet, &flow.key, &to)?;
+    let interface = neighbor::address(packet, &chosen.server.hop, &to)?;
+    stats::count_server(chosen.id, flow, age);
+    Ok(Sent { interface, reason: Reason::Forwarded })
+}
+
+/// Finds out whether a packet is a server's reply to a translated flow.
+#[inline(always)]
+pub(crate) fn find_reply(flow: &Flow, settings: &Settings) -> Option<Reply> {
+    if !settings.is_nat_port(flow.key.destination_port) {
+        return None;
+    }
+    let index = settings.nat_index(pool_index(&flow.key.destination, settings)?, flow.key.destination_port);
+    let bucket = maps::nat_bucket(index / NAT_WAYS as u32)?;
+    let way = index as usize % NAT_WAYS;
+    let control = bucket.control(way);
+    let entry = bucket.entry_of(way);
+    let server = maps::server(control.server().0)?;
+    let ours = control.is_live()
+        && entry.control == control.0
+        && entry.protocol() == flow.key.protocol
+        && server.port == flow.key.source_port
+        && server.address == flow.key.source;
+    ours.then_some(Reply { found: Found { bucket, index, way, control }, entry })
+}
+
+/// Translates a server's reply back and sends it to its client.
+#[inline(always)]
+pub(crate) fn reply(packet: &mut Packet<'_>, flow: &Flow, reply: &Reply) -> Result<Sent, Reason> {
+    let Reply { found, entry } = reply;
+    let to = FlowKey {
+        source: *maps::service_address(entry.service()).ok_or(Reason::Internal)?,
+        destination: entry.client,
+        source_port: entry.service_port(),
+        destination_port: entry.client_port(),
+        protocol: flow.key.protocol,
+    };
+    found.renew(answered(flow, found.control));
+    let hop = maps::return_hop(u32::from(found.control.return_hop())).ok_or(Reason::Internal)?;
+    translation::rewrite(packet, &flow.key, &to)?;
+    let interface = neighbor::address(packet, hop, &to)?;
+    Ok(Sent { interface, reason: Reason::Returned })
+}
+
+/// Handles a packet of a known flow; when its server is gone the flow moves, and the new server's reset tells the client at once.
+#[inline(always)]
+fn continued(flow: &Flow, found: &Found, service: &Service, head: &Head, place: &Place, back: u16) -> Result<(u32, Chosen, Age), Reason> {
+    let reopened = flow.opens() && found.control.stamp().state() == State::Closing;
+    if !reopened && let Some(chosen) = choose::usable(found.control.server(), head) {
+        found.renew(spoken(flow, found.control, back));
+        return Ok((found.index, chosen, Age::Known));
+    }
+    let chosen = choose::fresh(service, head, place)?;
+    let control = Control::begin(chosen.id, back, flow.key.protocol, flows::now());
+    if !found.bucket.exchange(found.way, found.control, control) {
+        return Err(Reason::Contended);
+    }
+    Ok((found.index, chosen, Age::New))
+}
+
+/// Begins a flow: takes the entry that can best be spared.
+#[inline(always)]
+fn begun(
+    flow: &Flow,
+    buckets: &Buckets,
+    name: u64,
+    service: &Service,
+    head: &Head,
+    place: &Place,
+    back: u16,
+) -> Result<(u32, Chosen, Age), Reason> {
+    let chosen = choose::fresh(service, head, place)?;
+    let now = flows::now();
+    let found = buckets.victim(chosen.id, now).ok_or(Reason::NatFull)?;
+    let control = Control::begin(chosen.id, back, flow.key.protocol, now);
+    if !found.bucket.exchange(found.way, found.control, control.claimed()) {
+        return Err(Reason::Contended);
+    }
+    found.bucket.name(found.way, flow.key.source, name);
+    if !found.bucket.exchange(found.way, control.claimed(), control) {
+        return Err(Reason::Internal);
+    }
+    // A late packet of a flow that was forgotten takes an entry as well, so that the server's reset finds the way back; it is no new flow.
+    let age = if flow.opens() || flow.key.protocol == UDP { Age::New } else { Age::Known };
+    Ok((found.index, chosen, age))
+}
+
+/// Returns the control word after a packet of the client.
+#[inline(always)]
+fn spoken(flow: &Flow, control: Control, back: u16) -> Control {
+    let control = if flow.finishes() { control.with(Control::CLIENT_FIN) } else { control };
+    let known = control.stamp().state();
+    let state = if flow.resets() || control.has(Control::CLIENT_FIN | Control::SERVER_FIN) {
+        State::Closing
+    } else if known == State::New && control.has(Control::ANSWERED) && !flow.opens() {
+        State::Confirmed
+    } else {
+        known
+    };
+    control.returning_by(back).stamped(state, flows::now())
+}
+
+/// Returns the control word after a packet of the server.
+#[inline(always)]
+fn answered(flow: &Flow, control: Control) -> Control {
+    let fin = if flow.finishes() { Control::SERVER_FIN } else { 0 };
+    let control = control.with(Control::ANSWERED | fin);
+    let known = control.stamp().state();
+    let state = if flow.resets() || control.has(Control::CLIENT_FIN | Control::SERVER_FIN) {
+        State::Closing
+    } else if flow.key.protocol == UDP {
+        State::Confirmed
+    } else {
+        known
+    };
+    control.stamped(state, flows::now())
+}
+
+impl Found {
+    /// Puts a new control word; unchanged words are not written, so that a busy flow writes once a tick.
+    #[inline(always)]
+    fn renew(&self, control: Control) {
+        if control != self.control {
+            // A lost race is lost: the next packet brings the same news.
+            let _lost = self.bucket.exchange(self.way, self.control, control);
+        }
+    }
+}
+
+/// The two buckets a flow may stand in, by index.
+struct Buckets([u32; 2]);
+
+impl Buckets {
+    #[inline(always)]
+    fn of(flow: &Flow, place: &Place, settings: &Settings) -> Self {
+        let (base, count) =
+            if flow.key.source.is_v4() { (0, settings.nat_buckets_v4) } else { (settings.nat_buckets_v4, settings.nat_buckets_v6) };
+        let second = (mix(u64::from(place.line), settings.key.0[0]) >> 32) as u32;
+        Self([base + scale(place.line, count), base + scale(second, count)])
+    }
+
+    /// Returns the flow's own entry.
+    #[inline(always)]
+    fn find(&self, flow: &Flow, name: u64) -> Option<Found> {
+        for index in self.0 {
+            let bucket = maps::nat_bucket(index)?;
+            for way in 0..NAT_WAYS {
+                let control = bucket.control(way);
+                let entry = bucket.entry_of(way);
+                // Read before and after the name: another CPU may be giving the entry to another flow.
+                let whole = control.is_live() && entry.control == control.0;
+                if whole && entry.client == flow.key.source && entry.name == name {
+                    return Some(Found { bucket, index: index * NAT_WAYS as u32 + way as u32, way, control });
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the entry that can best be spared, if one can.
+    #[inline(always)]
+    fn victim(&self, server: ServerId, now: u16) -> Option<Found> {
+        let mut best: (u32, Option<Found>) = (0, None);
+        for index in self.0 {
+            let bucket = maps::nat_bucket(index)?;
+            for way in 0..NAT_WAYS {
+                let control = bucket.control(way);
+                let expendable = control.expendable(server, now);
+                if expendable > best.0 {
+                    best = (expendable, Some(Found { bucket, index: index * NAT_WAYS as u32 + way as u32, way, control }));
+                }
+            }
+        }
+        best.1
+    }
+}
+
+/// Returns the index of a source address.
+#[inline(always)]
+fn pool_index(address: &Addr, settings: &Settings) -> Option<u32> {
+    let first = pool_slot(address, &settings.key);
+    (0..POOL_PROBES).filter_map(|probe| maps::pool_slot(first + probe)).find(|slot| slot.address == *address).map(|slot| slot.index)
+}
+
+/// Returns the index of a next hop towards clients, noting it if there is room; 0 is "ask the routing table".
+#[inline(always)]
+fn return_hop(hop: &Hop) -> u16 {
+    // The topmost bits: those below depend on part of the link address only.
+    let first = (mix(hop.first, u64::from(hop.second) | u64::from(hop.interface) << 32) >> 52) as u16;
+    for probe in 0..RETURN_HOP_PROBES as u16 {
+        let index = u32::from(first.wrapping_add(probe)) & (RETURN_HOPS - 1);
+        if index == 0 {
+            continue;
+        }
+        let Some(known) = maps::return_hop(index) else { return 0 };
+        if known == hop || known.first == 0 && maps::put_return_hop(index, hop) {
+            return index as u16;
+        }
+    }
+    0
+}

@@ -1,0 +1,86 @@
+//! Bounds-checked access to the packet; the only pointers into it.
+
+use aya_ebpf::programs::XdpContext;
+use xdp_common::wire::{Ethernet, Ipv4, Ipv6, Tcp, Udp};
+
+/// The frame under way.
+pub(crate) struct Packet<'a> {
+    context: &'a XdpContext,
+}
+
+/// The head of a frame, up to and including a transport header.
+#[repr(C)]
+pub(crate) struct Frame<Network, Transport> {
+    pub(crate) ethernet: Ethernet,
+    pub(crate) network: Network,
+    pub(crate) transport: Transport,
+}
+
+/// What the head of a packet can be viewed as.
+///
+/// # Safety
+/// Alignment 1, no padding, and any bytes are a valid value.
+pub(crate) unsafe trait Head {}
+
+// SAFETY: all of these are made of bytes alone; `wire` asserts the layouts.
+unsafe impl Head for Ethernet {}
+// SAFETY: as above; `repr(C)` puts no padding between parts of alignment 1.
+unsafe impl Head for Frame<Ipv4, Tcp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv4, Udp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv6, Tcp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv6, Udp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv4, ()> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv6, ()> {}
+
+impl<'a> Packet<'a> {
+    #[inline(always)]
+    pub(crate) const fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+
+    /// Returns the interface the packet arrived on.
+    #[inline(always)]
+    pub(crate) fn interface(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    /// Returns the program's context, for helpers.
+    #[inline(always)]
+    pub(crate) const fn context(&self) -> &XdpContext {
+        self.context
+    }
+
+    /// Returns how many bytes the frame has.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u64 {
+        // Kept in 64 bits: the verifier refuses a packet pointer that was narrowed to 32.
+        self.context.data_end() as u64 - self.context.data() as u64
+    }
+
+    /// Views the first bytes of the frame, if there are enough.
+    #[inline(always)]
+    pub(crate) fn head<T: Head>(&self) -> Option<&T> {
+        let start = self.start::<T>()?;
+        // SAFETY: `start` checked that the frame holds a whole `T`; `Head` allows any bytes; nobody writes while `self` is borrowed.
+        Some(unsafe { &*start })
+    }
+
+    /// Views the first bytes of the frame for writing, if there are enough.
+    #[inline(always)]
+    pub(crate) fn head_mut<T: Head>(&mut self) -> Option<&mut T> {
+        let start = self.start::<T>()?;
+        // SAFETY: as in `head`; `self` is borrowed alone.
+        Some(unsafe { &mut *start })
+    }
+
+    #[inline(always)]
+    fn start<T>(&self) -> Option<*mut T> {
+        let (start, end) = (self.context.data(), self.context.data_end());
+        (start + size_of::<T>() <= end).then_some(start as *mut T)
+    }
+}

@@ -1,0 +1,30 @@
+//! The programs that builds and lab need, and Debian's packages that bring them: the one table for both.
+
+use crate::workspace;
+
+/// One package, the program that proves it is there, and why it is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) proof: &'static str,
+    pub(crate) why: &'static str,
+}
+
+/// What the lab, the demo and the tests run.
+pub(crate) const LAB: [Package; 5] = [
+    Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
+    Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
+    Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
+    Package { name: "curl", proof: "curl", why: "a client that is not ours" },
+    Package { name: "haproxy", proof: "haproxy", why: "what behaviour is compared with" },
+];
+
+/// Debian's compiler with a ready `core` for BPF.
+pub(crate) const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+/// What bpf-linker is built with; brings llvm-objcopy as well.
+pub(crate) const LLVM: [&str; 3] = ["llvm-22-dev", "zlib1g-dev", "libzstd-dev"];
+
+/// Returns the packages of the lab whose programs are not there.
+pub(crate) fn missing_for_lab() -> Vec<Package> {
+    LAB.into_iter().filter(|package| workspace::find_program(package.proof).is_none()).collect()
+}
