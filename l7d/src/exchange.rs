@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::time::Instant;
 
 use control::config::Timeout;
-use tokio::io::AsyncWriteExt;
 use tracing::{debug, info};
 
 use crate::balance;
@@ -20,13 +19,14 @@ use crate::h1::encode::{self, Connection};
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
 use crate::idle;
+use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
 use crate::message::head::{Method, RequestHead, Version};
 use crate::message::headers::Known;
 use crate::reply::{self, BodyOf};
 use crate::session::Client;
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
-use crate::stream::{flatten, receive_more};
+use crate::stream::Stream;
 use crate::tunnel::{self, Ends, Quiet};
 use crate::upstream::connect::connect;
 use crate::upstream::pool;
@@ -87,9 +87,9 @@ async fn serve<'a>(
         record.server(server, pursuit.failed());
         let idle = if fresh == Reuse::Allowed { pool::take(server.load().id()) } else { None };
         let reused = idle.is_some();
-        let mut connection = match idle {
+        let connection = match idle {
             Some(connection) => connection,
-            None => match connect(backend, server, &client.stream, &mut client.deadline).await {
+            None => match connect(backend, server, client.stream.socket(), &mut client.deadline).await {
                 Ok(connection) => connection,
                 Err(error) => match pursuit.after_failure(&mut client.deadline).await? {
                     Verdict::TryAgain => continue,
@@ -100,7 +100,7 @@ async fn serve<'a>(
         record.connected();
         let whole = request.body.is_done();
         let mut progress = Progress::default();
-        let pair = Pair { client: &mut client.stream, input, server: &mut connection };
+        let pair = Pair { client: &client.stream, input, server: &connection };
         let outcome = forward::run(pair, &mut request, limits, &mut client.deadline, &mut progress).await;
         record.response(&progress);
         match outcome {
@@ -109,7 +109,7 @@ async fn serve<'a>(
                 return Ok(fate);
             }
             Ok(Finished::Tunnel) => {
-                carry(client, input, &mut connection, frontend, backend, record).await;
+                carry(client, input, &connection, frontend, backend, record).await;
                 return Ok(Fate::Close);
             }
             // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
@@ -135,12 +135,11 @@ async fn read_head(client: &mut Client, input: &mut Buffer, frontend: &Frontend,
             return Err(ExchangeError::RequestTooLong);
         }
         let seen = input.len();
-        let (mut read, _) = client.stream.split();
-        let more = client.deadline.until(end, pin!(receive_more(&mut read, input))).await;
+        let more = client.deadline.until(end, pin!(client.stream.receive_more(input))).await;
         match flatten(more) {
-            Ok(0) | Err(crate::stream::IoFailure::Io(_)) => return Err(ExchangeError::RequestCut),
+            Ok(0) | Err(IoFailure::Io(_)) => return Err(ExchangeError::RequestCut),
             Ok(_) => {}
-            Err(crate::stream::IoFailure::Elapsed(_)) => return Err(ExchangeError::RequestTimeout),
+            Err(IoFailure::Elapsed(_)) => return Err(ExchangeError::RequestTimeout),
         }
         // A head that comes byte by byte is not read anew for each of them: only a line end can complete it.
         worth_parsing = input.filled()[seen..].contains(&b'\n');
@@ -191,23 +190,16 @@ fn keeps_alive(head: &RequestHead) -> bool {
     }
 }
 
-fn keep(connection: tokio::net::TcpStream, server: &Server, fate: Fate) {
+fn keep(connection: Stream, server: &Server, fate: Fate) {
     if fate == Fate::Keep {
         pool::put(server.load().id(), connection);
     }
 }
 
 /// Carries bytes both ways after the response turned the connections into a tunnel.
-async fn carry(
-    client: &mut Client,
-    input: &mut Buffer,
-    server: &mut tokio::net::TcpStream,
-    frontend: &Frontend,
-    backend: &Backend,
-    record: &mut Record<'_>,
-) {
+async fn carry(client: &mut Client, input: &mut Buffer, server: &Stream, frontend: &Frontend, backend: &Backend, record: &mut Record<'_>) {
     let early = std::mem::replace(input, Buffer::take());
-    let ends = Ends { client: &mut client.stream, server, early: Some(early).filter(|early| !early.is_empty()) };
+    let ends = Ends { client: &client.stream, server, early: Some(early).filter(|early| !early.is_empty()) };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
     record.tunnel(&carried);
 }
@@ -219,7 +211,7 @@ async fn refuse(client: &mut Client, error: &ExchangeError, record: &mut Record<
     let response = reply::error(status, body);
     record.answered(status, response.len());
     // A client that does not take a few hundred bytes is not waited for.
-    let _ = client.deadline.within(Some(REFUSAL), pin!(client.stream.write_all(&response))).await;
+    let _ = client.deadline.within(Some(REFUSAL), pin!(client.stream.send(&response))).await;
 }
 
 /// How long a refusal may take to be written.

@@ -10,9 +10,6 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::error::ExchangeError;
@@ -20,9 +17,10 @@ use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
+use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
-use crate::stream::{IoFailure, Lane, RelayError, flatten, receive, receive_more, send};
+use crate::stream::Stream;
 
 /// A request on its way to a server.
 #[derive(Debug)]
@@ -101,11 +99,11 @@ pub(crate) enum Finished {
 #[derive(Debug)]
 pub(crate) struct Pair<'a> {
     /// The client's.
-    pub(crate) client: &'a mut TcpStream,
+    pub(crate) client: &'a Stream,
     /// What the client sent behind the request.
     pub(crate) input: &'a mut Buffer,
     /// The server's.
-    pub(crate) server: &'a mut TcpStream,
+    pub(crate) server: &'a Stream,
 }
 
 /// Sends a request and relays its response.
@@ -119,20 +117,19 @@ pub(crate) async fn run(
     deadline: &mut Deadline,
     progress: &mut Progress,
 ) -> Result<Finished, ExchangeError> {
-    let (mut client_read, mut client_write) = pair.client.split();
-    let (mut server_read, mut server_write) = pair.server.split();
-    let sending = send(&mut server_write, request.start.filled(), &[]);
+    let Pair { client, input, server } = pair;
+    let sending = server.send(request.start.filled());
     flatten(deadline.within(limits.server, pin!(sending)).await).map_err(server_failed)?;
     let mut body = std::mem::replace(&mut request.body, Body::Done);
     let answer = Answer { request, limits };
     if body.is_done() {
-        return answer.relay(&mut server_read, &mut client_write, deadline, progress).await;
+        return answer.relay(Wires { server, client }, deadline, progress).await;
     }
     let mut upload_deadline = Deadline::default();
-    let mut lane = Lane { from: &mut client_read, from_limit: limits.client, to: &mut server_write, to_limit: limits.server };
+    let mut lane = Lane { from: client, from_limit: limits.client, to: server, to_limit: limits.server };
     let mut uploaded = 0;
-    let upload = lane.relay(&mut body, pair.input, &mut upload_deadline, &mut uploaded);
-    let response = answer.relay(&mut server_read, &mut client_write, deadline, progress);
+    let upload = lane.relay(&mut body, input, &mut upload_deadline, &mut uploaded);
+    let response = answer.relay(Wires { server, client }, deadline, progress);
     both(upload, response).await
 }
 
@@ -181,25 +178,19 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    async fn relay(
-        &self,
-        read: &mut ReadHalf<'_>,
-        write: &mut WriteHalf<'_>,
-        deadline: &mut Deadline,
-        progress: &mut Progress,
-    ) -> Result<Finished, ExchangeError> {
-        let mut input = self.first_bytes(read, deadline).await?;
+    async fn relay(&self, wires: Wires<'_>, deadline: &mut Deadline, progress: &mut Progress) -> Result<Finished, ExchangeError> {
+        let mut input = self.first_bytes(wires.server, deadline).await?;
         progress.server_spoke = true;
         let mut out = Buffer::take();
         let head = loop {
-            let head = self.read_head(read, &mut input, deadline).await?;
+            let head = self.read_head(wires.server, &mut input, deadline).await?;
             if !head.is_interim() {
                 break head;
             }
             encode::response(&head, Connection::Unstated, out.tail());
             // An interim response means nothing to HTTP/1.0.
             if self.request.version == Version::Http11 {
-                self.send(write, out.filled(), &[], deadline, progress).await?;
+                self.send(wires.client, out.filled(), &[], deadline, progress).await?;
             }
             out.clear();
         };
@@ -208,17 +199,17 @@ impl Answer<'_> {
         if tunnels {
             encode::response(&head, if head.status() == 101 { Connection::Upgrade } else { Connection::Unstated }, out.tail());
             progress.status = Some(head.status());
-            self.send(write, out.filled(), input.filled(), deadline, progress).await?;
+            self.send(wires.client, out.filled(), input.filled(), deadline, progress).await?;
             return Ok(Finished::Tunnel);
         }
-        self.relay_final(&head, Wires { read, write }, Buffers { input, out }, deadline, progress).await
+        self.relay_final(&head, wires, Buffers { input, out }, deadline, progress).await
     }
 
     /// Relays a response that ends the exchange.
     async fn relay_final(
         &self,
         head: &ResponseHead,
-        wires: Wires<'_, '_, '_>,
+        wires: Wires<'_>,
         buffers: Buffers,
         deadline: &mut Deadline,
         progress: &mut Progress,
@@ -231,7 +222,7 @@ impl Answer<'_> {
         let server_stays = keeps_alive(head) && !matches!(body, Body::UntilClose);
         self.encode(head, client, plain, out.tail());
         progress.status = Some(head.status());
-        let mut lane = Lane { from: wires.read, from_limit: self.limits.server, to: wires.write, to_limit: self.limits.client };
+        let mut lane = Lane { from: wires.server, from_limit: self.limits.server, to: wires.client, to_limit: self.limits.client };
         if plain {
             self.send(lane.to, out.filled(), &[], deadline, progress).await?;
             if let Body::Chunked(decoder) = &mut body {
@@ -264,13 +255,13 @@ impl Answer<'_> {
         if plain { encode::response_without_coding(head, connection, out) } else { encode::response(head, connection, out) }
     }
 
-    async fn first_bytes(&self, read: &mut ReadHalf<'_>, deadline: &mut Deadline) -> Result<Buffer, ExchangeError> {
-        let bytes = flatten(deadline.within(self.limits.server, pin!(receive(read))).await).map_err(server_failed)?;
+    async fn first_bytes(&self, server: &Stream, deadline: &mut Deadline) -> Result<Buffer, ExchangeError> {
+        let bytes = flatten(deadline.within(self.limits.server, pin!(server.receive())).await).map_err(server_failed)?;
         if bytes.is_empty() { Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into()))) } else { Ok(bytes) }
     }
 
     /// Reads the next head, beginning with what is in `input` already.
-    async fn read_head(&self, read: &mut ReadHalf<'_>, input: &mut Buffer, deadline: &mut Deadline) -> Result<ResponseHead, ExchangeError> {
+    async fn read_head(&self, server: &Stream, input: &mut Buffer, deadline: &mut Deadline) -> Result<ResponseHead, ExchangeError> {
         loop {
             if let Parsed::Complete { head, length } = parse::response(input.filled()).map_err(ExchangeError::Response)? {
                 input.consume(length);
@@ -279,7 +270,7 @@ impl Answer<'_> {
             if input.make_room() == 0 {
                 return Err(ExchangeError::ResponseTooLong);
             }
-            let more = flatten(deadline.within(self.limits.server, pin!(receive_more(read, input))).await).map_err(server_failed)?;
+            let more = flatten(deadline.within(self.limits.server, pin!(server.receive_more(input))).await).map_err(server_failed)?;
             if more == 0 {
                 return Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
             }
@@ -288,22 +279,23 @@ impl Answer<'_> {
 
     async fn send(
         &self,
-        write: &mut WriteHalf<'_>,
+        client: &Stream,
         head: &[u8],
         body: &[u8],
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<(), ExchangeError> {
-        let sent = deadline.within(self.limits.client, pin!(send(write, head, body))).await;
+        let sent = deadline.within(self.limits.client, pin!(client.send_both(head, body))).await;
         flatten(sent).map_err(client_failed)?;
         progress.sent += (head.len() + body.len()) as u64;
         Ok(())
     }
 }
 
-struct Wires<'a, 's, 'c> {
-    read: &'a mut ReadHalf<'s>,
-    write: &'a mut WriteHalf<'c>,
+#[derive(Clone, Copy)]
+struct Wires<'a> {
+    server: &'a Stream,
+    client: &'a Stream,
 }
 
 struct Buffers {

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use control::config::{Bind, Frontend, Inet, Transport};
 use control::shutdown::Shutdown;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Type};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
 
 use crate::session::{self, Client};
 use crate::site::{Counted, Door};
+use crate::socket::Socket;
+use crate::stream::Stream;
 
 /// What a listening socket is made of; sockets of equal specs can take each other's place at a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,8 +87,8 @@ impl Spec {
         Ok(sockets)
     }
 
-    fn socket(&self, address: SocketAddr, reuse: Reuse) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    fn socket(&self, address: SocketAddr, reuse: Reuse) -> io::Result<socket2::Socket> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(self.v6only || !address.ip().is_unspecified())?;
         }
@@ -100,7 +101,7 @@ impl Spec {
         Ok(socket)
     }
 
-    fn listen(&self, socket: Socket) -> io::Result<StdListener> {
+    fn listen(&self, socket: socket2::Socket) -> io::Result<StdListener> {
         // Inherited by what is accepted, which saves a call per connection.
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -116,20 +117,20 @@ enum Reuse {
 }
 
 /// Accepts connections and starts a session for each, until told to stop; `door` may be replaced meanwhile.
-pub(crate) async fn run(listener: TcpListener, door: Rc<RefCell<Arc<Door>>>, mut stop: oneshot::Receiver<()>, shutdown: Shutdown) {
+pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop: oneshot::Receiver<()>, shutdown: Shutdown) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = &mut stop => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 let present = Arc::clone(&door.borrow());
                 let admission = tokio::select! {
                     admission = Admission::of(&present, &shutdown) => admission,
                     _ = &mut stop => break,
                 };
-                start(stream, peer, Rc::clone(&door), admission);
+                start(socket, peer, Rc::clone(&door), admission);
             }
             Err(error) => {
                 warn!("accept on frontend {}: {error}", door.borrow().spec().frontend());
@@ -138,22 +139,20 @@ pub(crate) async fn run(listener: TcpListener, door: Rc<RefCell<Arc<Door>>>, mut
             }
         }
     }
-    serve_the_waiting(listener, &door, &shutdown);
+    serve_the_waiting(&listener, &door, &shutdown);
 }
 
 /// Starts sessions for those whose connection the kernel has accepted already, who would otherwise be reset.
-fn serve_the_waiting(listener: TcpListener, door: &Rc<RefCell<Arc<Door>>>, shutdown: &Shutdown) {
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let (Ok(stream), Some(admission)) = (stream, Admission::at_once(&door.borrow(), shutdown)) {
-            start(stream, peer, Rc::clone(door), admission);
+fn serve_the_waiting(listener: &Socket, door: &Rc<RefCell<Arc<Door>>>, shutdown: &Shutdown) {
+    while let Ok((socket, peer)) = listener.accept_now() {
+        if let Some(admission) = Admission::at_once(&door.borrow(), shutdown) {
+            start(socket, peer, Rc::clone(door), admission);
         }
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, door: Rc<RefCell<Arc<Door>>>, admission: Admission) {
-    let mut client = Client::new(stream, peer);
+fn start(socket: Socket, peer: SocketAddr, door: Rc<RefCell<Arc<Door>>>, admission: Admission) {
+    let mut client = Client::new(Stream::plain(socket), peer);
     let session = async move {
         session::serve(&mut client, &door).await;
         drop(admission);

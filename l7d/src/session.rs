@@ -13,8 +13,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use control::config::{Mode, Timeout};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tracing::info;
 
 use crate::buffer::Buffer;
@@ -24,14 +22,14 @@ use crate::forward::Fate;
 use crate::idle::Seat;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::site::{Door, Frontend};
-use crate::stream::receive;
+use crate::stream::Stream;
 use crate::tcp;
 
 /// A client and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// The connection.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Who is at the other end: the client itself, not a proxy in front of us.
     pub(crate) source: SocketAddr,
     /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
@@ -42,7 +40,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Returns a client of which nothing is known but its connection.
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
         Self { stream, source: peer, early: None, deadline: Deadline::default() }
     }
 }
@@ -108,8 +106,7 @@ async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> 
         Turn::Later => timeouts.of(Timeout::HttpKeepAlive).or(request),
     };
     let seat = Seat::take();
-    let (mut read, _) = client.stream.split();
-    let mut bytes = pin!(receive(&mut read));
+    let mut bytes = pin!(client.stream.receive());
     let waiting = poll_fn(|cx| {
         let outcome = bytes.as_mut().poll(cx);
         let goes_home = outcome.is_pending() && turn == Turn::Later && seat.is_draining(cx);
@@ -125,14 +122,13 @@ async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> 
 /// Closes in order: what we said must not be lost because the client was still speaking (RFC 9112 section 9.6).
 async fn linger(client: &mut Client) {
     let Client { stream, deadline, .. } = client;
-    let (mut read, mut write) = stream.split();
-    if write.shutdown().await.is_err() {
+    if stream.shutdown().await.is_err() {
         return;
     }
     let listening = async {
         let mut heard = 0;
         while heard < LINGER_BYTES
-            && let Ok(bytes) = receive(&mut read).await
+            && let Ok(bytes) = stream.receive().await
             && !bytes.is_empty()
         {
             heard += bytes.len();
@@ -168,11 +164,10 @@ async fn read_proxy_header(client: &mut Client, limit: Option<Duration>) -> Resu
     Ok(())
 }
 
-async fn proxy_header(stream: &mut TcpStream) -> Result<(Endpoints, Buffer), HeaderFailure> {
-    let (mut read, _) = stream.split();
+async fn proxy_header(stream: &Stream) -> Result<(Endpoints, Buffer), HeaderFailure> {
     let mut header = Buffer::take();
     loop {
-        let more = receive(&mut read).await?;
+        let more = stream.receive().await?;
         if more.is_empty() {
             return Err(HeaderFailure::Closed);
         }

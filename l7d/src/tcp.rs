@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::net::TcpStream;
 use tracing::info;
 
 use crate::balance;
@@ -11,6 +10,7 @@ use crate::error::ExchangeError;
 use crate::log::Record;
 use crate::session::Client;
 use crate::site::{Backend, Frontend};
+use crate::stream::Stream;
 use crate::tunnel::{self, Ends, Quiet};
 use crate::upstream::connect::connect;
 use crate::upstream::pursuit::{Pursuit, Verdict};
@@ -28,25 +28,21 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
     let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
-    let (mut server, _pursuit) = dial(client, backend, record).await?;
-    let ends = Ends { client: &mut client.stream, server: &mut server, early: client.early.take() };
+    let (server, _pursuit) = dial(client, backend, record).await?;
+    let ends = Ends { client: &client.stream, server: &server, early: client.early.take() };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
     record.tunnel(&carried);
     Ok(())
 }
 
 /// Connects to a server, trying again and elsewhere as the backend allows.
-async fn dial<'a>(
-    client: &mut Client,
-    backend: &'a Arc<Backend>,
-    record: &mut Record<'a>,
-) -> Result<(TcpStream, Pursuit<'a>), ExchangeError> {
+async fn dial<'a>(client: &mut Client, backend: &'a Arc<Backend>, record: &mut Record<'a>) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
     let mut pursuit = Pursuit::begin(backend, balance::of_address(client.source.ip()), &mut client.deadline).await?;
     record.queued();
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
-        let error = match connect(backend, server, &client.stream, &mut client.deadline).await {
+        let error = match connect(backend, server, client.stream.socket(), &mut client.deadline).await {
             Ok(stream) => {
                 record.connected();
                 return Ok((stream, pursuit));

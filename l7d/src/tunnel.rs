@@ -11,16 +11,15 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use control::config::{Timeout, Timeouts};
-use tokio::io::{AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::Interest;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::pipe::Pipe;
-use crate::stream::receive;
+use crate::socket::Socket;
+use crate::stream::Stream;
 
 /// How long nothing may flow in either direction.
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +85,9 @@ pub(crate) struct Carried {
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
     /// The connection with the client.
-    pub(crate) client: &'a mut TcpStream,
+    pub(crate) client: &'a Stream,
     /// The connection with the server.
-    pub(crate) server: &'a mut TcpStream,
+    pub(crate) server: &'a Stream,
     /// Bytes for the server that were read already.
     pub(crate) early: Option<Buffer>,
 }
@@ -96,13 +95,11 @@ pub(crate) struct Ends<'a> {
 /// Carries bytes between the two until both close, one fails, or nothing flows for too long.
 pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -> Carried {
     let Ends { client, server, early } = ends;
-    let (mut client_read, mut client_write) = client.split();
-    let (mut server_read, mut server_write) = server.split();
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
     let (up, down) = (Flow::new(&pulse, Side::Client), Flow::new(&pulse, Side::Server));
     let end = {
-        let mut forth = pin!(up.relay(early, &mut client_read, &mut server_write));
-        let mut back = pin!(down.relay(None, &mut server_read, &mut client_write));
+        let mut forth = pin!(up.relay(early, client, server));
+        let mut back = pin!(down.relay(None, server, client));
         let (mut forth_done, mut back_done) = (false, false);
         poll_fn(|cx| {
             if !forth_done && let Poll::Ready(outcome) = forth.as_mut().poll(cx) {
@@ -169,43 +166,46 @@ impl<'a> Flow<'a> {
     }
 
     /// Carries everything up to the end of the stream, and passes that on too.
-    async fn relay(&self, mut early: Option<Buffer>, read: &mut ReadHalf<'_>, write: &mut WriteHalf<'_>) -> Result<(), (Side, io::Error)> {
+    async fn relay(&self, mut early: Option<Buffer>, from: &Stream, to: &Stream) -> Result<(), (Side, io::Error)> {
         loop {
             let buffer = match early.take() {
                 Some(buffer) => buffer,
-                None => receive(read).await.map_err(|error| (self.from, error))?,
+                None => from.receive().await.map_err(|error| (self.from, error))?,
             };
             if buffer.is_empty() {
                 break;
             }
             let is_bulk = buffer.is_full();
-            write.write_all(buffer.filled()).await.map_err(|error| (self.to(), error))?;
+            to.send(buffer.filled()).await.map_err(|error| (self.to(), error))?;
             self.moved(buffer.len());
             drop(buffer);
-            if is_bulk && self.splice(read.as_ref(), write.as_ref()).await? == Flowed::ToTheEnd {
+            if is_bulk
+                && let Some((from, to)) = from.bare().zip(to.bare())
+                && self.splice(from, to).await? == Flowed::ToTheEnd
+            {
                 break;
             }
         }
         self.pulse.half_closed.set(true);
         self.pulse.last.set(Instant::now());
         // A side that is gone already needs no telling.
-        let _ = write.shutdown().await;
+        let _ = to.shutdown().await;
         Ok(())
     }
 
     /// Moves bytes inside the kernel as long as many come at a time.
-    async fn splice(&self, from: &TcpStream, to: &TcpStream) -> Result<Flowed, (Side, io::Error)> {
+    async fn splice(&self, from: &Socket, to: &Socket) -> Result<Flowed, (Side, io::Error)> {
         loop {
             from.readable().await.map_err(|error| (self.from, error))?;
             let Ok(mut pipe) = Pipe::take() else { return Ok(Flowed::Little) };
-            let taken = match from.try_io(Interest::READABLE, || pipe.fill(from, u64::MAX)) {
+            let taken = match from.try_now(Interest::READABLE, |from| pipe.fill(from, u64::MAX)) {
                 Ok(0) => return Ok(Flowed::ToTheEnd),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err((self.from, error)),
             };
             while pipe.held() > 0 {
-                let given = to.async_io(Interest::WRITABLE, || pipe.drain(to)).await.map_err(|error| (self.to(), error))?;
+                let given = to.when_writable(|to| pipe.drain(to)).await.map_err(|error| (self.to(), error))?;
                 self.moved(given);
             }
             if taken < WORTH_SPLICING {
@@ -228,17 +228,17 @@ const WORTH_SPLICING: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// Returns both ends of a connection: the peer's and ours.
-    async fn connection() -> (TcpStream, TcpStream) {
+    async fn connection() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap());
         let (ours, peer) = tokio::join!(listener.accept(), peer);
-        (peer.unwrap(), ours.unwrap().0)
+        (peer.unwrap(), Stream::plain(Socket::new(ours.unwrap().0.into_std().unwrap()).unwrap()))
     }
 
     struct Bench {
@@ -248,9 +248,9 @@ mod tests {
     }
 
     async fn bench(quiet: Quiet) -> Bench {
-        let ((client, mut inner), (server, mut outer)) = (connection().await, connection().await);
+        let ((client, inner), (server, outer)) = (connection().await, connection().await);
         let tunnel = tokio::task::spawn_local(async move {
-            let ends = Ends { client: &mut inner, server: &mut outer, early: None };
+            let ends = Ends { client: &inner, server: &outer, early: None };
             run(ends, quiet, &mut Deadline::default()).await
         });
         Bench { client, server, tunnel }

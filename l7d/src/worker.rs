@@ -12,15 +12,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use control::shutdown::Shutdown;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::idle;
 use crate::listener::{self, Spec};
-
 use crate::site::{Door, Site};
+use crate::socket::Socket;
 use crate::upstream::pool;
 
 /// A site to serve from now on, with a socket for each of its addresses that no site had before.
@@ -104,7 +103,7 @@ impl Listening {
     }
 
     fn accept(&self, socket: StdListener, door: &Arc<Door>) -> std::io::Result<Accepting> {
-        let listener = TcpListener::from_std(socket)?;
+        let listener = Socket::new(socket)?;
         let door = Rc::new(RefCell::new(Arc::clone(door)));
         let (stop, stopped) = oneshot::channel();
         tokio::task::spawn_local(listener::run(listener, Rc::clone(&door), stopped, self.shutdown.clone()));

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use control::config::Timeout;
-use tokio::net::TcpStream;
+use rustix::net::{AddressFamily, SocketAddrAny, sockopt};
 
 use crate::deadline::Deadline;
 use crate::site::{Backend, Server};
+use crate::socket::Socket;
+use crate::stream::Stream;
 
 /// Why a server could not be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +27,18 @@ pub(crate) enum ConnectError {
 ///
 /// # Errors
 /// Fails as connecting does, or when it takes longer than the backend allows.
-pub(crate) async fn connect(
-    backend: &Backend,
-    server: &Server,
-    inbound: &TcpStream,
-    deadline: &mut Deadline,
-) -> Result<TcpStream, ConnectError> {
+pub(crate) async fn connect(backend: &Backend, server: &Server, inbound: &Socket, deadline: &mut Deadline) -> Result<Stream, ConnectError> {
     let address = match server.address() {
         Some(address) => address,
-        None => server.address_for(inbound.local_addr()?.port()),
+        None => server.address_for(inbound.local_address().port()),
     };
     let limit = backend.timeouts().of(Timeout::Connect);
     let opened = deadline.within(limit, pin!(open(address))).await.map_err(|_| ConnectError::TimedOut)?;
     Ok(opened?)
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+async fn open(address: SocketAddr) -> io::Result<Stream> {
+    let socket = Socket::open(if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 })?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(Stream::plain(Socket::connect(socket, &SocketAddrAny::from(address)).await?))
 }

@@ -8,20 +8,19 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use crate::queue::LoadId;
+use crate::stream::Stream;
 
 /// Takes an idle connection to the server of this load, if one is still good.
-pub(crate) fn take(server: LoadId) -> Option<TcpStream> {
+pub(crate) fn take(server: LoadId) -> Option<Stream> {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.get_mut(&server)?;
-        std::iter::from_fn(|| idle.pop()).map(|idle| idle.stream).find(is_quiet)
+        std::iter::from_fn(|| idle.pop()).map(|idle| idle.stream).find(Stream::is_quiet)
     })
 }
 
 /// Keeps a connection for the next exchange.
-pub(crate) fn put(server: LoadId, stream: TcpStream) {
+pub(crate) fn put(server: LoadId, stream: Stream) {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.entry(server).or_default();
         if idle.len() < KEEP {
@@ -44,13 +43,8 @@ pub(crate) fn sweep(now: Instant) {
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
-}
-
-/// Tells whether nothing has arrived; costs a system call only if something may have.
-fn is_quiet(stream: &TcpStream) -> bool {
-    stream.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// Ids are counted up, so they spread by themselves.
@@ -86,26 +80,27 @@ const MAX_AGE: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::queue::Load;
+    use crate::socket::Socket;
 
-    async fn connection() -> (TcpStream, TcpStream) {
+    async fn connection() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (ours.unwrap(), theirs.unwrap().0)
+        (Stream::plain(Socket::new(ours.unwrap().into_std().unwrap()).unwrap()), theirs.unwrap().0)
     }
 
     #[tokio::test]
     async fn freshest_connection_is_lent_first_and_only_to_its_server() {
         let (server, other) = (Load::new(None).id(), Load::new(None).id());
         let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
-        let newest = two.local_addr().unwrap();
+        let newest = two.socket().local_address();
         put(server, one);
         put(server, two);
         assert!(take(other).is_none());
-        assert_eq!(take(server).unwrap().local_addr().unwrap(), newest);
+        assert_eq!(take(server).unwrap().socket().local_address(), newest);
         assert!(take(server).is_some());
         assert!(take(server).is_none());
     }
@@ -115,15 +110,15 @@ mod tests {
         let server = Load::new(None).id();
         let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
             (connection().await, connection().await, connection().await);
-        let expected = good.local_addr().unwrap();
+        let expected = good.socket().local_address();
         put(server, good);
         drop(peer_closed);
-        closed.readable().await.unwrap();
+        closed.socket().readable().await.unwrap();
         put(server, closed);
         peer_noisy.write_all(b"?").await.unwrap();
-        noisy.readable().await.unwrap();
+        noisy.socket().readable().await.unwrap();
         put(server, noisy);
-        assert_eq!(take(server).unwrap().local_addr().unwrap(), expected);
+        assert_eq!(take(server).unwrap().socket().local_address(), expected);
     }
 
     #[tokio::test]

@@ -1,0 +1,186 @@
+//! A connected or listening socket of any family, and the readiness of its two directions.
+//!
+//! Every operation takes the socket by shared reference, so one task may drive both directions at once. A read that fills less than it
+//! was given, and a write that is not taken whole, mean that the kernel has no more to give or take: the next wait then begins without
+//! a system call that would only say so.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::{read, writev};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{acceptfrom_with, connect, getsockname, send, shutdown, socket_with, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A socket that does not block, registered with this thread's runtime.
+#[derive(Debug)]
+pub(crate) struct Socket(AsyncFd<OwnedFd>);
+
+impl Socket {
+    /// Registers a socket, which must not block.
+    ///
+    /// # Errors
+    /// Fails when the system is short of what watching a descriptor takes.
+    #[expect(unsafe_code, reason = "registering a descriptor is unsafe for types that might close it early; an OwnedFd cannot")]
+    pub(crate) fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        // SAFETY: the registration owns the descriptor, which nobody else can close, and gives it up only by dropping it.
+        let registered = unsafe { AsyncFd::register(socket.into()) };
+        Ok(Self(registered?))
+    }
+
+    /// Accepts a connection, and returns it with the address of its other end.
+    ///
+    /// # Errors
+    /// As accepting.
+    pub(crate) async fn accept(&self) -> io::Result<(Self, SocketAddr)> {
+        let (socket, peer) = self.0.async_io(Interest::READABLE, |listener| Ok(acceptfrom_with(listener, ACCEPTED)?)).await?;
+        Ok((Self::new(socket)?, inet(peer)))
+    }
+
+    /// Accepts a connection that the kernel has accepted already.
+    ///
+    /// # Errors
+    /// As accepting; `WouldBlock` if there is none.
+    pub(crate) fn accept_now(&self) -> io::Result<(Self, SocketAddr)> {
+        let (socket, peer) = acceptfrom_with(&self.0, ACCEPTED)?;
+        Ok((Self::new(socket)?, inet(peer)))
+    }
+
+    /// Opens a stream socket of this family, not yet connected.
+    ///
+    /// # Errors
+    /// Fails when the process is short of descriptors or the family is unknown.
+    pub(crate) fn open(family: AddressFamily) -> io::Result<OwnedFd> {
+        Ok(socket_with(family, SocketType::STREAM, ACCEPTED, None)?)
+    }
+
+    /// Connects a socket made by [`Self::open`].
+    ///
+    /// # Errors
+    /// As connecting.
+    pub(crate) async fn connect(socket: OwnedFd, address: &SocketAddrAny) -> io::Result<Self> {
+        let at_once = match connect(&socket, address) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::INPROGRESS) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let socket = Self::new(socket)?;
+        if !at_once {
+            drop(socket.0.writable().await?);
+            sockopt::socket_error(&socket.0)??;
+        }
+        Ok(socket)
+    }
+
+    /// Waits until there is something to read, the end of the stream or an error included.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx).map_ok(drop)
+    }
+
+    /// Reads into the spare capacity of `bytes`, of which there must be some, and returns how much; 0 is the end of the stream.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let room = bytes.capacity() - bytes.len();
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            match guard.try_io(|socket| Ok(read(socket, spare_capacity(bytes))?)) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(outcome) => {
+                    if outcome.as_ref().is_ok_and(|count| (1..room).contains(count)) {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(outcome);
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Writes from one piece after the other, and returns how much was taken.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let whole: usize = pieces.iter().map(|piece| piece.len()).sum();
+        loop {
+            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            let written = guard.try_io(|socket| {
+                Ok(match pieces {
+                    [piece] => send(socket, piece, SendFlags::NOSIGNAL)?,
+                    // The process ignores SIGPIPE, as every Rust program does from its start.
+                    pieces => writev(socket, pieces)?,
+                })
+            });
+            match written {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(outcome) => {
+                    if outcome.as_ref().is_ok_and(|count| *count < whole) {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(outcome);
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Reads without waiting; `WouldBlock` costs no system call when it is known that nothing came.
+    ///
+    /// # Errors
+    /// As reading; `WouldBlock` if nothing came.
+    pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.try_now(Interest::READABLE, |socket| Ok(read(socket, &mut *bytes)?))
+    }
+
+    /// Waits until there is something to read, the end of the stream or an error included.
+    ///
+    /// # Errors
+    /// Fails when the runtime ends.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// Does `work` if the socket is known to be ready for it; `WouldBlock` otherwise.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub(crate) fn try_now<R>(&self, interest: Interest, mut work: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        self.0.try_io(interest, |socket| work(socket.as_fd()))
+    }
+
+    /// Waits until something can be written, and does `work`, again if that finds no room.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub(crate) async fn when_writable<R>(&self, mut work: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        self.0.async_io(Interest::WRITABLE, |socket| work(socket.as_fd())).await
+    }
+
+    /// Closes the sending half.
+    ///
+    /// # Errors
+    /// As the system does when the connection is gone already.
+    pub(crate) fn shut_write(&self) -> io::Result<()> {
+        Ok(shutdown(&self.0, Shutdown::Write)?)
+    }
+
+    /// Returns the address of this end; unspecified if it has none of the Internet's.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        inet(getsockname(&self.0).ok())
+    }
+}
+
+/// Returns an address of the Internet's families, or the unspecified one for any other.
+fn inet(address: Option<SocketAddrAny>) -> SocketAddr {
+    address.and_then(|address| address.try_into().ok()).unwrap_or(UNSPECIFIED)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const ACCEPTED: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
