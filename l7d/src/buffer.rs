@@ -110,6 +110,12 @@ impl Buffer {
     }
 }
 
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.filled()
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         give_back(mem::take(&mut self.bytes));

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::buffer;
 use crate::h1::SyntaxError;
+use crate::h2::convert::Malformed;
 use crate::upstream::NoServer;
 use crate::upstream::connect::ConnectError;
 
@@ -43,6 +44,12 @@ pub(crate) enum ExchangeError {
     /// The response head is longer than a buffer.
     #[error("response head is longer than {} bytes", buffer::SMALL)]
     ResponseTooLong,
+    /// One side speaks a version of HTTP that cannot say what the other said.
+    #[error("message has no equal in the other version: {0}")]
+    Untranslatable(Malformed),
+    /// The client took its request back while it waited for an answer.
+    #[error("client gave up waiting: {0}")]
+    Abandoned(io::Error),
     /// The request body is invalid.
     #[error("request body is invalid: {0}")]
     Upload(SyntaxError),
@@ -81,9 +88,14 @@ impl ExchangeError {
             Self::Request(_) | Self::RequestTooLong | Self::RequestCut | Self::Upload(_) | Self::UploadCut => Some(400),
             Self::RequestTimeout | Self::UploadTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
-            Self::Server(_) | Self::Response(_) | Self::ResponseTooLong => Some(502),
+            Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => Some(502),
             Self::ServerTimeout => Some(504),
-            Self::Client(_) | Self::ClientTimeout | Self::Download(_) | Self::DownloadTimeout | Self::DownloadInvalid(_) => None,
+            Self::Abandoned(_)
+            | Self::Client(_)
+            | Self::ClientTimeout
+            | Self::Download(_)
+            | Self::DownloadTimeout
+            | Self::DownloadInvalid(_) => None,
         }
     }
 
@@ -98,7 +110,8 @@ impl ExchangeError {
             Self::Connect(ConnectError::TimedOut) => "sC",
             Self::Server(_) => "SH",
             Self::ServerTimeout => "sH",
-            Self::Response(_) | Self::ResponseTooLong => "PH",
+            Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => "PH",
+            Self::Abandoned(_) => "CH",
             Self::Upload(_) | Self::DownloadInvalid(_) => "PD",
             Self::UploadCut | Self::Client(_) => "CD",
             Self::UploadTimeout | Self::ClientTimeout => "cD",

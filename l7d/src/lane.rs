@@ -12,7 +12,6 @@ use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Elapsed};
 use crate::h1::SyntaxError;
 use crate::h1::body::Body;
-use crate::h1::chunked::{Decoder, Piece};
 use crate::pipe::Pipe;
 use crate::socket::Socket;
 use crate::stream::Stream;
@@ -80,35 +79,6 @@ impl Lane<'_> {
         }
         buffer.shrink();
         Ok(())
-    }
-
-    /// Relays the content of a chunked body without its framing.
-    ///
-    /// # Errors
-    /// As [`Self::relay`].
-    pub(crate) async fn relay_content(
-        &mut self,
-        decoder: &mut Decoder,
-        buffer: &mut Buffer,
-        deadline: &mut Deadline,
-        sent: &mut u64,
-    ) -> Result<(), RelayError> {
-        loop {
-            match decoder.next(buffer.filled()).map_err(RelayError::Syntax)? {
-                Piece::End => return Ok(()),
-                Piece::Data(count) => {
-                    self.give(&buffer.filled()[..count], deadline).await?;
-                    *sent += count as u64;
-                    buffer.consume(count);
-                }
-                Piece::Framing(count) => {
-                    buffer.consume(count);
-                    if !decoder.is_finished() && buffer.is_empty() && self.refill(buffer, deadline).await? == 0 {
-                        return Err(RelayError::From(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
-                    }
-                }
-            }
-        }
     }
 
     /// Reads into an empty buffer, a larger one if the last read filled it.

@@ -15,8 +15,9 @@ pub(crate) use target::{Log, Target};
 use crate::error::ExchangeError;
 use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
+use crate::message::headers::Known;
 use crate::site::{Backend, Frontend, Server};
-use crate::tunnel::{Carried, End, Side};
+use crate::tunnel::{Carried, Ended, Side};
 
 /// What happened to one request or connection so far.
 #[derive(Debug)]
@@ -74,7 +75,12 @@ impl<'a> Record<'a> {
         if self.wanted {
             self.request = Some(Instant::now());
             let text = |bytes| String::from_utf8_lossy(bytes);
-            let _ = write!(self.line, "{} {} {}", text(head.method_text()), text(head.target()), head.version().as_str());
+            let _ = write!(self.line, "{} ", text(head.method_text()));
+            if let Some(scheme) = head.scheme().filter(|_| head.target().starts_with(b"/")) {
+                let host = head.headers.known(Known::Host).next().unwrap_or_default();
+                let _ = write!(self.line, "{}://{}", scheme.as_str(), text(host));
+            }
+            let _ = write!(self.line, "{} {}", text(head.target()), head.version().as_str());
         }
     }
 
@@ -114,10 +120,10 @@ impl<'a> Record<'a> {
     pub(crate) fn tunnel(&mut self, carried: &Carried) {
         self.sent += carried.to_client;
         self.termination = match &carried.end {
-            End::Closed => "--",
-            End::Quiet => "cD",
-            End::Failed(Side::Client, _) => "CD",
-            End::Failed(Side::Server, _) => "SD",
+            Ended::Closed => "--",
+            Ended::Quiet => "cD",
+            Ended::Failed(Side::Client, _) => "CD",
+            Ended::Failed(Side::Server, _) => "SD",
         };
     }
 

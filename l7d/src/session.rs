@@ -17,8 +17,10 @@ use tracing::info;
 
 use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Elapsed};
+use crate::downstream::{Downstream, Wire};
 use crate::exchange::{self, Turn};
 use crate::forward::Fate;
+use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::site::{Door, Frontend};
@@ -80,13 +82,39 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
         if turn == Turn::Later {
             began = Instant::now();
         }
+        if turn == Turn::First && begins_with_preface(client).await {
+            return Box::pin(server::serve(client, current)).await;
+        }
         // Asked for anew: a reload may have come while the connection was idle.
         let door = Arc::clone(&current.borrow());
-        if Box::pin(exchange::run(client, door.frontend(), turn, began)).await == Fate::Close {
+        if Box::pin(serve_request(client, door.frontend(), turn, began)).await == Fate::Close {
             return Box::pin(linger(client)).await;
         }
         turn = Turn::Later;
     }
+}
+
+/// Serves the request that begins with the client's early bytes.
+async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
+    let Client { stream, source, early, deadline } = client;
+    let mut input = early.take().unwrap_or_else(Buffer::take);
+    let wire = Wire::H1 { stream, input: &mut input };
+    let mut exchange = Downstream { wire, source: *source, deadline };
+    let fate = exchange::run(&mut exchange, frontend, turn, began).await;
+    client.early = Some(input).filter(|input| !input.is_empty());
+    fate
+}
+
+/// Tells whether a client speaks HTTP/2 without having been asked (RFC 9113 section 3.3), waiting for as many bytes as that takes.
+async fn begins_with_preface(client: &mut Client) -> bool {
+    let Client { stream, early: Some(early), deadline, .. } = client else { return false };
+    while early.len() < PREFACE.len() && !early.is_empty() && PREFACE.starts_with(early.filled()) {
+        let more = deadline.within(Some(PREFACE_LIMIT), pin!(stream.receive_more(early))).await;
+        if !matches!(more, Ok(Ok(1..))) {
+            return false;
+        }
+    }
+    early.filled().starts_with(PREFACE)
 }
 
 enum Awaited {
@@ -138,6 +166,8 @@ async fn linger(client: &mut Client) {
     let _ = deadline.within(Some(LINGER), pin!(listening)).await;
 }
 
+/// How long the beginning of HTTP/2 may take once its first bytes are there.
+const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 /// How long, and how much, a client may go on speaking after its connection was closed.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;

@@ -87,28 +87,35 @@ impl Stream {
     /// # Errors
     /// As writing.
     pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.send_both(bytes, &[]).await
+        self.send_pieces([bytes]).await
     }
 
-    /// Writes two pieces, with one call if the receiver takes it all.
+    /// Writes some pieces, with one call if the receiver takes it all.
     ///
     /// # Errors
     /// As writing.
-    pub(crate) async fn send_both(&self, mut first: &[u8], mut second: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send_pieces<const N: usize>(&self, mut pieces: [&[u8]; N]) -> io::Result<()> {
         poll_fn(|cx| {
-            while !(first.is_empty() && second.is_empty()) {
-                let count = match (first, second) {
-                    (one, []) | ([], one) => ready!(self.poll_write(cx, &[IoSlice::new(one)]))?,
-                    (one, other) => ready!(self.poll_write(cx, &[IoSlice::new(one), IoSlice::new(other)]))?,
-                };
+            loop {
+                let mut slices = [IoSlice::new(&[]); N];
+                let mut filled = 0;
+                for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                    slices[filled] = IoSlice::new(piece);
+                    filled += 1;
+                }
+                if filled == 0 {
+                    return self.poll_flush(cx);
+                }
+                let mut count = ready!(self.poll_write(cx, &slices[..filled]))?;
                 if count == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                let in_first = count.min(first.len());
-                first = &first[in_first..];
-                second = &second[count - in_first..];
+                for piece in &mut pieces {
+                    let taken = count.min(piece.len());
+                    *piece = &piece[taken..];
+                    count -= taken;
+                }
             }
-            self.poll_flush(cx)
         })
         .await
     }

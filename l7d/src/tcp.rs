@@ -11,7 +11,7 @@ use crate::log::Record;
 use crate::session::Client;
 use crate::site::{Backend, Frontend};
 use crate::stream::Stream;
-use crate::tunnel::{self, Ends, Quiet};
+use crate::tunnel::{self, End, Ends, Quiet};
 use crate::upstream::connect::connect;
 use crate::upstream::pursuit::{Pursuit, Verdict};
 
@@ -29,7 +29,7 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
     let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     let (server, _pursuit) = dial(client, backend, record).await?;
-    let ends = Ends { client: &client.stream, server: &server, early: client.early.take() };
+    let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server), early: client.early.take() };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
     record.tunnel(&carried);
     Ok(())
@@ -42,7 +42,8 @@ async fn dial<'a>(client: &mut Client, backend: &'a Arc<Backend>, record: &mut R
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
-        let error = match connect(backend, server, client.stream.socket(), &mut client.deadline).await {
+        let address = server.address(|| client.stream.socket().local_address().port());
+        let error = match connect(backend, address, &mut client.deadline).await {
             Ok(stream) => {
                 record.connected();
                 return Ok((stream, pursuit));

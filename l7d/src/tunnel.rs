@@ -10,16 +10,20 @@ use std::pin::pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use control::config::{Timeout, Timeouts};
+use h2::{RecvStream, SendStream};
 use tokio::io::Interest;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, SMALL};
 use crate::deadline::Deadline;
+use crate::h2::io_error;
 use crate::pipe::Pipe;
 use crate::socket::Socket;
 use crate::stream::Stream;
+use crate::transfer;
 
 /// How long nothing may flow in either direction.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +62,7 @@ pub(crate) enum Side {
 
 /// What ended a tunnel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
+pub(crate) enum Ended {
     /// Both sides closed.
     #[error("both sides closed")]
     Closed,
@@ -78,44 +82,110 @@ pub(crate) struct Carried {
     /// Bytes from server to client.
     pub(crate) to_client: u64,
     /// What ended it.
-    pub(crate) end: End,
+    pub(crate) end: Ended,
 }
 
 /// The two ends of a tunnel, and what the client sent before it was open.
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
-    /// The connection with the client.
-    pub(crate) client: &'a Stream,
-    /// The connection with the server.
-    pub(crate) server: &'a Stream,
+    /// The client's end.
+    pub(crate) client: End<'a>,
+    /// The server's end.
+    pub(crate) server: End<'a>,
     /// Bytes for the server that were read already.
     pub(crate) early: Option<Buffer>,
+}
+
+/// One end of a tunnel.
+#[derive(Debug)]
+pub(crate) enum End<'a> {
+    /// A connection.
+    Bytes(&'a Stream),
+    /// A stream of HTTP/2.
+    H2(&'a mut RecvStream, &'a mut SendStream<Bytes>),
+}
+
+impl<'a> End<'a> {
+    fn split(self) -> (Inlet<'a>, Outlet<'a>) {
+        match self {
+            Self::Bytes(stream) => (Inlet::Bytes(stream), Outlet::Bytes(stream)),
+            Self::H2(inlet, outlet) => (Inlet::H2(inlet), Outlet::H2(outlet)),
+        }
+    }
+}
+
+/// Where the bytes of one direction come from.
+enum Inlet<'a> {
+    Bytes(&'a Stream),
+    H2(&'a mut RecvStream),
+}
+
+/// Where they go.
+enum Outlet<'a> {
+    Bytes(&'a Stream),
+    H2(&'a mut SendStream<Bytes>),
+}
+
+impl Inlet<'_> {
+    /// Waits for bytes; none are the end.
+    async fn receive(&mut self) -> io::Result<Bytes> {
+        match self {
+            Self::Bytes(stream) => Ok(Bytes::from_owner(stream.receive().await?)),
+            Self::H2(stream) => match stream.data().await {
+                Some(bytes) => {
+                    let bytes = bytes.map_err(io_error)?;
+                    stream.flow_control().release_capacity(bytes.len()).map_err(io_error)?;
+                    // An empty frame is not the end.
+                    if bytes.is_empty() && !stream.is_end_stream() { Box::pin(self.receive()).await } else { Ok(bytes) }
+                }
+                None => Ok(Bytes::new()),
+            },
+        }
+    }
+}
+
+impl Outlet<'_> {
+    async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        match self {
+            Self::Bytes(stream) => stream.send(&bytes).await,
+            Self::H2(stream) => transfer::send_data(stream, bytes, false).await.map(drop),
+        }
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        match self {
+            Self::Bytes(stream) => stream.shutdown().await,
+            Self::H2(stream) => stream.send_data(Bytes::new(), true).map_err(io_error),
+        }
+    }
 }
 
 /// Carries bytes between the two until both close, one fails, or nothing flows for too long.
 pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -> Carried {
     let Ends { client, server, early } = ends;
+    let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
+    let early = early.map_or_else(Bytes::new, Bytes::from_owner);
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
     let (up, down) = (Flow::new(&pulse, Side::Client), Flow::new(&pulse, Side::Server));
     let end = {
-        let mut forth = pin!(up.relay(early, client, server));
-        let mut back = pin!(down.relay(None, server, client));
+        let mut forth = pin!(up.relay(early, client_in, server_out));
+        let mut back = pin!(down.relay(Bytes::new(), server_in, client_out));
         let (mut forth_done, mut back_done) = (false, false);
         poll_fn(|cx| {
             if !forth_done && let Poll::Ready(outcome) = forth.as_mut().poll(cx) {
                 forth_done = true;
                 if let Err((side, error)) = outcome {
-                    return Poll::Ready(End::Failed(side, error));
+                    return Poll::Ready(Ended::Failed(side, error));
                 }
             }
             if !back_done && let Poll::Ready(outcome) = back.as_mut().poll(cx) {
                 back_done = true;
                 if let Err((side, error)) = outcome {
-                    return Poll::Ready(End::Failed(side, error));
+                    return Poll::Ready(Ended::Failed(side, error));
                 }
             }
             if forth_done && back_done {
-                return Poll::Ready(End::Closed);
+                return Poll::Ready(Ended::Closed);
             }
             loop {
                 let limit = if pulse.half_closed.get() { quiet.half_closed } else { quiet.open };
@@ -123,7 +193,7 @@ pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -
                 let end = pulse.last.get() + limit;
                 ready!(deadline.poll_until(end, cx));
                 if Instant::now() >= pulse.last.get() + limit {
-                    return Poll::Ready(End::Quiet);
+                    return Poll::Ready(Ended::Quiet);
                 }
             }
         })
@@ -166,25 +236,23 @@ impl<'a> Flow<'a> {
     }
 
     /// Carries everything up to the end of the stream, and passes that on too.
-    async fn relay(&self, mut early: Option<Buffer>, from: &Stream, to: &Stream) -> Result<(), (Side, io::Error)> {
-        loop {
-            let buffer = match early.take() {
-                Some(buffer) => buffer,
-                None => from.receive().await.map_err(|error| (self.from, error))?,
-            };
-            if buffer.is_empty() {
-                break;
-            }
-            let is_bulk = buffer.is_full();
-            to.send(buffer.filled()).await.map_err(|error| (self.to(), error))?;
-            self.moved(buffer.len());
-            drop(buffer);
-            if is_bulk
+    async fn relay(&self, early: Bytes, mut from: Inlet<'_>, mut to: Outlet<'_>) -> Result<(), (Side, io::Error)> {
+        let mut bytes = early;
+        if bytes.is_empty() {
+            bytes = from.receive().await.map_err(|error| (self.from, error))?;
+        }
+        while !bytes.is_empty() {
+            let count = bytes.len();
+            to.send(bytes).await.map_err(|error| (self.to(), error))?;
+            self.moved(count);
+            if count == SMALL
+                && let (Inlet::Bytes(from), Outlet::Bytes(to)) = (&from, &to)
                 && let Some((from, to)) = from.bare().zip(to.bare())
                 && self.splice(from, to).await? == Flowed::ToTheEnd
             {
                 break;
             }
+            bytes = from.receive().await.map_err(|error| (self.from, error))?;
         }
         self.pulse.half_closed.set(true);
         self.pulse.last.set(Instant::now());
@@ -250,7 +318,7 @@ mod tests {
     async fn bench(quiet: Quiet) -> Bench {
         let ((client, inner), (server, outer)) = (connection().await, connection().await);
         let tunnel = tokio::task::spawn_local(async move {
-            let ends = Ends { client: &inner, server: &outer, early: None };
+            let ends = Ends { client: End::Bytes(&inner), server: End::Bytes(&outer), early: None };
             run(ends, quiet, &mut Deadline::default()).await
         });
         Bench { client, server, tunnel }
@@ -271,7 +339,7 @@ mod tests {
         bench.client.read_to_string(&mut answer).await.unwrap();
         let carried = bench.tunnel.await.unwrap();
         assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
-        assert!(matches!(carried, Carried { to_server: 8, to_client: 6, end: End::Closed }), "{carried:?}");
+        assert!(matches!(carried, Carried { to_server: 8, to_client: 6, end: Ended::Closed }), "{carried:?}");
     }
 
     #[tokio::test(flavor = "local")]
@@ -304,7 +372,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(80)).await;
         }
         let carried = bench.tunnel.await.unwrap();
-        assert!(matches!(carried, Carried { to_server: 6, end: End::Quiet, .. }), "{carried:?}");
+        assert!(matches!(carried, Carried { to_server: 6, end: Ended::Quiet, .. }), "{carried:?}");
         assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
     }
 
@@ -313,7 +381,7 @@ mod tests {
         let quiet = Quiet { open: None, half_closed: Some(Duration::from_millis(50)) };
         let mut bench = bench(quiet).await;
         bench.client.shutdown().await.unwrap();
-        assert!(matches!(bench.tunnel.await.unwrap().end, End::Quiet));
+        assert!(matches!(bench.tunnel.await.unwrap().end, Ended::Quiet));
     }
 
     #[tokio::test(flavor = "local")]
@@ -321,6 +389,6 @@ mod tests {
         let bench = bench(FOREVER).await;
         bench.server.set_zero_linger().unwrap();
         drop(bench.server);
-        assert!(matches!(bench.tunnel.await.unwrap().end, End::Failed(Side::Server, _)));
+        assert!(matches!(bench.tunnel.await.unwrap().end, Ended::Failed(Side::Server, _)));
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, Mode, OnStop, PortRange, SocketLevel, Stored, TableKey, Timeout, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, Mode, OnStop, PortRange, Protocol, SocketLevel, Stored, TableKey, Timeout,
+    XdpBalance,
 };
 use super::value::address::ServerAddress;
 use super::value::option::Switch;
@@ -134,6 +135,7 @@ pub(super) struct ServerSettings {
     pub(super) slowstart: Option<Duration>,
     pub(super) check: Option<CheckSwitch>,
     pub(super) cookie: Option<Located<String>>,
+    pub(super) protocol: Option<Protocol>,
 }
 
 /// Whether to check, and how.

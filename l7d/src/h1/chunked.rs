@@ -74,6 +74,22 @@ impl Decoder {
         self.state == State::End
     }
 
+    /// Tells whether the last chunk has been seen, so that the next framing bytes are trailer fields and the line that ends them.
+    pub fn is_in_trailers(&self) -> bool {
+        match self.state {
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLineFeed | State::LastLineFeed => true,
+            State::SizeStart
+            | State::Size { .. }
+            | State::SizePadding { .. }
+            | State::Extension { .. }
+            | State::SizeLineFeed { .. }
+            | State::Data { .. }
+            | State::DataCarriageReturn
+            | State::DataLineFeed
+            | State::End => false,
+        }
+    }
+
     /// Returns what the beginning of `input` is and moves behind it; `Framing(0)` asks for more input.
     ///
     /// # Errors
@@ -84,8 +100,12 @@ impl Decoder {
             if let State::Data { left } = self.state {
                 return Ok(if used > 0 { Piece::Framing(used) } else { self.data(left, input.len()) });
             }
+            let ends_chunks = matches!(self.state, State::SizeLineFeed { value: 0 });
             self.step(input[used])?;
             used += 1;
+            if ends_chunks {
+                break;
+            }
         }
         Ok(if used == 0 && self.state == State::End { Piece::End } else { Piece::Framing(used) })
     }
@@ -170,12 +190,18 @@ impl Decoder {
     }
 
     fn check_name(&self) -> Result<State, Fault> {
-        match self.name.get(..self.name_length).map(Known::recognise) {
-            Some(Known::ContentLength | Known::TransferEncoding | Known::Host | Known::Connection) => Err(Fault::Trailer),
-            Some(Known::Expect | Known::KeepAlive | Known::ProxyConnection | Known::Upgrade | Known::Other) | None => {
-                Ok(State::TrailerValue)
-            }
+        match self.name.get(..self.name_length) {
+            Some(name) if !may_trail(name) => Err(Fault::Trailer),
+            _ => Ok(State::TrailerValue),
         }
+    }
+}
+
+/// Tells whether a field of this name may come behind a body.
+pub(crate) fn may_trail(name: &[u8]) -> bool {
+    match Known::recognise(name) {
+        Known::ContentLength | Known::TransferEncoding | Known::Host | Known::Connection => false,
+        Known::Expect | Known::KeepAlive | Known::ProxyConnection | Known::Upgrade | Known::Other => true,
     }
 }
 

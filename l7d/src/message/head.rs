@@ -9,6 +9,8 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl Version {
@@ -17,6 +19,7 @@ impl Version {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }
@@ -60,13 +63,45 @@ pub struct RequestHead {
     method: Method,
     method_text: Span,
     target: Span,
+    scheme: Option<Scheme>,
+}
+
+/// A scheme that the request itself names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// Returns the scheme as a URI spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 impl RequestHead {
     /// Builds a head from the places of its parts in the text of `headers`.
     pub(crate) fn new(headers: Headers, version: Version, line: RequestLine) -> Self {
         let method = Method::recognise(headers.text(line.method));
-        Self { headers, version, method, method_text: line.method, target: line.target }
+        Self { headers, version, method, method_text: line.method, target: line.target, scheme: None }
+    }
+
+    /// Builds a head without fields of a version that names the scheme beside the target.
+    pub(crate) fn of(version: Version, method: &[u8], scheme: Option<Scheme>, target: &[u8]) -> Self {
+        let mut headers = Headers::over(b"");
+        let line = RequestLine { method: headers.push_text(method), target: headers.push_text(target) };
+        Self { scheme, ..Self::new(headers, version, line) }
+    }
+
+    /// Returns the scheme, if the version has it beside the target.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme
     }
 
     /// Returns the version the client speaks.
@@ -116,6 +151,13 @@ impl ResponseHead {
     /// Builds a head from its parts; `reason` is a place in the text of `headers`.
     pub(crate) fn new(headers: Headers, version: Version, status: u16, reason: Span) -> Self {
         Self { headers, version, status, reason }
+    }
+
+    /// Builds a head without fields.
+    pub(crate) fn of(version: Version, status: u16, reason: &[u8]) -> Self {
+        let mut headers = Headers::over(b"");
+        let reason = headers.push_text(reason);
+        Self::new(headers, version, status, reason)
     }
 
     /// Returns the version the server speaks.

@@ -123,6 +123,13 @@ impl Headers {
         self.entries.push(Entry { name, value, known });
     }
 
+    /// Adds to the text what is no field, and returns its place.
+    pub(crate) fn push_text(&mut self, text: &[u8]) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        Span::new(start, self.text.len())
+    }
+
     /// Returns the text of a span of this message.
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         span.of(&self.text)
@@ -164,6 +171,11 @@ impl Headers {
             .any(|value| value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes())))
     }
 
+    /// Tells whether `Connection` lists this field as one that concerns this connection alone.
+    pub(crate) fn lists_name(&self, name: &[u8]) -> bool {
+        str::from_utf8(name).is_ok_and(|name| self.lists(Known::Connection, name))
+    }
+
     /// Adds a field behind the others.
     ///
     /// # Errors
@@ -173,11 +185,8 @@ impl Headers {
         if !is_name || !value.iter().all(|byte| is_field_byte(*byte)) {
             return Err(InvalidField);
         }
-        let start = self.text.len();
-        self.text.extend_from_slice(name);
-        let middle = self.text.len();
-        self.text.extend_from_slice(value);
-        self.push_span(Span::new(start, middle), Span::new(middle, self.text.len()));
+        let (name, value) = (self.push_text(name), self.push_text(value));
+        self.push_span(name, value);
         Ok(())
     }
 

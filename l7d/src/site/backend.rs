@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use control::config::{self, BackendId, ProxyOption, ServerId, Timeouts};
+use control::config::{self, BackendId, Protocol, ProxyOption, ServerId, Timeouts};
 use control::fleet::View;
 
 use super::forward_for::{ForwardFor, forward_for};
@@ -202,14 +202,17 @@ impl Server {
         &self.name
     }
 
-    /// Returns where clients are sent; none if that depends on the port they connected to.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.model.port().map(|port| SocketAddr::new(self.model.ip(), port))
+    /// Returns where a client is sent; what port it connected to is asked for only if that matters.
+    pub(crate) fn address(&self, client_port: impl FnOnce() -> u16) -> SocketAddr {
+        match self.model.port() {
+            Some(port) => SocketAddr::new(self.model.ip(), port),
+            None => self.model.address_for(client_port()),
+        }
     }
 
-    /// Returns where a client that connected to `client_port` is sent.
-    pub(crate) fn address_for(&self, client_port: u16) -> SocketAddr {
-        self.model.address_for(client_port)
+    /// Returns what it speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.model.protocol()
     }
 
     /// Returns what it carries.

@@ -16,6 +16,7 @@ use control::config::{self, Located, ProxyOption};
 use control::fleet::Fleet;
 
 pub(crate) use backend::{Backend, Reuse, Server};
+pub(crate) use control::config::Protocol;
 pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend};
 pub(crate) use limit::Counted;

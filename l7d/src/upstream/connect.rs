@@ -8,7 +8,7 @@ use control::config::Timeout;
 use rustix::net::{AddressFamily, SocketAddrAny, sockopt};
 
 use crate::deadline::Deadline;
-use crate::site::{Backend, Server};
+use crate::site::Backend;
 use crate::socket::Socket;
 use crate::stream::Stream;
 
@@ -23,15 +23,11 @@ pub(crate) enum ConnectError {
     TimedOut,
 }
 
-/// Connects to a server on behalf of a client that came in on `inbound`.
+/// Connects to a server at this address.
 ///
 /// # Errors
 /// Fails as connecting does, or when it takes longer than the backend allows.
-pub(crate) async fn connect(backend: &Backend, server: &Server, inbound: &Socket, deadline: &mut Deadline) -> Result<Stream, ConnectError> {
-    let address = match server.address() {
-        Some(address) => address,
-        None => server.address_for(inbound.local_address().port()),
-    };
+pub(crate) async fn connect(backend: &Backend, address: SocketAddr, deadline: &mut Deadline) -> Result<Stream, ConnectError> {
     let limit = backend.timeouts().of(Timeout::Connect);
     let opened = deadline.within(limit, pin!(open(address))).await.map_err(|_| ConnectError::TimedOut)?;
     Ok(opened?)

@@ -8,37 +8,75 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
+use super::Upstream;
+use crate::h2::client::Sender;
 use crate::queue::LoadId;
 use crate::stream::Stream;
 
-/// Takes an idle connection to the server of this load, if one is still good.
-pub(crate) fn take(server: LoadId) -> Option<Stream> {
+/// Takes a connection to the server of this load that can serve one more exchange now, if there is one.
+pub(crate) fn take(server: LoadId) -> Option<Upstream> {
     POOL.with_borrow_mut(|pool| {
-        let idle = pool.get_mut(&server)?;
-        std::iter::from_fn(|| idle.pop()).map(|idle| idle.stream).find(Stream::is_quiet)
+        let kept = pool.get_mut(&server)?;
+        if let Some(shared) = kept.shared.iter().find(|shared| shared.sender.has_room()) {
+            return Some(Upstream::H2(shared.sender.clone()));
+        }
+        std::iter::from_fn(|| kept.idle.pop()).map(|idle| idle.stream).find(Stream::is_quiet).map(Upstream::H1)
     })
 }
 
-/// Keeps a connection for the next exchange.
-pub(crate) fn put(server: LoadId, stream: Stream) {
+/// Keeps a connection for the next exchange; one of HTTP/2 is kept already.
+pub(crate) fn put(server: LoadId, connection: Upstream) {
+    let Upstream::H1(stream) = connection else { return };
     POOL.with_borrow_mut(|pool| {
-        let idle = pool.entry(server).or_default();
+        let idle = &mut pool.entry(server).or_default().idle;
         if idle.len() < KEEP {
             idle.push(Idle { stream, since: Instant::now() });
         }
     });
 }
 
+/// Lets other exchanges have a part in a connection of HTTP/2.
+pub(crate) fn share(server: LoadId, sender: &Sender) {
+    POOL.with_borrow_mut(|pool| {
+        let shared = &mut pool.entry(server).or_default().shared;
+        shared.retain(|shared| !shared.sender.is_closed());
+        shared.push(Shared { sender: sender.clone(), used: Instant::now() });
+    });
+}
+
 /// Closes what has been idle for long, and forgets servers without connections; a worker calls this now and then.
 pub(crate) fn sweep(now: Instant) {
     POOL.with_borrow_mut(|pool| {
-        pool.retain(|_, idle| {
+        pool.retain(|_, kept| {
+            let Kept { idle, shared } = kept;
             // The oldest are at the front, as the freshest are lent first.
             let stale = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) >= MAX_AGE).count();
             idle.drain(..stale);
-            !idle.is_empty()
+            shared.retain_mut(|shared| {
+                if shared.sender.is_busy() {
+                    shared.used = now;
+                }
+                !shared.sender.is_closed() && now.saturating_duration_since(shared.used) < MAX_AGE
+            });
+            !(idle.is_empty() && shared.is_empty())
         });
     });
+}
+
+/// The connections of one server.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Those of HTTP/1 that wait for their next exchange.
+    idle: Vec<Idle>,
+    /// Those of HTTP/2, at work or not.
+    shared: Vec<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: Sender,
+    /// When the last sweep found it at work.
+    used: Instant,
 }
 
 #[derive(Debug)]
@@ -66,7 +104,7 @@ impl Hasher for IdHasher {
     }
 }
 
-type Pool = HashMap<LoadId, Vec<Idle>, BuildHasherDefault<IdHasher>>;
+type Pool = HashMap<LoadId, Kept, BuildHasherDefault<IdHasher>>;
 
 thread_local! {
     static POOL: RefCell<Pool> = RefCell::default();
@@ -79,12 +117,19 @@ const MAX_AGE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::queue::Load;
     use crate::socket::Socket;
+
+    fn address(connection: Option<Upstream>) -> SocketAddr {
+        let Some(Upstream::H1(stream)) = connection else { panic!("{connection:?}") };
+        stream.socket().local_address()
+    }
 
     async fn connection() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -97,10 +142,10 @@ mod tests {
         let (server, other) = (Load::new(None).id(), Load::new(None).id());
         let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
         let newest = two.socket().local_address();
-        put(server, one);
-        put(server, two);
+        put(server, Upstream::H1(one));
+        put(server, Upstream::H1(two));
         assert!(take(other).is_none());
-        assert_eq!(take(server).unwrap().socket().local_address(), newest);
+        assert_eq!(address(take(server)), newest);
         assert!(take(server).is_some());
         assert!(take(server).is_none());
     }
@@ -111,21 +156,21 @@ mod tests {
         let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
             (connection().await, connection().await, connection().await);
         let expected = good.socket().local_address();
-        put(server, good);
+        put(server, Upstream::H1(good));
         drop(peer_closed);
         closed.socket().readable().await.unwrap();
-        put(server, closed);
+        put(server, Upstream::H1(closed));
         peer_noisy.write_all(b"?").await.unwrap();
         noisy.socket().readable().await.unwrap();
-        put(server, noisy);
-        assert_eq!(take(server).unwrap().socket().local_address(), expected);
+        put(server, Upstream::H1(noisy));
+        assert_eq!(address(take(server)), expected);
     }
 
     #[tokio::test]
     async fn old_connections_are_swept() {
         let server = Load::new(None).id();
         let (ours, _theirs) = connection().await;
-        put(server, ours);
+        put(server, Upstream::H1(ours));
         sweep(Instant::now());
         sweep(Instant::now() + MAX_AGE);
         assert!(take(server).is_none());

@@ -21,7 +21,7 @@ pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, XdpBalance, XdpFrontend};
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
-pub use server::Server;
+pub use server::{Protocol, Server};
 pub use table::{Stored, StoredKind, Table, TableKey};
 pub use xdp::{AttachMode, OnStop, Xdp};
 

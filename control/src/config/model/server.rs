@@ -22,6 +22,16 @@ pub struct Server {
     pub(in crate::config) slowstart: Option<Duration>,
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) cookie: Option<String>,
+    pub(in crate::config) protocol: Protocol,
+}
+
+/// What is spoken to a server in mode http.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2, without asking first where there is no TLS to ask by.
+    H2,
 }
 
 impl Server {
@@ -93,6 +103,11 @@ impl Server {
     /// Returns how its health is found out; none means it is always taken to be up.
     pub fn check(&self) -> Option<&Check> {
         self.check.as_ref()
+    }
+
+    /// Returns what is spoken to it in mode http.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Returns its value in the persistence cookie.

@@ -3,7 +3,7 @@
 use super::Resolver;
 use super::check;
 use super::proxy;
-use crate::config::model::{Backend, BackendId, Balance, Frontend, Mode, Server, ServerId, Timeout, Timeouts};
+use crate::config::model::{Backend, BackendId, Balance, Frontend, Mode, Protocol, Server, ServerId, Timeout, Timeouts};
 use crate::config::value::balance;
 use crate::config::written::{self, Defaults, ServerSettings};
 
@@ -132,6 +132,7 @@ fn server(
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
         cookie,
+        protocol: last(&layers, |settings| settings.protocol).unwrap_or(Protocol::H1),
     })
 }
 

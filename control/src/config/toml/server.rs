@@ -8,10 +8,11 @@ use super::section::Section;
 use crate::config::location::Located;
 use crate::config::value::Mistake;
 use crate::config::value::address::{self, ServerAddress};
+use crate::config::value::word;
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 35] = [
+const LATER: [&str; 34] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
@@ -36,7 +37,6 @@ const LATER: [&str; 35] = [
     "on-marked-up",
     "pool-max-conn",
     "pool-purge-delay",
-    "proto",
     "redir",
     "resolve-prefer",
     "resolvers",
@@ -101,6 +101,10 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 200)),
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
         check: check::check(reader, section),
+        protocol: section
+            .take("proto")
+            .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
+            .map(|protocol| *protocol.value()),
         cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", cookie_text)),
     };
     section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));

@@ -1,7 +1,7 @@
 //! Words of closed sets.
 
 use super::Mistake;
-use crate::config::model::{AttachMode, CookieMode, Forward, HttpVersion, Mode, OnStop, SocketLevel, TlsVersion, XdpBalance};
+use crate::config::model::{AttachMode, CookieMode, Forward, HttpVersion, Mode, OnStop, Protocol, SocketLevel, TlsVersion, XdpBalance};
 use crate::config::suggest;
 
 /// A closed set of words and what they mean.
@@ -41,5 +41,7 @@ pub(in crate::config) const COOKIE_MODE: Words<CookieMode> = Words {
 };
 pub(in crate::config) const TLS_VERSION: Words<TlsVersion> =
     Words { what: "a TLS version spoken here", words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)] };
+pub(in crate::config) const PROTOCOL: Words<Protocol> =
+    Words { what: "a protocol spoken to servers", words: &[("h1", Protocol::H1), ("h2", Protocol::H2)] };
 pub(in crate::config) const HTTP_VERSION: Words<HttpVersion> =
     Words { what: "an HTTP version for checks", words: &[("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)] };

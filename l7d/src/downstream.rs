@@ -1,0 +1,84 @@
+//! The client's end of one exchange, whichever version it speaks.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+
+use crate::buffer::Buffer;
+use crate::deadline::Deadline;
+use crate::h1::parse::{self, Parsed};
+use crate::h2::convert;
+use crate::message::head::RequestHead;
+use crate::stream::Stream;
+
+/// The client's end of one exchange.
+#[derive(Debug)]
+pub(crate) struct Downstream<'a> {
+    /// What carries the exchange.
+    pub(crate) wire: Wire<'a>,
+    /// Who is at the other end: the client itself, not a proxy in front of us.
+    pub(crate) source: SocketAddr,
+    /// The timer of the exchange.
+    pub(crate) deadline: &'a mut Deadline,
+}
+
+/// What carries an exchange.
+#[derive(Debug)]
+pub(crate) enum Wire<'a> {
+    /// A connection of HTTP/1.
+    H1 {
+        /// The connection.
+        stream: &'a Stream,
+        /// What was read from it and not used yet.
+        input: &'a mut Buffer,
+    },
+    /// A stream of HTTP/2.
+    H2(Box<Streamed>),
+}
+
+/// One stream of HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Streamed {
+    /// The request head, until the exchange takes it.
+    pub(crate) head: Option<RequestHead>,
+    /// The request body.
+    pub(crate) body: RecvStream,
+    /// Takes the response.
+    pub(crate) respond: SendResponse<Bytes>,
+    /// Where the client connected to.
+    pub(crate) local: SocketAddr,
+}
+
+impl Downstream<'_> {
+    /// Returns the port the client connected to.
+    pub(crate) fn local_port(&self) -> u16 {
+        match &self.wire {
+            Wire::H1 { stream, .. } => stream.socket().local_address().port(),
+            Wire::H2(stream) => stream.local.port(),
+        }
+    }
+
+    /// Sends a whole response, printed as HTTP/1; a client that does not take it within `limit` is not waited for.
+    pub(crate) async fn answer(&mut self, response: &[u8], limit: Duration) {
+        match &mut self.wire {
+            Wire::H1 { stream, .. } => {
+                let _ = self.deadline.within(Some(limit), pin!(stream.send(response))).await;
+            }
+            Wire::H2(stream) => {
+                // Neither an answer of our own that cannot be sent nor a client that is gone can be helped.
+                let _ = answer_stream(stream, response);
+            }
+        }
+    }
+}
+
+fn answer_stream(stream: &mut Streamed, response: &[u8]) -> Option<()> {
+    let Ok(Parsed::Complete { head, length }) = parse::response(response) else { return None };
+    let body = &response[length..];
+    let mut sending = stream.respond.send_response(convert::response(&head).ok()?, body.is_empty()).ok()?;
+    if body.is_empty() { Some(()) } else { sending.send_data(Bytes::copy_from_slice(body), true).ok() }
+}

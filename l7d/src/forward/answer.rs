@@ -1,0 +1,411 @@
+//! The response to one request: from whichever version the server speaks to whichever the client does.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use h2::RecvStream;
+use h2::client::ResponseFuture;
+
+use super::request::Tunnel;
+use super::{Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed};
+use crate::buffer::Buffer;
+use crate::deadline::Deadline;
+use crate::error::ExchangeError;
+use crate::h1::body::Body;
+use crate::h1::encode::{self, Connection};
+use crate::h1::framing;
+use crate::h1::parse::{self, Parsed};
+use crate::h2::{convert, io_error, websocket};
+use crate::lane::{IoFailure, Lane, flatten};
+use crate::message::head::{Method, ResponseHead, Version};
+use crate::message::headers::Known;
+use crate::stream::Stream;
+use crate::transfer::{Coding, Sink, Source, Transfer};
+use crate::tunnel::{self, End, Ends};
+
+/// The response to one request.
+pub(super) struct Answer<'a> {
+    pub(super) request: &'a Outgoing,
+    pub(super) limits: Limits,
+}
+
+/// What a tunnel needs beside the way of the response.
+pub(super) struct TunnelEnds<'a> {
+    pub(super) inflow: Inflow<'a>,
+    pub(super) uplink: Uplink<'a>,
+}
+
+/// A response whose head has arrived.
+struct Arrived<'a> {
+    head: ResponseHead,
+    rest: Rest<'a>,
+}
+
+/// What follows the head of a response.
+enum Rest<'a> {
+    /// Bytes of HTTP/1, some of which were read already.
+    H1 { server: &'a Stream, input: Buffer },
+    /// Frames of HTTP/2.
+    H2(RecvStream),
+}
+
+impl Answer<'_> {
+    /// Relays the response; `tunnel` is given if the request is complete, so that the connections may become one.
+    pub(super) async fn relay(
+        &self,
+        reply: Reply<'_>,
+        mut outflow: Outflow<'_>,
+        tunnel: Option<TunnelEnds<'_>>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Finished, ExchangeError> {
+        let arrived = match reply {
+            Reply::H1(server) => self.await_bytes(server, &mut outflow, deadline, progress).await?,
+            Reply::H2(response) => self.await_frames(response, &mut outflow, deadline, progress).await?,
+        };
+        progress.answered = Some(std::time::Instant::now());
+        match tunnel {
+            Some(ends) if self.opens_tunnel(&arrived) => self.open(arrived, outflow, ends, deadline, progress).await,
+            _ => self.pass(arrived, outflow, deadline, progress).await,
+        }
+    }
+
+    /// Waits for the head of a response of HTTP/1, passing on interim ones.
+    async fn await_bytes<'s>(
+        &self,
+        server: &'s Stream,
+        outflow: &mut Outflow<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Arrived<'s>, ExchangeError> {
+        let first = outflow.unless_reset(deadline.within(self.limits.server, pin!(server.receive()))).await?;
+        let mut input = flatten(first).map_err(server_failed)?;
+        if input.is_empty() {
+            return Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
+        }
+        progress.server_spoke = true;
+        loop {
+            let head = self.read_head(server, &mut input, deadline).await?;
+            if !head.is_interim() {
+                return Ok(Arrived { head, rest: Rest::H1 { server, input } });
+            }
+            self.pass_interim(&head, outflow, deadline, progress).await?;
+        }
+    }
+
+    /// Waits for the head of a response of HTTP/2, passing on interim ones.
+    async fn await_frames<'s>(
+        &self,
+        mut response: ResponseFuture,
+        outflow: &mut Outflow<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Arrived<'s>, ExchangeError> {
+        loop {
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                    return Poll::Ready(interim.map(|interim| (interim.into_parts().0, None)));
+                }
+                pin!(&mut response).poll(cx).map_ok(|response| {
+                    let (parts, body) = response.into_parts();
+                    (parts, Some(body))
+                })
+            });
+            let next = outflow.unless_reset(deadline.within(self.limits.server, pin!(next))).await?;
+            let next = next.map_err(|elapsed| server_failed(elapsed.into()))?;
+            let (parts, body) = next.map_err(|error| {
+                progress.unprocessed = crate::h2::client::is_unprocessed(&error);
+                server_failed(IoFailure::Io(io_error(error)))
+            })?;
+            progress.server_spoke = true;
+            let head = convert::response_head(parts.status, &parts.headers).map_err(ExchangeError::Untranslatable)?;
+            match body {
+                Some(body) => return Ok(Arrived { head, rest: Rest::H2(body) }),
+                None => self.pass_interim(&head, outflow, deadline, progress).await?,
+            }
+        }
+    }
+
+    /// Reads the next head, beginning with what is in `input` already.
+    async fn read_head(&self, server: &Stream, input: &mut Buffer, deadline: &mut Deadline) -> Result<ResponseHead, ExchangeError> {
+        loop {
+            if let Parsed::Complete { head, length } = parse::response(input.filled()).map_err(ExchangeError::Response)? {
+                input.consume(length);
+                return Ok(head);
+            }
+            if input.make_room() == 0 {
+                return Err(ExchangeError::ResponseTooLong);
+            }
+            let more = flatten(deadline.within(self.limits.server, pin!(server.receive_more(input))).await).map_err(server_failed)?;
+            if more == 0 {
+                return Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
+            }
+        }
+    }
+
+    async fn pass_interim(
+        &self,
+        head: &ResponseHead,
+        outflow: &mut Outflow<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<(), ExchangeError> {
+        match outflow {
+            // An interim response means nothing to HTTP/1.0.
+            Outflow::H1(_) if self.request.head.version() == Version::Http10 => Ok(()),
+            Outflow::H1(client) => {
+                let mut out = Buffer::take();
+                encode::response(head, Connection::Unstated, out.tail());
+                self.send(client, [out.filled(), &[]], deadline, progress).await
+            }
+            Outflow::H2(respond) => {
+                let interim = convert::response(head).map_err(ExchangeError::Untranslatable)?;
+                respond.send_informational(interim).map_err(|error| ExchangeError::Client(io_error(error)))
+            }
+        }
+    }
+
+    /// Tells whether a response turns the connections into a tunnel.
+    fn opens_tunnel(&self, arrived: &Arrived<'_>) -> bool {
+        let status = arrived.head.status();
+        let is_success = (200..300).contains(&status);
+        let accepts = match arrived.rest {
+            Rest::H1 { .. } => status == 101,
+            Rest::H2(_) => is_success && convert::asks_for_websocket(&self.request.head),
+        };
+        self.request.tunnel == Tunnel::Wanted && (accepts || (self.request.head.method() == Method::Connect && is_success))
+    }
+
+    /// Answers the client and carries bytes both ways until the tunnel ends.
+    async fn open(
+        &self,
+        arrived: Arrived<'_>,
+        outflow: Outflow<'_>,
+        ends: TunnelEnds<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Finished, ExchangeError> {
+        let Arrived { head, mut rest } = arrived;
+        progress.status = Some(head.status());
+        let TunnelEnds { inflow, mut uplink } = ends;
+        let early_answer = if let Rest::H1 { input, .. } = &mut rest { std::mem::replace(input, Buffer::take()) } else { Buffer::take() };
+        let mut responding;
+        let (client, early) = match (inflow, outflow) {
+            (Inflow::H2(inlet), Outflow::H2(respond)) => {
+                let accepted = convert::accepted(&head).map_err(ExchangeError::Untranslatable)?;
+                responding = respond.send_response(accepted, false).map_err(|error| ExchangeError::Client(io_error(error)))?;
+                let bytes = bytes::Bytes::from_owner(early_answer);
+                progress.sent += bytes.len() as u64;
+                responding.send_data(bytes, false).map_err(|error| ExchangeError::Client(io_error(error)))?;
+                (End::H2(inlet, &mut responding), Buffer::take())
+            }
+            (Inflow::H1 { stream, input }, Outflow::H1(client)) => {
+                let mut out = Buffer::take();
+                self.print_acceptance(head, out.tail());
+                self.send(client, [out.filled(), early_answer.filled()], deadline, progress).await?;
+                (End::Bytes(stream), std::mem::replace(input, Buffer::take()))
+            }
+            (Inflow::H1 { .. }, Outflow::H2(_)) | (Inflow::H2(_), Outflow::H1(_)) => unreachable!("a client speaks one version"),
+        };
+        let server = match (&mut rest, &mut uplink) {
+            (Rest::H2(inlet), Uplink::H2(outlet)) => End::H2(inlet, outlet),
+            (Rest::H1 { server, .. }, _) => End::Bytes(server),
+            (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
+        };
+        let ends = Ends { client, server, early: Some(early).filter(|early| !early.is_empty()) };
+        Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline).await))
+    }
+
+    /// Prints the head that tells a client of HTTP/1 that its connection has become a tunnel.
+    fn print_acceptance(&self, mut head: ResponseHead, out: &mut Vec<u8>) {
+        let request = &self.request.head;
+        if head.version() == Version::Http2 && convert::asks_for_websocket(request) {
+            head = ResponseHead::of(Version::Http11, 101, b"Switching Protocols");
+            let key = request.headers.all("sec-websocket-key").next().unwrap_or_default();
+            let added = head.headers.append(b"upgrade", b"websocket");
+            added.and_then(|()| head.headers.append(b"sec-websocket-accept", websocket::accept(key).as_bytes())).expect("plain text");
+        }
+        encode::response(&head, if head.status() == 101 { Connection::Upgrade } else { Connection::Unstated }, out);
+    }
+
+    /// Relays a response that ends the exchange.
+    async fn pass(
+        &self,
+        arrived: Arrived<'_>,
+        outflow: Outflow<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Finished, ExchangeError> {
+        let Arrived { mut head, rest } = arrived;
+        match (rest, outflow) {
+            (Rest::H1 { server, input }, Outflow::H1(client)) => {
+                self.pass_bytes(&head, Wires { server, client }, input, deadline, progress).await
+            }
+            (Rest::H1 { server, mut input }, Outflow::H2(respond)) => {
+                let framing = framing::response(&head, self.request.head.method()).map_err(ExchangeError::Response)?;
+                let mut body = Body::new(framing);
+                let stays = keeps_alive(&head) && !matches!(body, Body::UntilClose);
+                let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
+                progress.status = Some(head.status());
+                let sending = respond.send_response(response, body.is_done());
+                let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
+                if !body.is_done() {
+                    let from = Source::H1 { stream: server, buffer: &mut input, body: &mut body };
+                    self.transfer(from, Sink::H2(&mut sending), deadline, progress).await?;
+                }
+                // Bytes behind the response belong to no request of ours.
+                let server = if stays && input.is_empty() { self.request.server } else { Fate::Close };
+                Ok(Finished::Exchanged { client: Fate::Keep, server })
+            }
+            (Rest::H2(mut body), Outflow::H2(respond)) => {
+                let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
+                progress.status = Some(head.status());
+                let sending = respond.send_response(response, body.is_end_stream());
+                let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
+                if !body.is_end_stream() {
+                    self.transfer(Source::H2(&mut body), Sink::H2(&mut sending), deadline, progress).await?;
+                }
+                Ok(Finished::Exchanged { client: Fate::Keep, server: Fate::Keep })
+            }
+            (Rest::H2(mut body), Outflow::H1(stream)) => {
+                progress.status = Some(head.status());
+                let (coding, client) = self.frame(&mut head, body.is_end_stream());
+                let mut pending = Buffer::take();
+                self.encode(&head, client, pending.tail());
+                if body.is_end_stream() {
+                    self.send(stream, [pending.filled(), &[]], deadline, progress).await?;
+                } else {
+                    let to = Sink::H1 { stream, pending, coding };
+                    self.transfer(Source::H2(&mut body), to, deadline, progress).await?;
+                }
+                Ok(Finished::Exchanged { client, server: Fate::Keep })
+            }
+        }
+    }
+
+    /// Relays a response between two connections of HTTP/1: its head and first bytes in one write, the rest as it comes.
+    async fn pass_bytes(
+        &self,
+        head: &ResponseHead,
+        wires: Wires<'_>,
+        mut input: Buffer,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<Finished, ExchangeError> {
+        let framing = framing::response(head, self.request.head.method()).map_err(ExchangeError::Response)?;
+        progress.status = Some(head.status());
+        let mut body = Body::new(framing);
+        let plain = self.request.head.version() == Version::Http10 && matches!(body, Body::Chunked(_));
+        let client = if plain || matches!(body, Body::UntilClose) { Fate::Close } else { self.request.client };
+        let server_stays = keeps_alive(head) && !matches!(body, Body::UntilClose);
+        let mut out = Buffer::take();
+        if plain {
+            encode::response_without_coding(head, Connection::Close, out.tail());
+            let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
+            let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Plain };
+            self.transfer(from, to, deadline, progress).await?;
+        } else {
+            self.encode(head, client, out.tail());
+            let count = body.take(input.filled()).map_err(ExchangeError::Response)?;
+            let start = &input.filled()[..count];
+            if count <= WORTH_GATHERING {
+                out.tail().extend_from_slice(start);
+                self.send(wires.client, [out.filled(), &[]], deadline, progress).await?;
+            } else {
+                self.send(wires.client, [out.filled(), start], deadline, progress).await?;
+            }
+            input.consume(count);
+            drop(out);
+            let mut lane = Lane { from: wires.server, from_limit: self.limits.server, to: wires.client, to_limit: self.limits.client };
+            lane.relay(&mut body, &mut input, deadline, &mut progress.sent).await.map_err(download_failed)?;
+        }
+        // Bytes behind the response belong to no request of ours.
+        let server = if server_stays && input.is_empty() { self.request.server } else { Fate::Close };
+        Ok(Finished::Exchanged { client, server })
+    }
+
+    /// Decides how a body that came in frames ends in HTTP/1, and says so in the head.
+    fn frame(&self, head: &mut ResponseHead, is_over: bool) -> (Coding, Fate) {
+        let has_length = head.headers.known(Known::ContentLength).next().is_some();
+        let bodiless = self.request.head.method() == Method::Head || matches!(head.status(), 204 | 304);
+        if has_length || bodiless {
+            return (Coding::Plain, self.request.client);
+        }
+        let (name, value, outcome): (&[u8], &[u8], _) = match (is_over, self.request.head.version()) {
+            (true, _) => (b"content-length", b"0", (Coding::Plain, self.request.client)),
+            (false, Version::Http10) => return (Coding::Plain, Fate::Close),
+            (false, Version::Http11 | Version::Http2) => (b"transfer-encoding", b"chunked", (Coding::Chunked, self.request.client)),
+        };
+        head.headers.append(name, value).expect("plain text");
+        outcome
+    }
+
+    async fn transfer(
+        &self,
+        from: Source<'_>,
+        to: Sink<'_>,
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<(), ExchangeError> {
+        let transfer = Transfer { from, from_limit: self.limits.server, to, to_limit: self.limits.client };
+        transfer.run(deadline, &mut progress.sent).await.map_err(download_failed)
+    }
+
+    fn encode(&self, head: &ResponseHead, client: Fate, out: &mut Vec<u8>) {
+        let connection = match (client, self.request.head.version()) {
+            (Fate::Close, _) => Connection::Close,
+            (Fate::Keep, Version::Http10) => Connection::KeepAlive,
+            (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
+        };
+        encode::response(head, connection, out);
+    }
+
+    async fn send(
+        &self,
+        client: &Stream,
+        pieces: [&[u8]; 2],
+        deadline: &mut Deadline,
+        progress: &mut Progress,
+    ) -> Result<(), ExchangeError> {
+        let sent = deadline.within(self.limits.client, pin!(client.send_pieces(pieces))).await;
+        flatten(sent).map_err(client_failed)?;
+        progress.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Wires<'a> {
+    server: &'a Stream,
+    client: &'a Stream,
+}
+
+impl Outflow<'_> {
+    /// Does `work` unless the client takes its request back.
+    async fn unless_reset<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ExchangeError> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Self::H2(respond) = self
+                && let Poll::Ready(reset) = respond.poll_reset(cx)
+            {
+                let error = reset.map_or_else(io_error, |reason| io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string()));
+                return Poll::Ready(Err(ExchangeError::Abandoned(error)));
+            }
+            work.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+}
+
+/// Tells whether a server means to keep its connection.
+fn keeps_alive(head: &ResponseHead) -> bool {
+    match head.version() {
+        Version::Http11 | Version::Http2 => !head.headers.lists(Known::Connection, "close"),
+        Version::Http10 => head.headers.lists(Known::Connection, "keep-alive"),
+    }
+}
+
+/// Up to this length a body is copied behind its head, which costs less than a gathering write.
+const WORTH_GATHERING: usize = 2048;

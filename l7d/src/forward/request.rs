@@ -1,0 +1,130 @@
+//! A request on its way to a server: its head, what has arrived of its body, and what the server gets of both.
+
+use h2::SendStream;
+use h2::client::ResponseFuture;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Fate, Inflow, server_failed};
+use crate::buffer::Buffer;
+use crate::deadline::Deadline;
+use crate::error::ExchangeError;
+use crate::h1::body::Body;
+use crate::h1::encode::{self, Connection};
+use crate::h2::client::{Ends, Sender};
+use crate::h2::{convert, io_error, websocket};
+use crate::lane::{IoFailure, flatten};
+use crate::message::head::{Method, RequestHead, Scheme, Version};
+use crate::message::headers::Known;
+
+/// A request on its way to a server.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// The head as the server gets it.
+    pub(crate) head: RequestHead,
+    /// What is left of the body, framed as the client frames it.
+    pub(crate) body: Body,
+    /// The head as printed for HTTP/1, with the part of the body that arrived with it.
+    start: Option<Buffer>,
+    /// Whether the request asks for the connection to become something else.
+    pub(crate) tunnel: Tunnel,
+    /// What becomes of the client's connection if the response leaves it a choice.
+    pub(crate) client: Fate,
+    /// What becomes of the server's connection if the response leaves it a choice.
+    pub(crate) server: Fate,
+}
+
+/// Whether a request may turn its connection into a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tunnel {
+    /// It asked for it, by `Upgrade` or `CONNECT`.
+    Wanted,
+    /// It did not.
+    Unwanted,
+}
+
+impl Outgoing {
+    /// Returns a request of which nothing was sent.
+    pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate) -> Self {
+        let tunnel = if upgrades(&head) || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
+        Self { head, body, start: None, tunnel, client, server }
+    }
+
+    /// Prints the request for HTTP/1 once, takes along what of its body has arrived, and returns what may be sent at once.
+    ///
+    /// # Errors
+    /// Fails if what has arrived of the body is invalid.
+    pub(super) fn start(&mut self, inflow: &mut Inflow<'_>) -> Result<Option<&[u8]>, ExchangeError> {
+        if self.start.is_none() {
+            let start = self.print(inflow)?;
+            self.start = Some(start);
+        }
+        // The head of a body that comes in frames waits for the first of them.
+        let goes_alone = self.body.is_done() || matches!(inflow, Inflow::H1 { .. });
+        Ok(self.start.as_ref().filter(|_| goes_alone).map(Buffer::filled))
+    }
+
+    fn print(&mut self, inflow: &mut Inflow<'_>) -> Result<Buffer, ExchangeError> {
+        if self.head.version() == Version::Http2 {
+            self.translate();
+        }
+        let connection = match (upgrades(&self.head), self.server) {
+            (true, _) => Connection::Upgrade,
+            (false, Fate::Keep) => Connection::Unstated,
+            (false, Fate::Close) => Connection::Close,
+        };
+        let mut start = Buffer::take();
+        encode::request(&self.head, connection, start.tail());
+        if let Inflow::H1 { input, .. } = inflow {
+            let count = self.body.take(input.filled()).map_err(ExchangeError::Upload)?;
+            start.tail().extend_from_slice(&input.filled()[..count]);
+            input.consume(count);
+        }
+        Ok(start)
+    }
+
+    /// Adds what HTTP/1 needs and HTTP/2 does without.
+    fn translate(&mut self) {
+        let added = if self.tunnel == Tunnel::Wanted && upgrades(&self.head) {
+            self.head.headers.append(b"sec-websocket-key", websocket::key().as_bytes())
+        } else if !self.body.is_done() && self.head.headers.known(Known::ContentLength).next().is_none() {
+            self.head.headers.append(b"transfer-encoding", b"chunked")
+        } else {
+            Ok(())
+        };
+        added.expect("names and values are our own");
+    }
+
+    /// Returns the printed head if it waits for the first piece of its body.
+    pub(super) fn take_unsent(&mut self) -> Buffer {
+        self.start.take().unwrap_or_else(Buffer::take)
+    }
+
+    /// Begins the request on a connection of HTTP/2.
+    ///
+    /// # Errors
+    /// Fails if the connection does, takes too long, or the head has no equal there.
+    pub(super) async fn send(
+        &self,
+        sender: &mut Sender,
+        deadline: &mut Deadline,
+        limit: Option<Duration>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), ExchangeError> {
+        if self.start.is_some() && !self.body.is_done() {
+            // Part of the body went to a server of HTTP/1 that failed, framed for it alone.
+            return Err(server_failed(IoFailure::Io(std::io::ErrorKind::BrokenPipe.into())));
+        }
+        let request = convert::request(&self.head, Scheme::Http).map_err(ExchangeError::Untranslatable)?;
+        let is_tunnel = self.tunnel == Tunnel::Wanted && (self.head.method() == Method::Connect || convert::asks_for_websocket(&self.head));
+        let ends = if self.body.is_done() && !is_tunnel { Ends::Here } else { Ends::Later };
+        let sending = async { sender.send(request, ends).await.map_err(io_error) };
+        flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)
+    }
+}
+
+fn upgrades(head: &RequestHead) -> bool {
+    head.headers.lists(Known::Connection, "upgrade") && head.headers.known(Known::Upgrade).next().is_some()
+}
