@@ -11,6 +11,8 @@ pub(crate) struct Summary {
     results: Vec<String>,
     /// Names of tests that failed.
     failures: Vec<String>,
+    /// Names of tests that failed beside others and passed when run again alone.
+    unsteady: Vec<String>,
     /// The binary whose tests run now.
     current: String,
 }
@@ -27,6 +29,29 @@ impl Summary {
         } else if let Some(counts) = text.strip_prefix("test result: ") {
             self.result(text, counts);
         }
+    }
+
+    /// Returns the tests that failed since `mark`, a former number of failures.
+    pub(crate) fn failures_since(&self, mark: usize) -> &[String] {
+        &self.failures[mark..]
+    }
+
+    /// Returns how many tests failed so far.
+    pub(crate) fn mark(&self) -> usize {
+        self.failures.len()
+    }
+
+    /// Tells whether at least so many tests ran and none failed.
+    pub(crate) fn covers(&self, tests: usize) -> bool {
+        self.failed == 0 && self.passed >= tests as u64
+    }
+
+    /// Notes that all that failed since `mark` passed when run again.
+    pub(crate) fn forgive_since(&mut self, mark: usize) {
+        let forgiven = self.failures.split_off(mark);
+        self.failed -= forgiven.len() as u64;
+        self.passed += forgiven.len() as u64;
+        self.unsteady.extend(forgiven);
     }
 
     fn result(&mut self, text: &str, counts: &str) {
@@ -51,6 +76,9 @@ impl fmt::Display for Summary {
         for name in &self.failures {
             writeln!(f, "FAILED: {name}")?;
         }
+        for name in &self.unsteady {
+            writeln!(f, "UNSTEADY, passed only when run again alone: {name}")?;
+        }
         write!(f, "{} passed, {} failed", self.passed, self.failed)
     }
 }
@@ -58,6 +86,18 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_try_is_told_apart() {
+        let mut summary = Summary::default();
+        for line in ["test steady ... ok", "test shaky ... FAILED", "test result: FAILED. 1 passed; 1 failed; 0 ignored"] {
+            summary.observe(line);
+        }
+        assert_eq!((summary.failures_since(0), summary.covers(1)), (&["shaky".to_owned()][..], false));
+        summary.forgive_since(0);
+        let text = summary.to_string();
+        assert!(text.ends_with("UNSTEADY, passed only when run again alone: shaky\n2 passed, 0 failed"), "{text}");
+    }
 
     const OUTPUT: &str = "
      Running unittests src/lib.rs (target/debug/deps/control-1)
