@@ -215,7 +215,12 @@ impl ServerState {
         if self.status() != Status::Up {
             return 0;
         }
-        u32::from(self.weight()) * self.ramp_step(now).unwrap_or(WEIGHT_SCALE)
+        u32::from(self.weight()) * self.ramp(now)
+    }
+
+    /// Returns how much of its full load the server bears already, 1 to [`WEIGHT_SCALE`]; less than all only during a slow start.
+    pub fn ramp(&self, now: Instant) -> u32 {
+        self.ramp_step(now).unwrap_or(WEIGHT_SCALE)
     }
 
     /// Returns when the effective weight next changes by itself.

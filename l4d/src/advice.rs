@@ -1,8 +1,8 @@
 //! What the file asks for and the kernel tier does not do: valid, but the operator should know.
 
-use control::config::{Config, Diagnostic, Frontend, Report, XdpFrontend};
+use control::config::{Config, Diagnostic, Frontend, HashType, Report, XdpFrontend};
 
-/// Returns a warning for each limit that only user space enforces.
+/// Returns a warning for each limit that only user space enforces, and for each way of hashing that only user space follows.
 pub(crate) fn unenforced(config: &Config) -> Report {
     let accelerated: Vec<&Frontend> = config.frontends().iter().filter(|frontend| frontend.xdp().is_some()).collect();
     let mut warnings = Vec::new();
@@ -15,11 +15,18 @@ pub(crate) fn unenforced(config: &Config) -> Report {
     let mut backends: Vec<_> = accelerated.iter().filter_map(|frontend| frontend.xdp()).map(XdpFrontend::backend).collect();
     backends.sort_unstable_by_key(|backend| backend.index());
     backends.dedup();
-    for server in backends.into_iter().flat_map(|backend| config.servers_of(backend)).filter(|server| server.maxconn().is_some()) {
+    for server in backends.iter().flat_map(|backend| config.servers_of(*backend)).filter(|server| server.maxconn().is_some()) {
         warnings.push(unenforced_limit(Diagnostic::warning(
             server.location(),
             format!("`maxconn` of server `{}` is not enforced in the kernel", server.name()),
         )));
+    }
+    for backend in backends.iter().map(|backend| config.backend(*backend)) {
+        if backend.hash_type() != HashType::default() || backend.hash_balance_factor().is_some() {
+            let message = format!("the way backend `{}` hashes is not followed in the kernel", backend.name());
+            let warning = Diagnostic::warning(backend.location(), message);
+            warnings.push(warning.hint("there a hash is always consistent, and its function is the kernel tier's own"));
+        }
     }
     Report::from(warnings)
 }
@@ -49,6 +56,7 @@ default-backend = "a"
 [backend.a]
 mode = "tcp"
 balance = "source"
+hash-type = "consistent"
 check = { tcp = {} }
 server = { one = { address = "10.0.0.2:80", maxconn = 5 }, two = "10.0.0.3:80" }
 "#;
@@ -60,7 +68,11 @@ server = { one = { address = "10.0.0.2:80", maxconn = 5 }, two = "10.0.0.3:80" }
         let messages: Vec<_> = report.diagnostics().iter().map(Diagnostic::message).collect();
         assert_eq!(
             messages,
-            ["`maxconn` of frontend `a` is not enforced in the kernel", "`maxconn` of server `one` is not enforced in the kernel"]
+            [
+                "`maxconn` of frontend `a` is not enforced in the kernel",
+                "the way backend `a` hashes is not followed in the kernel",
+                "`maxconn` of server `one` is not enforced in the kernel"
+            ]
         );
     }
 }

@@ -28,9 +28,9 @@ pub use error::{Diagnostic, Report, Severity};
 pub use location::{Located, Location};
 pub use model::{
     Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, Config, Cookie, CookieMode, Forward, ForwardFor,
-    Frontend, FrontendId, Global, HttpCheck, HttpVersion, Inet, Mode, OnStop, PortRange, Protocol, ProxyOption, Server, ServerId,
-    SocketLevel, StatsSocket, StatusSet, Stored, StoredKind, Table, TableKey, Timeout, Timeouts, Tls, TlsVersion, Transport, UriHash, Xdp,
-    XdpBalance, XdpFrontend,
+    Frontend, FrontendId, Global, HashFunction, HashMethod, HashType, HeaderHash, HttpCheck, HttpVersion, Inet, Mode, OnStop, PortRange,
+    Protocol, ProxyOption, Server, ServerId, SocketLevel, StatsSocket, StatusSet, Stored, StoredKind, Table, TableKey, Timeout, Timeouts,
+    Tls, TlsVersion, Transport, UriHash, Xdp, XdpBalance, XdpFrontend,
 };
 
 use location::Source;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, Mode, OnStop, PortRange, Protocol, SocketLevel, Stored, TableKey, Timeout,
-    XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, HashType, Mode, OnStop, PortRange, Protocol, SocketLevel, Stored, TableKey,
+    Timeout, XdpBalance,
 };
 use super::value::address::ServerAddress;
 use super::value::option::Switch;
@@ -74,10 +74,20 @@ pub(super) struct Defaults {
     pub(super) proxy: Proxy,
     pub(super) maxconn: Option<u32>,
     pub(super) default_backend: Option<Located<String>>,
-    pub(super) balance: Option<Located<Balance>>,
+    pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
     pub(super) retries: Option<u32>,
     pub(super) default_server: ServerSettings,
+}
+
+/// How a backend chooses among its servers.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    pub(super) balance: Option<Located<Balance>>,
+    pub(super) hash_type: Option<Located<HashType>>,
+    /// In percent; 0 for none.
+    pub(super) hash_balance_factor: Option<Located<u32>>,
+    pub(super) fullconn: Option<u32>,
 }
 
 /// A frontend.
@@ -107,7 +117,7 @@ pub(super) struct XdpFrontend {
 pub(super) struct Backend {
     pub(super) name: Located<String>,
     pub(super) proxy: Proxy,
-    pub(super) balance: Option<Located<Balance>>,
+    pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
     pub(super) cookie: Option<Located<Cookie>>,
     pub(super) retries: Option<u32>,
@@ -131,7 +141,9 @@ pub(super) struct ServerSettings {
     pub(super) weight: Option<u16>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
+    pub(super) minconn: Option<Located<u32>>,
     pub(super) maxconn: Option<u32>,
+    pub(super) maxqueue: Option<Located<u32>>,
     pub(super) slowstart: Option<Duration>,
     pub(super) check: Option<CheckSwitch>,
     pub(super) cookie: Option<Located<String>>,

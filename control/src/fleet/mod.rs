@@ -35,7 +35,7 @@ pub(crate) use view::same_machine;
 use crate::config::{Backend, Config, Server, ServerId};
 use crate::server_state::{Admin, Change, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
-use view::Cell;
+use view::{Cell, Shown};
 
 /// Handle to the servers at run time; clones share them.
 #[derive(Debug, Clone)]
@@ -248,7 +248,7 @@ impl Core {
         } else {
             self.ramping.remove(&server);
         }
-        if cell.store(record.state.status(), record.state.effective_weight(now)) {
+        if cell.store(record.shown(now)) {
             self.wake();
         }
     }
@@ -331,8 +331,13 @@ impl Record {
         Self { state, last_check: None, failed_checks: 0, downs: 0, downtime: Duration::ZERO, down_since: None }
     }
 
+    fn shown(&self, now: Instant) -> Shown {
+        let state = &self.state;
+        Shown { status: state.status(), ramp: state.ramp(now), weight: state.effective_weight(now) }
+    }
+
     fn new_cell(&self, now: Instant) -> Cell {
-        Cell::new(self.state.status(), self.state.effective_weight(now))
+        Cell::new(self.shown(now))
     }
 
     fn reconfigure(&mut self, server: &Server, now: Instant) -> Option<Change> {

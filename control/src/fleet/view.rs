@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{Config, Server, ServerId};
-use crate::server_state::Status;
+use crate::server_state::{Status, WEIGHT_SCALE};
 
 /// A configuration with the state of each of its servers.
 ///
@@ -17,9 +17,19 @@ pub struct View {
     cells: Vec<Arc<Cell>>,
 }
 
-/// Status and effective weight of a server in one word, so that a change of both is one change to all readers.
+/// What is shown of a server, in one word, so that a change of all of it is one change to all readers.
 #[derive(Debug)]
 pub(super) struct Cell(AtomicU64);
+
+/// What is shown of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) status: Status,
+    /// How much of its full load it bears, 1 to [`WEIGHT_SCALE`].
+    pub(super) ramp: u32,
+    /// The effective weight.
+    pub(super) weight: u32,
+}
 
 impl View {
     /// Invariant: `cells` has one element for each server of `config`.
@@ -35,12 +45,17 @@ impl View {
 
     /// Returns a server's status; down for an id of another configuration that this one does not have.
     pub fn status(&self, server: ServerId) -> Status {
-        self.cell(server).map_or(Status::Down, |cell| cell.load().0)
+        self.cell(server).map_or(Status::Down, |cell| cell.load().status)
     }
 
-    /// Returns a server's share of new traffic in units of 1/[`WEIGHT_SCALE`](crate::server_state::WEIGHT_SCALE); 0 unless it is up.
+    /// Returns a server's share of new traffic in units of 1/[`WEIGHT_SCALE`]; 0 unless it is up.
     pub fn effective_weight(&self, server: ServerId) -> u32 {
-        self.cell(server).map_or(0, |cell| cell.load().1)
+        self.cell(server).map_or(0, |cell| cell.load().weight)
+    }
+
+    /// Returns how much of its full load a server bears already, 1 to [`WEIGHT_SCALE`]: less than all only during a slow start.
+    pub fn ramp(&self, server: ServerId) -> u32 {
+        self.cell(server).map_or(WEIGHT_SCALE, |cell| cell.load().ramp)
     }
 
     pub(super) fn cell(&self, server: ServerId) -> Option<&Arc<Cell>> {
@@ -76,41 +91,41 @@ pub(crate) fn same_machine(one: &Server, other: &Server) -> bool {
 }
 
 impl Cell {
-    pub(super) fn new(status: Status, weight: u32) -> Self {
-        Self(AtomicU64::new(pack(status, weight)))
+    pub(super) fn new(shown: Shown) -> Self {
+        Self(AtomicU64::new(pack(shown)))
     }
 
-    /// Stores both and returns whether something is new.
-    pub(super) fn store(&self, status: Status, weight: u32) -> bool {
-        let new = pack(status, weight);
+    /// Stores all of it and returns whether something is new.
+    pub(super) fn store(&self, shown: Shown) -> bool {
+        let new = pack(shown);
         self.0.swap(new, Ordering::AcqRel) != new
     }
 
     /// Takes the server out for those who still hold a view of an older configuration.
     pub(super) fn retire(&self) {
-        self.store(Status::Maint, 0);
+        self.store(Shown { status: Status::Maint, ramp: WEIGHT_SCALE, weight: 0 });
     }
 
-    fn load(&self) -> (Status, u32) {
+    fn load(&self) -> Shown {
         unpack(self.0.load(Ordering::Acquire))
     }
 }
 
-/// The weight is the low half, the place of the status in [`Status::ALL`] the high half.
-fn pack(status: Status, weight: u32) -> u64 {
-    let place = match status {
+/// The weight is the low half; in the high half stand the ramp and, above it, the place of the status in [`Status::ALL`].
+fn pack(shown: Shown) -> u64 {
+    let place = match shown.status {
         Status::Up => 0,
         Status::Down => 1,
         Status::Drain => 2,
         Status::Maint => 3,
     };
-    place << 32 | u64::from(weight)
+    place << 40 | u64::from(shown.ramp) << 32 | u64::from(shown.weight)
 }
 
-fn unpack(word: u64) -> (Status, u32) {
-    let [.., place, a, b, c, d] = word.to_be_bytes();
-    let status = Status::ALL.get(usize::from(place)).expect("only `pack` makes words, from places in the list");
-    (*status, u32::from_be_bytes([a, b, c, d]))
+fn unpack(word: u64) -> Shown {
+    let [.., place, ramp, a, b, c, d] = word.to_be_bytes();
+    let status = *Status::ALL.get(usize::from(place)).expect("only `pack` makes words, from places in the list");
+    Shown { status, ramp: u32::from(ramp), weight: u32::from_be_bytes([a, b, c, d]) }
 }
 
 #[cfg(test)]
@@ -118,19 +133,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn word_holds_every_status_and_weight() {
+    fn word_holds_every_status_ramp_and_weight() {
         for status in Status::ALL {
-            for weight in [0, 1, 4096, u32::MAX] {
-                assert_eq!(unpack(pack(status, weight)), (status, weight));
+            for (ramp, weight) in [(1, 0), (7, 1), (WEIGHT_SCALE, 4096), (2, u32::MAX)] {
+                let shown = Shown { status, ramp, weight };
+                assert_eq!(unpack(pack(shown)), shown);
             }
         }
     }
 
     #[test]
     fn storing_the_same_is_no_news() {
-        let cell = Cell::new(Status::Up, 16);
-        assert!(!cell.store(Status::Up, 16));
-        assert!(cell.store(Status::Down, 0));
-        assert_eq!(cell.load(), (Status::Down, 0));
+        let up = Shown { status: Status::Up, ramp: WEIGHT_SCALE, weight: 16 };
+        let down = Shown { status: Status::Down, ramp: WEIGHT_SCALE, weight: 0 };
+        let cell = Cell::new(up);
+        assert!(!cell.store(up));
+        assert!(cell.store(down));
+        assert_eq!(cell.load(), down);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cookie::Cookie;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
-use super::{BackendId, ServerId};
+use super::{BackendId, HashType, ServerId};
 use crate::config::location::{Located, Location};
 
 /// A pool of servers.
@@ -14,6 +14,9 @@ pub struct Backend {
     pub(in crate::config) name: Located<String>,
     pub(in crate::config) mode: Mode,
     pub(in crate::config) balance: Balance,
+    pub(in crate::config) hash_type: HashType,
+    pub(in crate::config) hash_balance_factor: Option<u32>,
+    pub(in crate::config) fullconn: Option<u32>,
     /// Places of the servers in [`Config::servers`](super::Config::servers).
     pub(in crate::config) servers: Range<usize>,
     pub(in crate::config) cookie: Option<Cookie>,
@@ -48,6 +51,21 @@ impl Backend {
     /// Returns how a server is chosen.
     pub fn balance(&self) -> &Balance {
         &self.balance
+    }
+
+    /// Returns how a hash finds a server.
+    pub fn hash_type(&self) -> HashType {
+        self.hash_type
+    }
+
+    /// Returns how many percent of the average load a server chosen by a hash or at random may carry; none for no bound.
+    pub fn hash_balance_factor(&self) -> Option<u32> {
+        self.hash_balance_factor
+    }
+
+    /// Returns at how many connections each server takes its `maxconn`; there is one wherever a server has a `minconn`.
+    pub fn fullconn(&self) -> Option<u32> {
+        self.fullconn
     }
 
     /// Returns the ids of the servers; [`Config::servers_of`](super::Config::servers_of) returns the servers themselves.
@@ -104,13 +122,32 @@ pub enum Balance {
     /// By the value of a query parameter.
     UrlParam(String),
     /// By the value of a request header.
-    Header(String),
+    Header(HeaderHash),
     /// The best of so many servers drawn at random.
     Random(u32),
     /// By a cookie of the remote desktop protocol.
     RdpCookie(String),
     /// By the value of a sample expression, as written.
     Hash(String),
+}
+
+/// Which header field is hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderHash {
+    pub(in crate::config) name: String,
+    pub(in crate::config) domain_only: bool,
+}
+
+impl HeaderHash {
+    /// Returns the name of the field.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells whether the main part of a domain name stands for the whole of it.
+    pub fn domain_only(&self) -> bool {
+        self.domain_only
+    }
 }
 
 /// Which part of the request's path is hashed.

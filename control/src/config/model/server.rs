@@ -18,7 +18,9 @@ pub struct Server {
     pub(in crate::config) weight: u16,
     pub(in crate::config) backup: bool,
     pub(in crate::config) disabled: bool,
+    pub(in crate::config) minconn: Option<u32>,
     pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) maxqueue: Option<u32>,
     pub(in crate::config) slowstart: Option<Duration>,
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) cookie: Option<String>,
@@ -93,6 +95,16 @@ impl Server {
     /// Returns the most connections it takes at a time.
     pub fn maxconn(&self) -> Option<u32> {
         self.maxconn
+    }
+
+    /// Returns how many of these it takes while its backend has little to do, always fewer than `maxconn`; none where that is its limit at any time.
+    pub fn minconn(&self) -> Option<u32> {
+        self.minconn
+    }
+
+    /// Returns how many may wait for it alone.
+    pub fn maxqueue(&self) -> Option<u32> {
+        self.maxqueue
     }
 
     /// Returns how long it takes to reach its full weight after coming up.

@@ -2,8 +2,9 @@
 
 use super::Resolver;
 use super::check;
+use super::limits::{self, Limits};
 use super::proxy;
-use crate::config::model::{Backend, BackendId, Balance, Frontend, Mode, Protocol, Server, ServerId, Timeout, Timeouts};
+use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Protocol, Server, ServerId, Timeout, Timeouts};
 use crate::config::value::balance;
 use crate::config::written::{self, Defaults, ServerSettings};
 
@@ -36,7 +37,7 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
         let place = Place { backend: id, id: ServerId::from_index(pools.servers.len()), timeouts: &timeouts };
         pools.servers.extend(self::server(resolver, defaults, written, server, &place));
     }
-    let balance = written.balance.as_ref().or(defaults.balance.as_ref());
+    let balance = written.pool.balance.as_ref().or(defaults.pool.balance.as_ref());
     if let Some(balance) = balance.filter(|balance| mode == Mode::Tcp && reads_requests(balance)) {
         let message = format!("balance `{}` reads requests, backend `{}` has mode tcp", balance::name(balance), written.name);
         resolver.error(balance.location(), message, "use source or leastconn, or write mode = \"http\"");
@@ -45,11 +46,15 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
         let message = format!("`cookie` needs requests, backend `{}` has mode tcp", written.name);
         resolver.error(cookie.location(), message, "use balance = \"source\", or write mode = \"http\"");
     }
+    let factor = written.pool.hash_balance_factor.as_ref().or(defaults.pool.hash_balance_factor.as_ref());
     pools.backends.push(Backend {
         id,
         name: written.name.clone(),
         mode,
         balance: balance.map_or(Balance::RoundRobin, |balance| balance.value().clone()),
+        hash_type: written.pool.hash_type.as_ref().or(defaults.pool.hash_type.as_ref()).map(|hash| *hash.value()).unwrap_or_default(),
+        hash_balance_factor: factor.map(|factor| *factor.value()).filter(|factor| *factor > 0),
+        fullconn: written.pool.fullconn.or(defaults.pool.fullconn),
         servers: first..pools.servers.len(),
         cookie: written.cookie.as_ref().map(|cookie| cookie.value().clone()),
         timeouts,
@@ -63,6 +68,7 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
 /// Warns of what is valid and does not work out.
 pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[written::Backend], pools: &Pools, frontends: &[Frontend]) {
     for (written, backend) in written.iter().zip(&pools.backends) {
+        idle_settings(resolver, written, backend);
         let servers = pools.servers_of(backend);
         let location = backend.location();
         if written.servers.is_empty() {
@@ -91,6 +97,29 @@ pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[
     }
 }
 
+/// Warns of settings of a backend's own that its way of choosing does not look at.
+fn idle_settings(resolver: &mut Resolver, written: &written::Backend, backend: &Backend) {
+    let name = balance::name(backend.balance());
+    let is_random = matches!(backend.balance(), Balance::Random(_));
+    let hashes = is_hashed(backend.balance());
+    if let Some(hash) = written.pool.hash_type.as_ref().filter(|_| !hashes) {
+        let message = format!("`hash-type` has no effect, because balance `{name}` hashes nothing");
+        resolver.warning(hash.location(), message, "leave it out, or use for example balance = \"source\"");
+    }
+    let bounded = is_random || hashes && backend.hash_type().method() == HashMethod::Consistent;
+    if let Some(factor) = written.pool.hash_balance_factor.as_ref().filter(|factor| *factor.value() > 0 && !bounded) {
+        let message = "`hash-balance-factor` has no effect, because servers are not found by a consistent hash".to_owned();
+        resolver.warning(factor.location(), message, "add hash-type = \"consistent\", or leave it out");
+    }
+}
+
+fn is_hashed(balance: &Balance) -> bool {
+    match balance {
+        Balance::Source | Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_) | Balance::RdpCookie(_) | Balance::Hash(_) => true,
+        Balance::RoundRobin | Balance::StaticRoundRobin | Balance::LeastConn | Balance::First | Balance::Random(_) => false,
+    }
+}
+
 const DEFAULT_RETRIES: u32 = 3;
 const DEFAULT_WEIGHT: u16 = 1;
 
@@ -115,6 +144,7 @@ fn server(
 ) -> Option<Server> {
     let address = written.address.as_ref()?;
     let layers = [&defaults.default_server, &backend.default_server, &written.settings];
+    let Limits { minconn, maxconn, maxqueue } = limits::of_server(resolver, written, &layers);
     let check = check::check(resolver, defaults, backend, written, place.timeouts);
     // A persistence cookie needs a value for each server; the name is one.
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
@@ -128,7 +158,9 @@ fn server(
         weight: last(&layers, |settings| settings.weight).unwrap_or(DEFAULT_WEIGHT),
         backup: last(&layers, |settings| settings.backup).unwrap_or(false),
         disabled: last(&layers, |settings| settings.disabled).unwrap_or(false),
-        maxconn: last(&layers, |settings| settings.maxconn),
+        minconn,
+        maxconn,
+        maxqueue,
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
         cookie,
@@ -137,6 +169,6 @@ fn server(
 }
 
 /// Returns a setting from the narrowest layer that has it.
-fn last<T>(layers: &[&ServerSettings], setting: impl Fn(&ServerSettings) -> Option<T>) -> Option<T> {
+pub(super) fn last<T>(layers: &[&ServerSettings], setting: impl Fn(&ServerSettings) -> Option<T>) -> Option<T> {
     layers.iter().rev().find_map(|settings| setting(settings))
 }

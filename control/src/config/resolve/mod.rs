@@ -7,6 +7,7 @@ mod binds;
 mod check;
 mod frontend;
 mod kernel;
+mod limits;
 mod proxy;
 mod rules;
 
@@ -29,8 +30,9 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config
     let mut resolver = Resolver::new(&written, found);
     let Written { global, xdp, defaults, frontends, backends, tables } = written;
     let default_backend = defaults.default_backend.as_ref().and_then(|name| resolver.backend(name));
-    let pools = backend::backends(&mut resolver, &defaults, &backends);
+    let mut pools = backend::backends(&mut resolver, &defaults, &backends);
     let made = frontend::frontends(&mut resolver, &defaults, default_backend, &frontends, &pools);
+    limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
     backend::warnings(&mut resolver, &defaults, &backends, &pools, &made);
     binds::compare(&mut resolver, &frontends);
     let global = self::global(&mut resolver, global);

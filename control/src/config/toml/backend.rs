@@ -1,23 +1,21 @@
 //! Sections `[backend.NAME]`.
 
 use super::check;
+use super::pool;
 use super::proxy::{self, Side};
 use super::reader::{Item, Reader};
 use super::section::Section;
 use super::server::{self, cookie_text};
 use crate::config::location::Located;
 use crate::config::model::Cookie;
-use crate::config::value::{Mistake, balance, text, word};
+use crate::config::value::{Mistake, text, word};
 use crate::config::written::Backend;
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 17] = [
+const LATER: [&str; 14] = [
     "dynamic-cookie-key",
-    "fullconn",
     "guid",
-    "hash-balance-factor",
     "hash-preserve-affinity",
-    "hash-type",
     "http-check",
     "http-reuse",
     "load-server-state-from-file",
@@ -34,7 +32,7 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, mut section: S
     let backend = Backend {
         name,
         proxy: proxy::proxy(reader, &mut section, Side::Backend),
-        balance: section.take("balance").and_then(|item| reader.text(&item, "leastconn", balance::balance)),
+        pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
         cookie: section.take("cookie").and_then(|item| cookie(reader, &item)),
         retries: proxy::retries(reader, &mut section),

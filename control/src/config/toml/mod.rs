@@ -8,6 +8,7 @@ mod backend;
 mod check;
 mod frontend;
 mod global;
+mod pool;
 mod proxy;
 mod reader;
 mod section;

@@ -1,13 +1,14 @@
 //! What frontends, backends and `[defaults]` have in common.
 
 use super::check;
+use super::pool;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use super::server;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Acl, Timeout};
-use crate::config::value::{balance, option, text, word};
+use crate::config::value::{option, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
@@ -63,7 +64,7 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
         proxy: proxy(reader, &mut section, Side::Defaults),
         maxconn: maxconn(reader, &mut section),
         default_backend: default_backend(reader, &mut section),
-        balance: section.take("balance").and_then(|item| reader.text(&item, "leastconn", balance::balance)),
+        pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
         retries: retries(reader, &mut section),
         default_server: server::default_server(reader, &mut section),

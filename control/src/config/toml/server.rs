@@ -12,7 +12,7 @@ use crate::config::value::word;
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 34] = [
+const LATER: [&str; 32] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
@@ -29,8 +29,6 @@ const LATER: [&str; 34] = [
     "id",
     "init-addr",
     "max-reuse",
-    "maxqueue",
-    "minconn",
     "observe",
     "on-error",
     "on-marked-down",
@@ -99,6 +97,8 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         backup: section.take("backup").and_then(|item| reader.boolean(&item)),
         disabled: section.take("disabled").and_then(|item| reader.boolean(&item)),
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 200)),
+        minconn: section.take("minconn").and_then(|item| count(reader, &item)),
+        maxqueue: section.take("maxqueue").and_then(|item| count(reader, &item)),
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
         check: check::check(reader, section),
         protocol: section
@@ -111,6 +111,10 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());
     section.misplaced(reader, &["ssl"], |_| "TLS to servers is not supported yet".to_owned());
     settings
+}
+
+fn count(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {
+    reader.integer(item, 1..=u32::MAX, 20).map(|count| Located::new(count, item.location.clone()))
 }
 
 /// Checks what may stand as the name or the value of a cookie.

@@ -1,7 +1,7 @@
 //! Balancing algorithms.
 
-use super::Mistake;
-use crate::config::model::{Balance, UriHash};
+use super::{Mistake, later};
+use crate::config::model::{Balance, HeaderHash, UriHash};
 use crate::config::suggest;
 
 /// Reads an algorithm with its argument, such as `leastconn`, `uri depth 2`, `hdr(host)` or `random(2)`.
@@ -24,15 +24,15 @@ pub(in crate::config) fn balance(text: &str) -> Result<Balance, Mistake> {
         "source" => Balance::Source,
         "uri" => return Ok(Balance::Uri(uri(text, &rest)?)).and_then(|balance| no_argument(text, name, argument).map(|()| balance)),
         "url_param" => return url_param(text, argument, &rest),
-        "hdr" => Balance::Header(argument.ok_or_else(|| needs(text, "hdr(host)"))?.to_owned()),
+        "hdr" => return header(text, argument, &rest),
         "random" => Balance::Random(draws(text, argument)?),
-        "rdp-cookie" => Balance::RdpCookie(argument.unwrap_or("msts").to_owned()),
+        "rdp-cookie" => Balance::RdpCookie(argument.unwrap_or("mstshash").to_owned()),
         "hash" => return hash(text, argument, &rest),
         _ => {
             return Err(Mistake::new(format!("balance `{name}` is not an algorithm")).at(text, name).hint(suggest::hint(name, &NAMES)));
         }
     };
-    if !matches!(name, "hdr" | "random" | "rdp-cookie") {
+    if !matches!(name, "random" | "rdp-cookie") {
         no_argument(text, name, argument)?;
     }
     no_more(text, name, &rest)?;
@@ -103,8 +103,34 @@ fn number(text: &str, word: &str, value: Option<&&str>) -> Result<u32, Mistake> 
 fn url_param(text: &str, argument: Option<&str>, rest: &[&str]) -> Result<Balance, Mistake> {
     no_argument(text, "url_param", argument)?;
     let (name, more) = rest.split_first().ok_or_else(|| needs(text, "url_param userid"))?;
+    if let Some(word) = more.iter().find(|word| **word == "check_post") {
+        return Err(later("balance `url_param` with", word)
+            .at(text, word)
+            .hint("parameters are looked for in the query, whatever the method"));
+    }
     no_more(text, "url_param", more)?;
     Ok(Balance::UrlParam((*name).to_owned()))
+}
+
+fn header(text: &str, argument: Option<&str>, rest: &[&str]) -> Result<Balance, Mistake> {
+    let name = argument.ok_or_else(|| needs(text, "hdr(host)"))?;
+    if let Some(byte) = name.bytes().find(|byte| !is_token(*byte)) {
+        return Err(Mistake::new(format!("a header name cannot contain `{}`", char::from(byte))).at(text, name));
+    }
+    let domain_only = match *rest {
+        [] => false,
+        ["use_domain_only"] => true,
+        ["use_domain_only", other, ..] | [other, ..] => {
+            let mistake = Mistake::new(format!("balance `hdr` does not know `{other}`")).at(text, other);
+            return Err(mistake.hint(suggest::hint(other, &["use_domain_only"])));
+        }
+    };
+    Ok(Balance::Header(HeaderHash { name: name.to_owned(), domain_only }))
+}
+
+/// Tells whether a byte may stand in a header name (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn draws(text: &str, argument: Option<&str>) -> Result<u32, Mistake> {
@@ -128,6 +154,7 @@ mod tests {
 
     #[test]
     fn algorithms_are_read_with_their_arguments() {
+        let header = |name: &str, domain_only| Balance::Header(HeaderHash { name: name.to_owned(), domain_only });
         let uri = |whole, path_only, length, depth| Balance::Uri(UriHash { whole, path_only, length, depth });
         for (text, meant) in [
             ("roundrobin", Balance::RoundRobin),
@@ -139,10 +166,11 @@ mod tests {
             ("uri whole len 32 depth 4", uri(true, false, Some(32), Some(4))),
             ("uri path-only", uri(false, true, None, None)),
             ("url_param userid", Balance::UrlParam("userid".into())),
-            ("hdr(host)", Balance::Header("host".into())),
+            ("hdr(host)", header("host", false)),
+            ("hdr(Host) use_domain_only", header("Host", true)),
             ("random", Balance::Random(2)),
             ("random(3)", Balance::Random(3)),
-            ("rdp-cookie", Balance::RdpCookie("msts".into())),
+            ("rdp-cookie", Balance::RdpCookie("mstshash".into())),
             ("rdp-cookie(x)", Balance::RdpCookie("x".into())),
             ("hash src,ipmask(24)", Balance::Hash("src,ipmask(24)".into())),
         ] {
@@ -159,6 +187,11 @@ mod tests {
             "hdr",
             "hdr()",
             "hdr(",
+            "hdr(a b)",
+            "hdr(a:)",
+            "hdr(host) domain",
+            "hdr(host) use_domain_only twice",
+            "url_param a check_post",
             "random(0)",
             "random(x)",
             "source fast",

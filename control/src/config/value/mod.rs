@@ -5,6 +5,7 @@
 pub(super) mod address;
 pub(super) mod balance;
 pub(super) mod check;
+pub(super) mod hash;
 pub(super) mod option;
 pub(super) mod table;
 pub(super) mod text;

@@ -1,7 +1,9 @@
 //! Words of closed sets.
 
 use super::Mistake;
-use crate::config::model::{AttachMode, CookieMode, Forward, HttpVersion, Mode, OnStop, Protocol, SocketLevel, TlsVersion, XdpBalance};
+use crate::config::model::{
+    AttachMode, CookieMode, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SocketLevel, TlsVersion, XdpBalance,
+};
 use crate::config::suggest;
 
 /// A closed set of words and what they mean.
@@ -35,6 +37,20 @@ pub(in crate::config) const FORWARD: Words<Forward> =
     Words { what: "a way to forward", words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr)] };
 pub(in crate::config) const FLOW_HASH: Words<XdpBalance> =
     Words { what: "a hash", words: &[("source", XdpBalance::Source), ("tuple", XdpBalance::Tuple)] };
+pub(in crate::config) const HASH_METHOD: Words<HashMethod> = Words {
+    what: "a way to find a server by a hash",
+    words: &[("map-based", HashMethod::MapBased), ("consistent", HashMethod::Consistent)],
+};
+pub(in crate::config) const HASH_FUNCTION: Words<HashFunction> = Words {
+    what: "a hash function",
+    words: &[
+        ("sdbm", HashFunction::Sdbm),
+        ("djb2", HashFunction::Djb2),
+        ("wt6", HashFunction::Wt6),
+        ("crc32", HashFunction::Crc32),
+        ("none", HashFunction::None),
+    ],
+};
 pub(in crate::config) const COOKIE_MODE: Words<CookieMode> = Words {
     what: "a cookie mode",
     words: &[("insert", CookieMode::Insert), ("rewrite", CookieMode::Rewrite), ("prefix", CookieMode::Prefix)],
