@@ -103,6 +103,7 @@ impl Daemon {
             })
             .collect();
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
+        tokio::spawn(Site::follow(Arc::downgrade(&site), fleet.subscribe()));
         let mut daemon = Self { path, fleet, trigger, site, workers: workers.context("no thread")?, metrics: None };
         daemon.order(sockets).await;
         daemon.follow_metrics().await?;
@@ -133,6 +134,7 @@ impl Daemon {
         self.site.supersede();
         self.fleet.replace(Arc::new(config));
         self.site = Arc::new(Site::new(&self.fleet, log, Some(&self.site)));
+        tokio::spawn(Site::follow(Arc::downgrade(&self.site), self.fleet.subscribe()));
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use control::config::Timeout;
 use tracing::{debug, info};
 
-use crate::balance;
+use crate::balance::Seen;
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Streamed, Wire};
@@ -71,9 +71,10 @@ async fn serve<'a>(
     let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     add_forwarded_for(&mut head, client, frontend, backend);
+    let key = backend.key(Seen { client: client.source.ip(), request: Some(&head) });
     let mut reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let mut request = outgoing(head, body, frontend, backend);
-    let mut pursuit = Pursuit::begin(backend, balance::of_address(client.source.ip()), client.deadline).await?;
+    let mut pursuit = Pursuit::begin(backend, key, client.deadline).await?;
     record.queued();
     let limits = limits(frontend, backend);
     loop {

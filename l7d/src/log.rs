@@ -218,7 +218,7 @@ impl<'a> Record<'a> {
     }
 
     fn waiting(&self) -> usize {
-        self.backend.map_or(0, |backend| backend.queue().len())
+        self.backend.map_or(0, |backend| backend.waiting())
     }
 }
 

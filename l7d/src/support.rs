@@ -3,9 +3,10 @@
 //! Whatever would be ignored is refused at start, with its place in the file: a proxy that silently leaves out a rule is worse than
 //! one that does not start. What concerns the kernel tier alone is not ours to judge.
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, ProxyOption, Report, Server, Transport};
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, ProxyOption, Report, Server, Transport};
 use tracing::info;
 
+use crate::balance::Expression;
 use crate::log::Target;
 
 /// Checks that everything in the configuration is carried out.
@@ -93,17 +94,7 @@ impl Findings {
     }
 
     fn backend(&mut self, backend: &Backend) {
-        match backend.balance() {
-            Balance::RoundRobin
-            | Balance::StaticRoundRobin
-            | Balance::LeastConn
-            | Balance::First
-            | Balance::Source
-            | Balance::Random(_) => {}
-            Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_) | Balance::RdpCookie(_) | Balance::Hash(_) => {
-                self.refuse(backend.location(), "l7d does not balance by the content of requests yet");
-            }
-        }
+        self.balance(backend);
         if backend.cookie().is_some() {
             self.refuse(backend.location(), "l7d has no cookie persistence yet");
         }
@@ -115,6 +106,34 @@ impl Findings {
         }
         for option in backend.options() {
             self.option(option);
+        }
+    }
+
+    fn balance(&mut self, backend: &Backend) {
+        match backend.balance() {
+            Balance::RoundRobin
+            | Balance::StaticRoundRobin
+            | Balance::LeastConn
+            | Balance::First
+            | Balance::Source
+            | Balance::Uri(_)
+            | Balance::UrlParam(_)
+            | Balance::Header(_)
+            | Balance::Random(_) => {}
+            Balance::RdpCookie(_) => self.refuse(backend.location(), "l7d does not balance by RDP cookies yet"),
+            Balance::Hash(text) => match Expression::parse(text) {
+                None => {
+                    let message = format!("l7d cannot balance by `{text}` yet");
+                    self.0.push(Diagnostic::error(backend.location(), message).hint(format!("known: {}", Expression::KNOWN)));
+                }
+                Some(expression) if expression.is_http() && backend.mode() == Mode::Tcp => {
+                    self.refuse(
+                        backend.location(),
+                        format!("`{text}` is a part of requests, and backend `{}` has mode tcp", backend.name()),
+                    );
+                }
+                Some(_) => {}
+            },
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use crate::balance;
+use crate::balance::Seen;
 use crate::error::ExchangeError;
 use crate::log::Record;
 use crate::session::Client;
@@ -37,7 +37,8 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
 
 /// Connects to a server, trying again and elsewhere as the backend allows.
 async fn dial<'a>(client: &mut Client, backend: &'a Arc<Backend>, record: &mut Record<'a>) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
-    let mut pursuit = Pursuit::begin(backend, balance::of_address(client.source.ip()), &mut client.deadline).await?;
+    let mut pursuit =
+        Pursuit::begin(backend, backend.key(Seen { client: client.source.ip(), request: None }), &mut client.deadline).await?;
     record.queued();
     loop {
         let server = pursuit.server();

@@ -7,9 +7,9 @@ pub(super) fn least<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Opti
     candidates.reduce(|best, other| if load_less(other, best) { other } else { best })
 }
 
-/// Compares `(active + 1) / weight`, what each would carry with one more, so that among idle servers the heaviest is first.
+/// Compares `(busy + 1) / weight`, what each would carry with one more, so that among idle servers the heaviest is first.
 fn load_less(one: &Candidate, other: &Candidate) -> bool {
-    let carried = |candidate: &Candidate, by: &Candidate| (u64::from(candidate.active) + 1) * u64::from(by.weight);
+    let carried = |candidate: &Candidate, by: &Candidate| (u64::from(candidate.busy) + 1) * u64::from(by.weight);
     carried(one, other) < carried(other, one)
 }
 
@@ -23,10 +23,10 @@ mod tests {
     #[test]
     fn weight_counts_against_connections() {
         let mut servers = candidates(&[1, 4]);
-        servers[0].active = 1;
-        servers[1].active = 3;
+        servers[0].busy = 1;
+        servers[1].busy = 3;
         assert_eq!(least(servers.iter()).map(|server| server.place), Some(1));
-        servers[1].active = 8;
+        servers[1].busy = 8;
         assert_eq!(least(servers.iter()).map(|server| server.place), Some(0));
     }
 
@@ -37,10 +37,10 @@ mod tests {
             let rounds = 50;
             for _ in 0..rounds * weights.iter().sum::<u32>() {
                 let place = least(servers.iter()).unwrap().place;
-                servers[place].active += 1;
+                servers[place].busy += 1;
             }
             for server in &servers {
-                prop_assert!(server.active.abs_diff(rounds * server.weight) <= server.weight + 1, "{:?}", servers);
+                prop_assert!(server.busy.abs_diff(rounds * server.weight) <= server.weight + 1, "{:?}", servers);
             }
         }
     }

@@ -30,12 +30,6 @@ impl Schedule {
         let (before, from) = self.order.split_at(turn as usize % self.order.len().max(1));
         from.iter().chain(before).map(|candidate| *candidate as usize)
     }
-
-    /// Returns the candidate that a hash falls on.
-    pub(super) fn at(&self, hash: u64) -> Option<usize> {
-        let place = hash.checked_rem(self.order.len() as u64)?;
-        self.order.get(usize::try_from(place).ok()?).map(|candidate| *candidate as usize)
-    }
 }
 
 /// Brings weights to the smallest numbers of the same proportion, or nearly so where a round would become very long.
@@ -114,7 +108,6 @@ mod tests {
         let mut schedule = Schedule::default();
         let schedule = schedule.of(&candidates(&[1, 1, 1]));
         assert_eq!(schedule.from(4).collect::<Vec<_>>(), [1, 2, 0]);
-        assert_eq!(schedule.at(5), Some(2));
     }
 
     #[test]

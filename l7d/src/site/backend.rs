@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use control::config::{self, BackendId, Protocol, ProxyOption, ServerId, Timeouts};
+use control::config::{self, BackendId, HashMethod, Protocol, ProxyOption, ServerId, Timeouts};
 use control::fleet::View;
 
 use super::forward_for::{ForwardFor, forward_for};
 use super::has;
-use crate::balance::{Balance, Candidate, Choice, Inputs, Room, Schedule};
-use crate::queue::{Load, Queue, Wants};
+use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
+use crate::queue::{Limits, Load, Queue, Wants};
 use crate::upstream::Redispatch;
 
 /// A pool of servers.
@@ -25,6 +25,9 @@ pub(crate) struct Backend {
     /// The loads of the servers, for who waits for any of them.
     loads: Arc<[Arc<Load>]>,
     balance: Balance,
+    weights: Weights,
+    /// What choices stick to, and how it is hashed.
+    sticky: Option<(Subject, Hasher)>,
     all_backups: bool,
     timeouts: Timeouts,
     retries: u32,
@@ -44,6 +47,17 @@ pub(crate) struct Server {
     name: String,
     model: config::Server,
     load: Arc<Load>,
+    /// Made of the name, so that no other server's coming or going changes it.
+    seed: u64,
+}
+
+/// Which weights choices go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weights {
+    /// Those in force, with slow start and what was set at run time.
+    Live,
+    /// Those of the configuration.
+    Fixed,
 }
 
 /// Whether connections to servers serve more than one request.
@@ -63,14 +77,19 @@ impl Backend {
             let ProxyOption::Redispatch(every) = option.value() else { return None };
             Some(every.map_or(Redispatch::Last, Redispatch::Every))
         });
-        Self {
+        let queue = before.map_or_else(Arc::default, |backend| Arc::clone(&backend.queue));
+        queue.set_fullconn(model.fullconn().filter(|_| servers.iter().any(|server| server.model.minconn().is_some())));
+        let balance = balance(model);
+        let backend = Self {
             id: model.id(),
             name: model.name().to_owned(),
             superseded: Arc::clone(superseded),
             view: Arc::clone(view),
             servers,
             loads,
-            balance: balance(model.balance()),
+            balance,
+            weights: weights(model.balance(), balance),
+            sticky: subject(model.balance()).map(|subject| (subject, Hasher::new(model.hash_type()))),
             all_backups: has(model.options(), &ProxyOption::AllBackups),
             forward_for: forward_for(model.options()),
             closes: has(model.options(), &ProxyOption::HttpClose),
@@ -78,8 +97,20 @@ impl Backend {
             timeouts: *model.timeouts(),
             retries: model.retries(),
             redispatch: redispatch.unwrap_or(Redispatch::Never),
-            queue: before.map_or_else(Arc::default, |backend| Arc::clone(&backend.queue)),
+            queue,
             turn: AtomicU32::new(0),
+        };
+        backend.follow();
+        backend
+    }
+
+    /// Lets the queue know which servers may be chosen and how much of their load they bear; to be called whenever that changes.
+    pub(super) fn follow(&self) {
+        let mut candidates = Vec::new();
+        self.gather(&mut candidates);
+        for (place, server) in self.servers.iter().enumerate() {
+            let is_candidate = candidates.iter().any(|candidate| candidate.place == place);
+            Queue::admit(&self.queue, &server.load, if is_candidate { self.view.ramp(server.id) } else { 0 });
         }
     }
 
@@ -111,6 +142,11 @@ impl Backend {
         &self.queue
     }
 
+    /// Returns how many wait for a slot.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.waiting(&self.loads)
+    }
+
     /// Returns how often a failed connection is tried again.
     pub(crate) fn retries(&self) -> u32 {
         self.retries
@@ -136,8 +172,14 @@ impl Backend {
         self.reuse
     }
 
-    /// Chooses a server for what `hash` stands for; `avoid` only if there is no other.
-    pub(crate) fn choose(&self, hash: u64, avoid: Option<usize>) -> Choice {
+    /// Returns the key by which servers are chosen for a connection or request; none where they are not chosen by a key, or it has none.
+    pub(crate) fn key(&self, seen: Seen<'_>) -> Option<u32> {
+        let (subject, hasher) = self.sticky.as_ref()?;
+        subject.key(seen, *hasher)
+    }
+
+    /// Chooses a server for a key; `avoid` only if there is no other.
+    pub(crate) fn choose(&self, key: Option<u32>, avoid: Option<usize>) -> Choice {
         SCRATCH.with_borrow_mut(|scratch| {
             self.gather(&mut scratch.candidates);
             if scratch.candidates.len() > 1 {
@@ -146,11 +188,8 @@ impl Backend {
             if scratch.schedules.len() <= self.id.index() {
                 scratch.schedules.resize_with(self.id.index() + 1, Schedule::default);
             }
-            let turn = match self.balance {
-                Balance::RoundRobin | Balance::LeastConn => self.turn.fetch_add(1, Ordering::Relaxed),
-                Balance::First | Balance::Hash | Balance::Random(_) => 0,
-            };
-            let inputs = Inputs { turn, hash, draw: |below: u32| fastrand::u32(..below.max(1)) };
+            let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
+            let inputs = Inputs { key, turn, draw: |below: u32| fastrand::u32(..below.max(1)) };
             self.balance.choose(&scratch.candidates, &mut scratch.schedules[self.id.index()], inputs)
         })
     }
@@ -170,15 +209,22 @@ impl Backend {
     }
 
     fn usable(&self, backup: bool) -> impl Iterator<Item = Candidate> {
-        self.candidates(move |server| if server.model.backup() == backup { self.view.effective_weight(server.id) } else { 0 })
+        self.candidates(move |server| match (self.view.effective_weight(server.id), self.weights) {
+            (0, _) => 0,
+            _ if server.model.backup() != backup => 0,
+            (weight, Weights::Live) => weight,
+            (_, Weights::Fixed) => u32::from(server.model.weight()),
+        })
     }
 
     /// Returns the servers to which `weight` gives any.
     fn candidates(&self, weight: impl Fn(&Server) -> u32) -> impl Iterator<Item = Candidate> {
         self.servers.iter().enumerate().filter_map(move |(place, server)| {
             let weight = weight(server);
-            let room = if server.load.has_room() { Room::Free } else { Room::Full };
-            (weight > 0).then(|| Candidate { place, weight, active: server.load.active(), room })
+            (weight > 0).then(|| {
+                let busy = server.load.active().saturating_add(server.load.waiting());
+                Candidate { place, weight, busy, room: self.queue.room(&server.load), seed: server.seed }
+            })
         })
     }
 }
@@ -187,14 +233,16 @@ impl Server {
     fn new(model: &config::Server, before: Option<&Backend>) -> Self {
         let same = |old: &&Self| old.name == model.name() && (old.model.ip(), old.model.port()) == (model.ip(), model.port());
         let old = before.and_then(|backend| backend.servers.iter().find(same));
+        let limits = Limits { most: model.maxconn(), least: model.minconn(), waiting: model.maxqueue() };
         let load = match old {
             Some(old) => {
-                old.load.set_limit(model.maxconn());
+                old.load.set_limits(limits);
                 Arc::clone(&old.load)
             }
-            None => Arc::new(Load::new(model.maxconn())),
+            None => Arc::new(Load::new(limits)),
         };
-        Self { id: model.id(), name: model.name().to_owned(), model: model.clone(), load }
+        let seed = balance::spread(model.name().as_bytes());
+        Self { id: model.id(), name: model.name().to_owned(), model: model.clone(), load, seed }
     }
 
     /// Returns the name.
@@ -221,18 +269,36 @@ impl Server {
     }
 }
 
-fn balance(model: &config::Balance) -> Balance {
+fn balance(model: &config::Backend) -> Balance {
+    let bound = model.hash_balance_factor().map(Bound::new);
+    match (model.balance(), model.hash_type().method()) {
+        (config::Balance::RoundRobin | config::Balance::StaticRoundRobin, _) => Balance::RoundRobin,
+        (config::Balance::LeastConn, _) => Balance::LeastConn,
+        (config::Balance::First, _) => Balance::First,
+        (config::Balance::Random(draws), _) => Balance::Random(*draws, bound),
+        (_, HashMethod::MapBased) => Balance::Map,
+        (_, HashMethod::Consistent) => Balance::Consistent(bound),
+    }
+}
+
+/// As in HAProxy, weights that change count only where nothing has to be computed anew for them.
+fn weights(model: &config::Balance, balance: Balance) -> Weights {
+    if *model == config::Balance::StaticRoundRobin || balance == Balance::Map { Weights::Fixed } else { Weights::Live }
+}
+
+fn subject(model: &config::Balance) -> Option<Subject> {
     match model {
-        config::Balance::RoundRobin | config::Balance::StaticRoundRobin => Balance::RoundRobin,
-        config::Balance::LeastConn => Balance::LeastConn,
-        config::Balance::First => Balance::First,
-        config::Balance::Random(draws) => Balance::Random(*draws),
-        config::Balance::Source
-        | config::Balance::Uri(_)
-        | config::Balance::UrlParam(_)
-        | config::Balance::Header(_)
-        | config::Balance::RdpCookie(_)
-        | config::Balance::Hash(_) => Balance::Hash,
+        config::Balance::Source => Some(Subject::Client),
+        config::Balance::Uri(of) => Some(Subject::Uri(*of)),
+        config::Balance::UrlParam(name) => Some(Subject::UrlParam(name.clone())),
+        config::Balance::Header(of) => Some(Subject::Header(of.clone())),
+        config::Balance::Hash(expression) => Expression::parse(expression).map(Subject::Expression),
+        config::Balance::RoundRobin
+        | config::Balance::StaticRoundRobin
+        | config::Balance::LeastConn
+        | config::Balance::First
+        | config::Balance::Random(_)
+        | config::Balance::RdpCookie(_) => None,
     }
 }
 

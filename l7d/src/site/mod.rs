@@ -9,11 +9,11 @@ mod forward_for;
 mod frontend;
 mod limit;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use control::config::{self, Located, ProxyOption};
-use control::fleet::Fleet;
+use control::fleet::{Changes, Fleet};
 
 pub(crate) use backend::{Backend, Reuse, Server};
 pub(crate) use control::config::Protocol;
@@ -74,6 +74,15 @@ impl Site {
     /// Announces that a newer site is about to take over; to be called before the fleet changes.
     pub(crate) fn supersede(&self) {
         self.superseded.store(true, Ordering::Release);
+    }
+
+    /// Lets every queue know what the fleet knows, until a newer site takes over or this one is gone.
+    pub(crate) async fn follow(site: Weak<Self>, mut changes: Changes) {
+        while let Some(site) = site.upgrade().filter(|site| !site.superseded.load(Ordering::Acquire)) {
+            site.backends.iter().for_each(|backend| backend.follow());
+            drop(site);
+            changes.next().await;
+        }
     }
 
     fn backend(&self, name: &str) -> Option<&Backend> {

@@ -123,7 +123,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::queue::Load;
+    use crate::queue::{Limits, Load};
     use crate::socket::Socket;
 
     fn address(connection: Option<Upstream>) -> SocketAddr {
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn freshest_connection_is_lent_first_and_only_to_its_server() {
-        let (server, other) = (Load::new(None).id(), Load::new(None).id());
+        let (server, other) = (Load::new(Limits::default()).id(), Load::new(Limits::default()).id());
         let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
         let newest = two.socket().local_address();
         put(server, Upstream::H1(one));
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn connection_on_which_something_arrived_is_not_lent() {
-        let server = Load::new(None).id();
+        let server = Load::new(Limits::default()).id();
         let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
             (connection().await, connection().await, connection().await);
         let expected = good.socket().local_address();
@@ -168,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn old_connections_are_swept() {
-        let server = Load::new(None).id();
+        let server = Load::new(Limits::default()).id();
         let (ours, _theirs) = connection().await;
         put(server, Upstream::H1(ours));
         sweep(Instant::now());

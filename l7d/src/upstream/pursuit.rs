@@ -13,7 +13,7 @@ use crate::site::{Backend, Server};
 #[derive(Debug)]
 pub(crate) struct Pursuit<'a> {
     backend: &'a Backend,
-    hash: u64,
+    key: Option<u32>,
     attempts: Attempts,
     /// `None` only while another is being looked for.
     reserved: Option<Reserved>,
@@ -30,14 +30,14 @@ pub(crate) enum Verdict {
 }
 
 impl<'a> Pursuit<'a> {
-    /// Reserves a slot on a first server for what `hash` stands for.
+    /// Reserves a slot on a first server for a key.
     ///
     /// # Errors
     /// Fails if there is no server, or none has room in time.
-    pub(crate) async fn begin(backend: &'a Backend, hash: u64, deadline: &mut Deadline) -> Result<Self, NoServer> {
-        let reserved = reserve(backend, hash, None, deadline, queue_limit(backend)).await?;
+    pub(crate) async fn begin(backend: &'a Backend, key: Option<u32>, deadline: &mut Deadline) -> Result<Self, NoServer> {
+        let reserved = reserve(backend, key, None, deadline, queue_limit(backend)).await?;
         let attempts = Attempts::new(backend.retries(), backend.redispatch());
-        Ok(Self { backend, hash, attempts, reserved: Some(reserved), failed: 0 })
+        Ok(Self { backend, key, attempts, reserved: Some(reserved), failed: 0 })
     }
 
     /// Returns the server to be tried.
@@ -61,11 +61,8 @@ impl<'a> Pursuit<'a> {
             Next::GiveUp => return Ok(Verdict::GiveUp),
             Next::Same(pause) => tokio::time::sleep(pause).await,
             Next::Other => {
-                let avoid = self.reserved.take().map(|Reserved { place, slot }| {
-                    drop(slot);
-                    place
-                });
-                self.reserved = Some(reserve(self.backend, self.hash, avoid, deadline, queue_limit(self.backend)).await?);
+                let avoid = self.reserved.take().map(|reserved| reserved.place);
+                self.reserved = Some(reserve(self.backend, self.key, avoid, deadline, queue_limit(self.backend)).await?);
             }
         }
         Ok(Verdict::TryAgain)

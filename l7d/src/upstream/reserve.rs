@@ -3,9 +3,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::balance::Choice;
 use crate::deadline::Deadline;
-use crate::queue::{Queue, Slot};
+use crate::queue::{Member, Queue, Slot};
 use crate::site::Backend;
 
 /// Why there is no server.
@@ -24,44 +26,52 @@ pub(crate) enum NoServer {
 pub(crate) struct Reserved {
     /// The place.
     pub(crate) place: usize,
-    /// The slot.
-    pub(crate) slot: Slot,
+    _slot: Slot,
+    _member: Option<Member>,
 }
 
-/// Reserves a slot on a server chosen by `hash` where the balance wants one; `avoid` is chosen only if it is the last.
+/// Reserves a slot on a server chosen by `key` where the balance wants one; `avoid` is chosen only if it is the last.
 ///
 /// # Errors
 /// Fails if no server is up, or none has room within `limit`.
 pub(crate) async fn reserve(
     backend: &Backend,
-    hash: u64,
+    key: Option<u32>,
     avoid: Option<usize>,
     deadline: &mut Deadline,
     limit: Option<Duration>,
 ) -> Result<Reserved, NoServer> {
-    let wanted = match attempt(backend, hash, avoid)? {
-        Attempt::Reserved(reserved) => return Ok(reserved),
-        Attempt::Full(wanted) => wanted,
-    };
-    let ticket = backend.queue().enter(backend.wants(wanted));
-    // A slot may have become free between the first look and entering the queue.
-    if let Attempt::Reserved(reserved) = attempt(backend, hash, avoid)? {
-        return Ok(reserved);
+    let member = Queue::join(backend.queue());
+    // Both are settled when the queue is entered for the first time.
+    let (mut end, mut stamp) = (None, None);
+    loop {
+        let epoch = backend.queue().epoch();
+        let wanted = match attempt(backend, key, avoid)? {
+            Attempt::Taken(place, slot) => return Ok(Reserved { place, _slot: slot, _member: member }),
+            Attempt::Full(wanted) => wanted,
+        };
+        let mut ticket = Queue::enter(backend.queue(), backend.wants(wanted), stamp);
+        stamp = Some(ticket.stamp());
+        let end = *end.get_or_insert_with(|| limit.map(|limit| Instant::now() + limit));
+        // Whoever was chosen before the servers changed may not be sent away any more.
+        if backend.queue().epoch() != epoch {
+            continue;
+        }
+        let Some(slot) = deadline.until(end, pin!(ticket.wait())).await.map_err(|_| NoServer::QueueTimeout)? else { continue };
+        let place = backend.servers().iter().position(|server| slot.is_of(server.load())).ok_or(NoServer::NoneUp)?;
+        return Ok(Reserved { place, _slot: slot, _member: member });
     }
-    let slot = deadline.within(limit, pin!(ticket.wait())).await.map_err(|_| NoServer::QueueTimeout)?.ok_or(NoServer::NoneUp)?;
-    let place = backend.servers().iter().position(|server| slot.is_of(server.load())).ok_or(NoServer::NoneUp)?;
-    Ok(Reserved { place, slot })
 }
 
 enum Attempt {
-    Reserved(Reserved),
+    Taken(usize, Slot),
     /// All are full, or the one that must be taken.
     Full(Option<usize>),
 }
 
-fn attempt(backend: &Backend, hash: u64, avoid: Option<usize>) -> Result<Attempt, NoServer> {
+fn attempt(backend: &Backend, key: Option<u32>, avoid: Option<usize>) -> Result<Attempt, NoServer> {
     loop {
-        let place = match backend.choose(hash, avoid) {
+        let place = match backend.choose(key, avoid) {
             Choice::None => return Err(NoServer::NoneUp),
             Choice::WaitForAny => return Ok(Attempt::Full(None)),
             Choice::Wait(place) => return Ok(Attempt::Full(Some(place))),
@@ -70,7 +80,7 @@ fn attempt(backend: &Backend, hash: u64, avoid: Option<usize>) -> Result<Attempt
         let server = backend.servers().get(place).ok_or(NoServer::NoneUp)?;
         // Another thread may have taken the last slot since the choice; then the server no longer counts as free.
         if let Some(slot) = Queue::take(backend.queue(), server.load()) {
-            return Ok(Attempt::Reserved(Reserved { place, slot }));
+            return Ok(Attempt::Taken(place, slot));
         }
     }
 }
