@@ -1,6 +1,8 @@
 //! The built daemon between real clients and real servers.
 
 #[cfg(test)]
+mod balance;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod http;
