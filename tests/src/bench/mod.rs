@@ -1,4 +1,5 @@
-//! The benchmark of the kernel tier: what the XDP program costs per packet over the cheapest program that sends a packet back.
+//! The benchmark of the kernel tier: what the XDP program costs per packet over the cheapest program that sends a packet back. That of the other
+//! tier is [`l7`].
 //!
 //! `case` says what is measured, `traffic` what is sent. A `rig` holds generator, floors and sink, a `balancer` is l4d's data plane at the far end of
 //! one of its cables; `measure` runs them in turns and `report` says what came out. The BPF side is `xdp-ebpf/src/bin/bench`. Unlike the rest of this
@@ -6,6 +7,7 @@
 
 mod balancer;
 mod case;
+pub mod l7;
 mod measure;
 #[path = "../../../xdp-ebpf/src/bin/bench/pattern.rs"]
 mod pattern;

@@ -35,14 +35,14 @@ pub(super) struct Figures {
 /// Median, least and most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
+    pub(super) median: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
 }
 
 impl Spread {
     /// Returns the spread of some values, of which there must be one at least.
-    fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_unstable_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
@@ -51,7 +51,8 @@ impl Spread {
         Some(Self { median, least, most })
     }
 
-    fn json(self) -> String {
+    /// Returns it as JSON.
+    pub(super) fn json(self) -> String {
         format!("{{\"median\": {:.2}, \"min\": {:.2}, \"max\": {:.2}}}", self.median, self.least, self.most)
     }
 }
@@ -182,7 +183,8 @@ fn line(row: &Figures) -> String {
     line
 }
 
-fn quoted(text: impl AsRef<str>) -> String {
+/// Returns text as JSON.
+pub(super) fn quoted(text: impl AsRef<str>) -> String {
     let escaped = text.as_ref().chars().flat_map(|letter| match letter {
         '"' | '\\' => vec!['\\', letter],
         _ if letter.is_control() => vec![' '],

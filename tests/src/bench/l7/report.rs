@@ -1,0 +1,185 @@
+//! What came out, as tables.
+
+use std::fmt::{self, Write as _};
+
+use super::super::report::Spread;
+use super::case::Case;
+use super::measure::{GIB, Sample};
+use super::peer::Proxy;
+use super::verdict::{Target, Verdict, figures};
+
+/// All figures of a run.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// What the reader must know about all of them.
+    pub(super) notes: Vec<String>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A case and how each proxy did.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) case: &'static Case,
+    pub(super) outcomes: Vec<(Proxy, Outcome)>,
+}
+
+/// How a proxy did in a case.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// One sample of each round.
+    Measured(Vec<Sample>),
+    /// It cannot do that, or is not here.
+    NotRun(String),
+    /// Something was wrong in one of the rounds.
+    Void(String),
+}
+
+impl Row {
+    /// Returns how a proxy did, if it took part.
+    pub(super) fn outcome(&self, proxy: Proxy) -> Option<&Outcome> {
+        self.outcomes.iter().find(|(known, _)| *known == proxy).map(|(_, outcome)| outcome)
+    }
+}
+
+impl Report {
+    /// Tells whether all that was measured was right.
+    pub(super) fn is_valid(&self) -> bool {
+        self.rows.iter().flat_map(|row| &row.outcomes).all(|(_, outcome)| !matches!(outcome, Outcome::Void(_)))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
+        write!(f, "\n{:<15}{:<16}", "case", "median of")?;
+        for proxy in Proxy::ALL {
+            write!(f, "{:>15}", proxy.name())?;
+        }
+        writeln!(f, "   l7d over")?;
+        for row in &self.rows {
+            writeln!(f, "{}", comparison(row))?;
+        }
+        writeln!(
+            f,
+            "\n{:<15}{:<16}{:>10}{:>12}{:>12}{:>10}{:>10}{:>12}",
+            "case", "proxy", "answers/s", "CPU µs each", "GiB/CPU s", "p50 µs", "p99 µs", "CPU used"
+        )?;
+        for row in &self.rows {
+            for (proxy, outcome) in &row.outcomes {
+                if let Outcome::Measured(samples) = outcome
+                    && let Some(details) = details(samples)
+                {
+                    writeln!(f, "{:<15}{proxy:<16}{details}", row.case.name)?;
+                }
+            }
+        }
+        self.write_reasons(f)?;
+        self.write_summary(f)
+    }
+}
+
+impl Report {
+    /// Writes why figures are missing.
+    fn write_reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        for row in &self.rows {
+            for (proxy, outcome) in &row.outcomes {
+                match outcome {
+                    Outcome::Measured(_) => {}
+                    Outcome::NotRun(why) => writeln!(f, "{}: {proxy} not run: {why}", row.case.name)?,
+                    Outcome::Void(why) => writeln!(f, "{}: {proxy} VOID: {why}", row.case.name)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted: Vec<&Row> = self.rows.iter().filter(|row| row.case.goal.most.is_some()).collect();
+        let targets: Vec<Target> = wanted.iter().filter_map(|row| Verdict::of(row).target()).collect();
+        let met = targets.iter().filter(|target| target.met).count();
+        writeln!(f, "{met} of {} targets met, {} missed, {} not judged", wanted.len(), targets.len() - met, wanted.len() - targets.len())
+    }
+}
+
+fn comparison(row: &Row) -> String {
+    let mut line = format!("{:<15}{:<16}", row.case.name, row.case.measure.unit());
+    for proxy in Proxy::ALL {
+        let cell = match row.outcome(proxy) {
+            None => "-".to_owned(),
+            Some(Outcome::NotRun(_)) => "not run".to_owned(),
+            Some(Outcome::Void(_)) => "VOID".to_owned(),
+            Some(Outcome::Measured(_)) => {
+                figures(row, proxy).and_then(Spread::of).map_or_else(|| "-".to_owned(), |spread| format!("{:.2}", spread.median))
+            }
+        };
+        write!(line, "{cell:>15}").expect("a string takes all text");
+    }
+    let verdict = match Verdict::of(row) {
+        Verdict::Ratio { to, spread, target } => {
+            format!("{to} {:.2} ({:.2}-{:.2}){}", spread.median, spread.least, spread.most, goal(target))
+        }
+        Verdict::Figure { target, .. } => format!("nobody{}", goal(target)),
+        Verdict::None => row.case.goal.most.map_or_else(|| "-".to_owned(), |most| format!("- target {most:.2}: not judged")),
+    };
+    line + "   " + &verdict
+}
+
+fn goal(target: Option<Target>) -> String {
+    target.map_or_else(String::new, |Target { most, met }| format!(", target {most:.2}: {}", if met { "met" } else { "MISSED" }))
+}
+
+/// Returns the medians of what else was measured, where answers were counted over a time.
+fn details(samples: &[Sample]) -> Option<String> {
+    let median = |figure: &dyn Fn(&Sample) -> f64| Spread::of(samples.iter().map(figure)).map(|spread| spread.median);
+    if samples.iter().any(|sample| sample.wall.is_zero() || sample.requests == 0) {
+        return None;
+    }
+    let each = |sample: &Sample| sample.cpu.as_secs_f64() * 1e6 / sample.requests as f64;
+    let gib = |sample: &Sample| sample.bytes as f64 / GIB / sample.cpu.as_secs_f64();
+    Some(format!(
+        "{:>10.0}{:>12.1}{:>12.2}{:>10.0}{:>10.0}{:>10.0} %",
+        median(&Sample::rate)?,
+        median(&each)?,
+        median(&gib)?,
+        median(&|sample| sample.p50.as_secs_f64() * 1e6)?,
+        median(&|sample| sample.p99.as_secs_f64() * 1e6)?,
+        median(&|sample| sample.load() * 100.0)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::tests::{row, samples};
+    use super::*;
+
+    fn words(line: &str) -> String {
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_row_shows_medians_ratio_and_target() {
+        let outcomes =
+            vec![(Proxy::L7d, samples(&[19, 20, 21])), (Proxy::Haproxy, samples(&[40, 40, 40])), (Proxy::Nginx, samples(&[20, 20, 20]))];
+        let line = comparison(&row("keep-alive", outcomes));
+        assert_eq!(words(&line), "keep-alive CPU µs/request 20.00 40.00 - 20.00 nginx 1.00 (0.95-1.05), target 0.92: MISSED");
+    }
+
+    #[test]
+    fn what_is_not_run_is_shown_with_its_reason() {
+        let refused = Outcome::NotRun("site.toml:8:9: l7d does not end TLS yet".to_owned());
+        let outcomes =
+            vec![(Proxy::L7d, refused), (Proxy::Haproxy, samples(&[20])), (Proxy::Nginx, Outcome::Void("answered `503`".to_owned()))];
+        let report = Report { notes: Vec::new(), rows: vec![row("h2", outcomes)] };
+        assert!(!report.is_valid());
+        let text = report.to_string();
+        for expected in
+            ["not run", "h2: l7d not run: site.toml:8:9: l7d does not end TLS yet", "h2: nginx VOID: answered `503`", "not judged"]
+        {
+            assert!(text.contains(expected), "no `{expected}` in\n{text}");
+        }
+        assert!(text.ends_with("0 of 1 targets met, 0 missed, 1 not judged\n"), "{text}");
+    }
+}
