@@ -1,7 +1,7 @@
-//! `cargo xtask bench l4`: what the XDP program costs per packet.
+//! `cargo xtask bench`: what the XDP program costs per packet, and l7d per request.
 //!
-//! Builds the measuring program and the BPF programs around the balancer, then hands over to it; its options are its own. The balancer itself is the
-//! committed object, the one that users get.
+//! Builds what is measured and the program that measures, then hands over to it; its options are its own. The XDP program is the committed object and l7d
+//! a release build, those that users get.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,10 +14,9 @@ use crate::setup;
 use crate::toolchain::Toolchain;
 use crate::workspace;
 
-/// The package and program that measures.
+/// The package of the programs that measure.
 const PACKAGE: &str = "tests";
-const PROGRAM: &str = "bench-l4";
-/// Generator, floors and sink.
+/// Generator, floors and sink of the kernel tier.
 const OBJECT: &str = "bench";
 
 #[derive(clap::Args)]
@@ -36,11 +35,26 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// CPU time, latency and memory of the user-space tier beside haproxy and nginx; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    L7 {
+        /// Options of the measuring program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let What::L4 { options } = &args.what;
+    match &args.what {
+        What::L4 { options } => l4(options),
+        What::L7 { options } => l7(options),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn l4(options: &[OsString]) -> Result<()> {
+    const PROGRAM: &str = "bench-l4";
     if let Some(obstacle) = setup::lab_obstacle() {
         bail!("{obstacle}");
     }
@@ -48,6 +62,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let object = build_ebpf::compile(&root, &Toolchain::find()?, OBJECT)?;
     process::run(process::cargo().current_dir(&root).args(["build", "-p", PACKAGE, "--bin", PROGRAM]))?;
     let mut measure = process::command(workspace::bin_dir()?.join(PROGRAM));
-    process::run(measure.arg("--object").arg(object).args(options))?;
-    Ok(ExitCode::SUCCESS)
+    process::run(measure.arg("--object").arg(object).args(options))
+}
+
+fn l7(options: &[OsString]) -> Result<()> {
+    const PROGRAM: &str = "bench-l7";
+    let root = workspace::root()?;
+    // One after the other: built together, l7d would get the features that the lab wants of its dependencies.
+    for (package, program) in [("l7d", "l7d"), (PACKAGE, PROGRAM)] {
+        process::run(process::cargo().current_dir(&root).args(["build", "--release", "-p", package, "--bin", program]))?;
+    }
+    let programs = workspace::bin_dir()?.with_file_name("release");
+    process::run(process::command(programs.join(PROGRAM)).args(options))
 }

@@ -37,7 +37,7 @@ enum Command {
     Demo(demo::Args),
     /// Run the checks and tests: all of them, or the parts that are named.
     Test(test::Args),
-    /// Measure what a packet costs.
+    /// Measure what a packet or a request costs.
     Bench(bench::Args),
 }
 

@@ -140,7 +140,7 @@ impl Comparison {
         let mut command = Command::new(env::current_exe()?);
         command.args(["load", "--cpu", &self.cpu.to_string()]).args(job.arguments());
         let mut clients = Process::spawn(command)?;
-        clients.wait(PATIENCE + WARM_UP + self.effort.window).context("the clients do not end")?;
+        clients.wait(PATIENCE + WARM_UP + load::MOST_WINDOWS * self.effort.window).context("the clients do not end")?;
         let said = clients.wait_for_line("", PATIENCE)?;
         match said.split_once(' ') {
             Some((load::RESULT, figures)) => Sample::parse(figures),

@@ -1,48 +1,30 @@
-//! What the kernel says of a process and its children: CPU time and resident memory.
+//! What the kernel says of a process: CPU time and resident memory.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Returns the CPU time of a process with all its threads and children, user and system together.
+/// Returns the CPU time of a process with all its threads, user and system together.
 ///
 /// # Errors
-/// Fails if one of them has ended.
+/// Fails if it has ended.
 pub(super) fn cpu_time(process: u32) -> Result<Duration> {
-    let mut total = 0;
-    for member in family(process)? {
-        let stat = read(member, "stat")?;
-        total += ticks(&stat).with_context(|| format!("no times in `{stat}`"))?;
-    }
-    Ok(Duration::from_nanos(total * NANOS / rustix::param::clock_ticks_per_second()))
+    let stat = read(process, "stat")?;
+    let ticks = ticks(&stat).with_context(|| format!("no times in `{stat}`"))?;
+    Ok(Duration::from_nanos(ticks * NANOS / rustix::param::clock_ticks_per_second()))
 }
 
-/// Returns the resident bytes of a process and its children.
+/// Returns the resident bytes of a process.
 ///
 /// # Errors
-/// Fails if one of them has ended.
+/// Fails if it has ended.
 pub(super) fn resident(process: u32) -> Result<u64> {
-    family(process)?.into_iter().map(|member| resident_bytes(&read(member, "status")?).context("no resident memory")).sum()
-}
-
-/// Returns a process and what it started.
-fn family(process: u32) -> Result<Vec<u32>> {
-    let mut members = vec![process];
-    let mut next = 0;
-    while let Some(&member) = members.get(next) {
-        let threads = fs::read_dir(format!("/proc/{member}/task")).with_context(|| format!("process {member} has ended"))?;
-        for thread in threads.flatten() {
-            let Ok(thread) = thread.file_name().into_string() else { continue };
-            members.extend(read(member, &format!("task/{thread}/children"))?.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
-        }
-        next += 1;
-    }
-    Ok(members)
+    resident_bytes(&read(process, "status")?).context("no resident memory")
 }
 
 fn read(process: u32, file: &str) -> Result<String> {
-    fs::read_to_string(format!("/proc/{process}/{file}")).with_context(|| format!("read {file} of process {process}"))
+    fs::read_to_string(format!("/proc/{process}/{file}")).with_context(|| format!("read {file} of process {process}, which may have ended"))
 }
 
 /// Returns user and system time from `/proc/PID/stat`; the name before them may contain anything.

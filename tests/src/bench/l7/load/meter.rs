@@ -37,6 +37,11 @@ impl Meter {
         }
     }
 
+    /// Tells whether anything was counted.
+    pub(super) fn has_heard(&self) -> bool {
+        self.bytes.get() > 0
+    }
+
     /// Forgets what was counted, and counts from now on.
     pub(super) fn begin(&self) {
         self.requests.set(0);

@@ -29,7 +29,7 @@ pub(super) fn site(site: &Site<'_>, splice: bool) -> String {
          frontend statistics\n  mode http\n  bind {statistics}\n  stats enable\n  stats uri /\n",
         socket.display(),
         when(site.is_http(), "  option forwardfor\n"),
-        when(splice, "  option splice-auto\n"),
+        when(splice, SPLICE),
         when(site.has_rules(), RULES),
         backend("app"),
         backend("other"),
@@ -39,3 +39,6 @@ pub(super) fn site(site: &Site<'_>, splice: bool) -> String {
 /// The same that the others are told.
 const RULES: &str = "  http-request deny if { path_beg /private/ }\n  \
      http-request set-header X-Forwarded-Proto http\n  use_backend other if { path_beg /other/ }\n";
+
+/// Not `splice-auto`, with which Debian's haproxy splices nothing over the loopback interface. Pipes have the kernel's size, which nobody has to tune.
+const SPLICE: &str = "  option splice-request\n  option splice-response\n";

@@ -28,7 +28,7 @@ use crate::wait::eventually;
 pub(super) enum Proxy {
     L7d,
     Haproxy,
-    /// With `option splice-auto`.
+    /// With `option splice-request` and `option splice-response`.
     HaproxySplice,
     Nginx,
 }

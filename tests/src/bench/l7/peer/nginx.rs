@@ -1,4 +1,6 @@
 //! What nginx is told, and whether it can carry bytes at all.
+//!
+//! It does without a master process, which would leave its worker behind if this benchmark were killed.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -41,7 +43,7 @@ pub(super) fn site(site: &Site<'_>, stream: &Stream) -> Result<String> {
         (false, Stream::Missing) => bail!("nginx has no stream module (apt-get install libnginx-mod-stream)"),
     };
     let head = format!(
-        "{module}daemon off;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr crit;\nevents {{ worker_connections {MOST_CONNECTIONS}; }}\n"
+        "{module}daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\nevents {{ worker_connections {MOST_CONNECTIONS}; }}\n"
     );
     let body = if site.is_http() { http(site) } else { bytes(site) };
     Ok(head + &body)
