@@ -22,6 +22,8 @@ pub(super) struct Case {
 pub(super) enum Face {
     Http,
     Https,
+    /// HTTP/2 without TLS.
+    H2c,
     /// Bytes, in front of servers that say back what they hear.
     Echo,
     /// Bytes, in front of servers that speak HTTP.
@@ -92,18 +94,13 @@ impl Case {
 }
 
 /// All cases, in the order of the table.
-pub(super) const CASES: [Case; 16] = [
+pub(super) const CASES: [Case; 17] = [
     small("keep-alive", "small responses, 64 connections", Face::Http, KEEP_ALIVE, Some(0.92)),
     small("fresh", "small responses, a connection for each", Face::Http, FRESH, Some(0.95)),
     small("tls-keep-alive", "the same over TLS, 64 connections", Face::Https, KEEP_ALIVE, Some(0.75)),
     small("tls-fresh", "a full handshake for each response", Face::Https, FRESH, Some(0.50)),
-    small(
-        "h2",
-        "8 connections of 32 streams over TLS",
-        Face::Https,
-        Traffic::Streams { connections: 8, streams: 32, size: SMALL },
-        Some(0.90),
-    ),
+    small("h2", "8 connections of 32 streams over TLS", Face::Https, STREAMS, Some(0.90)),
+    small("h2c", "the same without TLS", Face::H2c, STREAMS, None),
     small("tcp-small", "messages of 128 bytes, 64 connections", Face::Echo, Traffic::Messages { connections: 64, size: 128 }, Some(0.95)),
     small("websocket", "frames of 128 bytes, 64 connections", Face::Http, Traffic::Frames { connections: 64, size: 128 }, None),
     bulk("1m", "responses of 1 MiB, 16 connections", Face::Http, MEBIBYTE, (Proxy::HaproxySplice, 0.95)),
@@ -124,6 +121,7 @@ pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 
 const KEEP_ALIVE: Traffic = Traffic::KeepAlive { connections: 64, size: SMALL };
 const FRESH: Traffic = Traffic::Fresh { connections: 64, size: SMALL };
+const STREAMS: Traffic = Traffic::Streams { connections: 8, streams: 32, size: SMALL };
 const MEBIBYTE: Traffic = Traffic::KeepAlive { connections: 16, size: 1 << 20 };
 const HUNDRED: Traffic = Traffic::KeepAlive { connections: 4, size: 100 << 20 };
 

@@ -105,7 +105,7 @@ impl Comparison {
 
     fn servers(&self, face: Face) -> [SocketAddr; 2] {
         match face {
-            Face::Http | Face::Https | Face::Bytes => self.addresses.http,
+            Face::Http | Face::Https | Face::H2c | Face::Bytes => self.addresses.http,
             Face::Echo => self.addresses.echo,
         }
     }

@@ -141,7 +141,48 @@ const LONGEST_HEAD: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use tokio::runtime::LocalRuntime;
+
+    use super::super::super::case::{SMALL, Traffic};
+    use super::super::super::pattern::Pattern;
     use super::*;
+
+    /// Fetches 1,000 bytes from the fifth on where the answer is this, and returns what is wrong with it.
+    fn fault(answer: impl FnOnce(&Pattern) -> Vec<u8>) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let target = listener.local_addr().unwrap();
+        let answer = answer(&Pattern::new());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(&answer).unwrap();
+        });
+        let client = Client::new(target, None, Traffic::Fresh { connections: 1, size: SMALL }).unwrap();
+        let outcome = LocalRuntime::new().unwrap().block_on(async {
+            let mut stream = client.connect().await?;
+            let ask = Ask { size: 1_000, offset: 5, then: Then::Close };
+            fetch(&client, &Meter::default(), &mut stream, &mut Buffers::new(1_000), ask).await
+        });
+        server.join().unwrap();
+        outcome.map_or_else(|error| error.to_string(), |()| "nothing".to_owned())
+    }
+
+    #[test]
+    fn every_byte_of_an_answer_counts() {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+        assert_eq!(fault(|pattern| [head, pattern.slice(5, 1_000)].concat()), "nothing");
+        assert_eq!(fault(|pattern| [head, pattern.slice(6, 1_000)].concat()), "a body of 1000 bytes differs behind byte 0");
+        assert_eq!(fault(|pattern| [head, pattern.slice(5, 999)].concat()), "the connection ended after 999 bytes of 1000");
+        let longer = fault(|pattern| [head, pattern.slice(5, 1_001)].concat());
+        assert!(longer.ends_with("follow the answer"), "{longer}");
+        let error = fault(|_| b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_vec());
+        assert_eq!(error, "answered `HTTP/1.1 502 Bad Gateway`");
+    }
 
     #[test]
     fn only_the_right_status_and_length_pass() {

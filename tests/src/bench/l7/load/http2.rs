@@ -27,11 +27,11 @@ pub(super) async fn run(client: &Rc<Client>, meter: &Rc<Meter>, streams: usize, 
 }
 
 async fn ask(client: &Client, meter: &Meter, mut sender: SendRequest<Bytes>, (first, size): (u64, u64)) -> Result<()> {
-    let mut offset = first;
+    let (mut offset, scheme) = (first, client.scheme());
     loop {
         let asked = Instant::now();
         sender = sender.ready().await.context("wait for a stream")?;
-        let request = Request::get(format!("https://{NAME}/{size}/{offset}")).header("user-agent", "bench").header("accept", "*/*");
+        let request = Request::get(format!("{scheme}://{NAME}/{size}/{offset}")).header("user-agent", "bench").header("accept", "*/*");
         let (response, _) = sender.send_request(request.body(())?, true).context("send a request")?;
         let response = response.await.context("read an answer")?;
         ensure!(response.status() == 200, "answered {}", response.status());

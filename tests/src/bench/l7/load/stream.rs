@@ -37,6 +37,11 @@ impl Client {
         Ok(Self { target, tls, pattern: Pattern::new() })
     }
 
+    /// Returns the scheme of what is asked for.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Opens a connection.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ impl Site<'_> {
     }
 
     fn is_http(&self) -> bool {
-        matches!(self.face, Face::Http | Face::Https)
+        matches!(self.face, Face::Http | Face::Https | Face::H2c)
     }
 
     /// Returns the certificate where clients expect TLS.

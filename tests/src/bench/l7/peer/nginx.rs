@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::super::case::Face;
 use super::{IDLE_SECONDS, MOST_CONNECTIONS, Site};
 
 /// Where the module is that carries bytes.
@@ -51,7 +52,9 @@ pub(super) fn site(site: &Site<'_>, stream: &Stream) -> Result<String> {
 
 fn http(site: &Site<'_>) -> String {
     let Site { front, statistics, servers, .. } = site;
-    let (tls, files) = site.certificate().map_or_else(Default::default, |certificate| {
+    // Other proxies see from the first bytes whether it is HTTP/2.
+    let plain = if site.face == Face::H2c { " http2" } else { "" };
+    let (protocols, files) = site.certificate().map_or((plain, String::new()), |certificate| {
         let (chain, key) = (certificate.chain.display(), certificate.key.display());
         (" ssl http2", format!("    ssl_certificate {chain};\n    ssl_certificate_key {key};\n    ssl_protocols TLSv1.2 TLSv1.3;\n"))
     });
@@ -64,7 +67,7 @@ fn http(site: &Site<'_>) -> String {
          client_body_timeout {IDLE_SECONDS}s;\n  send_timeout {IDLE_SECONDS}s;\n  proxy_connect_timeout 5s;\n  proxy_read_timeout {IDLE_SECONDS}s;\n  \
          proxy_send_timeout {IDLE_SECONDS}s;\n  proxy_http_version 1.1;\n  proxy_max_temp_file_size 0;\n  proxy_set_header Host $host;\n  \
          proxy_set_header Connection \"\";\n  {forwarded}\n{proto}{}{}\
-         \x20 server {{\n    listen {front}{tls} backlog=4096;\n{files}    location / {{ proxy_pass http://app; }}\n{rules}\
+         \x20 server {{\n    listen {front}{protocols} backlog=4096;\n{files}    location / {{ proxy_pass http://app; }}\n{rules}\
          \x20   location /websocket {{\n      proxy_pass http://app;\n      proxy_set_header Host $host;\n      proxy_set_header Upgrade $http_upgrade;\n      \
          proxy_set_header Connection \"upgrade\";\n      {forwarded}\n    }}\n  }}\n  \
          server {{\n    listen {statistics};\n    location / {{ stub_status; }}\n  }}\n}}\n",
