@@ -1,7 +1,7 @@
 //! The benchmark of the user-space tier: what l7d costs beside haproxy and nginx under the same traffic, in the same run.
 //!
-//! [`case`] says what is measured, [`peer`] starts the proxies, [`server`] and [`load`] are what stands behind and before them, each a process of its own
-//! made from this same program. [`compare`] lets the proxies take turns; [`verdict`] and [`report`] say what came out. All traffic stays on the
+//! `case` says what is measured, `peer` starts the proxies, `server` and `load` are what stands behind and before them, each a process of its own
+//! made from this same program. `compare` lets the proxies take turns; `verdict` and `report` say what came out. All traffic stays on the
 //! loopback interface.
 
 mod case;
