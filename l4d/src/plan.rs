@@ -81,7 +81,7 @@ pub fn plan(view: &View, next_hop: impl Fn(IpAddr) -> Hop) -> Wanted {
 /// Returns the addresses of all servers the kernel tier needs next hops for.
 pub fn server_addresses(config: &config::Config) -> Vec<IpAddr> {
     let backends = config.frontends().iter().filter_map(Frontend::xdp).map(XdpFrontend::backend);
-    let mut addresses: Vec<_> = backends.flat_map(|backend| config.servers_of(backend)).map(config::Server::ip).collect();
+    let mut addresses: Vec<_> = backends.flat_map(|backend| config.servers_of(backend)).filter_map(config::Server::ip).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses
@@ -109,16 +109,19 @@ fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey,
     let always = choice == Choice::RoundRobin || key.protocol == UDP && xdp.track();
     let mut active = active_servers(view, xdp.backend());
     // New flows wait for nobody's next hop while there are servers whose next hop is known.
-    let has_hop = |id: &config::ServerId| next_hop(config.server(*id).ip()).interface != 0;
+    let has_hop = |id: &config::ServerId| config.server(*id).ip().is_some_and(|ip| next_hop(ip).interface != 0);
     if active.iter().any(has_hop) {
         active.retain(has_hop);
     }
-    let servers = config.servers_of(xdp.backend()).iter().map(|server| WantedServer {
-        name: server.name().to_owned(),
-        socket: server.address_for(key.socket.port()),
-        hop: next_hop(server.ip()),
-        usable: view.status(server.id()) != Status::Down,
-        weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
+    let servers = config.servers_of(xdp.backend()).iter().filter_map(|server| {
+        let socket = server.address_for(key.socket.port())?;
+        Some(WantedServer {
+            name: server.name().to_owned(),
+            socket,
+            hop: next_hop(socket.ip()),
+            usable: view.status(server.id()) != Status::Down,
+            weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
+        })
     });
     WantedService {
         frontend: frontend.name().to_owned(),

@@ -41,7 +41,8 @@ fn names(config: &Config) -> Names<'_> {
     for frontend in config.frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
         for key in plan::service_keys(frontend) {
-            let servers = config.servers_of(xdp.backend()).iter().map(|server| (server.address_for(key.socket.port()), server.name()));
+            let servers = config.servers_of(xdp.backend()).iter();
+            let servers = servers.filter_map(|server| Some((server.address_for(key.socket.port())?, server.name())));
             names.insert(key, (frontend.name(), servers.collect()));
         }
     }

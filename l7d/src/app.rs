@@ -5,7 +5,8 @@
 //! SIGTERM or SIGINT does not wait.
 
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::listener::{self, Sharing, Spec};
+use crate::bind::{self, Sharing, Spec};
 use crate::log::Log;
 use crate::site::Site;
 use crate::support;
@@ -144,7 +145,7 @@ impl Daemon {
     }
 
     /// Hands the site to every worker, with one socket of each new address.
-    async fn order(&self, mut sockets: Vec<(Spec, Vec<StdListener>)>) {
+    async fn order(&self, mut sockets: Vec<(Spec, Vec<OwnedFd>)>) {
         for worker in &self.workers {
             let sockets = sockets.iter_mut().filter_map(|(spec, sockets)| Some((spec.clone(), sockets.pop()?))).collect();
             let order = Order { site: Arc::clone(&self.site), sockets };
@@ -198,19 +199,19 @@ impl Daemon {
 }
 
 /// Binds what `config` listens on and `before` does not, one socket per thread.
-fn bind_new(config: &Config, before: Option<&Site>, threads: usize) -> anyhow::Result<Vec<(Spec, Vec<StdListener>)>> {
+fn bind_new(config: &Config, before: Option<&Site>, threads: usize) -> anyhow::Result<Vec<(Spec, Vec<OwnedFd>)>> {
     let known: HashSet<&Spec> = before.iter().flat_map(|site| site.doors()).map(|door| door.spec()).collect();
     let sharing = if before.is_some() { Sharing::Replacing } else { Sharing::Alone };
-    let wanted = config.frontends().iter().flat_map(listener::specs).map(|(spec, _)| spec);
-    wanted
-        .filter(|spec| !known.contains(spec))
-        .map(|spec| {
-            let sockets = spec.bind(threads, sharing)?;
-            let address = sockets.first().context("no thread")?.local_addr()?;
-            info!("listening on {address} frontend {}", spec.frontend());
-            Ok((spec, sockets))
-        })
-        .collect()
+    let wanted = config.frontends().iter().flat_map(bind::specs).map(|(spec, _)| spec);
+    let bound = wanted.filter(|spec| !known.contains(spec)).map(|spec| spec.bind(threads, sharing).map(|bound| (spec, bound)));
+    // Nothing is taken over from another process, or from ourselves, before it is certain that all can be.
+    let bound: Vec<_> = bound.collect::<std::io::Result<_>>()?;
+    let publish = |(spec, bound): (Spec, bind::Bound)| {
+        let sockets = bound.publish()?;
+        info!("listening on {spec}");
+        Ok((spec, sockets))
+    };
+    bound.into_iter().map(publish).collect()
 }
 
 fn available_threads() -> usize {

@@ -13,6 +13,8 @@ use crate::deadline::Deadline;
 use crate::h1::parse::{self, Parsed};
 use crate::h2::convert;
 use crate::message::head::RequestHead;
+use crate::peer::Peer;
+use crate::socket::Socket;
 use crate::stream::Stream;
 
 /// The client's end of one exchange.
@@ -21,7 +23,9 @@ pub(crate) struct Downstream<'a> {
     /// What carries the exchange.
     pub(crate) wire: Wire<'a>,
     /// Who is at the other end: the client itself, not a proxy in front of us.
-    pub(crate) source: SocketAddr,
+    pub(crate) source: Peer,
+    /// Where the client connected to, if that is known already.
+    pub(crate) destination: Option<SocketAddr>,
     /// The timer of the exchange.
     pub(crate) deadline: &'a mut Deadline,
 }
@@ -49,19 +53,19 @@ pub(crate) struct Streamed {
     pub(crate) body: RecvStream,
     /// Takes the response.
     pub(crate) respond: SendResponse<Bytes>,
-    /// Where the client connected to.
-    pub(crate) local: SocketAddr,
+}
+
+impl Wire<'_> {
+    /// Returns the socket of a connection that carries this exchange alone.
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::H1 { stream, .. } => Some(stream.socket()),
+            Self::H2(_) => None,
+        }
+    }
 }
 
 impl Downstream<'_> {
-    /// Returns the port the client connected to.
-    pub(crate) fn local_port(&self) -> u16 {
-        match &self.wire {
-            Wire::H1 { stream, .. } => stream.socket().local_address().port(),
-            Wire::H2(stream) => stream.local.port(),
-        }
-    }
-
     /// Sends a whole response, printed as HTTP/1; a client that does not take it within `limit` is not waited for.
     pub(crate) async fn answer(&mut self, response: &[u8], limit: Duration) {
         match &mut self.wire {

@@ -29,6 +29,7 @@ use crate::reply::{self, BodyOf};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse};
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
+use crate::upstream::connect::Inbound;
 use crate::upstream::pursuit::{Pursuit, Verdict};
 use crate::upstream::{self, pool};
 
@@ -71,7 +72,7 @@ async fn serve<'a>(
     let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     add_forwarded_for(&mut head, client, frontend, backend);
-    let key = backend.key(Seen { client: client.source.ip(), request: Some(&head) });
+    let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let mut reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let mut request = outgoing(head, body, frontend, backend);
     let mut pursuit = Pursuit::begin(backend, key, client.deadline).await?;
@@ -80,11 +81,12 @@ async fn serve<'a>(
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
-        let idle = if reuse == Reuse::Allowed { pool::take(server.load().id()) } else { None };
+        let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket() };
+        let idle = if reuse == Reuse::Allowed && server.shares_connections() { pool::take(server.load().id()) } else { None };
         let reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => match upstream::open(backend, server, server.address(|| client.local_port()), client.deadline).await {
+            None => match upstream::open(backend, server, inbound, client.deadline).await {
                 Ok(connection) => connection,
                 Err(error) => match pursuit.after_failure(client.deadline).await? {
                     Verdict::TryAgain => continue,
@@ -99,7 +101,7 @@ async fn serve<'a>(
         record.response(&progress);
         match outcome {
             Ok(Finished::Exchanged { client: fate, server: rest }) => {
-                if rest == Fate::Keep {
+                if rest == Fate::Keep && server.shares_connections() {
                     pool::put(server.load().id(), connection);
                 }
                 return Ok(fate);
@@ -190,7 +192,8 @@ async fn read_head(
 /// Adds the client's address to the request, as the frontend or the backend asks.
 fn add_forwarded_for(head: &mut RequestHead, client: &Downstream<'_>, frontend: &Frontend, backend: &Backend) {
     let Some(forward) = frontend.forward_for().or(backend.forward_for()) else { return };
-    let address = client.source.ip().to_canonical();
+    // A client of a Unix socket has no address.
+    let Some(address) = client.source.ip().map(|ip| ip.to_canonical()) else { return };
     let is_there = |forward: &ForwardFor| head.headers.all(&forward.header).next().is_some();
     if forward.trusts(address) || (forward.if_none && is_there(forward)) {
         return;

@@ -12,6 +12,7 @@
 
 mod app;
 mod balance;
+mod bind;
 pub mod buffer;
 pub mod cli;
 pub mod client_hello;
@@ -23,10 +24,12 @@ mod forward;
 pub mod h1;
 mod h2;
 mod idle;
+mod inherit;
 mod lane;
 mod listener;
 mod log;
 pub mod message;
+mod peer;
 mod pipe;
 pub mod proxy_header;
 mod queue;

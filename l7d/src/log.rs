@@ -7,7 +7,6 @@ mod date;
 mod target;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use target::{Log, Target};
@@ -16,13 +15,14 @@ use crate::error::ExchangeError;
 use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
+use crate::peer::Peer;
 use crate::site::{Backend, Frontend, Server};
 use crate::tunnel::{Carried, Ended, Side};
 
 /// What happened to one request or connection so far.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
-    client: SocketAddr,
+    client: Peer,
     frontend: &'a str,
     /// Whether a line will be written; if not, nothing is kept that costs anything.
     wanted: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Begins the record of a client's request.
-    pub(crate) fn new(client: SocketAddr, frontend: &'a Frontend, began: Instant) -> Self {
+    pub(crate) fn new(client: Peer, frontend: &'a Frontend, began: Instant) -> Self {
         Self {
             client,
             frontend: frontend.name(),
@@ -205,8 +205,11 @@ impl<'a> Record<'a> {
         let began = SystemTime::now().checked_sub(self.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         let backend = self.backend.map_or(self.frontend, Backend::name);
         let server = self.server.map_or("<NOSRV>", Server::name);
-        let address = self.client.ip().to_canonical();
-        format!("{address}:{} [{}] {} {backend}/{server}", self.client.port(), date::Common(began), self.frontend)
+        let client = match self.client {
+            Peer::Inet(address) => format!("{}:{}", address.ip().to_canonical(), address.port()),
+            unix @ Peer::Unix(_) => unix.to_string(),
+        };
+        format!("{client} [{}] {} {backend}/{server}", date::Common(began), self.frontend)
     }
 
     /// Connections of the process, the frontend, the backend and the server, and the retries.

@@ -1,7 +1,10 @@
 //! The PROXY protocol, versions 1 and 2: who really is at the other end of a connection.
 //!
 //! A header stands before everything else, on connections that come in from another proxy and on connections to servers that ask for
-//! it. Pure and in both directions; whether a peer may send one is the listener's decision. Extensions (TLVs) are stepped over.
+//! it. Pure and in both directions; whether a peer may send one is the listener's decision. Of the extensions (TLVs) the checksum is
+//! made and verified, the others are stepped over.
+
+mod checksum;
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -55,6 +58,9 @@ pub enum ProxyHeaderError {
     /// The addresses or extensions do not fit into the announced length.
     #[error("PROXY v2 length {0} is too short for what it holds")]
     Length(u16),
+    /// The header is not what its sender made the checksum of.
+    #[error("PROXY v2 checksum is wrong")]
+    Checksum,
 }
 
 /// Reads a header of either version from the beginning of `bytes`.
@@ -107,6 +113,20 @@ pub fn encode_v2(endpoints: &Endpoints, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&source.port().to_be_bytes());
     out.extend_from_slice(&destination.port().to_be_bytes());
+}
+
+/// Appends a header of version 2 that carries its own checksum.
+pub fn encode_v2_with_checksum(endpoints: &Endpoints, out: &mut Vec<u8>) {
+    let start = out.len();
+    encode_v2(endpoints, out);
+    out.extend_from_slice(&[EXTENSION_CHECKSUM, 0, 4, 0, 0, 0, 0]);
+    let header = &mut out[start..];
+    let body = u16::try_from(header.len() - V2_HEADER).expect("two addresses and a checksum are short");
+    header[V2_HEADER - 2..V2_HEADER].copy_from_slice(&body.to_be_bytes());
+    // Made of the header with zeros where it will stand.
+    let sum = checksum::crc32c(header).to_be_bytes();
+    let place = header.len() - sum.len();
+    header[place..].copy_from_slice(&sum);
 }
 
 /// Tells whether `bytes` begins with `start`, or may yet.
@@ -164,15 +184,17 @@ fn decode_v2(bytes: &[u8]) -> Result<Decoded, ProxyHeaderError> {
     let Some(body) = rest.get(..usize::from(size)) else {
         return Ok(Decoded::Partial);
     };
-    let endpoints = v2_endpoints(command, family, body).map_err(|error| error.unwrap_or(ProxyHeaderError::Length(size)))?;
+    let (endpoints, extensions) = v2_endpoints(command, family, body).map_err(|error| error.unwrap_or(ProxyHeaderError::Length(size)))?;
+    let whole = &bytes[..V2_HEADER + usize::from(size)];
+    check_extensions(whole, extensions).map_err(|error| error.unwrap_or(ProxyHeaderError::Length(size)))?;
     Ok(Decoded::Complete { endpoints, length: V2_HEADER + usize::from(size) })
 }
 
-/// Reads the addresses; an error without a value is a body too short for them.
-fn v2_endpoints(command: u8, family: u8, body: &[u8]) -> Result<Endpoints, Option<ProxyHeaderError>> {
-    let (endpoints, extensions) = match family {
+/// Reads the addresses and returns what follows them; an error without a value is a body too short for them.
+fn v2_endpoints(command: u8, family: u8, body: &[u8]) -> Result<(Endpoints, &[u8]), Option<ProxyHeaderError>> {
+    Ok(match family {
         // A sender that speaks for itself may put anything here; it is to be skipped unread.
-        _ if command == COMMAND_LOCAL => return Ok(Endpoints::Unknown),
+        _ if command == COMMAND_LOCAL => (Endpoints::Unknown, &[]),
         FAMILY_TCP4 => {
             let (part, rest) = body.split_first_chunk::<12>().ok_or(None)?;
             let [a, b, c, d, e, f, g, h, ports @ ..] = *part;
@@ -184,11 +206,9 @@ fn v2_endpoints(command: u8, family: u8, body: &[u8]) -> Result<Endpoints, Optio
             let (ports, rest) = rest.split_first_chunk::<4>().ok_or(None)?;
             (relayed(Ipv6Addr::from(*source).into(), Ipv6Addr::from(*destination).into(), *ports), rest)
         }
-        FAMILY_UNSPECIFIED | FAMILY_UNIX => return Ok(Endpoints::Unknown),
+        FAMILY_UNSPECIFIED | FAMILY_UNIX => (Endpoints::Unknown, &[]),
         other => return Err(Some(ProxyHeaderError::Family(other))),
-    };
-    check_extensions(extensions).ok_or(None)?;
-    Ok(endpoints)
+    })
 }
 
 fn relayed(source: IpAddr, destination: IpAddr, [a, b, c, d]: [u8; 4]) -> Endpoints {
@@ -198,13 +218,19 @@ fn relayed(source: IpAddr, destination: IpAddr, [a, b, c, d]: [u8; 4]) -> Endpoi
     }
 }
 
-/// Checks that the extensions fill their place exactly.
-fn check_extensions(mut rest: &[u8]) -> Option<()> {
+/// Checks that the extensions at the end of `header` fill their place exactly, and the checksum if there is one; an error without a
+/// value is a place too small for them.
+fn check_extensions(header: &[u8], mut rest: &[u8]) -> Result<(), Option<ProxyHeaderError>> {
     while !rest.is_empty() {
-        let ([_kind, high, low], behind) = rest.split_first_chunk::<3>()?;
-        rest = behind.get(usize::from(u16::from_be_bytes([*high, *low]))..)?;
+        let ([kind, high, low], behind) = rest.split_first_chunk::<3>().ok_or(None)?;
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (value, behind_value) = behind.split_at_checked(length).ok_or(None)?;
+        if *kind == EXTENSION_CHECKSUM && !checksum::is_right(header, header.len() - behind.len(), value) {
+            return Err(Some(ProxyHeaderError::Checksum));
+        }
+        rest = behind_value;
     }
-    Some(())
+    Ok(())
 }
 
 /// Brings both addresses to one family, which the format wants: mapped IPv4 becomes plain, and plain becomes mapped beside IPv6.
@@ -227,6 +253,8 @@ fn as_v6(address: IpAddr) -> Ipv6Addr {
 
 const LINE_START: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Room for the longest header that is made here.
+pub(crate) const LONGEST: usize = MAX_LINE;
 /// Longest line of version 1, CR LF included.
 const MAX_LINE: usize = 107;
 /// Signature, command, family and length of version 2.
@@ -237,6 +265,7 @@ const FAMILY_UNSPECIFIED: u8 = 0x00;
 const FAMILY_TCP4: u8 = 0x11;
 const FAMILY_TCP6: u8 = 0x21;
 const FAMILY_UNIX: u8 = 0x31;
+const EXTENSION_CHECKSUM: u8 = 0x03;
 
 #[cfg(test)]
 mod tests {
@@ -303,6 +332,25 @@ mod tests {
         assert_eq!(decode(&wire), Ok(expected));
         let cut = v2(COMMAND_PROXY, FAMILY_TCP4, &[&addresses[..], &[0x04, 0, 3, 9, 9]].concat());
         assert_eq!(decode(&cut), Err(ProxyHeaderError::Length(17)));
+    }
+
+    #[test]
+    fn checksum_is_that_of_haproxy_and_a_wrong_one_is_refused() {
+        // Sent by haproxy 2.6 with `send-proxy-v2 proxy-v2-options crc32c`.
+        let theirs = b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x13\x7f\0\0\x01\x7f\0\0M\xc5\xae\x1bm\x03\0\x04\xb1\x05\xddL";
+        let endpoints = between("127.0.0.1:50606", "127.0.0.77:7021");
+        let mut ours = Vec::new();
+        encode_v2_with_checksum(&endpoints, &mut ours);
+        assert_eq!(ours, theirs);
+        assert_eq!(decode(theirs), Ok(Decoded::Complete { endpoints, length: theirs.len() }));
+        for place in [16, theirs.len() - 1] {
+            let mut wrong = theirs.to_vec();
+            wrong[place] ^= 1;
+            assert_eq!(decode(&wrong), Err(ProxyHeaderError::Checksum));
+        }
+        let mut local = Vec::new();
+        encode_v2_with_checksum(&Endpoints::Unknown, &mut local);
+        assert_eq!(local, b"\r\n\r\n\0\r\nQUIT\n \0\0\x07\x03\0\x04\xa9\xb8~\x8f");
     }
 
     #[test]

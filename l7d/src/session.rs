@@ -22,6 +22,7 @@ use crate::exchange::{self, Turn};
 use crate::forward::Fate;
 use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
+use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::site::{Door, Frontend};
 use crate::stream::Stream;
@@ -33,7 +34,9 @@ pub(crate) struct Client {
     /// The connection.
     pub(crate) stream: Stream,
     /// Who is at the other end: the client itself, not a proxy in front of us.
-    pub(crate) source: SocketAddr,
+    pub(crate) source: Peer,
+    /// Where the client connected to, if a proxy in front of us said so.
+    pub(crate) destination: Option<SocketAddr>,
     /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
     pub(crate) early: Option<Buffer>,
     /// The timer of this connection.
@@ -42,8 +45,8 @@ pub(crate) struct Client {
 
 impl Client {
     /// Returns a client of which nothing is known but its connection.
-    pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
-        Self { stream, source: peer, early: None, deadline: Deadline::default() }
+    pub(crate) fn new(stream: Stream, peer: Peer) -> Self {
+        Self { stream, source: peer, destination: None, early: None, deadline: Deadline::default() }
     }
 }
 
@@ -96,10 +99,10 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
 
 /// Serves the request that begins with the client's early bytes.
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
-    let Client { stream, source, early, deadline } = client;
+    let Client { stream, source, destination, early, deadline } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input };
-    let mut exchange = Downstream { wire, source: *source, deadline };
+    let mut exchange = Downstream { wire, source: *source, destination: *destination, deadline };
     let fate = exchange::run(&mut exchange, frontend, turn, began).await;
     client.early = Some(input).filter(|input| !input.is_empty());
     fate
@@ -187,8 +190,9 @@ enum HeaderFailure {
 async fn read_proxy_header(client: &mut Client, limit: Option<Duration>) -> Result<(), HeaderFailure> {
     let Client { stream, deadline, .. } = client;
     let (endpoints, rest) = deadline.within(limit, pin!(proxy_header(stream))).await??;
-    if let Endpoints::Relayed { source, .. } = endpoints {
-        client.source = source;
+    if let Endpoints::Relayed { source, destination } = endpoints {
+        client.source = Peer::Inet(source);
+        client.destination = Some(destination);
     }
     client.early = Some(rest).filter(|rest| !rest.is_empty());
     Ok(())

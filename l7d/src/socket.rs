@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -33,11 +33,11 @@ impl Socket {
         Ok(Self(registered?))
     }
 
-    /// Accepts a connection, and returns it with the address of its other end.
+    /// Accepts a connection, and returns it with the address of its other end, if that has one.
     ///
     /// # Errors
     /// As accepting.
-    pub(crate) async fn accept(&self) -> io::Result<(Self, SocketAddr)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Self, Option<SocketAddr>)> {
         let (socket, peer) = self.0.async_io(Interest::READABLE, |listener| Ok(acceptfrom_with(listener, ACCEPTED)?)).await?;
         Ok((Self::new(socket)?, inet(peer)))
     }
@@ -46,7 +46,7 @@ impl Socket {
     ///
     /// # Errors
     /// As accepting; `WouldBlock` if there is none.
-    pub(crate) fn accept_now(&self) -> io::Result<(Self, SocketAddr)> {
+    pub(crate) fn accept_now(&self) -> io::Result<(Self, Option<SocketAddr>)> {
         let (socket, peer) = acceptfrom_with(&self.0, ACCEPTED)?;
         Ok((Self::new(socket)?, inet(peer)))
     }
@@ -165,15 +165,15 @@ impl Socket {
         Ok(shutdown(&self.0, Shutdown::Write)?)
     }
 
-    /// Returns the address of this end; unspecified if it has none of the Internet's.
-    pub(crate) fn local_address(&self) -> SocketAddr {
+    /// Returns the address of this end; none if it is not one of the Internet's.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         inet(getsockname(&self.0).ok())
     }
 }
 
-/// Returns an address of the Internet's families, or the unspecified one for any other.
-fn inet(address: Option<SocketAddrAny>) -> SocketAddr {
-    address.and_then(|address| address.try_into().ok()).unwrap_or(UNSPECIFIED)
+/// Returns an address of the Internet's families.
+fn inet(address: Option<SocketAddrAny>) -> Option<SocketAddr> {
+    address.and_then(|address| address.try_into().ok())
 }
 
 impl AsFd for Socket {
@@ -182,5 +182,4 @@ impl AsFd for Socket {
     }
 }
 
-const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 const ACCEPTED: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);

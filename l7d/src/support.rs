@@ -85,12 +85,6 @@ impl Findings {
         if bind.tls().is_some() {
             self.refuse(bind.location(), "l7d does not end TLS yet");
         }
-        if bind.address().unix().is_some() {
-            self.refuse(bind.location(), "l7d does not listen on Unix sockets yet");
-        }
-        if bind.transparent() {
-            self.refuse(bind.location(), "l7d does not bind transparently yet");
-        }
     }
 
     fn backend(&mut self, backend: &Backend) {

@@ -12,7 +12,7 @@ use crate::session::Client;
 use crate::site::{Backend, Frontend};
 use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
-use crate::upstream::connect::connect;
+use crate::upstream::connect::{Inbound, connect};
 use crate::upstream::pursuit::{Pursuit, Verdict};
 
 /// Serves the client until either side is done.
@@ -37,14 +37,13 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
 
 /// Connects to a server, trying again and elsewhere as the backend allows.
 async fn dial<'a>(client: &mut Client, backend: &'a Arc<Backend>, record: &mut Record<'a>) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
-    let mut pursuit =
-        Pursuit::begin(backend, backend.key(Seen { client: client.source.ip(), request: None }), &mut client.deadline).await?;
+    let mut pursuit = Pursuit::begin(backend, backend.key(Seen { client: client.source, request: None }), &mut client.deadline).await?;
     record.queued();
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
-        let address = server.address(|| client.stream.socket().local_address().port());
-        let error = match connect(backend, address, &mut client.deadline).await {
+        let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()) };
+        let error = match connect(backend, server, inbound, &mut client.deadline).await {
             Ok(stream) => {
                 record.connected();
                 return Ok((stream, pursuit));

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::TcpListener as StdListener;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,8 +16,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
+use crate::bind::Spec;
 use crate::idle;
-use crate::listener::{self, Spec};
+use crate::listener;
 use crate::site::{Door, Site};
 use crate::socket::Socket;
 use crate::upstream::pool;
@@ -28,7 +29,7 @@ pub(crate) struct Order {
     /// The site.
     pub(crate) site: Arc<Site>,
     /// New sockets.
-    pub(crate) sockets: Vec<(Spec, StdListener)>,
+    pub(crate) sockets: Vec<(Spec, OwnedFd)>,
 }
 
 /// Starts the thread with this number; it ends when `orders` does.
@@ -102,7 +103,7 @@ impl Listening {
         }
     }
 
-    fn accept(&self, socket: StdListener, door: &Arc<Door>) -> std::io::Result<Accepting> {
+    fn accept(&self, socket: OwnedFd, door: &Arc<Door>) -> std::io::Result<Accepting> {
         let listener = Socket::new(socket)?;
         let door = Rc::new(RefCell::new(Arc::clone(door)));
         let (stop, stopped) = oneshot::channel();

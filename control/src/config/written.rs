@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, HashType, Mode, OnStop, PortRange, Protocol, SocketLevel, Stored, TableKey,
-    Timeout, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, HashType, Mode, OnStop, PortRange, Protocol, SendProxy, ServerAddress,
+    ServerSource, SocketLevel, Stored, TableKey, Timeout, XdpBalance,
 };
-use super::value::address::ServerAddress;
 use super::value::option::Switch;
 
 /// All sections of a configuration.
@@ -123,6 +122,7 @@ pub(super) struct Backend {
     pub(super) retries: Option<u32>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,
+    pub(super) source: Option<ServerSource>,
     pub(super) default_server: ServerSettings,
     pub(super) servers: Vec<Server>,
 }
@@ -148,6 +148,15 @@ pub(super) struct ServerSettings {
     pub(super) check: Option<CheckSwitch>,
     pub(super) cookie: Option<Located<String>>,
     pub(super) protocol: Option<Protocol>,
+    pub(super) source: Option<Located<ServerSource>>,
+    pub(super) send_proxy: Option<ProxySwitch>,
+}
+
+/// Whether connections begin with a PROXY header, and with which.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ProxySwitch {
+    Off,
+    On(SendProxy),
 }
 
 /// Whether to check, and how.
@@ -169,6 +178,7 @@ pub(super) struct CheckSettings {
     pub(super) fall: Option<u32>,
     pub(super) port: Option<u16>,
     pub(super) address: Option<IpAddr>,
+    pub(super) send_proxy: Option<bool>,
 }
 
 /// A stick table.

@@ -85,9 +85,9 @@ impl View {
     }
 }
 
-/// Tells whether two servers of one name in one backend are the same machine: same address and port.
+/// Tells whether two servers of one name in one backend are the same machine: same address.
 pub(crate) fn same_machine(one: &Server, other: &Server) -> bool {
-    (one.ip(), one.port()) == (other.ip(), other.port())
+    one.address() == other.address()
 }
 
 impl Cell {

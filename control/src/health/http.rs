@@ -8,11 +8,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::Connection;
 use super::tcp::{Finding, connect};
-use crate::config::{Check, HttpCheck, HttpVersion};
+use crate::config::{Check, HttpCheck, HttpVersion, Target};
 use crate::fleet::CheckResult;
 
 /// Sends the request and waits for the head of the answer.
@@ -46,7 +46,11 @@ fn request(check: &Check, http: &HttpCheck) -> Result<Request<Empty<Bytes>>, hyp
         .header(USER_AGENT, HeaderValue::from_static(AGENT))
         .header(CONNECTION, HeaderValue::from_static("close"));
     // HTTP/1.1 cannot do without a host, RFC 9112 section 3.2.
-    let default_host = (version == Version::HTTP_11).then(|| check.target().to_string());
+    let host_of_target = || match check.target() {
+        Target::Inet(address) => address.to_string(),
+        Target::Unix(_) => "localhost".to_owned(),
+    };
+    let default_host = (version == Version::HTTP_11).then(host_of_target);
     if let Some(host) = http.host().or(default_host.as_deref()) {
         request = request.header(HOST, host);
     }
@@ -54,7 +58,7 @@ fn request(check: &Check, http: &HttpCheck) -> Result<Request<Empty<Bytes>>, hyp
 }
 
 /// Returns the status of the answer.
-async fn exchange(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<u16, hyper::Error> {
+async fn exchange(stream: Connection, request: Request<Empty<Bytes>>) -> Result<u16, hyper::Error> {
     let (mut sender, connection) = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
     let mut connection = pin!(connection);
     let mut answer = pin!(sender.send_request(request));

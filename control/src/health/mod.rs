@@ -4,6 +4,7 @@
 //! configuration, a server back from maintenance, a weight on its way up. What an outcome means is the fleet's business. A probe is
 //! a future, not a thread, and their number at a time is bounded; when more are due, the longest due go first.
 
+mod connection;
 mod http;
 mod schedule;
 mod tcp;

@@ -3,12 +3,11 @@
 //! Where the request has nothing of it there is no key, and servers are taken in turn. What of a request counts is what HAProxy 2.6
 //! was seen to hash.
 
-use std::net::IpAddr;
-
 use control::config::{self, UriHash};
 
 use super::hash::Hasher;
 use crate::message::head::RequestHead;
+use crate::peer::Peer;
 
 /// What is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +46,8 @@ pub(crate) enum Expression {
 /// What is known when a server is chosen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen<'a> {
-    /// The address of the client.
-    pub(crate) client: IpAddr,
+    /// The client.
+    pub(crate) client: Peer,
     /// The request; none in mode `tcp`.
     pub(crate) request: Option<&'a RequestHead>,
 }
@@ -57,8 +56,8 @@ impl Subject {
     /// Returns the key of a connection or request, if it has any.
     pub(crate) fn key(&self, seen: Seen<'_>, hasher: Hasher) -> Option<u32> {
         let text = match self {
-            Self::Client => return Some(hasher.client(seen.client)),
-            Self::Expression(Expression::Client) => return Some(hasher.address(seen.client)),
+            Self::Client => return seen.client.ip().map(|address| hasher.client(address)),
+            Self::Expression(Expression::Client) => return seen.client.ip().map(|address| hasher.address(address)),
             Self::Uri(of) => counted(seen.request?.target(), *of),
             Self::UrlParam(name) | Self::Expression(Expression::UrlParam(name)) => url_param(seen.request?.target(), name)?,
             Self::Header(of) => header(seen.request?, of)?,
@@ -235,7 +234,7 @@ mod tests {
         let hasher = Hasher::new(config::HashType::default());
         let full = head("GET /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Id: a, b\r\n\r\n");
         let bare = head("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-        let client = "10.0.0.1".parse().unwrap();
+        let client = Peer::Inet("10.0.0.1:1000".parse().unwrap());
         let key = |subject: &Subject, request| subject.key(Seen { client, request }, hasher);
         for (text, value) in
             [("path", "/p"), ("url", "/p?q=1"), ("query", "q=1"), ("url_param(q)", "1"), ("req.hdr(x-id)", "b"), ("method", "GET")]

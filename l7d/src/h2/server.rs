@@ -22,6 +22,7 @@ use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Streamed, Wire};
 use crate::exchange::{self, Turn};
 use crate::idle::Seat;
+use crate::peer::Peer;
 use crate::session::Client;
 use crate::site::Door;
 use crate::stream::Stream;
@@ -35,7 +36,7 @@ type Engine<'a> = Connection<Io<&'a Stream>, Bytes>;
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let timeouts = *current.borrow().frontend().timeouts();
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
-    let Client { stream, source, early, deadline } = client;
+    let Client { stream, source, destination, early, deadline } = client;
     let (stream, source) = (&*stream, *source);
     let mut builder = Builder::new();
     builder
@@ -51,13 +52,13 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         Ok(Err(error)) => return refuse(source, current, &error),
         Err(_) => return,
     };
-    let local = stream.socket().local_address();
+    let destination = destination.or_else(|| stream.socket().local_address());
     let mut life = Life { seat: Seat::take(), active: Rc::default(), quiet_since: None, limit: idle_limit(&timeouts), leaving: false };
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
         match arrived {
             Ok((request, respond)) => {
-                let exchange = exchange(request, respond, Peer { source, local }, Arc::clone(&current.borrow()), turn);
+                let exchange = exchange(request, respond, Ends { source, destination }, Arc::clone(&current.borrow()), turn);
                 let active = Active::new(&life.active);
                 spawn_local(async move {
                     exchange.await;
@@ -71,7 +72,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let _ = stream.shutdown().await;
 }
 
-fn refuse(source: SocketAddr, current: &RefCell<Arc<Door>>, error: &h2::Error) {
+fn refuse(source: Peer, current: &RefCell<Arc<Door>>, error: &h2::Error) {
     if error.is_io() {
         debug!("{source} left: {error}");
     } else {
@@ -158,25 +159,25 @@ impl Drop for Active {
 
 /// Both ends of the client's connection.
 #[derive(Debug, Clone, Copy)]
-struct Peer {
-    source: SocketAddr,
-    local: SocketAddr,
+struct Ends {
+    source: Peer,
+    destination: Option<SocketAddr>,
 }
 
-async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, peer: Peer, door: Arc<Door>, turn: Turn) {
+async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, ends: Ends, door: Arc<Door>, turn: Turn) {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let head = match convert::request_head(&parts) {
         Ok(head) => head,
         Err(error) => {
-            info!("{} on frontend {}: request is invalid: {error}", peer.source, door.frontend().name());
+            info!("{} on frontend {}: request is invalid: {error}", ends.source, door.frontend().name());
             respond.send_reset(Reason::PROTOCOL_ERROR);
             return;
         }
     };
     let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body, respond, local: peer.local });
-    let mut client = Downstream { wire: Wire::H2(stream), source: peer.source, deadline: &mut deadline };
+    let stream = Box::new(Streamed { head: Some(head), body, respond });
+    let mut client = Downstream { wire: Wire::H2(stream), source: ends.source, destination: ends.destination, deadline: &mut deadline };
     exchange::run(&mut client, door.frontend(), turn, began).await;
 }
 

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use control::config::{self, BackendId, HashMethod, Protocol, ProxyOption, ServerId, Timeouts};
+use control::config::{self, BackendId, HashMethod, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
 use control::fleet::View;
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::forward_for::{ForwardFor, forward_for};
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::queue::{Limits, Load, Queue, Wants};
-use crate::upstream::Redispatch;
+use crate::upstream::{Redispatch, Source};
 
 /// A pool of servers.
 #[derive(Debug)]
@@ -46,6 +47,9 @@ pub(crate) struct Server {
     id: ServerId,
     name: String,
     model: config::Server,
+    /// None if it depends on the port the client connected to.
+    address: Option<SocketAddrAny>,
+    source: Option<Source>,
     load: Arc<Load>,
     /// Made of the name, so that no other server's coming or going changes it.
     seed: u64,
@@ -231,7 +235,7 @@ impl Backend {
 
 impl Server {
     fn new(model: &config::Server, before: Option<&Backend>) -> Self {
-        let same = |old: &&Self| old.name == model.name() && (old.model.ip(), old.model.port()) == (model.ip(), model.port());
+        let same = |old: &&Self| old.name == model.name() && old.model.address() == model.address();
         let old = before.and_then(|backend| backend.servers.iter().find(same));
         let limits = Limits { most: model.maxconn(), least: model.minconn(), waiting: model.maxqueue() };
         let load = match old {
@@ -242,7 +246,15 @@ impl Server {
             None => Arc::new(Load::new(limits)),
         };
         let seed = balance::spread(model.name().as_bytes());
-        Self { id: model.id(), name: model.name().to_owned(), model: model.clone(), load, seed }
+        Self {
+            id: model.id(),
+            name: model.name().to_owned(),
+            model: model.clone(),
+            address: address(model.address()),
+            source: model.source().map(Source::new),
+            load,
+            seed,
+        }
     }
 
     /// Returns the name.
@@ -250,12 +262,29 @@ impl Server {
         &self.name
     }
 
-    /// Returns where a client is sent; what port it connected to is asked for only if that matters.
-    pub(crate) fn address(&self, client_port: impl FnOnce() -> u16) -> SocketAddr {
-        match self.model.port() {
-            Some(port) => SocketAddr::new(self.model.ip(), port),
-            None => self.model.address_for(client_port()),
-        }
+    /// Returns where clients are sent; none if that depends on the port they connected to.
+    pub(crate) fn address(&self) -> Option<&SocketAddrAny> {
+        self.address.as_ref()
+    }
+
+    /// Returns where a client that connected to `client_port` is sent.
+    pub(crate) fn address_for(&self, client_port: u16) -> Option<SocketAddrAny> {
+        self.model.address_for(client_port).map(SocketAddrAny::from)
+    }
+
+    /// Returns where connections to it come from; none leaves it to the system.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    /// Returns the PROXY header that begins each connection to it.
+    pub(crate) fn send_proxy(&self) -> Option<SendProxy> {
+        self.model.send_proxy()
+    }
+
+    /// Tells whether a connection to it may serve one client after another: not if it began by naming one.
+    pub(crate) fn shares_connections(&self) -> bool {
+        self.model.send_proxy().is_none()
     }
 
     /// Returns what it speaks.
@@ -266,6 +295,20 @@ impl Server {
     /// Returns what it carries.
     pub(crate) fn load(&self) -> &Arc<Load> {
         &self.load
+    }
+}
+
+/// Returns an address in the system's form.
+fn address(model: &ServerAddress) -> Option<SocketAddrAny> {
+    match model {
+        ServerAddress::Inet(ip, port) => port.map(|port| SocketAddr::new(*ip, port).into()),
+        ServerAddress::Unix(unix) => {
+            let address = match unix.path() {
+                Some(path) => SocketAddrUnix::new(path),
+                None => SocketAddrUnix::new_abstract_name(&unix.abstract_name().unwrap_or_default()),
+            };
+            Some(address.expect("the configuration bounds the length of names").into())
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use super::backend::Backend;
 use super::forward_for::{ForwardFor, forward_for};
 use super::limit::{Counted, Limit};
 use super::{Shared, has};
-use crate::listener::Spec;
+use crate::bind::Spec;
 use crate::log::Log;
 
 /// One address clients come in by.
 #[derive(Debug)]
 pub(crate) struct Door {
     spec: Spec,
+    number: u32,
     frontend: Arc<Frontend>,
     accept_proxy: bool,
     limits: Vec<Arc<Semaphore>>,
@@ -40,16 +41,28 @@ pub(crate) struct Frontend {
 }
 
 impl Door {
-    pub(super) fn new(spec: Spec, frontend: &Arc<Frontend>, bind: &config::Bind, process: Option<&Limit>, before: Option<&Self>) -> Self {
+    pub(super) fn new(
+        spec: Spec,
+        number: u32,
+        frontend: &Arc<Frontend>,
+        bind: &config::Bind,
+        process: Option<&Limit>,
+        before: Option<&Self>,
+    ) -> Self {
         let limit = Limit::renew(bind.maxconn(), before.and_then(|door| door.limit.as_ref()));
         let limits =
             [limit.as_ref(), frontend.limit.as_ref(), process].into_iter().flatten().map(|limit| Arc::clone(limit.left())).collect();
-        Self { spec, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), limits, limit }
+        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), limits, limit }
     }
 
     /// Returns the socket this door needs.
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// Returns its place among the doors of its frontend, from 1.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Returns what decides about clients.

@@ -21,7 +21,7 @@ pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend};
 pub(crate) use limit::Counted;
 
-use crate::listener;
+use crate::bind;
 use crate::log::Log;
 use limit::Limit;
 
@@ -58,9 +58,9 @@ impl Site {
         for model in config.frontends() {
             let old = before.and_then(|site| site.frontend(model.name()));
             let frontend = Arc::new(Frontend::new(model, &backends, &shared, old));
-            for (spec, bind) in listener::specs(model) {
+            for (number, (spec, bind)) in (1..).zip(bind::specs(model)) {
                 let old = before.and_then(|site| site.doors.iter().find(|door| *door.spec() == spec));
-                doors.push(Arc::new(Door::new(spec, &frontend, bind, limit.as_ref(), old.map(|door| &**door))));
+                doors.push(Arc::new(Door::new(spec, number, &frontend, bind, limit.as_ref(), old.map(|door| &**door))));
             }
         }
         Self { doors, backends, limit, shared, superseded }

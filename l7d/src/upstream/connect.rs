@@ -4,11 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use control::config::Timeout;
+use control::config::{SendProxy, Timeout};
 use rustix::net::{AddressFamily, SocketAddrAny, sockopt};
 
+use super::source::Given;
 use crate::deadline::Deadline;
-use crate::site::Backend;
+use crate::peer::Peer;
+use crate::proxy_header::{self, Endpoints};
+use crate::site::{Backend, Server};
 use crate::socket::Socket;
 use crate::stream::Stream;
 
@@ -23,18 +26,90 @@ pub(crate) enum ConnectError {
     TimedOut,
 }
 
-/// Connects to a server at this address.
+/// The client's connection, on behalf of which a server is connected to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inbound<'a> {
+    /// Who is at its other end.
+    pub(crate) client: Peer,
+    /// Where the client connected to, if that is known already.
+    pub(crate) destination: Option<SocketAddr>,
+    /// The socket, whose own address is the destination if nothing else is known.
+    pub(crate) socket: Option<&'a Socket>,
+}
+
+impl Inbound<'_> {
+    fn destination(&self) -> Option<SocketAddr> {
+        self.destination.or_else(|| self.socket?.local_address())
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        let relayed = |(source, destination)| Endpoints::Relayed { source, destination };
+        self.client.inet().zip(self.destination()).map_or(Endpoints::Unknown, relayed)
+    }
+}
+
+/// Connects to a server on behalf of a client, and announces the client if the server wants that.
 ///
 /// # Errors
 /// Fails as connecting does, or when it takes longer than the backend allows.
-pub(crate) async fn connect(backend: &Backend, address: SocketAddr, deadline: &mut Deadline) -> Result<Stream, ConnectError> {
+pub(crate) async fn connect(
+    backend: &Backend,
+    server: &Server,
+    inbound: Inbound<'_>,
+    deadline: &mut Deadline,
+) -> Result<Stream, ConnectError> {
     let limit = backend.timeouts().of(Timeout::Connect);
-    let opened = deadline.within(limit, pin!(open(address))).await.map_err(|_| ConnectError::TimedOut)?;
+    let opened = deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)?;
     Ok(opened?)
 }
 
-async fn open(address: SocketAddr) -> io::Result<Stream> {
-    let socket = Socket::open(if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 })?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    Ok(Stream::plain(Socket::connect(socket, &SocketAddrAny::from(address)).await?))
+async fn open(server: &Server, inbound: Inbound<'_>) -> io::Result<Stream> {
+    let socket = match server.address() {
+        Some(address) => dial(server, address).await?,
+        None => {
+            let port = inbound.destination().map(|destination| destination.port());
+            let address = port.and_then(|port| server.address_for(port)).ok_or(io::ErrorKind::AddrNotAvailable)?;
+            dial(server, &address).await?
+        }
+    };
+    let stream = Stream::plain(socket);
+    if let Some(version) = server.send_proxy() {
+        stream.send(&header(version, &inbound.endpoints())).await?;
+    }
+    Ok(stream)
+}
+
+/// Connects from where the server wants it; where only some ports are allowed, from one that is free.
+async fn dial(server: &Server, address: &SocketAddrAny) -> io::Result<Socket> {
+    let family = address.address_family();
+    let mut choices = server.source().map_or(1, super::Source::choices);
+    loop {
+        choices -= 1;
+        let socket = Socket::open(family)?;
+        if family != AddressFamily::UNIX {
+            sockopt::set_tcp_nodelay(&socket, true)?;
+        }
+        let given = server.source().map_or(Ok(Given::Done), |source| source.give(&socket))?;
+        let taken = match given {
+            Given::Taken => io::Error::from(io::ErrorKind::AddrInUse),
+            Given::Done => match Socket::connect(socket, address).await {
+                // The port is in use for this very destination.
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => error,
+                outcome => return outcome,
+            },
+        };
+        if choices == 0 {
+            return Err(taken);
+        }
+    }
+}
+
+fn header(version: SendProxy, endpoints: &Endpoints) -> Vec<u8> {
+    let mut header = Vec::with_capacity(proxy_header::LONGEST);
+    match version {
+        SendProxy::V1 => proxy_header::encode_v1(endpoints, &mut header),
+        SendProxy::V2 { checksum: false } => proxy_header::encode_v2(endpoints, &mut header),
+        SendProxy::V2 { checksum: true } => proxy_header::encode_v2_with_checksum(endpoints, &mut header),
+    }
+    header
 }

@@ -8,17 +8,17 @@ pub(crate) mod connect;
 pub(crate) mod pool;
 pub(crate) mod pursuit;
 mod reserve;
+mod source;
 
 pub(crate) use attempts::Redispatch;
 pub(crate) use reserve::NoServer;
-
-use std::net::SocketAddr;
+pub(crate) use source::Source;
 
 use crate::deadline::Deadline;
 use crate::h2::client::Sender;
 use crate::site::{Backend, Protocol, Server};
 use crate::stream::Stream;
-use connect::{ConnectError, connect};
+use connect::{ConnectError, Inbound, connect};
 
 /// A connection to a server that takes a request.
 #[derive(Debug)]
@@ -29,22 +29,24 @@ pub(crate) enum Upstream {
     H2(Sender),
 }
 
-/// Opens a connection to a server at this address.
+/// Opens a connection to a server on behalf of a client.
 ///
 /// # Errors
 /// Fails as connecting does, or when it takes longer than the backend allows.
 pub(crate) async fn open(
     backend: &Backend,
     server: &Server,
-    address: SocketAddr,
+    inbound: Inbound<'_>,
     deadline: &mut Deadline,
 ) -> Result<Upstream, ConnectError> {
-    let stream = connect(backend, address, deadline).await?;
+    let stream = connect(backend, server, inbound, deadline).await?;
     match server.protocol() {
         Protocol::H1 => Ok(Upstream::H1(stream)),
         Protocol::H2 => {
             let sender = Sender::open(stream).await?;
-            pool::share(server.load().id(), &sender);
+            if server.shares_connections() {
+                pool::share(server.load().id(), &sender);
+            }
             Ok(Upstream::H2(sender))
         }
     }

@@ -128,7 +128,7 @@ mod tests {
 
     fn address(connection: Option<Upstream>) -> SocketAddr {
         let Some(Upstream::H1(stream)) = connection else { panic!("{connection:?}") };
-        stream.socket().local_address()
+        stream.socket().local_address().unwrap()
     }
 
     async fn connection() -> (Stream, TcpStream) {
@@ -141,7 +141,7 @@ mod tests {
     async fn freshest_connection_is_lent_first_and_only_to_its_server() {
         let (server, other) = (Load::new(Limits::default()).id(), Load::new(Limits::default()).id());
         let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
-        let newest = two.socket().local_address();
+        let newest = two.socket().local_address().unwrap();
         put(server, Upstream::H1(one));
         put(server, Upstream::H1(two));
         assert!(take(other).is_none());
@@ -155,7 +155,7 @@ mod tests {
         let server = Load::new(Limits::default()).id();
         let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
             (connection().await, connection().await, connection().await);
-        let expected = good.socket().local_address();
+        let expected = good.socket().local_address().unwrap();
         put(server, Upstream::H1(good));
         drop(peer_closed);
         closed.socket().readable().await.unwrap();

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::unix::{SocketFile, UnixAddress};
 use crate::config::location::{Located, Location};
 
 /// One address a frontend listens on, with the settings of its socket.
@@ -17,6 +18,7 @@ pub struct Bind {
     pub(in crate::config) interface: Option<Located<String>>,
     pub(in crate::config) v6only: bool,
     pub(in crate::config) transparent: bool,
+    pub(in crate::config) file: SocketFile,
 }
 
 impl Bind {
@@ -64,6 +66,11 @@ impl Bind {
     pub fn transparent(&self) -> bool {
         self.transparent
     }
+
+    /// Returns who may connect to the file of a Unix socket.
+    pub fn file(&self) -> &SocketFile {
+        &self.file
+    }
 }
 
 /// An address to listen on.
@@ -72,7 +79,9 @@ pub enum BindAddress {
     /// An IP address and its ports.
     Inet(Inet),
     /// A Unix stream socket.
-    Unix(PathBuf),
+    Unix(UnixAddress),
+    /// A stream socket that the process was started with, by the number of its descriptor.
+    Inherited(u16),
 }
 
 impl BindAddress {
@@ -80,15 +89,7 @@ impl BindAddress {
     pub fn inet(&self) -> Option<&Inet> {
         match self {
             Self::Inet(inet) => Some(inet),
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Returns the path of a Unix socket.
-    pub fn unix(&self) -> Option<&Path> {
-        match self {
-            Self::Inet(_) => None,
-            Self::Unix(path) => Some(path),
+            Self::Unix(_) | Self::Inherited(_) => None,
         }
     }
 }
@@ -97,7 +98,8 @@ impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(inet) => inet.fmt(f),
-            Self::Unix(path) => write!(f, "unix@{}", path.display()),
+            Self::Unix(address) => address.fmt(f),
+            Self::Inherited(number) => write!(f, "fd@{number}"),
         }
     }
 }

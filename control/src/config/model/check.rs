@@ -1,15 +1,18 @@
 //! How the health of one server is found out.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::connection::{SendProxy, ServerSource, Target};
 
 /// How the health of one server is found out: the backend's check with the server's own settings applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     pub(in crate::config) kind: CheckKind,
-    pub(in crate::config) target: SocketAddr,
+    pub(in crate::config) target: Target,
+    pub(in crate::config) source: Option<ServerSource>,
+    pub(in crate::config) send_proxy: Option<SendProxy>,
     pub(in crate::config) interval: Duration,
     pub(in crate::config) fast_interval: Duration,
     pub(in crate::config) down_interval: Duration,
@@ -25,9 +28,19 @@ impl Check {
         &self.kind
     }
 
-    /// Returns the address and port that are probed.
-    pub fn target(&self) -> SocketAddr {
-        self.target
+    /// Returns the address that is probed.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Returns where probes come from; none leaves it to the system.
+    pub fn source(&self) -> Option<&ServerSource> {
+        self.source.as_ref()
+    }
+
+    /// Returns the PROXY header that begins each probe, in which we speak for ourselves.
+    pub fn send_proxy(&self) -> Option<SendProxy> {
+        self.send_proxy
     }
 
     /// Returns the time between two probes of a server that is up for good.

@@ -6,6 +6,7 @@
 mod backend;
 mod bind;
 mod check;
+mod connection;
 mod cookie;
 mod frontend;
 mod global;
@@ -13,11 +14,13 @@ mod hash;
 mod proxy;
 mod server;
 mod table;
+mod unix;
 mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Tls, TlsVersion, Transport};
 pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
+pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, XdpBalance, XdpFrontend};
 pub use global::{Global, SocketLevel, StatsSocket};
@@ -25,6 +28,7 @@ pub use hash::{HashFunction, HashMethod, HashType};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
 pub use server::{Protocol, Server};
 pub use table::{Stored, StoredKind, Table, TableKey};
+pub use unix::{Account, SocketFile, UnixAddress};
 pub use xdp::{AttachMode, OnStop, Xdp};
 
 use super::error::Report;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::check::Check;
+use super::connection::{SendProxy, ServerAddress, ServerSource};
 use super::{BackendId, ServerId};
 use crate::config::location::{Located, Location};
 
@@ -13,8 +14,7 @@ pub struct Server {
     pub(in crate::config) id: ServerId,
     pub(in crate::config) backend: BackendId,
     pub(in crate::config) name: Located<String>,
-    pub(in crate::config) ip: Located<IpAddr>,
-    pub(in crate::config) port: Option<u16>,
+    pub(in crate::config) address: Located<ServerAddress>,
     pub(in crate::config) weight: u16,
     pub(in crate::config) backup: bool,
     pub(in crate::config) disabled: bool,
@@ -25,6 +25,8 @@ pub struct Server {
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) cookie: Option<String>,
     pub(in crate::config) protocol: Protocol,
+    pub(in crate::config) source: Option<ServerSource>,
+    pub(in crate::config) send_proxy: Option<SendProxy>,
 }
 
 /// What is spoken to a server in mode http.
@@ -58,23 +60,28 @@ impl Server {
     }
 
     /// Returns the address.
-    pub fn ip(&self) -> IpAddr {
-        *self.ip
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Returns the IP address; none for a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.ip()
     }
 
     /// Returns the port; none keeps the port the client connected to.
     pub fn port(&self) -> Option<u16> {
-        self.port
+        self.address.port()
     }
 
-    /// Returns where a client that connected to `client_port` is sent.
-    pub fn address_for(&self, client_port: u16) -> SocketAddr {
-        SocketAddr::new(*self.ip, self.port.unwrap_or(client_port))
+    /// Returns where a client that connected to `client_port` is sent; none for a Unix socket.
+    pub fn address_for(&self, client_port: u16) -> Option<SocketAddr> {
+        self.ip().map(|ip| SocketAddr::new(ip, self.port().unwrap_or(client_port)))
     }
 
     /// Returns where the address was written.
     pub fn address_location(&self) -> &Location {
-        self.ip.location()
+        self.address.location()
     }
 
     /// Returns the weight, 0 to 256; 0 takes no new traffic.
@@ -125,5 +132,15 @@ impl Server {
     /// Returns its value in the persistence cookie.
     pub fn cookie(&self) -> Option<&str> {
         self.cookie.as_deref()
+    }
+
+    /// Returns where connections to it come from; none leaves it to the system.
+    pub fn source(&self) -> Option<&ServerSource> {
+        self.source.as_ref()
+    }
+
+    /// Returns the PROXY header that begins each connection to it.
+    pub fn send_proxy(&self) -> Option<SendProxy> {
+        self.send_proxy
     }
 }

@@ -1,12 +1,14 @@
 //! Backends and their servers.
 
 use super::Resolver;
-use super::check;
+use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::proxy;
-use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Protocol, Server, ServerId, Timeout, Timeouts};
+use crate::config::model::{
+    Backend, BackendId, Balance, Frontend, HashMethod, Mode, Protocol, Server, ServerId, ServerSource, Timeout, Timeouts,
+};
 use crate::config::value::balance;
-use crate::config::written::{self, Defaults, ServerSettings};
+use crate::config::written::{self, Defaults, ProxySwitch, ServerSettings};
 
 /// All backends, and the servers of all of them one after the other.
 pub(super) struct Pools {
@@ -145,7 +147,15 @@ fn server(
     let address = written.address.as_ref()?;
     let layers = [&defaults.default_server, &backend.default_server, &written.settings];
     let Limits { minconn, maxconn, maxqueue } = limits::of_server(resolver, written, &layers);
-    let check = check::check(resolver, defaults, backend, written, place.timeouts);
+    let source = last(&layers, |settings| settings.source.as_ref().map(|source| source.value().clone())).or_else(|| backend.source.clone());
+    let send_proxy = match last(&layers, |settings| settings.send_proxy) {
+        Some(ProxySwitch::On(version)) => Some(version),
+        Some(ProxySwitch::Off) | None => None,
+    };
+    family(resolver, written, source.as_ref());
+    let source = source.filter(|_| address.ip().is_some());
+    let check =
+        check::check(resolver, defaults, backend, written, &Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy });
     // A persistence cookie needs a value for each server; the name is one.
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     let cookie = cookie.or_else(|| backend.cookie.as_ref().map(|_| written.name.value().clone()));
@@ -153,8 +163,7 @@ fn server(
         id: place.id,
         backend: place.backend,
         name: written.name.clone(),
-        ip: address.clone().map(|address| address.ip),
-        port: address.port,
+        address: address.clone(),
         weight: last(&layers, |settings| settings.weight).unwrap_or(DEFAULT_WEIGHT),
         backup: last(&layers, |settings| settings.backup).unwrap_or(false),
         disabled: last(&layers, |settings| settings.disabled).unwrap_or(false),
@@ -165,7 +174,22 @@ fn server(
         check,
         cookie,
         protocol: last(&layers, |settings| settings.protocol).unwrap_or(Protocol::H1),
+        source,
+        send_proxy,
     })
+}
+
+/// Refuses a source of another family than the server.
+fn family(resolver: &mut Resolver, server: &written::Server, source: Option<&ServerSource>) {
+    let Some(address) = &server.address else { return };
+    let source = source.and_then(ServerSource::ip);
+    if let Some((source, _)) = source.zip(address.ip()).filter(|(source, server)| source.is_ipv4() != server.is_ipv4()) {
+        let message = format!("server `{}` is of another family than its source {source}", server.name);
+        resolver.error(address.location(), message, "write a source of its own for the server");
+    }
+    if server.settings.source.is_some() && address.unix().is_some() {
+        resolver.error(address.location(), format!("server `{}` is a Unix socket, which has no source", server.name), "leave out `source`");
+    }
 }
 
 /// Returns a setting from the narrowest layer that has it.

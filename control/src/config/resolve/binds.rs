@@ -1,10 +1,9 @@
 //! Addresses that two frontends want.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::{Resolver, place};
-use crate::config::model::{Bind, BindAddress};
+use crate::config::model::{Bind, BindAddress, UnixAddress};
 use crate::config::written::Frontend;
 
 /// Reports each address that is bound twice.
@@ -28,14 +27,16 @@ pub(super) fn compare(resolver: &mut Resolver, frontends: &[Frontend]) {
 #[derive(PartialEq, Eq, Hash)]
 enum Key<'b> {
     Inet(std::net::IpAddr, Option<&'b str>),
-    Unix(&'b Path),
+    Unix(&'b UnixAddress),
+    Inherited(u16),
 }
 
 impl<'b> Key<'b> {
     fn of(bind: &'b Bind) -> Self {
         match bind.address() {
             BindAddress::Inet(inet) => Self::Inet(inet.ip(), bind.interface().map(|interface| interface.as_str())),
-            BindAddress::Unix(path) => Self::Unix(path),
+            BindAddress::Unix(address) => Self::Unix(address),
+            BindAddress::Inherited(number) => Self::Inherited(*number),
         }
     }
 }

@@ -4,8 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Resolver;
-use crate::config::model::{Check, CheckKind, Timeout, Timeouts};
+use crate::config::model::{Check, CheckKind, SendProxy, ServerAddress, ServerSource, Target, Timeout, Timeouts};
 use crate::config::written::{self, CheckSettings, CheckSwitch, Defaults};
+
+/// How connections to a server are made.
+pub(super) struct Connection<'s> {
+    pub(super) timeouts: &'s Timeouts,
+    pub(super) source: Option<&'s ServerSource>,
+    pub(super) send_proxy: Option<SendProxy>,
+}
 
 /// Makes the check of a server; none where it has none.
 pub(super) fn check(
@@ -13,21 +20,27 @@ pub(super) fn check(
     defaults: &Defaults,
     backend: &written::Backend,
     server: &written::Server,
-    timeouts: &Timeouts,
+    connection: &Connection<'_>,
 ) -> Option<Check> {
     let layers = [&defaults.check, &defaults.default_server.check, &backend.check, &backend.default_server.check, &server.settings.check];
     let settings = merged(layers.into_iter().flatten())?;
     let address = server.address.as_ref()?;
-    let Some(port) = settings.port.or(address.port) else {
+    let Some(target) = target(&settings, address) else {
         let message = format!("server `{}` has no port to check", server.name);
         resolver.error(address.location(), message, "give it a port, or write check = { port = … }");
         return None;
     };
+    // A check that goes elsewhere is not expected to meet who reads the header.
+    let elsewhere = settings.port.is_some() || settings.address.is_some();
+    let sends_proxy = settings.send_proxy.unwrap_or(!elsewhere && connection.send_proxy.is_some());
+    let is_inet = matches!(target, Target::Inet(_));
     let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
-    let (connect_timeout, timeout) = limits(&settings, interval, timeouts);
+    let (connect_timeout, timeout) = limits(&settings, interval, connection.timeouts);
     Some(Check {
         kind: settings.kind.unwrap_or(CheckKind::Tcp),
-        target: SocketAddr::new(settings.address.unwrap_or(address.ip), port),
+        target,
+        source: connection.source.filter(|_| is_inet).cloned(),
+        send_proxy: sends_proxy.then_some(connection.send_proxy.unwrap_or(SendProxy::V1)),
         interval,
         fast_interval: settings.fastinter.unwrap_or(interval),
         down_interval: settings.downinter.unwrap_or(interval),
@@ -36,6 +49,15 @@ pub(super) fn check(
         rise: settings.rise.unwrap_or(DEFAULT_RISE),
         fall: settings.fall.unwrap_or(DEFAULT_FALL),
     })
+}
+
+/// Returns where probes go: the server's own address, but for what the check has of its own.
+fn target(settings: &CheckSettings, address: &ServerAddress) -> Option<Target> {
+    match (address, settings.address) {
+        (ServerAddress::Inet(ip, port), own) => settings.port.or(*port).map(|port| Target::Inet(SocketAddr::new(own.unwrap_or(*ip), port))),
+        (ServerAddress::Unix(_), Some(own)) => settings.port.map(|port| Target::Inet(SocketAddr::new(own, port))),
+        (ServerAddress::Unix(unix), None) => Some(Target::Unix(unix.clone())),
+    }
 }
 
 /// Tells whether checks were switched off on purpose.
@@ -69,6 +91,7 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
             fall: layer.fall.or(settings.fall),
             port: layer.port.or(settings.port),
             address: layer.address.or(settings.address),
+            send_proxy: layer.send_proxy.or(settings.send_proxy),
         };
     }
     on.then_some(settings)

@@ -68,7 +68,7 @@ fn bind(resolver: &mut Resolver, bind: &Bind) -> Option<Inet> {
         refuse("tell interfaces apart yet", "leave out `interface`");
     }
     let Some(inet) = bind.address().inet() else {
-        refuse("serve Unix sockets", "an address and a port: for example 10.0.0.1:80");
+        refuse("serve Unix or inherited sockets", "an address and a port: for example 10.0.0.1:80");
         return None;
     };
     if inet.is_wildcard() {
@@ -86,12 +86,25 @@ fn bind(resolver: &mut Resolver, bind: &Bind) -> Option<Inet> {
 }
 
 fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server, forward: Forward, binds: &[Inet]) {
-    if let Some(bind) = binds.iter().find(|bind| bind.ip().is_ipv4() != server.ip().is_ipv4()) {
+    let refuse = |resolver: &mut Resolver, what: &str, hint: &str| {
+        let message = format!("server `{}` of frontend `{}`: the kernel tier cannot {what}", server.name(), frontend.name);
+        resolver.error(server.address_location(), message, hint);
+    };
+    if server.send_proxy().is_some() {
+        refuse(resolver, "send PROXY headers", "leave out `send-proxy` or `xdp`");
+    }
+    if server.source().is_some() {
+        refuse(resolver, "choose a source for each server", "write source-addresses in [xdp], and leave out `source`");
+    }
+    let Some(ip) = server.ip() else {
+        return refuse(resolver, "reach a Unix socket", "an address and a port: for example 10.0.0.11:8080");
+    };
+    if let Some(bind) = binds.iter().find(|bind| bind.ip().is_ipv4() != ip.is_ipv4()) {
         let message = format!("server `{}` is of another family than bind {bind} of frontend `{}`", server.name(), frontend.name);
         resolver.error(server.address_location(), message, "the kernel tier cannot translate between IPv4 and IPv6 yet");
     }
     let (Forward::Dsr, Some(port)) = (forward, server.port()) else { return };
-    let mut same_family = binds.iter().filter(|bind| bind.ip().is_ipv4() == server.ip().is_ipv4());
+    let mut same_family = binds.iter().filter(|bind| bind.ip().is_ipv4() == ip.is_ipv4());
     if let Some(bind) = same_family.find(|bind| bind.ports().single() != Some(port)) {
         let message = format!("server `{}` has port {port}, bind {bind} of frontend `{}` has not", server.name(), frontend.name);
         resolver.error(server.address_location(), message, "dsr cannot rewrite ports: leave the server's out, or use forward = \"nat\"");

@@ -1,12 +1,11 @@
 //! What a text means: the example of the manual, and everything that is filled in.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{EXAMPLE, config};
 use crate::config::{
     AttachMode, Balance, CheckKind, CookieMode, Forward, HttpVersion, Mode, OnStop, ProxyOption, Server, SocketLevel, StoredKind, TableKey,
-    Timeout, TlsVersion, Transport, XdpBalance,
+    Target, Timeout, TlsVersion, Transport, XdpBalance,
 };
 
 fn seconds(number: u64) -> Duration {
@@ -74,7 +73,7 @@ fn example_backends_are_read() {
     assert_eq!((web2.weight(), web2.backup(), web2.maxconn(), web2.slowstart()), (2, false, Some(200), Some(seconds(10))));
     assert_eq!((web2.cookie(), config.server(web2.id()).name(), web2.backend()), (Some("web2"), "web2", app.id()));
     let check = web2.check().unwrap();
-    assert_eq!((check.interval(), check.rise(), check.fall(), check.target()), (seconds(2), 2, 3, "10.0.0.12:8080".parse().unwrap()));
+    assert_eq!((check.interval(), check.rise(), check.fall(), check.target().to_string()), (seconds(2), 2, 3, "10.0.0.12:8080".to_owned()));
     let CheckKind::Http(http) = check.kind() else { panic!("an HTTP check") };
     assert_eq!((http.method(), http.path(), http.host(), http.version()), ("GET", "/healthz", Some("app.internal"), HttpVersion::Http11));
     assert!(http.expect().contains(200) && !http.expect().contains(204));
@@ -139,8 +138,8 @@ server.three = { address = "10.0.0.3:80", check = { port = 81, address = "10.0.0
     assert_eq!((b.balance(), b.retries()), (&Balance::First, 0));
     let weights: Vec<_> = config.servers().iter().map(|server| (server.weight(), server.maxconn())).collect();
     assert_eq!(weights, [(6, Some(7)), (0, Some(7)), (6, Some(7))]);
-    let targets: Vec<_> = config.servers().iter().map(|server| server.check().map(|check| check.target())).collect();
-    let target = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+    let targets: Vec<_> = config.servers().iter().map(|server| server.check().map(|check| check.target().clone())).collect();
+    let target = |text: &str| Some(Target::Inet(text.parse().unwrap()));
     assert_eq!(targets, [target("10.0.0.1:80"), None, target("10.0.0.4:81")]);
     assert_eq!(config.server_named("b", "three").unwrap().check().unwrap().interval(), seconds(3));
 }
@@ -256,6 +255,6 @@ server.a = "10.0.0.11:8080"
     let plain = config.frontends()[1].xdp().unwrap();
     assert_eq!((plain.forward(), plain.balance(), plain.track()), (Forward::Nat, XdpBalance::RoundRobin, true));
     let servers = config.servers_of(kernel.backend());
-    assert_eq!((servers[0].port(), servers[0].address_for(8001).port()), (None, 8001));
+    assert_eq!((servers[0].port(), servers[0].address_for(8001).map(|address| address.port())), (None, Some(8001)));
     assert_eq!(servers[0].address_location().line(), 25);
 }

@@ -1,6 +1,7 @@
 //! Sections `[backend.NAME]`.
 
 use super::check;
+use super::connection;
 use super::pool;
 use super::proxy::{self, Side};
 use super::reader::{Item, Reader};
@@ -12,7 +13,7 @@ use crate::config::value::{Mistake, text, word};
 use crate::config::written::Backend;
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 14] = [
+const LATER: [&str; 13] = [
     "dynamic-cookie-key",
     "guid",
     "hash-preserve-affinity",
@@ -22,7 +23,6 @@ const LATER: [&str; 14] = [
     "max-session-srv-conns",
     "retry-on",
     "server-template",
-    "source",
     "stick",
     "stick-table",
     "tcp-check",
@@ -38,6 +38,7 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, mut section: S
         retries: proxy::retries(reader, &mut section),
         acls: proxy::acls(reader, &mut section),
         rules: proxy::rules(reader, &mut section),
+        source: connection::source(reader, &mut section).map(|source| source.value().clone()),
         default_server: server::default_server(reader, &mut section),
         servers: server::servers(reader, &mut section),
     };

@@ -13,8 +13,7 @@ use crate::config::value::{check as value, text, word};
 use crate::config::written::{CheckSettings, CheckSwitch};
 
 /// Settings HAProxy's checks have and this model has no place for.
-const LATER: [&str; 14] =
-    ["agent", "grpc", "ldap", "mysql", "pgsql", "proxy", "redis", "send", "send-proxy", "smtp", "sni", "spop", "ssl-hello", "tls"];
+const LATER: [&str; 13] = ["agent", "grpc", "ldap", "mysql", "pgsql", "proxy", "redis", "send", "smtp", "sni", "spop", "ssl-hello", "tls"];
 
 pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckSwitch> {
     let title = format!("`check` of {}", section.title());
@@ -42,6 +41,7 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
         fall: section.take("fall").and_then(|item| reader.integer(&item, 1..=MOST_PROBES, 3)),
         port: section.take("port").and_then(|item| reader.integer(&item, 1..=u16::MAX, 8080)),
         address: section.take("address").and_then(|item| reader.text(&item, "10.0.0.11", text::check_address)).map(|address| *address),
+        send_proxy: section.take("send-proxy").and_then(|item| reader.boolean(&item)),
     };
     section.misplaced(reader, &["path", "host", "method", "expect", "version"], |key| format!("write http = {{ {key} = … }}"));
     section.finish(reader, &LATER);

@@ -7,7 +7,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Bind, Tls, TlsVersion};
+use crate::config::model::{Account, Bind, BindAddress, SocketFile, Tls, TlsVersion, UnixAddress};
 use crate::config::value::{Mistake, address, text, word};
 use crate::config::written::{Frontend, XdpFrontend};
 
@@ -28,25 +28,22 @@ const LATER: [&str; 14] = [
     "unique-id-header",
     "use-backend",
 ];
-const LATER_BIND: [&str; 18] = [
+const LATER_BIND: [&str; 15] = [
     "ca-file",
     "ciphers",
     "ciphersuites",
     "crl-file",
     "curves",
     "defer-accept",
-    "gid",
-    "group",
     "id",
     "level",
-    "mode",
     "mss",
     "name",
+    "namespace",
     "nice",
     "process",
+    "tcp-ut",
     "tfo",
-    "uid",
-    "user",
 ];
 const LATER_TLS: [&str; 10] = ["ca", "ca-file", "ciphers", "ciphersuites", "crl", "crt-list", "curves", "no-tickets", "ocsp", "verify"];
 
@@ -88,6 +85,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
             interface,
             v6only: false,
             transparent: false,
+            file: SocketFile::default(),
         });
     };
     let mut section = reader.section(item, "`bind`", "{ address = \"*:443\" }")?;
@@ -99,6 +97,8 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let interface = section.take("interface").and_then(|item| reader.text(&item, "eth0", text::interface));
     let v6only = section.take("v6only").and_then(|item| Some((item.location.clone(), reader.boolean(&item)?)));
     let transparent = section.take("transparent").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let file = socket_file(reader, &mut section, address.as_deref());
+    section.misplaced(reader, &["v4v6"], |_| "[::]:443 takes both, unless v6only = true".to_owned());
     section.misplaced(reader, &["certificates", "alpn"], |key| format!("write tls = {{ {key} = … }}"));
     section.misplaced(reader, &["ssl", "crt"], |_| "write tls = { certificates = \"…\" }".to_owned());
     section.finish(reader, &LATER_BIND);
@@ -109,8 +109,34 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
-    Some(Bind { address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent })
+    Some(Bind { address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file })
 }
+
+/// Reads who may connect to the file of a Unix socket.
+fn socket_file(reader: &mut Reader, section: &mut Section<'_>, address: Option<&BindAddress>) -> SocketFile {
+    let is_file = address.is_none_or(|address| matches!(address, BindAddress::Unix(UnixAddress::Path(_))));
+    let mut take = |reader: &mut Reader, key| {
+        let item = section.take(key)?;
+        if !is_file {
+            let message = format!("`{key}` means nothing without the path of a Unix socket");
+            reader.push(Diagnostic::error(item.key.location(), message).hint("for example with unix@/run/site.sock"));
+        }
+        Some(item)
+    };
+    let mode = take(reader, "mode").and_then(|item| reader.text(&item, "660", text::permissions)).map(|bits| *bits);
+    let user = take(reader, "user").and_then(|item| account(reader, &item));
+    let uid = take(reader, "uid").and_then(|item| reader.integer(&item, 0..=MOST_ID, 33)).map(Account::Id);
+    let group = take(reader, "group").and_then(|item| account(reader, &item));
+    let gid = take(reader, "gid").and_then(|item| reader.integer(&item, 0..=MOST_ID, 33)).map(Account::Id);
+    SocketFile { mode, user: user.or(uid), group: group.or(gid) }
+}
+
+fn account(reader: &mut Reader, item: &Item<'_>) -> Option<Account> {
+    reader.text(item, "www-data", text::not_empty).map(|name| Account::Name(name.value().clone()))
+}
+
+/// The greatest number of a user or group; the one after it means "leave as it is" to the system.
+const MOST_ID: u32 = u32::MAX - 1;
 
 fn tls(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
     let example = "\"/etc/l7d/certs/\"";

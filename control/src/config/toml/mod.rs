@@ -6,6 +6,7 @@
 
 mod backend;
 mod check;
+mod connection;
 mod frontend;
 mod global;
 mod pool;

@@ -3,16 +3,16 @@
 use ::toml::de::DeValue;
 
 use super::check;
+use super::connection::{self, source};
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::value::Mistake;
-use crate::config::value::address::{self, ServerAddress};
-use crate::config::value::word;
+use crate::config::model::ServerAddress;
+use crate::config::value::{Mistake, address, word};
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 32] = [
+const LATER: [&str; 28] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
@@ -20,7 +20,6 @@ const LATER: [&str; 32] = [
     "agent-send",
     "alpn",
     "ca-file",
-    "check-send-proxy",
     "check-sni",
     "check-ssl",
     "ciphers",
@@ -38,10 +37,7 @@ const LATER: [&str; 32] = [
     "redir",
     "resolve-prefer",
     "resolvers",
-    "send-proxy",
-    "send-proxy-v2",
     "sni",
-    "source",
     "tls",
     "track",
     "verify",
@@ -106,7 +102,12 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
             .map(|protocol| *protocol.value()),
         cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", cookie_text)),
+        source: source(reader, section),
+        send_proxy: connection::send_proxy(reader, section),
     };
+    section.misplaced(reader, &["send-proxy-v2"], |_| "write send-proxy = \"v2\"".to_owned());
+    section.misplaced(reader, &["proxy-v2-options"], |_| "write send-proxy = { version = \"v2\", options = [\"crc32c\"] }".to_owned());
+    section.misplaced(reader, &["check-send-proxy"], |_| "write check = { send-proxy = true }".to_owned());
     section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
     section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());
     section.misplaced(reader, &["ssl"], |_| "TLS to servers is not supported yet".to_owned());

@@ -4,30 +4,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Mistake, later};
-use crate::config::model::{BindAddress, Inet, PortRange, Transport};
+use crate::config::model::{BindAddress, Inet, PortRange, ServerAddress, ServerSource, Transport, UnixAddress};
 use crate::config::suggest;
 
-/// Where a server is: without a port, it keeps the one the client connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) struct ServerAddress {
-    pub(in crate::config) ip: IpAddr,
-    pub(in crate::config) port: Option<u16>,
-}
-
-/// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `unix@/run/site.sock`.
+/// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `unix@/run/site.sock`, `abns@site`, `fd@3`.
 pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
-    if text.starts_with('/') {
-        return Ok(BindAddress::Unix(PathBuf::from(text)));
+    if let Some(address) = unix(text)? {
+        return Ok(BindAddress::Unix(address));
     }
     let (prefix, rest) = text.split_once('@').map_or((None, text), |(prefix, rest)| (Some(prefix), rest));
     let transport = match prefix {
         None | Some("tcp" | "tcp4" | "tcp6" | "ipv4" | "ipv6") => Transport::Tcp,
         Some("udp" | "udp4" | "udp6") => Transport::Udp,
-        Some("unix") if rest.starts_with('/') => return Ok(BindAddress::Unix(PathBuf::from(rest))),
-        Some("unix") => return Err(Mistake::new(format!("`{rest}` is not an absolute path")).at(text, rest)),
-        Some(known @ ("fd" | "abns" | "abnsz" | "sockpair" | "quic4" | "quic6" | "rhttp")) => return Err(later("address", known)),
+        Some("fd") => return descriptor(rest).map(BindAddress::Inherited).map_err(|mistake| mistake.at(text, rest)),
+        Some(known @ ("sockpair" | "quic4" | "quic6" | "rhttp")) => return Err(later("address", known)),
         Some(other) => {
-            let known = ["tcp", "udp", "unix", "ipv4", "ipv6"];
+            let known = ["tcp", "udp", "unix", "abns", "fd", "ipv4", "ipv6"];
             return Err(Mistake::new(format!("`{other}@` is no kind of address")).at(text, other).hint(suggest::hint(other, &known)));
         }
     };
@@ -51,10 +43,48 @@ pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
     Ok(BindAddress::Inet(Inet { transport, ip, ports }))
 }
 
-/// Reads the address of a server: an IP address, if need be with a port.
+/// Reads the address of a Unix socket; none if it is of another kind.
+fn unix(text: &str) -> Result<Option<UnixAddress>, Mistake> {
+    let fits = |name: &str| match name.len() {
+        0 => Err(Mistake::new(format!("`{text}` lacks its name"))),
+        1..=UnixAddress::LONGEST if !name.contains('\0') => Ok(name.to_owned()),
+        _ => Err(Mistake::new(format!("`{name}` is too long for a socket")).at(text, name).hint("at most 107 bytes, none of them zero")),
+    };
+    Ok(Some(match text.split_once('@') {
+        _ if text.starts_with('/') => UnixAddress::Path(PathBuf::from(fits(text)?)),
+        Some(("unix", path)) if path.starts_with('/') => UnixAddress::Path(PathBuf::from(fits(path)?)),
+        Some(("unix", path)) => return Err(Mistake::new(format!("`{path}` is not an absolute path")).at(text, path)),
+        Some(("abns", name)) => UnixAddress::Padded(fits(name)?),
+        Some(("abnsz", name)) => UnixAddress::Exact(fits(name)?),
+        Some(_) | None => return Ok(None),
+    }))
+}
+
+/// Reads the number of a descriptor; the first three are taken.
+fn descriptor(text: &str) -> Result<u16, Mistake> {
+    let wrong = || Mistake::new(format!("`{text}` is not the number of a socket")).hint("from 3 on: for example fd@3");
+    text.parse().ok().filter(|number| *number > 2 && !text.starts_with('+')).ok_or_else(wrong)
+}
+
+/// Reads where connections come from: an IP address, if need be with ports.
+pub(in crate::config) fn source(text: &str) -> Result<ServerSource, Mistake> {
+    let (host, ports) = host_and_port(text, SOURCE_FORM)?;
+    let ip = ip_or_bracketed(host, SOURCE_FORM).map_err(|mistake| mistake.at(text, host))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Mistake::new(format!("`{host}` is not an address of this host")).at(text, host).hint(SOURCE_FORM));
+    }
+    let ports = ports.map(|ports| port_range(ports).map_err(|mistake| mistake.at(text, ports))).transpose()?;
+    Ok(ServerSource { ip: Some(ip), ports, interface: None })
+}
+
+/// Reads the address of a server: an IP address, if need be with a port, or a Unix socket.
 pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
-    if text.starts_with('/') || text.contains('@') {
-        return Err(Mistake::new(format!("`{text}`: servers at anything but an IP address are not supported yet")).hint(SERVER_FORM));
+    if let Some(address) = unix(text)? {
+        return Ok(ServerAddress::Unix(address));
+    }
+    if text.contains('@') {
+        return Err(Mistake::new(format!("`{text}`: servers at anything but IP addresses and Unix sockets are not supported yet"))
+            .hint(SERVER_FORM));
     }
     let (host, port) = host_and_port(text, SERVER_FORM)?;
     let port = match port {
@@ -72,7 +102,7 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
     if ip.is_unspecified() || ip.is_multicast() {
         return Err(Mistake::new(format!("`{host}` is not the address of one machine")).at(text, host).hint(SERVER_FORM));
     }
-    Ok(ServerAddress { ip, port })
+    Ok(ServerAddress::Inet(ip, port))
 }
 
 /// Reads an address and port the daemon itself listens on.
@@ -103,7 +133,8 @@ pub(in crate::config) fn port_range(text: &str) -> Result<PortRange, Mistake> {
 }
 
 const BIND_FORM: &str = "for example *:80, [::]:443, 10.0.0.1:80 or unix@/run/site.sock";
-const SERVER_FORM: &str = "for example 10.0.0.11:8080 or [fd00::11]:8080";
+const SERVER_FORM: &str = "for example 10.0.0.11:8080, [fd00::11]:8080 or unix@/run/app.sock";
+const SOURCE_FORM: &str = "for example 10.0.0.5 or 10.0.0.5:40000-49999";
 
 /// Splits at the colon before the port; an IPv6 address must be in brackets, else the colon would be a guess.
 fn host_and_port<'t>(text: &'t str, form: &str) -> Result<(&'t str, Option<&'t str>), Mistake> {
@@ -163,6 +194,9 @@ mod tests {
             ("udp6@[fd00::1]:53", "udp@[fd00::1]:53"),
             ("unix@/run/a b.sock", "unix@/run/a b.sock"),
             ("/run/site.sock", "unix@/run/site.sock"),
+            ("abns@site", "abns@site"),
+            ("abnsz@site", "abnsz@site"),
+            ("fd@3", "fd@3"),
         ] {
             assert_eq!(shown(written), meant, "{written}");
         }
@@ -182,8 +216,11 @@ mod tests {
             "[::1:80",
             "[::1]80",
             "::1:80",
-            "fd@3",
-            "abns@x",
+            "fd@2",
+            "fd@x",
+            "fd@65536",
+            "abns@",
+            "sockpair@3",
             "web:80",
             "1.2.3:80",
             "ipv4@[::]:80",
@@ -199,18 +236,32 @@ mod tests {
 
     #[test]
     fn server_without_a_port_keeps_the_clients() {
-        assert_eq!(server("10.0.0.1"), Ok(ServerAddress { ip: [10, 0, 0, 1].into(), port: None }));
-        assert_eq!(server("10.0.0.1:80").map(|address| address.port), Ok(Some(80)));
-        assert_eq!(server("[::ffff:10.0.0.1]").map(|address| address.ip), Ok([10, 0, 0, 1].into()), "a mapped address is the one it maps");
-        assert_eq!(server("[fd00::1]").map(|address| address.port), Ok(None));
-        assert_eq!(server("[fd00::1]:80").map(|address| address.port), Ok(Some(80)));
+        assert_eq!(server("10.0.0.1"), Ok(ServerAddress::Inet([10, 0, 0, 1].into(), None)));
+        assert_eq!(server("10.0.0.1:80").map(|address| address.port()), Ok(Some(80)));
+        assert_eq!(
+            server("[::ffff:10.0.0.1]").map(|address| address.ip()),
+            Ok(Some([10, 0, 0, 1].into())),
+            "a mapped address is the one it maps"
+        );
+        assert_eq!(server("[fd00::1]").map(|address| address.port()), Ok(None));
+        assert_eq!(server("[fd00::1]:80").map(|address| address.port()), Ok(Some(80)));
     }
 
     #[test]
     fn what_is_no_server_is_refused() {
-        for text in
-            ["", "*:80", "0.0.0.0:80", "224.0.0.1:80", "[::]:80", "a.example:80", "10.0.0.1:80-81", "10.0.0.1:+1", "/run/x", "fd00::1:80"]
-        {
+        for text in [
+            "",
+            "*:80",
+            "0.0.0.0:80",
+            "224.0.0.1:80",
+            "[::]:80",
+            "a.example:80",
+            "10.0.0.1:80-81",
+            "10.0.0.1:+1",
+            "unix@x",
+            "fd@3",
+            "fd00::1:80",
+        ] {
             assert!(server(text).is_err(), "{text}");
         }
     }

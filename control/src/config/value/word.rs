@@ -2,7 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CookieMode, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SocketLevel, TlsVersion, XdpBalance,
+    AttachMode, CookieMode, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy, SocketLevel, TlsVersion,
+    XdpBalance,
 };
 use crate::config::suggest;
 
@@ -25,6 +26,8 @@ impl<T: Copy> Words<T> {
 }
 
 pub(in crate::config) const MODE: Words<Mode> = Words { what: "a mode", words: &[("tcp", Mode::Tcp), ("http", Mode::Http)] };
+pub(in crate::config) const PROXY_VERSION: Words<SendProxy> =
+    Words { what: "a version of the PROXY protocol", words: &[("v1", SendProxy::V1), ("v2", SendProxy::V2 { checksum: false })] };
 pub(in crate::config) const SOCKET_LEVEL: Words<SocketLevel> =
     Words { what: "a level", words: &[("user", SocketLevel::User), ("operator", SocketLevel::Operator), ("admin", SocketLevel::Admin)] };
 pub(in crate::config) const ATTACH_MODE: Words<AttachMode> = Words {
