@@ -48,7 +48,6 @@ fn missing_file_is_an_error() {
 #[test]
 fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
     let cases = [
-        ("bind = [\"127.0.0.1:8000\"]", "bind = [\"unix@/run/x.sock\"]", 6, "l7d does not listen on Unix sockets yet"),
         (
             "default-backend = \"b\"",
             "default-backend = \"b\"\nrules = [\"tcp-request connection reject if { src 10.0.0.0/8 }\"]",

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -121,6 +122,16 @@ impl Drop for Daemon {
     }
 }
 
+/// Starts the daemon on a configuration it cannot serve, and returns what it said.
+pub(crate) fn refusal(config: &str) -> String {
+    let directory = directory();
+    std::fs::write(directory.join("site.toml"), config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_l7d")).arg("run").arg("-f").arg(directory.join("site.toml")).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(!output.status.success(), "it started");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 /// Makes a directory of this test's own.
 pub(crate) fn directory() -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -198,6 +209,20 @@ pub(crate) fn echo(name: &str, mut stream: TcpStream) {
     }
 }
 
+/// Starts a server on a Unix socket that says its name and then returns what it gets.
+pub(crate) fn unix_echo(listener: UnixListener, name: &'static str) {
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                stream.write_all(name.as_bytes()).unwrap();
+                let mut copy = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut copy, &mut stream);
+            });
+        }
+    });
+}
+
 /// Connects, with a deadline on every read.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -206,7 +231,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Reads exactly `count` bytes as text.
-pub(crate) fn read(stream: &mut TcpStream, count: usize) -> String {
+pub(crate) fn read(stream: &mut impl Read, count: usize) -> String {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()

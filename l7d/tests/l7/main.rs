@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod balance;
 #[cfg(test)]
+mod binds;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod http;
@@ -10,5 +12,7 @@ mod http;
 mod kit;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod proxy_out;
 #[cfg(test)]
 mod tcp;
