@@ -142,6 +142,8 @@ async fn returning_server_ramps_and_every_step_wakes_the_listener() {
         advance(next - now()).await;
         fleet.tick();
         assert_eq!(state(&fleet, "web1").1, weight);
+        let view = fleet.view();
+        assert_eq!(view.ramp(id(&view, "web1")), weight);
         assert!(told(&mut changes).await.is_empty());
     }
     assert_eq!(fleet.tick(), None);

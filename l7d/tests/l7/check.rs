@@ -55,6 +55,9 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
             "rules",
         ),
         ("[frontend.a]", "[global]\nstats-socket = { path = \"/run/l7d.sock\" }\n[frontend.a]", 6, "runtime interface"),
+        ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
+        ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),
+        ("[backend.b]", "[backend.b]\nbalance = \"rdp-cookie\"", 8, "RDP cookies"),
         ("[backend.b]", "[table.t]\ntype = \"ip\"\nsize = \"1k\"\n[backend.b]", 8, "stick tables"),
     ];
     for (from, to, line, reason) in cases {
