@@ -59,6 +59,18 @@ impl Process {
         self.output.text()
     }
 
+    /// Returns everything the process writes, once it and all it started have closed their output; [`Self::output`] of a process that has just ended
+    /// may lack the end.
+    ///
+    /// # Errors
+    /// Fails with what there is if the output is still open when the deadline has passed.
+    pub fn whole_output(&self, deadline: Duration) -> Result<String> {
+        if self.output.wait_until_closed(deadline) {
+            return Ok(self.output());
+        }
+        bail!("{} has not closed its output within {deadline:?}; it wrote\n{}", self.name, self.output.text())
+    }
+
     /// Returns the present end of the output.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -270,6 +282,12 @@ impl Output {
             }
             lines = self.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn wait_until_closed(&self, deadline: Duration) -> bool {
+        let still_open = |lines: &mut Lines| lines.open_streams > 0;
+        let waited = self.changed.wait_timeout_while(self.lock(), deadline, still_open);
+        waited.unwrap_or_else(PoisonError::into_inner).0.open_streams == 0
     }
 
     fn text(&self) -> String {

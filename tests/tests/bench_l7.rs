@@ -14,7 +14,7 @@ fn run(arguments: &[&str]) -> Result<(Option<i32>, String)> {
     command.args(arguments).arg("--l7d").arg(bin("l7d")?);
     let mut process = Process::spawn(command)?;
     let status = process.wait(Duration::from_secs(120))?;
-    Ok((status.code(), process.output()))
+    Ok((status.code(), process.whole_output(Duration::from_secs(20))?))
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Running {
             TcpStream::connect(front).is_ok().then_some(true)
         })?;
         if !opened {
-            bail!("{}", process.output());
+            bail!("{}", process.whole_output(PATIENCE)?);
         }
         Ok(())
     }
