@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::peer::find;
 use crate::requirements::output_of;
 use crate::scratch::Scratch;
 
@@ -27,10 +28,10 @@ impl Certificate {
     pub(super) fn new(scratch: &Scratch) -> Result<Self> {
         let request = scratch.write("certificate.cnf", REQUEST)?;
         let [chain, key] = ["certificate.pem", "key.pem"].map(|name| scratch.path().join(name));
-        let mut openssl = Command::new("openssl");
+        let mut openssl = Command::new(find("openssl")?);
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-config"]);
         openssl.arg(request).arg("-out").arg(&chain).arg("-keyout").arg(&key);
-        output_of(&mut openssl).context("make a certificate (`openssl`, Debian package openssl)")?;
+        output_of(&mut openssl).context("make a certificate")?;
         let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
         let both = scratch.write("both.pem", read(&chain)? + &read(&key)?)?;
         Ok(Self { chain, key, both })

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::super::report::Spread;
 use super::case::Case;
-use super::measure::{GIB, Sample};
+use super::measure::{GIB, Measure, Sample};
 use super::peer::Proxy;
 use super::verdict::{Target, Verdict, figures};
 
@@ -100,8 +100,25 @@ impl Report {
         let wanted: Vec<&Row> = self.rows.iter().filter(|row| row.case.goal.most.is_some()).collect();
         let targets: Vec<Target> = wanted.iter().filter_map(|row| Verdict::of(row).target()).collect();
         let met = targets.iter().filter(|target| target.met).count();
-        writeln!(f, "{met} of {} targets met, {} missed, {} not judged", wanted.len(), targets.len() - met, wanted.len() - targets.len())
+        writeln!(f, "{met} of {} targets met, {} missed, {} not judged", wanted.len(), targets.len() - met, wanted.len() - targets.len())?;
+        let unsteady: Vec<&str> = self.rows.iter().filter(|row| is_unsteady(row)).map(|row| row.case.name).collect();
+        if !unsteady.is_empty() {
+            let percent = (NOISY - 1.0) * 100.0;
+            writeln!(f, "The machine was busy: haproxy or nginx itself varied by more than {percent:.0} % in {}", unsteady.join(", "))?;
+        }
+        Ok(())
     }
+}
+
+/// How much the CPU time of a peer may vary before the reader is told.
+const NOISY: f64 = 1.15;
+
+/// Tells whether a peer, which does the same in every round, took different times for it.
+fn is_unsteady(row: &Row) -> bool {
+    let varies = |spread: Spread| spread.most > NOISY * spread.least;
+    let peers = Proxy::ALL.into_iter().filter(|proxy| proxy.is_plain_peer());
+    let mut spreads = peers.filter_map(|proxy| figures(row, proxy).and_then(Spread::of));
+    matches!(row.case.measure, Measure::Request | Measure::Gibibyte) && spreads.any(varies)
 }
 
 fn comparison(row: &Row) -> String {
@@ -165,6 +182,14 @@ mod tests {
             vec![(Proxy::L7d, samples(&[19, 20, 21])), (Proxy::Haproxy, samples(&[40, 40, 40])), (Proxy::Nginx, samples(&[20, 20, 20]))];
         let line = comparison(&row("keep-alive", outcomes));
         assert_eq!(words(&line), "keep-alive CPU µs/request 20.00 40.00 - 20.00 nginx 1.00 (0.95-1.05), target 0.92: MISSED");
+    }
+
+    #[test]
+    fn a_peer_that_varies_tells_of_a_busy_machine() {
+        let report =
+            |costs: &[u64]| Report { notes: Vec::new(), rows: vec![row("fresh", vec![(Proxy::Nginx, samples(costs))])] }.to_string();
+        assert!(report(&[40, 50]).contains("varied by more than 15 % in fresh"));
+        assert!(!report(&[40, 45]).contains("busy"));
     }
 
     #[test]

@@ -195,8 +195,11 @@ fn command(proxy: Proxy, site: &Site<'_>, scratch: &Scratch) -> Result<Command> 
     }
 }
 
-/// Returns the path of a peer, which Debian's users may not have in their PATH.
-fn find(name: &str) -> Result<PathBuf> {
+/// Returns the path of a program; Debian's users may not have that of a peer in their PATH.
+///
+/// # Errors
+/// Fails with the command that installs it.
+pub(super) fn find(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let places = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
     let found = places.map(|directory| directory.join(name)).find(|file| file.is_file());
