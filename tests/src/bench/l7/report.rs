@@ -150,25 +150,29 @@ fn goal(target: Option<Target>) -> String {
 
 /// Returns the medians of what else was measured, where answers were counted over a time.
 fn details(samples: &[Sample]) -> Option<String> {
-    let median = |figure: &dyn Fn(&Sample) -> f64| Spread::of(samples.iter().map(figure)).map(|spread| spread.median);
-    if samples.iter().any(|sample| sample.wall.is_zero() || sample.requests == 0) {
+    if samples.iter().any(|sample| sample.wall.is_zero()) {
         return None;
     }
-    let each = |sample: &Sample| sample.cpu.as_secs_f64() * 1e6 / sample.requests as f64;
-    let gib = |sample: &Sample| sample.bytes as f64 / GIB / sample.cpu.as_secs_f64();
-    Some(format!(
-        "{:>10.0}{:>12.1}{:>12.2}{:>10.0}{:>10.0}{:>10.0} %",
-        median(&Sample::rate)?,
-        median(&each)?,
-        median(&gib)?,
-        median(&|sample| sample.p50.as_secs_f64() * 1e6)?,
-        median(&|sample| sample.p99.as_secs_f64() * 1e6)?,
-        median(&|sample| sample.load() * 100.0)?,
-    ))
+    let cell = |width: usize, digits: usize, figure: &dyn Fn(&Sample) -> f64| {
+        // Of answers that take longer than a run there are none to count.
+        let median = Spread::of(samples.iter().map(figure)).map(|spread| spread.median).filter(|median| median.is_normal());
+        median.map_or_else(|| format!("{:>width$}", "-"), |median| format!("{median:>width$.digits$}"))
+    };
+    let cells = [
+        cell(10, 0, &Sample::rate),
+        cell(12, 1, &|sample| sample.cpu.as_secs_f64() * 1e6 / sample.requests as f64),
+        cell(12, 2, &|sample| sample.bytes as f64 / GIB / sample.cpu.as_secs_f64()),
+        cell(10, 0, &|sample| sample.p50.as_secs_f64() * 1e6),
+        cell(10, 0, &|sample| sample.p99.as_secs_f64() * 1e6),
+        cell(10, 0, &|sample| sample.load() * 100.0),
+    ];
+    Some(cells.concat() + " %")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::verdict::tests::{row, samples};
     use super::*;
 
@@ -182,6 +186,13 @@ mod tests {
             vec![(Proxy::L7d, samples(&[19, 20, 21])), (Proxy::Haproxy, samples(&[40, 40, 40])), (Proxy::Nginx, samples(&[20, 20, 20]))];
         let line = comparison(&row("keep-alive", outcomes));
         assert_eq!(words(&line), "keep-alive CPU µs/request 20.00 40.00 - 20.00 nginx 1.00 (0.95-1.05), target 0.92: MISSED");
+    }
+
+    #[test]
+    fn answers_longer_than_a_run_still_have_a_cost() {
+        let sample = Sample { bytes: 1 << 30, cpu: Duration::from_millis(500), wall: Duration::from_secs(1), ..Sample::default() };
+        assert_eq!(words(&details(&[sample]).unwrap()), "- - 2.00 - - 50 %");
+        assert_eq!(details(&[Sample { connections: 10, ..Sample::default() }]), None);
     }
 
     #[test]
