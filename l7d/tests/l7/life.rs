@@ -12,7 +12,7 @@ use crate::kit::{Daemon, Server, connect, is_at_end, read, tcp_site, unused_addr
 fn addresses_are_announced() {
     let front = unused_address();
     let daemon = Daemon::start(&tcp_site(front, "", &[unused_address()]));
-    assert!(daemon.wait_for_log("listening on").ends_with(&format!("listening on {front} frontend front")));
+    assert!(daemon.wait_for_log("listening on").ends_with(&format!("listening on {front} of frontend front")));
 }
 
 #[test]
