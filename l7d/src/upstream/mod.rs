@@ -1,6 +1,6 @@
 //! From a backend to a connection with one of its servers.
 //!
-//! [`pursuit`] finds a server and decides what follows a failure, [`connect`] opens a connection, [`pool`] keeps those that may serve
+//! [`pursuit`] finds a server and decides what follows a failure, [`mod@connect`] opens a connection, [`pool`] keeps those that may serve
 //! again. The loop around them belongs to the caller.
 
 mod attempts;
