@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
-use control::config::{Config, Report};
+use control::config::{Config, Diagnostic, Report};
 use control::exposition::{self, Metrics};
 use control::fleet::Fleet;
 use control::health;
@@ -27,28 +27,47 @@ use crate::bind::{self, Sharing, Spec};
 use crate::log::Log;
 use crate::site::Site;
 use crate::support;
+use crate::tls::Setup;
 use crate::worker::{self, Order};
 
-/// Reads a file and checks that it can be served.
+/// A configuration that can be served, with the files it names.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// What it names for TLS.
+    pub(crate) tls: Setup,
+}
+
+impl Loaded {
+    /// Returns everything that is valid and will surprise.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
+        let reports = [self.config.warnings().clone(), support::advise(&self.config), self.tls.warnings().clone()];
+        reports.into_iter().flat_map(|report| report.diagnostics().to_vec())
+    }
+}
+
+/// Reads a file and those it names, and checks that all of it can be served; `before` is what it takes the place of.
 ///
 /// # Errors
-/// Everything wrong with it.
-pub(crate) fn load(path: &Path) -> Result<Config, Report> {
+/// Everything wrong with them.
+pub(crate) fn load(path: &Path, before: Option<&Setup>) -> Result<Loaded, Report> {
     let config = Config::load(path)?;
     support::check(&config)?;
-    Ok(config)
+    let tls = Setup::load(&config, before)?;
+    Ok(Loaded { config, tls })
 }
 
 /// Serves the configuration in `path` until told to stop.
 ///
 /// # Errors
 /// Fails if an address cannot be bound or the system lacks what the daemon needs.
-pub(crate) fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut daemon = Daemon::start(path.to_owned(), config).await?;
+        let mut daemon = Daemon::start(path.to_owned(), loaded).await?;
         while let Wish::Reload = signals.next().await {
             daemon.reload().await;
         }
@@ -89,13 +108,14 @@ struct Endpoint {
 }
 
 impl Daemon {
-    async fn start(path: PathBuf, config: Config) -> anyhow::Result<Self> {
+    async fn start(path: PathBuf, loaded: Loaded) -> anyhow::Result<Self> {
+        let Loaded { config, tls } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let sockets = bind_new(&config, None, threads)?;
         let log = Log::of(&config).context("log targets")?;
         let fleet = Fleet::new(Arc::new(config));
-        let site = Arc::new(Site::new(&fleet, log, None));
+        let site = Arc::new(Site::new(&fleet, log, tls, None));
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
             .map(|number| {
@@ -121,10 +141,11 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
-        let config = load(&self.path)?;
-        for warning in config.warnings().diagnostics() {
+        let loaded = load(&self.path, Some(self.site.tls()))?;
+        for warning in loaded.warnings() {
             warn!("{warning}");
         }
+        let Loaded { config, tls } = loaded;
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
             warn!("the number of threads changes at the next start");
         }
@@ -134,7 +155,7 @@ impl Daemon {
         support::announce(&config);
         self.site.supersede();
         self.fleet.replace(Arc::new(config));
-        self.site = Arc::new(Site::new(&self.fleet, log, Some(&self.site)));
+        self.site = Arc::new(Site::new(&self.fleet, log, tls, Some(&self.site)));
         tokio::spawn(Site::follow(Arc::downgrade(&self.site), self.fleet.subscribe()));
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::warn;
 
-use crate::{app, support};
+use crate::app;
 
 /// The user-space tier of the load balancer.
 ///
@@ -57,12 +57,10 @@ pub fn run() -> ExitCode {
 
 fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    match app::load(file) {
-        Ok(config) => {
-            for warnings in [config.warnings(), &support::advise(&config)] {
-                if !warnings.is_empty() {
-                    writeln!(out, "{warnings}")?;
-                }
+    match app::load(file, None) {
+        Ok(loaded) => {
+            for warning in loaded.warnings() {
+                writeln!(out, "{warning}")?;
             }
             writeln!(out, "{}: valid", file.display())?;
             Ok(ExitCode::SUCCESS)
@@ -75,17 +73,17 @@ fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(file: &std::path::Path) -> anyhow::Result<ExitCode> {
-    let config = match app::load(file) {
-        Ok(config) => config,
+    let loaded = match app::load(file, None) {
+        Ok(loaded) => loaded,
         Err(report) => {
             writeln!(io::stderr(), "{report}")?;
             return Ok(ExitCode::FAILURE);
         }
     };
     control::telemetry::init()?;
-    for warning in config.warnings().diagnostics().iter().chain(support::advise(&config).diagnostics()) {
+    for warning in loaded.warnings() {
         warn!("{warning}");
     }
-    app::run(file, config)?;
+    app::run(file, loaded)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use crate::h2::convert;
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
 use crate::socket::Socket;
-use crate::stream::Stream;
+use crate::stream::{Privacy, Stream};
 
 /// The client's end of one exchange.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Streamed {
     pub(crate) body: RecvStream,
     /// Takes the response.
     pub(crate) respond: SendResponse<Bytes>,
+    /// Who can read it on the wire.
+    pub(crate) privacy: Privacy,
 }
 
 impl Wire<'_> {
@@ -66,6 +68,14 @@ impl Wire<'_> {
 }
 
 impl Downstream<'_> {
+    /// Returns who can read the exchange on the wire.
+    pub(crate) fn privacy(&self) -> Privacy {
+        match &self.wire {
+            Wire::H1 { stream, .. } => stream.privacy(),
+            Wire::H2(stream) => stream.privacy,
+        }
+    }
+
     /// Sends a whole response, printed as HTTP/1; a client that does not take it within `limit` is not waited for.
     pub(crate) async fn answer(&mut self, response: &[u8], limit: Duration) {
         match &mut self.wire {

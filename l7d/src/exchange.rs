@@ -45,6 +45,7 @@ pub(crate) enum Turn {
 /// Serves one request and returns what becomes of the client's connection.
 pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
     let mut record = Record::new(client.source, frontend, began);
+    record.privacy(client.privacy());
     let fate = match serve(client, frontend, turn, &mut record).await {
         Ok(fate) => fate,
         Err(error) => {

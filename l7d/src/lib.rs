@@ -40,6 +40,7 @@ mod socket;
 mod stream;
 mod support;
 mod tcp;
+mod tls;
 mod transfer;
 mod tunnel;
 mod upstream;

@@ -17,12 +17,14 @@ use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::site::{Backend, Frontend, Server};
+use crate::stream::Privacy;
 use crate::tunnel::{Carried, Ended, Side};
 
 /// What happened to one request or connection so far.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     client: Peer,
+    privacy: Privacy,
     frontend: &'a str,
     /// Whether a line will be written; if not, nothing is kept that costs anything.
     wanted: bool,
@@ -46,6 +48,7 @@ impl<'a> Record<'a> {
     pub(crate) fn new(client: Peer, frontend: &'a Frontend, began: Instant) -> Self {
         Self {
             client,
+            privacy: Privacy::Clear,
             frontend: frontend.name(),
             wanted: frontend.log().is_wanted(),
             began,
@@ -67,6 +70,11 @@ impl<'a> Record<'a> {
     /// Returns when it began.
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// Notes whether others could read what the client sent.
+    pub(crate) fn privacy(&mut self, privacy: Privacy) {
+        self.privacy = privacy;
     }
 
     /// Notes that the request head is complete.
@@ -202,14 +210,13 @@ impl<'a> Record<'a> {
 
     /// Who came when, by which frontend, to which server.
     fn origin(&self) -> String {
-        let began = SystemTime::now().checked_sub(self.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         let backend = self.backend.map_or(self.frontend, Backend::name);
         let server = self.server.map_or("<NOSRV>", Server::name);
-        let client = match self.client {
-            Peer::Inet(address) => format!("{}:{}", address.ip().to_canonical(), address.port()),
-            unix @ Peer::Unix(_) => unix.to_string(),
+        let secure = match self.privacy {
+            Privacy::Clear => "",
+            Privacy::Tls => "~",
         };
-        format!("{client} [{}] {} {backend}/{server}", date::Common(began), self.frontend)
+        format!("{} {}{secure} {backend}/{server}", Origin { client: self.client, began: self.began }, self.frontend)
     }
 
     /// Connections of the process, the frontend, the backend and the server, and the retries.
@@ -222,6 +229,30 @@ impl<'a> Record<'a> {
 
     fn waiting(&self) -> usize {
         self.backend.map_or(0, |backend| backend.waiting())
+    }
+}
+
+/// Writes the line of a connection that got no further than its first bytes, on the bind of this number.
+pub(crate) fn refused(frontend: &Frontend, client: Peer, began: Instant, bind: usize, reason: &str) {
+    if frontend.log().is_wanted() {
+        frontend.log().write(&format!("{} {}/{bind}: {reason}", Origin { client, began }, frontend.name()));
+    }
+}
+
+/// Who came when.
+struct Origin {
+    client: Peer,
+    began: Instant,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let began = SystemTime::now().checked_sub(self.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        match self.client {
+            Peer::Inet(address) => write!(f, "{}:{}", address.ip().to_canonical(), address.port())?,
+            unix @ Peer::Unix(_) => unix.fmt(f)?,
+        }
+        write!(f, " [{}]", date::Common(began))
     }
 }
 

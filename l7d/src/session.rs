@@ -1,4 +1,4 @@
-//! One client connection, from accept to close: reads the PROXY header if there must be one, then hands over to the mode's engine.
+//! One client connection, from accept to close: reads the PROXY header and begins TLS if there must be, then hands over to the mode's engine.
 //!
 //! Most connections of a busy proxy wait for their next request. Whatever such a connection does not need while it waits is boxed, so
 //! that it holds no room for it.
@@ -27,6 +27,7 @@ use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::site::{Door, Frontend};
 use crate::stream::Stream;
 use crate::tcp;
+use crate::tls::handshake;
 
 /// A client and what is known of it.
 #[derive(Debug)]
@@ -58,6 +59,11 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
     {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
+        return;
+    }
+    if let Some(acceptor) = door.acceptor()
+        && !Box::pin(handshake::accept(client, acceptor, frontend)).await
+    {
         return;
     }
     if frontend.mode() == Mode::Tcp {

@@ -85,9 +85,24 @@ impl Socket {
     /// Reads into the spare capacity of `bytes`, of which there must be some, and returns how much; 0 is the end of the stream.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let room = bytes.capacity() - bytes.len();
+        self.poll_receive(cx, room, |socket| Ok(read(socket, spare_capacity(bytes))?))
+    }
+
+    /// Reads into `room`, which must not be empty, and returns how much; 0 is the end of the stream.
+    pub(crate) fn poll_fill(&self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, room.len(), |socket| Ok(read(socket, &mut *room)?))
+    }
+
+    /// Reads by `receive`, which has room for so many bytes.
+    fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut receive: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(cx))?;
-            match guard.try_io(|socket| Ok(read(socket, spare_capacity(bytes))?)) {
+            match guard.try_io(|socket| receive(socket.as_fd())) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(outcome) => {
                     if outcome.as_ref().is_ok_and(|count| (1..room).contains(count)) {

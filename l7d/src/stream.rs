@@ -6,17 +6,55 @@ use std::task::{Context, Poll, ready};
 
 use crate::buffer::Buffer;
 use crate::socket::Socket;
+use crate::tls::{Agreed, Layer};
 
 /// One connection's bytes, both ways.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
+    /// Boxed because most of it is not touched while the connection waits, and plain connections do without.
+    tls: Option<Box<Layer>>,
+}
+
+/// Who can read the bytes of a connection on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// Everyone on the way.
+    Clear,
+    /// Both ends of the TLS.
+    Tls,
 }
 
 impl Stream {
     /// Returns the stream of a socket whose bytes stand for themselves.
     pub(crate) fn plain(socket: Socket) -> Self {
-        Self { socket }
+        Self { socket, tls: None }
+    }
+
+    /// Puts TLS between the socket and the stream from now on; see [`Self::handshake`].
+    pub(crate) fn secure(&mut self, layer: Layer) {
+        self.tls = Some(Box::new(layer));
+    }
+
+    /// Returns what was agreed on in the handshake of TLS; none for clear text.
+    pub(crate) fn tls(&self) -> Option<Agreed> {
+        self.tls.as_ref()?.agreed()
+    }
+
+    /// Returns who can read the bytes on the wire.
+    pub(crate) fn privacy(&self) -> Privacy {
+        if self.tls.is_some() { Privacy::Tls } else { Privacy::Clear }
+    }
+
+    /// Completes the handshake of TLS.
+    ///
+    /// # Errors
+    /// As the protocol demands, as reading and writing.
+    pub(crate) async fn handshake(&self) -> io::Result<()> {
+        match &self.tls {
+            Some(layer) => poll_fn(|cx| layer.poll_handshake(&self.socket, cx)).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns the socket under the stream.
@@ -26,37 +64,54 @@ impl Stream {
 
     /// Returns the socket if its bytes are those of the stream, so that the kernel may move them.
     pub(crate) fn bare(&self) -> Option<&Socket> {
-        Some(&self.socket)
+        self.tls.is_none().then_some(&self.socket)
     }
 
     /// Tells whether nothing has arrived that was not asked for; costs a system call only if something may have.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        match &self.tls {
+            Some(layer) => layer.is_quiet(&self.socket),
+            None => self.socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+        }
     }
 
     /// Waits until there may be something to read, the end of the stream or an error included.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_readable(cx)
+        match &self.tls {
+            Some(layer) => layer.poll_readable(&self.socket, cx),
+            None => self.socket.poll_readable(cx),
+        }
     }
 
     /// Reads into the spare capacity of `bytes`, of which there must be some, and returns how much; 0 is the end of the stream.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-        self.socket.poll_read(cx, bytes)
+        match &self.tls {
+            Some(layer) => layer.poll_read(&self.socket, cx, bytes),
+            None => self.socket.poll_read(cx, bytes),
+        }
     }
 
     /// Writes from one piece after the other, and returns how much was taken; see [`Self::poll_flush`].
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, pieces)
+        match &self.tls {
+            Some(layer) => layer.poll_write(&self.socket, cx, pieces),
+            None => self.socket.poll_write(cx, pieces),
+        }
     }
 
     /// Hands everything written so far to the system.
-    pub(crate) fn poll_flush(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.tls {
+            Some(layer) => layer.poll_flush(&self.socket, cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Ends what is sent, in a way that the peer can tell from a failure.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_flush(cx))?;
+        if let Some(layer) = &self.tls {
+            ready!(layer.poll_goodbye(&self.socket, cx))?;
+        }
         Poll::Ready(self.socket.shut_write())
     }
 

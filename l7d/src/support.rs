@@ -67,9 +67,6 @@ impl Findings {
     }
 
     fn frontend(&mut self, frontend: &Frontend) {
-        for bind in frontend.binds() {
-            self.bind(bind);
-        }
         for acl in frontend.acls() {
             self.refuse(acl.name().location(), "l7d does not evaluate conditions yet");
         }
@@ -78,12 +75,6 @@ impl Findings {
         }
         for option in frontend.options() {
             self.option(option);
-        }
-    }
-
-    fn bind(&mut self, bind: &Bind) {
-        if bind.tls().is_some() {
-            self.refuse(bind.location(), "l7d does not end TLS yet");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::upstream::pursuit::{Pursuit, Verdict};
 /// Serves the client until either side is done.
 pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     let mut record = Record::new(client.source, frontend, Instant::now());
+    record.privacy(client.stream.privacy());
     if let Err(error) = carry(client, frontend, &mut record).await {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
         record.fail(&error);

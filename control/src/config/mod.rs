@@ -27,11 +27,11 @@ use std::path::Path;
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Located, Location};
 pub use model::{
-    Account, Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, Config, Cookie, CookieMode, Forward,
-    ForwardFor, Frontend, FrontendId, Global, HashFunction, HashMethod, HashType, HeaderHash, HttpCheck, HttpVersion, Inet, Mode, OnStop,
-    PortRange, Protocol, ProxyOption, SendProxy, Server, ServerAddress, ServerId, ServerSource, SocketFile, SocketLevel, StatsSocket,
-    StatusSet, Stored, StoredKind, Table, TableKey, Target, Timeout, Timeouts, Tls, TlsVersion, Transport, UnixAddress, UriHash, Xdp,
-    XdpBalance, XdpFrontend,
+    Account, Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, CipherSuite, ClientAuth, Config, Cookie,
+    CookieMode, Curve, Forward, ForwardFor, Frontend, FrontendId, Global, HashFunction, HashMethod, HashType, HeaderHash, HttpCheck,
+    HttpVersion, Inet, Mode, OnStop, PortRange, Protocol, ProxyOption, SendProxy, Server, ServerAddress, ServerId, ServerSource,
+    SocketFile, SocketLevel, StatsSocket, StatusSet, Stored, StoredKind, Table, TableKey, Target, Timeout, Timeouts, Tls, TlsProtocol,
+    TlsVersion, Transport, Trust, UnixAddress, UriHash, Xdp, XdpBalance, XdpFrontend,
 };
 
 use location::Source;

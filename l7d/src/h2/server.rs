@@ -25,7 +25,7 @@ use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::session::Client;
 use crate::site::Door;
-use crate::stream::Stream;
+use crate::stream::{Privacy, Stream};
 
 /// What every HTTP/2 connection begins with.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -53,12 +53,13 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         Err(_) => return,
     };
     let destination = destination.or_else(|| stream.socket().local_address());
+    let privacy = stream.privacy();
     let mut life = Life { seat: Seat::take(), active: Rc::default(), quiet_since: None, limit: idle_limit(&timeouts), leaving: false };
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
         match arrived {
             Ok((request, respond)) => {
-                let exchange = exchange(request, respond, Ends { source, destination }, Arc::clone(&current.borrow()), turn);
+                let exchange = exchange(request, respond, Ends { source, destination, privacy }, Arc::clone(&current.borrow()), turn);
                 let active = Active::new(&life.active);
                 spawn_local(async move {
                     exchange.await;
@@ -162,6 +163,7 @@ impl Drop for Active {
 struct Ends {
     source: Peer,
     destination: Option<SocketAddr>,
+    privacy: Privacy,
 }
 
 async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, ends: Ends, door: Arc<Door>, turn: Turn) {
@@ -176,7 +178,7 @@ async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
         }
     };
     let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body, respond });
+    let stream = Box::new(Streamed { head: Some(head), body, respond, privacy: ends.privacy });
     let mut client = Downstream { wire: Wire::H2(stream), source: ends.source, destination: ends.destination, deadline: &mut deadline };
     exchange::run(&mut client, door.frontend(), turn, began).await;
 }

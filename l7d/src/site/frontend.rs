@@ -12,6 +12,7 @@ use super::limit::{Counted, Limit};
 use super::{Shared, has};
 use crate::bind::Spec;
 use crate::log::Log;
+use crate::tls::Acceptor;
 
 /// One address clients come in by.
 #[derive(Debug)]
@@ -20,8 +21,17 @@ pub(crate) struct Door {
     number: u32,
     frontend: Arc<Frontend>,
     accept_proxy: bool,
+    acceptor: Option<Arc<Acceptor>>,
     limits: Vec<Arc<Semaphore>>,
     limit: Option<Limit>,
+}
+
+/// What a door is made of.
+pub(super) struct Ground<'a> {
+    pub(super) bind: &'a config::Bind,
+    pub(super) acceptor: Option<Arc<Acceptor>>,
+    /// The limit of the process.
+    pub(super) process: Option<&'a Limit>,
 }
 
 /// What decides about the clients that came in.
@@ -41,18 +51,12 @@ pub(crate) struct Frontend {
 }
 
 impl Door {
-    pub(super) fn new(
-        spec: Spec,
-        number: u32,
-        frontend: &Arc<Frontend>,
-        bind: &config::Bind,
-        process: Option<&Limit>,
-        before: Option<&Self>,
-    ) -> Self {
+    pub(super) fn new(spec: Spec, number: u32, frontend: &Arc<Frontend>, ground: Ground<'_>, before: Option<&Self>) -> Self {
+        let Ground { bind, acceptor, process } = ground;
         let limit = Limit::renew(bind.maxconn(), before.and_then(|door| door.limit.as_ref()));
         let limits =
             [limit.as_ref(), frontend.limit.as_ref(), process].into_iter().flatten().map(|limit| Arc::clone(limit.left())).collect();
-        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), limits, limit }
+        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), acceptor, limits, limit }
     }
 
     /// Returns the socket this door needs.
@@ -73,6 +77,11 @@ impl Door {
     /// Tells whether every connection begins with a PROXY header.
     pub(crate) fn accepts_proxy(&self) -> bool {
         self.accept_proxy
+    }
+
+    /// Returns what ends TLS here; none for clear text.
+    pub(crate) fn acceptor(&self) -> Option<&Acceptor> {
+        self.acceptor.as_deref()
     }
 
     /// Returns the limits that a connection counts against, the narrowest first.

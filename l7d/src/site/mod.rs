@@ -23,6 +23,8 @@ pub(crate) use limit::Counted;
 
 use crate::bind;
 use crate::log::Log;
+use crate::tls::Setup;
+use frontend::Ground;
 use limit::Limit;
 
 /// Everything the engine serves.
@@ -30,6 +32,7 @@ use limit::Limit;
 pub(crate) struct Site {
     doors: Vec<Arc<Door>>,
     backends: Vec<Arc<Backend>>,
+    tls: Setup,
     limit: Option<Limit>,
     shared: Shared,
     superseded: Arc<AtomicBool>,
@@ -44,7 +47,7 @@ struct Shared {
 
 impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
-    pub(crate) fn new(fleet: &Fleet, log: Log, before: Option<&Self>) -> Self {
+    pub(crate) fn new(fleet: &Fleet, log: Log, tls: Setup, before: Option<&Self>) -> Self {
         let view = fleet.view();
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
@@ -60,15 +63,21 @@ impl Site {
             let frontend = Arc::new(Frontend::new(model, &backends, &shared, old));
             for (number, (spec, bind)) in (1..).zip(bind::specs(model)) {
                 let old = before.and_then(|site| site.doors.iter().find(|door| *door.spec() == spec));
-                doors.push(Arc::new(Door::new(spec, number, &frontend, bind, limit.as_ref(), old.map(|door| &**door))));
+                let ground = Ground { bind, acceptor: tls.acceptor(model, bind).map(Arc::clone), process: limit.as_ref() };
+                doors.push(Arc::new(Door::new(spec, number, &frontend, ground, old.map(|door| &**door))));
             }
         }
-        Self { doors, backends, limit, shared, superseded }
+        Self { doors, backends, tls, limit, shared, superseded }
     }
 
     /// Returns every address clients come in by.
     pub(crate) fn doors(&self) -> &[Arc<Door>] {
         &self.doors
+    }
+
+    /// Returns what was read for TLS.
+    pub(crate) fn tls(&self) -> &Setup {
+        &self.tls
     }
 
     /// Announces that a newer site is about to take over; to be called before the fleet changes.

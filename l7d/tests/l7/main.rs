@@ -5,6 +5,8 @@ mod balance;
 #[cfg(test)]
 mod binds;
 #[cfg(test)]
+mod certs;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod http;
@@ -16,3 +18,5 @@ mod life;
 mod proxy_out;
 #[cfg(test)]
 mod tcp;
+#[cfg(test)]
+mod tls;

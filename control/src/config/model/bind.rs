@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
+use super::tls::Tls;
 use super::unix::{SocketFile, UnixAddress};
 use crate::config::location::{Located, Location};
 
@@ -213,50 +213,4 @@ impl fmt::Display for PortRange {
             None => write!(f, "{}-{}", self.first, self.last),
         }
     }
-}
-
-/// How TLS is ended on a bind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    pub(in crate::config) certificates: Vec<Located<PathBuf>>,
-    pub(in crate::config) alpn: Vec<String>,
-    pub(in crate::config) min: TlsVersion,
-    pub(in crate::config) max: TlsVersion,
-    pub(in crate::config) strict_sni: bool,
-}
-
-impl Tls {
-    /// Returns the PEM files, and directories of them, at least one; whether they exist is found out by who loads them.
-    pub fn certificates(&self) -> &[Located<PathBuf>] {
-        &self.certificates
-    }
-
-    /// Returns the protocols offered by ALPN, best first.
-    pub fn alpn(&self) -> &[String] {
-        &self.alpn
-    }
-
-    /// Returns the oldest version spoken.
-    pub fn min(&self) -> TlsVersion {
-        self.min
-    }
-
-    /// Returns the newest version spoken.
-    pub fn max(&self) -> TlsVersion {
-        self.max
-    }
-
-    /// Tells whether a client that names no known host is refused instead of given the first certificate.
-    pub fn strict_sni(&self) -> bool {
-        self.strict_sni
-    }
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
 }

@@ -14,11 +14,12 @@ mod hash;
 mod proxy;
 mod server;
 mod table;
+mod tls;
 mod unix;
 mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
-pub use bind::{Bind, BindAddress, Inet, PortRange, Tls, TlsVersion, Transport};
+pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
 pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
@@ -28,6 +29,7 @@ pub use hash::{HashFunction, HashMethod, HashType};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
 pub use server::{Protocol, Server};
 pub use table::{Stored, StoredKind, Table, TableKey};
+pub use tls::{CipherSuite, ClientAuth, Curve, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
 pub use xdp::{AttachMode, OnStop, Xdp};
 

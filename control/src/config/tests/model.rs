@@ -48,7 +48,10 @@ fn example_frontends_are_read() {
     let [clear, tls] = web.binds() else { panic!("two binds") };
     assert_eq!((clear.address().to_string().as_str(), clear.tls().is_none()), ("*:80", true));
     let tls = tls.tls().unwrap();
-    assert_eq!((tls.alpn(), tls.min(), tls.max()), (&["h2".to_owned(), "http/1.1".to_owned()][..], TlsVersion::V1_2, TlsVersion::V1_3));
+    assert_eq!(
+        (tls.alpn(), tls.protocol().min(), tls.protocol().max()),
+        (&["h2".to_owned(), "http/1.1".to_owned()][..], TlsVersion::V1_2, TlsVersion::V1_3)
+    );
     let acls: Vec<_> = web.acls().iter().map(|acl| (acl.name().as_str(), acl.expressions().len())).collect();
     assert_eq!(acls, [("is_api", 1), ("internal", 2)]);
     let rules: Vec<_> = web.rules().iter().map(|rule| (rule.location().line(), rule.location().column())).collect();

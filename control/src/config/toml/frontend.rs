@@ -5,10 +5,11 @@ use ::toml::de::DeValue;
 use super::proxy::{self, Side};
 use super::reader::{Item, Reader};
 use super::section::Section;
+use super::tls;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, SocketFile, Tls, TlsVersion, UnixAddress};
-use crate::config::value::{Mistake, address, text, word};
+use crate::config::model::{Account, Bind, BindAddress, SocketFile, UnixAddress};
+use crate::config::value::{address, text, word};
 use crate::config::written::{Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
@@ -28,24 +29,7 @@ const LATER: [&str; 14] = [
     "unique-id-header",
     "use-backend",
 ];
-const LATER_BIND: [&str; 15] = [
-    "ca-file",
-    "ciphers",
-    "ciphersuites",
-    "crl-file",
-    "curves",
-    "defer-accept",
-    "id",
-    "level",
-    "mss",
-    "name",
-    "namespace",
-    "nice",
-    "process",
-    "tcp-ut",
-    "tfo",
-];
-const LATER_TLS: [&str; 10] = ["ca", "ca-file", "ciphers", "ciphersuites", "crl", "crt-list", "curves", "no-tickets", "ocsp", "verify"];
+const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Frontend {
     let binds = section.require(reader, "bind", "[\"*:80\"]");
@@ -90,7 +74,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     };
     let mut section = reader.section(item, "`bind`", "{ address = \"*:443\" }")?;
     let address = section.require(reader, "address", "\"*:443\"").and_then(|item| reader.text(&item, "*:443", address::bind));
-    let tls = section.take("tls").and_then(|item| tls(reader, &item));
+    let tls = section.take("tls").and_then(|item| tls::bind(reader, &item));
     let accept_proxy = section.take("accept-proxy").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let backlog = section.take("backlog").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1024));
     let maxconn = proxy::maxconn(reader, &mut section);
@@ -99,7 +83,10 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let transparent = section.take("transparent").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let file = socket_file(reader, &mut section, address.as_deref());
     section.misplaced(reader, &["v4v6"], |_| "[::]:443 takes both, unless v6only = true".to_owned());
-    section.misplaced(reader, &["certificates", "alpn"], |key| format!("write tls = {{ {key} = … }}"));
+    section.misplaced(reader, &["certificates", "alpn", "verify", "ciphers", "ciphersuites", "curves", "crt-list"], |key| {
+        format!("write tls = {{ {key} = … }}")
+    });
+    section.misplaced(reader, &["ca-file", "crl-file"], |key| format!("write tls = {{ {} = … }}", key.trim_end_matches("-file")));
     section.misplaced(reader, &["ssl", "crt"], |_| "write tls = { certificates = \"…\" }".to_owned());
     section.finish(reader, &LATER_BIND);
     let address = address?;
@@ -137,43 +124,6 @@ fn account(reader: &mut Reader, item: &Item<'_>) -> Option<Account> {
 
 /// The greatest number of a user or group; the one after it means "leave as it is" to the system.
 const MOST_ID: u32 = u32::MAX - 1;
-
-fn tls(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
-    let example = "\"/etc/l7d/certs/\"";
-    let mut section = reader.section(item, "`tls`", &format!("{{ certificates = {example} }}"))?;
-    let certificates = section.require(reader, "certificates", example);
-    if let Some(item) = certificates.as_ref().filter(|item| reader.list(item).is_empty()) {
-        reader.missing(&item.location, "`certificates` is empty", format!("for example certificates = {example}"));
-    }
-    let certificates = certificates.map(|item| reader.texts(&item, "/etc/l7d/certs/", text::path)).unwrap_or_default();
-    let alpn = section.take("alpn").map(|item| reader.texts(&item, "h2", alpn)).unwrap_or_default();
-    let min = version(reader, &mut section, "min");
-    let max = version(reader, &mut section, "max");
-    if let (Some(min), Some(max)) = (&min, &max)
-        && **min > **max
-    {
-        reader.push(Diagnostic::error(max.location(), "`max` is older than `min`"));
-    }
-    let strict_sni = section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false);
-    section.finish(reader, &LATER_TLS);
-    Some(Tls {
-        certificates,
-        alpn: alpn.into_iter().map(|protocol| protocol.value().clone()).collect(),
-        min: min.map_or(TlsVersion::V1_2, |min| *min),
-        max: max.map_or(TlsVersion::V1_3, |max| *max),
-        strict_sni,
-    })
-}
-
-fn version(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<Located<TlsVersion>> {
-    section.take(key).and_then(|item| reader.text(&item, "1.2", |text| word::TLS_VERSION.read(text)))
-}
-
-fn alpn(text: &str) -> Result<String, Mistake> {
-    let good = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    let wrong = || Mistake::new(format!("`{}` is not a protocol", text)).hint("for example alpn = [\"h2\", \"http/1.1\"]");
-    if good { Ok(text.to_owned()) } else { Err(wrong()) }
-}
 
 fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
     let location: Location = item.key.location().clone();

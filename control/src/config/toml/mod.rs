@@ -16,6 +16,7 @@ mod section;
 mod server;
 mod syntax;
 mod table;
+mod tls;
 
 use std::sync::Arc;
 

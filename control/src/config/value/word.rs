@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CookieMode, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy, SocketLevel, TlsVersion,
-    XdpBalance,
+    AttachMode, CipherSuite, CookieMode, Curve, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy,
+    SocketLevel, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -64,3 +64,55 @@ pub(in crate::config) const PROTOCOL: Words<Protocol> =
     Words { what: "a protocol spoken to servers", words: &[("h1", Protocol::H1), ("h2", Protocol::H2)] };
 pub(in crate::config) const HTTP_VERSION: Words<HttpVersion> =
     Words { what: "an HTTP version for checks", words: &[("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)] };
+/// Suites of TLS 1.3, by the name all programs use.
+pub(in crate::config) const CIPHERSUITE: Words<CipherSuite> = Words {
+    what: "a suite of TLS 1.3 spoken here",
+    words: &[
+        ("TLS_AES_128_GCM_SHA256", CipherSuite::Aes128),
+        ("TLS_AES_256_GCM_SHA384", CipherSuite::Aes256),
+        ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::ChaCha20),
+    ],
+};
+/// Suites of TLS 1.2, by OpenSSL's name and by that of the standard.
+pub(in crate::config) const CIPHER: Words<CipherSuite> = Words {
+    what: "a suite of TLS 1.2 spoken here",
+    words: &[
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", CipherSuite::EcdsaAes128),
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", CipherSuite::EcdsaAes256),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", CipherSuite::EcdsaChaCha20),
+        ("ECDHE-RSA-AES128-GCM-SHA256", CipherSuite::RsaAes128),
+        ("ECDHE-RSA-AES256-GCM-SHA384", CipherSuite::RsaAes256),
+        ("ECDHE-RSA-CHACHA20-POLY1305", CipherSuite::RsaChaCha20),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::EcdsaAes128),
+        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::EcdsaAes256),
+        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::EcdsaChaCha20),
+        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::RsaAes128),
+        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::RsaAes256),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::RsaChaCha20),
+    ],
+};
+/// Groups of key exchange, by the names OpenSSL and the standard have for them.
+pub(in crate::config) const CURVE: Words<Curve> = Words {
+    what: "a curve spoken here",
+    words: &[
+        ("X25519", Curve::X25519),
+        ("P-256", Curve::P256),
+        ("P-384", Curve::P384),
+        ("X25519MLKEM768", Curve::X25519MlKem768),
+        ("SecP256r1MLKEM768", Curve::P256MlKem768),
+        ("prime256v1", Curve::P256),
+        ("secp256r1", Curve::P256),
+        ("secp384r1", Curve::P384),
+    ],
+};
+/// What a bind asks of its clients.
+pub(in crate::config) const CLIENT_AUTH: Words<Ask> =
+    Words { what: "a way to verify clients", words: &[("none", Ask::Never), ("optional", Ask::Optional), ("required", Ask::Required)] };
+
+/// Whether a certificate is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Ask {
+    Never,
+    Optional,
+    Required,
+}

@@ -1,0 +1,168 @@
+//! How TLS is spoken: with clients on a bind, with the servers of a backend.
+
+use std::path::PathBuf;
+
+use crate::config::location::Located;
+
+/// How TLS is ended on a bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub(in crate::config) certificates: Vec<Located<PathBuf>>,
+    pub(in crate::config) crt_lists: Vec<Located<PathBuf>>,
+    pub(in crate::config) alpn: Vec<String>,
+    pub(in crate::config) strict_sni: bool,
+    pub(in crate::config) tickets: bool,
+    pub(in crate::config) client: ClientAuth,
+    pub(in crate::config) protocol: TlsProtocol,
+}
+
+impl Tls {
+    /// Returns the PEM files, and directories of them; whether they exist is found out by who loads them.
+    pub fn certificates(&self) -> &[Located<PathBuf>] {
+        &self.certificates
+    }
+
+    /// Returns the files that list PEM files and the names each is for; not empty if there are no other certificates.
+    pub fn crt_lists(&self) -> &[Located<PathBuf>] {
+        &self.crt_lists
+    }
+
+    /// Returns the protocols offered by ALPN, best first.
+    pub fn alpn(&self) -> &[String] {
+        &self.alpn
+    }
+
+    /// Tells whether a client that names no known host is refused instead of given the first certificate.
+    pub fn strict_sni(&self) -> bool {
+        self.strict_sni
+    }
+
+    /// Tells whether clients are given tickets to resume their session with, so that we need not remember it.
+    pub fn tickets(&self) -> bool {
+        self.tickets
+    }
+
+    /// Returns what is asked of the client's certificate.
+    pub fn client(&self) -> &ClientAuth {
+        &self.client
+    }
+
+    /// Returns what of the protocol is spoken.
+    pub fn protocol(&self) -> &TlsProtocol {
+        &self.protocol
+    }
+}
+
+/// What a client must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Nothing; it is not asked.
+    None,
+    /// A certificate that can be trusted, or none.
+    Optional(Trust),
+    /// A certificate that can be trusted.
+    Required(Trust),
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    pub(in crate::config) ca: Vec<Located<PathBuf>>,
+    pub(in crate::config) crl: Vec<Located<PathBuf>>,
+}
+
+impl Trust {
+    /// Returns the PEM files of the authorities, at least one.
+    pub fn ca(&self) -> &[Located<PathBuf>] {
+        &self.ca
+    }
+
+    /// Returns the PEM files of what they have revoked; none means that nobody asks.
+    pub fn crl(&self) -> &[Located<PathBuf>] {
+        &self.crl
+    }
+}
+
+/// What of TLS is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProtocol {
+    pub(in crate::config) min: TlsVersion,
+    pub(in crate::config) max: TlsVersion,
+    pub(in crate::config) ciphers: Option<Vec<CipherSuite>>,
+    pub(in crate::config) ciphersuites: Option<Vec<CipherSuite>>,
+    pub(in crate::config) curves: Option<Vec<Curve>>,
+}
+
+impl TlsProtocol {
+    /// Returns the oldest version spoken.
+    pub fn min(&self) -> TlsVersion {
+        self.min
+    }
+
+    /// Returns the newest version spoken.
+    pub fn max(&self) -> TlsVersion {
+        self.max
+    }
+
+    /// Returns the suites of version 1.2, best first; none leaves the choice to the engine.
+    pub fn ciphers(&self) -> Option<&[CipherSuite]> {
+        self.ciphers.as_deref()
+    }
+
+    /// Returns the suites of version 1.3, best first; none leaves the choice to the engine.
+    pub fn ciphersuites(&self) -> Option<&[CipherSuite]> {
+        self.ciphersuites.as_deref()
+    }
+
+    /// Returns the groups keys are exchanged in, best first; none leaves the choice to the engine.
+    pub fn curves(&self) -> Option<&[Curve]> {
+        self.curves.as_deref()
+    }
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+/// A way to encrypt: those with forward secrecy and authenticated encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CipherSuite {
+    /// Version 1.3 with AES-128-GCM.
+    Aes128,
+    /// Version 1.3 with AES-256-GCM.
+    Aes256,
+    /// Version 1.3 with ChaCha20-Poly1305.
+    ChaCha20,
+    /// Version 1.2 with an ECDSA certificate and AES-128-GCM.
+    EcdsaAes128,
+    /// Version 1.2 with an ECDSA certificate and AES-256-GCM.
+    EcdsaAes256,
+    /// Version 1.2 with an ECDSA certificate and ChaCha20-Poly1305.
+    EcdsaChaCha20,
+    /// Version 1.2 with an RSA certificate and AES-128-GCM.
+    RsaAes128,
+    /// Version 1.2 with an RSA certificate and AES-256-GCM.
+    RsaAes256,
+    /// Version 1.2 with an RSA certificate and ChaCha20-Poly1305.
+    RsaChaCha20,
+}
+
+/// A group keys are exchanged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Curve {
+    /// X25519.
+    X25519,
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+    /// X25519 together with ML-KEM-768, which withstands quantum computers.
+    X25519MlKem768,
+    /// NIST P-256 together with ML-KEM-768.
+    P256MlKem768,
+}

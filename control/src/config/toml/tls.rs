@@ -1,0 +1,114 @@
+//! The key `tls` of binds and servers.
+
+use super::reader::{Item, Reader};
+use super::section::Section;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::{ClientAuth, Tls, TlsProtocol, TlsVersion, Trust};
+use crate::config::value::word::{self, Ask, Words};
+use crate::config::value::{Mistake, text};
+
+/// Settings HAProxy has for TLS on binds and this model has no place for.
+const LATER: [&str; 4] = ["allow-0rtt", "ca-ignore-err", "crt-ignore-err", "ocsp-update"];
+
+pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
+    let example = "\"/etc/l7d/certs/\"";
+    let mut section = reader.section(item, "`tls`", &format!("{{ certificates = {example} }}"))?;
+    let crt_lists = section.take("crt-list").map(|item| reader.texts(&item, "/etc/l7d/certs.list", text::path)).unwrap_or_default();
+    let certificates = if crt_lists.is_empty() { section.require(reader, "certificates", example) } else { section.take("certificates") };
+    if let Some(item) = certificates.as_ref().filter(|item| reader.list(item).is_empty()) {
+        reader.missing(&item.location, "`certificates` is empty", format!("for example certificates = {example}"));
+    }
+    let certificates = certificates.map(|item| reader.texts(&item, "/etc/l7d/certs/", text::path)).unwrap_or_default();
+    let tls = Tls {
+        certificates,
+        crt_lists,
+        alpn: alpn(reader, &mut section),
+        strict_sni: section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false),
+        tickets: section.take("tickets").and_then(|item| reader.boolean(&item)).unwrap_or(true),
+        client: client(reader, &mut section),
+        protocol: protocol(reader, &mut section),
+    };
+    section.misplaced(reader, &["ca-file", "crl-file"], |key| format!("write {}", key.trim_end_matches("-file")));
+    section.misplaced(reader, &["ocsp"], |_| {
+        "the response is read from the file beside the certificate, with `.ocsp` behind its name".to_owned()
+    });
+    section.misplaced(reader, &["no-tickets", "no-tls-tickets"], |_| "write tickets = false".to_owned());
+    section.finish(reader, &LATER);
+    Some(tls)
+}
+
+/// Reads what a bind asks of its clients.
+fn client(reader: &mut Reader, section: &mut Section<'_>) -> ClientAuth {
+    let item = section.take("verify");
+    let ask = item.as_ref().and_then(|item| reader.text(item, "required", |text| word::CLIENT_AUTH.read(text)));
+    let trust = Trust { ca: files(reader, section, "ca"), crl: files(reader, section, "crl") };
+    if item.is_some() && ask.is_none() {
+        return ClientAuth::None;
+    }
+    let wanted = ask.as_ref().map_or(Ask::Never, |ask| *ask.value());
+    match (wanted, ask) {
+        (Ask::Never, _) => {
+            if let Some(file) = trust.ca.first().or(trust.crl.first()) {
+                let message = "nobody is asked for a certificate that this could be held against";
+                reader.push(Diagnostic::error(file.location(), message).hint("add verify = \"required\" or \"optional\""));
+            }
+            ClientAuth::None
+        }
+        (_, Some(ask)) if trust.ca.is_empty() => {
+            let message = "certificates cannot be verified without `ca`";
+            reader.push(Diagnostic::error(ask.location(), message).hint("for example ca = \"/etc/l7d/ca.pem\""));
+            ClientAuth::None
+        }
+        (Ask::Optional, _) => ClientAuth::Optional(trust),
+        (Ask::Required, _) => ClientAuth::Required(trust),
+    }
+}
+
+fn files(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Vec<Located<std::path::PathBuf>> {
+    section.take(key).map(|item| reader.texts(&item, "/etc/l7d/ca.pem", text::path)).unwrap_or_default()
+}
+
+/// Reads versions, suites and curves.
+fn protocol(reader: &mut Reader, section: &mut Section<'_>) -> TlsProtocol {
+    let min = version(reader, section, "min");
+    let max = version(reader, section, "max");
+    if let (Some(min), Some(max)) = (&min, &max)
+        && **min > **max
+    {
+        reader.push(Diagnostic::error(max.location(), "`max` is older than `min`"));
+    }
+    TlsProtocol {
+        min: min.map_or(TlsVersion::V1_2, |min| *min),
+        max: max.map_or(TlsVersion::V1_3, |max| *max),
+        ciphers: names(reader, section, "ciphers", &word::CIPHER),
+        ciphersuites: names(reader, section, "ciphersuites", &word::CIPHERSUITE),
+        curves: names(reader, section, "curves", &word::CURVE),
+    }
+}
+
+fn version(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<Located<TlsVersion>> {
+    section.take(key).and_then(|item| reader.text(&item, "1.2", |text| word::TLS_VERSION.read(text)))
+}
+
+/// Reads names in a list or, as OpenSSL writes them, between colons.
+fn names<T: Copy>(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, words: &Words<T>) -> Option<Vec<T>> {
+    let item = section.take(key)?;
+    let all =
+        |text: &str| text.split(':').map(|name| words.read(name).map_err(|mistake| mistake.at(text, name))).collect::<Result<Vec<_>, _>>();
+    if reader.list(&item).is_empty() {
+        reader.missing(&item.location, format!("`{key}` is empty"), "leave it out to have all that are known");
+    }
+    Some(reader.texts(&item, "X25519", all).iter().flat_map(|names| names.value().iter().copied()).collect())
+}
+
+fn alpn(reader: &mut Reader, section: &mut Section<'_>) -> Vec<String> {
+    let names = section.take("alpn").map(|item| reader.texts(&item, "h2", protocol_name)).unwrap_or_default();
+    names.into_iter().map(|name| name.value().clone()).collect()
+}
+
+fn protocol_name(text: &str) -> Result<String, Mistake> {
+    let good = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    let wrong = || Mistake::new(format!("`{}` is not a protocol", text)).hint("for example alpn = [\"h2\", \"http/1.1\"]");
+    if good { Ok(text.to_owned()) } else { Err(wrong()) }
+}

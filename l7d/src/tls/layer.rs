@@ -1,0 +1,169 @@
+//! TLS between a socket and the stream of bytes it carries.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use rustls::{CipherSuite, ProtocolVersion};
+
+use super::records::{Connection, Records};
+use crate::socket::Socket;
+
+/// The TLS of one connection. It holds memory for records only while some are incomplete or not yet sent.
+#[derive(Debug)]
+pub(crate) struct Layer(RefCell<Records>);
+
+/// What both sides have agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    /// The version.
+    pub(crate) version: ProtocolVersion,
+    /// How bytes are encrypted.
+    pub(crate) cipher: CipherSuite,
+    /// The protocol that is spoken inside, if they have talked about it.
+    pub(crate) alpn: Option<Vec<u8>>,
+}
+
+impl Layer {
+    /// Begins a connection; `early` was read from the socket already.
+    pub(crate) fn new(connection: Connection, early: &[u8]) -> Self {
+        let mut records = Records::new(connection);
+        if !early.is_empty() {
+            records.feed(early);
+        }
+        Self(RefCell::new(records))
+    }
+
+    /// Returns what both sides have agreed on, once the handshake is complete.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        let records = self.0.borrow();
+        let agreed = records.agreed();
+        let (version, cipher) = (agreed.protocol_version()?, agreed.negotiated_cipher_suite()?.suite());
+        Some(Agreed { version, cipher, alpn: agreed.alpn_protocol().map(<[u8]>::to_vec) })
+    }
+
+    /// Completes the handshake.
+    pub(crate) fn poll_handshake(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let outcome = self.0.borrow_mut().shake_hands().map_err(refused);
+            // What comes last, tickets for instance, may go with the first bytes that are sent.
+            if matches!(outcome, Ok(true)) {
+                return Poll::Ready(Ok(()));
+            }
+            let flushed = self.poll_flush(socket, cx);
+            if outcome.is_err() {
+                return Poll::Ready(outcome.map(drop));
+            }
+            ready!(flushed)?;
+            if ready!(self.poll_refill(socket, cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Tells whether nothing has arrived but what the protocol itself is about.
+    pub(crate) fn is_quiet(&self, socket: &Socket) -> bool {
+        let mut records = self.0.borrow_mut();
+        loop {
+            if records.has_more() || records.is_amid_record() {
+                return false;
+            }
+            match records.refill(|room| socket.try_read(room)) {
+                Ok(0) => return false,
+                Ok(_) if records.decrypt(&mut Vec::new()).is_ok() => {}
+                Ok(_) => return false,
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// Waits until there may be something to read, the end of the stream or an error included.
+    pub(crate) fn poll_readable(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.borrow().has_more() {
+            return Poll::Ready(Ok(()));
+        }
+        self.waiting(socket.poll_readable(cx), socket, cx)
+    }
+
+    /// Reads into the spare capacity of `bytes`, and returns how much; 0 is the end that the peer has announced.
+    pub(crate) fn poll_read(&self, socket: &Socket, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let before = bytes.len();
+        loop {
+            let outcome = self.0.borrow_mut().decrypt(bytes).map_err(refused);
+            if bytes.len() > before {
+                return Poll::Ready(Ok(bytes.len() - before));
+            }
+            if let Err(error) = outcome {
+                // The peer is told why, if it can be told at once.
+                let _ = self.poll_flush(socket, cx);
+                return Poll::Ready(Err(error));
+            }
+            if self.0.borrow().is_closed() {
+                return Poll::Ready(Ok(0));
+            }
+            let refilled = self.poll_refill(socket, cx);
+            match ready!(self.waiting(refilled, socket, cx)) {
+                // Anyone on the way can close a connection; only the peer can say that it meant to.
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Encrypts from one piece after the other, and returns how much was taken; see [`Self::poll_flush`].
+    pub(crate) fn poll_write(&self, socket: &Socket, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let taken = self.0.borrow_mut().encrypt(pieces).map_err(refused)?;
+            if taken > 0 || pieces.iter().all(|piece| piece.is_empty()) {
+                return Poll::Ready(Ok(taken));
+            }
+            ready!(self.poll_flush(socket, cx))?;
+        }
+    }
+
+    /// Hands everything written so far to the system.
+    pub(crate) fn poll_flush(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut records = self.0.borrow_mut();
+        while !records.outgoing().is_empty() {
+            let count = ready!(socket.poll_write(cx, &[IoSlice::new(records.outgoing())]))?;
+            records.sent(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub(crate) fn poll_goodbye(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().say_goodbye().map_err(refused)?;
+        self.poll_flush(socket, cx)
+    }
+
+    fn poll_refill(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(socket.poll_readable(cx))?;
+        let read = self.0.borrow_mut().refill(|room| match socket.poll_fill(cx, room) {
+            Poll::Ready(Ok(count)) => Ok(count),
+            Poll::Ready(Err(error)) => Err(Some(error)),
+            Poll::Pending => Err(None),
+        });
+        match read {
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(Some(error)) => Poll::Ready(Err(error)),
+            Err(None) => Poll::Pending,
+        }
+    }
+
+    /// Whoever waits for the peer lets go first what the peer may be waiting for.
+    fn waiting<T>(&self, outcome: Poll<io::Result<T>>, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_pending()
+            && let Poll::Ready(Err(error)) = self.poll_flush(socket, cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        outcome
+    }
+}
+
+/// Returns what the protocol refused as the failure of a stream.
+fn refused(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
