@@ -114,30 +114,53 @@ fn body_of(bytes: &[u8]) -> Option<ClientHello> {
         return Some(hello); // extensions came with TLS 1.0's RFC 3546
     }
     let mut extensions = Reader(body.block16()?);
+    let (mut named, mut offered) = (Times::Never, Times::Never);
     while !extensions.0.is_empty() {
         let kind = extensions.number16()?;
         let value = extensions.block16()?;
         match kind {
-            EXTENSION_SERVER_NAME => hello.server_name = server_name(value)?,
-            EXTENSION_PROTOCOLS => hello.protocols = protocols(value)?,
+            EXTENSION_SERVER_NAME => {
+                named.once()?;
+                hello.server_name = server_name(value)?;
+            }
+            EXTENSION_PROTOCOLS => {
+                offered.once()?;
+                hello.protocols = protocols(value)?;
+            }
             _ => {}
         }
     }
     body.0.is_empty().then_some(hello)
 }
 
+/// How often something came that may come once: of two names, the server might take the other (RFC 8446 section 4.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Never,
+    Once,
+}
+
+impl Times {
+    /// Notes that it came; `None` if it came before.
+    fn once(&mut self) -> Option<()> {
+        (std::mem::replace(self, Self::Once) == Self::Never).then_some(())
+    }
+}
+
 /// Reads the server name extension (RFC 6066 section 3); the outer `None` is a malformed one.
 fn server_name(value: &[u8]) -> Option<Option<String>> {
     let mut list = Reader(Reader(value).block16()?);
+    let (mut host, mut named) = (None, Times::Never);
     while !list.0.is_empty() {
         let kind = list.take(1)?[0];
         let name = list.block16()?;
         if kind == NAME_HOST {
+            named.once()?;
             let is_host = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic());
-            return is_host.then(|| str::from_utf8(name).ok().map(str::to_ascii_lowercase));
+            host = Some(str::from_utf8(name).ok().filter(|_| is_host)?.to_ascii_lowercase());
         }
     }
-    Some(None)
+    Some(host)
 }
 
 /// Reads the protocol list (RFC 7301 section 3.1).
@@ -273,6 +296,9 @@ mod tests {
             ("name list cut", message(&[extension(EXTENSION_SERVER_NAME, &[0, 9, 0])])),
             ("empty protocol", message(&[alpn(&[b""])])),
             ("extension cut", message(&[vec![0, 16, 0]])),
+            ("two names", message(&[sni(b"a"), sni(b"b")])),
+            ("two names in one list", message(&[extension(EXTENSION_SERVER_NAME, &block16(b"\0\0\x01a\0\0\x01b"))])),
+            ("two lists of protocols", message(&[alpn(&[b"h2"]), alpn(&[b"h2"])])),
         ] {
             assert_eq!(peek(&records(&hello, 500)), Err(ClientHelloError::Malformed), "{description}");
         }
