@@ -129,7 +129,8 @@ impl<'a> Record<'a> {
         self.sent += carried.to_client;
         self.termination = match &carried.end {
             Ended::Closed => "--",
-            Ended::Quiet => "cD",
+            Ended::Quiet(Side::Client) => "cD",
+            Ended::Quiet(Side::Server) => "sD",
             Ended::Failed(Side::Client, _) => "CD",
             Ended::Failed(Side::Server, _) => "SD",
         };

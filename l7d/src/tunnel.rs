@@ -29,9 +29,18 @@ use crate::transfer;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quiet {
     /// While both sides may still send.
-    pub(crate) open: Option<Duration>,
+    pub(crate) open: Option<Patience>,
     /// Once one side has closed its sending half.
-    pub(crate) half_closed: Option<Duration>,
+    pub(crate) half_closed: Option<Patience>,
+}
+
+/// How long nothing may flow, and whose time-out that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// How long.
+    pub(crate) limit: Duration,
+    /// The side that is waited for no longer.
+    pub(crate) side: Side,
 }
 
 impl Quiet {
@@ -47,8 +56,10 @@ impl Quiet {
     }
 }
 
-fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    one.into_iter().chain(other).min()
+fn shorter(client: Option<Duration>, server: Option<Duration>) -> Option<Patience> {
+    let client = client.map(|limit| Patience { limit, side: Side::Client });
+    let server = server.map(|limit| Patience { limit, side: Side::Server });
+    client.into_iter().chain(server).min_by_key(|patience| patience.limit)
 }
 
 /// One of the two sides.
@@ -66,9 +77,9 @@ pub(crate) enum Ended {
     /// Both sides closed.
     #[error("both sides closed")]
     Closed,
-    /// Nothing flowed for too long.
+    /// Nothing flowed for as long as this side may be silent.
     #[error("nothing flowed for too long")]
-    Quiet,
+    Quiet(Side),
     /// A side failed.
     #[error("{0:?} failed: {1}")]
     Failed(Side, io::Error),
@@ -189,11 +200,11 @@ pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -
             }
             loop {
                 let limit = if pulse.half_closed.get() { quiet.half_closed } else { quiet.open };
-                let Some(limit) = limit else { return Poll::Pending };
+                let Some(Patience { limit, side }) = limit else { return Poll::Pending };
                 let end = pulse.last.get() + limit;
                 ready!(deadline.poll_until(end, cx));
                 if Instant::now() >= pulse.last.get() + limit {
-                    return Poll::Ready(Ended::Quiet);
+                    return Poll::Ready(Ended::Quiet(side));
                 }
             }
         })
@@ -364,7 +375,7 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn bytes_keep_a_tunnel_alive_and_silence_ends_it() {
-        let quiet = Quiet { open: Some(Duration::from_millis(200)), half_closed: None };
+        let quiet = Quiet { open: shorter(None, Some(Duration::from_millis(200))), half_closed: None };
         let mut bench = bench(quiet).await;
         let start = Instant::now();
         for _ in 0..6 {
@@ -372,16 +383,16 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(80)).await;
         }
         let carried = bench.tunnel.await.unwrap();
-        assert!(matches!(carried, Carried { to_server: 6, end: Ended::Quiet, .. }), "{carried:?}");
+        assert!(matches!(carried, Carried { to_server: 6, end: Ended::Quiet(Side::Server), .. }), "{carried:?}");
         assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
     }
 
     #[tokio::test(flavor = "local")]
     async fn half_closed_tunnel_has_its_own_patience() {
-        let quiet = Quiet { open: None, half_closed: Some(Duration::from_millis(50)) };
+        let quiet = Quiet { open: None, half_closed: shorter(Some(Duration::from_millis(50)), Some(Duration::from_millis(90))) };
         let mut bench = bench(quiet).await;
         bench.client.shutdown().await.unwrap();
-        assert!(matches!(bench.tunnel.await.unwrap().end, Ended::Quiet));
+        assert!(matches!(bench.tunnel.await.unwrap().end, Ended::Quiet(Side::Client)));
     }
 
     #[tokio::test(flavor = "local")]
