@@ -23,8 +23,7 @@ use crate::h2::convert;
 use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
-use crate::message::head::{Method, RequestHead, Version};
-use crate::message::headers::Known;
+use crate::message::head::{Method, RequestHead};
 use crate::reply::{self, BodyOf};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse};
 use crate::stream::Stream;
@@ -209,17 +208,9 @@ fn add_forwarded_for(head: &mut RequestHead, client: &Downstream<'_>, frontend: 
 /// Makes the request that a server gets, and decides which connections may outlive it.
 fn outgoing(head: RequestHead, body: Body, frontend: &Frontend, backend: &Backend) -> Outgoing {
     let closes = frontend.closes() || backend.closes();
-    let client = if !closes && keeps_alive(&head) && !idle::is_draining() { Fate::Keep } else { Fate::Close };
+    let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
     Outgoing::new(head, body, client, server)
-}
-
-/// Tells whether a client means to keep its connection.
-fn keeps_alive(head: &RequestHead) -> bool {
-    match head.version() {
-        Version::Http11 | Version::Http2 => !head.headers.lists(Known::Connection, "close"),
-        Version::Http10 => head.headers.lists(Known::Connection, "keep-alive"),
-    }
 }
 
 /// Answers a request that failed, if the client still waits for an answer.

@@ -10,7 +10,7 @@ mod request;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -143,10 +143,23 @@ pub(crate) async fn run(
         let tunnel = answer::TunnelEnds { inflow, uplink };
         return answer.relay(reply, outflow, Some(tunnel), deadline, progress).await;
     };
+    let straggling = match (&inflow, &uplink) {
+        (Inflow::H1 { .. }, Uplink::H1(_)) => Straggling::GoesOn,
+        (Inflow::H2(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
+    };
     let mut upload_deadline = Deadline::default();
     let upload = upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline);
     let response = answer.relay(reply, outflow, None, deadline, progress);
-    both(upload, response).await
+    both(upload, response, straggling).await
+}
+
+/// What becomes of a request whose answer is complete before it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Straggling {
+    /// A server of HTTP/1 that keeps its connection goes on reading it, and may have answered without meaning to stop it.
+    GoesOn,
+    /// A stream of HTTP/2 ends with its answer.
+    Ends,
 }
 
 /// Sends the rest of a request; `pending` is its head if that waits for it.
@@ -171,13 +184,15 @@ async fn upload(
     transfer.run(deadline, &mut 0).await
 }
 
-/// Drives both directions; an answer that is complete before its request is ends the exchange and both connections.
+/// Drives both directions until the answer is complete, and the request too where both connections may outlive it.
 async fn both(
     upload: impl Future<Output = Result<(), RelayError>>,
     response: impl Future<Output = Result<Finished, ExchangeError>>,
+    straggling: Straggling,
 ) -> Result<Finished, ExchangeError> {
     let (mut upload, mut response) = (pin!(upload), pin!(response));
     let mut uploaded = Uploaded::NotYet;
+    let mut answered = None;
     poll_fn(|cx| {
         if uploaded == Uploaded::NotYet
             && let Poll::Ready(outcome) = upload.as_mut().poll(cx)
@@ -191,8 +206,15 @@ async fn both(
                 Err(RelayError::From(IoFailure::Elapsed(_))) => return Poll::Ready(Err(ExchangeError::UploadTimeout)),
             };
         }
-        let finished = std::task::ready!(response.as_mut().poll(cx))?;
-        Poll::Ready(Ok(match (finished, uploaded) {
+        if answered.is_none() {
+            answered = Some(ready!(response.as_mut().poll(cx))?);
+        }
+        if let (Some(Finished::Exchanged { server: Fate::Keep, .. }), Uploaded::NotYet, Straggling::GoesOn) =
+            (&answered, uploaded, straggling)
+        {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(match (answered.take().expect("the answer is complete"), uploaded) {
             (Finished::Exchanged { .. }, Uploaded::NotYet | Uploaded::Refused) => {
                 Finished::Exchanged { client: Fate::Close, server: Fate::Close }
             }

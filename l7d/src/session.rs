@@ -91,7 +91,7 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
         if turn == Turn::Later {
             began = Instant::now();
         }
-        if turn == Turn::First && begins_with_preface(client).await {
+        if turn == Turn::First && begins_with_preface(client, current, began).await {
             return Box::pin(server::serve(client, current)).await;
         }
         // Asked for anew: a reload may have come while the connection was idle.
@@ -115,15 +115,21 @@ async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, beg
 }
 
 /// Tells whether a client speaks HTTP/2 without having been asked (RFC 9113 section 3.3), waiting for as many bytes as that takes.
-async fn begins_with_preface(client: &mut Client) -> bool {
+async fn begins_with_preface(client: &mut Client, current: &RefCell<Arc<Door>>, began: Instant) -> bool {
     let Client { stream, early: Some(early), deadline, .. } = client else { return false };
+    let end = head_limit(current.borrow().frontend()).map(|limit| tokio::time::Instant::from_std(began) + limit);
     while early.len() < PREFACE.len() && !early.is_empty() && PREFACE.starts_with(early.filled()) {
-        let more = deadline.within(Some(PREFACE_LIMIT), pin!(stream.receive_more(early))).await;
+        let more = deadline.until(end, pin!(stream.receive_more(early))).await;
         if !matches!(more, Ok(Ok(1..))) {
             return false;
         }
     }
     early.filled().starts_with(PREFACE)
+}
+
+/// Returns how long a client may take for the head of a request.
+fn head_limit(frontend: &Frontend) -> Option<Duration> {
+    frontend.timeouts().of(Timeout::HttpRequest).or(frontend.timeouts().of(Timeout::Client))
 }
 
 enum Awaited {
@@ -175,8 +181,6 @@ async fn linger(client: &mut Client) {
     let _ = deadline.within(Some(LINGER), pin!(listening)).await;
 }
 
-/// How long the beginning of HTTP/2 may take once its first bytes are there.
-const PREFACE_LIMIT: Duration = Duration::from_secs(10);
 /// How long, and how much, a client may go on speaking after its connection was closed.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;

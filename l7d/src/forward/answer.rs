@@ -68,6 +68,7 @@ impl Answer<'_> {
         progress.answered = Some(std::time::Instant::now());
         match tunnel {
             Some(ends) if self.opens_tunnel(&arrived) => self.open(arrived, outflow, ends, deadline, progress).await,
+            _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),
             _ => self.pass(arrived, outflow, deadline, progress).await,
         }
     }
@@ -172,7 +173,7 @@ impl Answer<'_> {
         let status = arrived.head.status();
         let is_success = (200..300).contains(&status);
         let accepts = match arrived.rest {
-            Rest::H1 { .. } => status == 101,
+            Rest::H1 { .. } => arrived.head.switches_protocol(),
             Rest::H2(_) => is_success && convert::asks_for_websocket(&self.request.head),
         };
         self.request.tunnel == Tunnel::Wanted && (accepts || (self.request.head.method() == Method::Connect && is_success))
@@ -246,7 +247,7 @@ impl Answer<'_> {
             (Rest::H1 { server, mut input }, Outflow::H2(respond)) => {
                 let framing = framing::response(&head, self.request.head.method()).map_err(ExchangeError::Response)?;
                 let mut body = Body::new(framing);
-                let stays = keeps_alive(&head) && !matches!(body, Body::UntilClose);
+                let stays = head.keeps_alive() && !matches!(body, Body::UntilClose);
                 let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
                 progress.status = Some(head.status());
                 let sending = respond.send_response(response, body.is_done());
@@ -295,13 +296,13 @@ impl Answer<'_> {
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
         let framing = framing::response(head, self.request.head.method()).map_err(ExchangeError::Response)?;
-        progress.status = Some(head.status());
         let mut body = Body::new(framing);
         let plain = self.request.head.version() == Version::Http10 && matches!(body, Body::Chunked(_));
         let client = if plain || matches!(body, Body::UntilClose) { Fate::Close } else { self.request.client };
-        let server_stays = keeps_alive(head) && !matches!(body, Body::UntilClose);
+        let server_stays = head.keeps_alive() && !matches!(body, Body::UntilClose);
         let mut out = Buffer::take();
         if plain {
+            progress.status = Some(head.status());
             encode::response_without_coding(head, Connection::Close, out.tail());
             let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
             let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Plain };
@@ -309,6 +310,7 @@ impl Answer<'_> {
         } else {
             self.encode(head, client, out.tail());
             let count = body.take(input.filled()).map_err(ExchangeError::Response)?;
+            progress.status = Some(head.status());
             let start = &input.filled()[..count];
             if count <= WORTH_GATHERING {
                 out.tail().extend_from_slice(start);
@@ -396,14 +398,6 @@ impl Outflow<'_> {
             work.as_mut().poll(cx).map(Ok)
         })
         .await
-    }
-}
-
-/// Tells whether a server means to keep its connection.
-fn keeps_alive(head: &ResponseHead) -> bool {
-    match head.version() {
-        Version::Http11 | Version::Http2 => !head.headers.lists(Known::Connection, "close"),
-        Version::Http10 => head.headers.lists(Known::Connection, "keep-alive"),
     }
 }
 

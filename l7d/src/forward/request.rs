@@ -49,7 +49,7 @@ pub(crate) enum Tunnel {
 impl Outgoing {
     /// Returns a request of which nothing was sent.
     pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate) -> Self {
-        let tunnel = if upgrades(&head) || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
+        let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
         Self { head, body, start: None, tunnel, client, server }
     }
 
@@ -71,7 +71,7 @@ impl Outgoing {
         if self.head.version() == Version::Http2 {
             self.translate();
         }
-        let connection = match (upgrades(&self.head), self.server) {
+        let connection = match (self.head.upgrades(), self.server) {
             (true, _) => Connection::Upgrade,
             (false, Fate::Keep) => Connection::Unstated,
             (false, Fate::Close) => Connection::Close,
@@ -88,7 +88,7 @@ impl Outgoing {
 
     /// Adds what HTTP/1 needs and HTTP/2 does without.
     fn translate(&mut self) {
-        let added = if self.tunnel == Tunnel::Wanted && upgrades(&self.head) {
+        let added = if self.tunnel == Tunnel::Wanted && self.head.upgrades() {
             self.head.headers.append(b"sec-websocket-key", websocket::key().as_bytes())
         } else if !self.body.is_done() && self.head.headers.known(Known::ContentLength).next().is_none() {
             self.head.headers.append(b"transfer-encoding", b"chunked")
@@ -123,8 +123,4 @@ impl Outgoing {
         let sending = async { sender.send(request, ends).await.map_err(io_error) };
         flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)
     }
-}
-
-fn upgrades(head: &RequestHead) -> bool {
-    head.headers.lists(Known::Connection, "upgrade") && head.headers.known(Known::Upgrade).next().is_some()
 }

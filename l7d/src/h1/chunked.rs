@@ -197,12 +197,9 @@ impl Decoder {
     }
 }
 
-/// Tells whether a field of this name may come behind a body.
+/// Tells whether a field of this name may come behind a body: not one that frames, routes or concerns the connection.
 pub(crate) fn may_trail(name: &[u8]) -> bool {
-    match Known::recognise(name) {
-        Known::ContentLength | Known::TransferEncoding | Known::Host | Known::Connection => false,
-        Known::Expect | Known::KeepAlive | Known::ProxyConnection | Known::Upgrade | Known::Other => true,
-    }
+    Known::recognise(name) == Known::Other
 }
 
 impl Default for Decoder {
@@ -326,6 +323,9 @@ mod tests {
             ("length in a trailer", b"0\r\nContent-Length: 5\r\n", 17, Fault::Trailer),
             ("coding in a trailer", b"0\r\ntransfer-encoding: chunked\r\n", 20, Fault::Trailer),
             ("host in a trailer", b"0\r\nA: b\r\nHOST: h\r\n", 13, Fault::Trailer),
+            ("connection in a trailer", b"0\r\nConnection: close\r\n", 13, Fault::Trailer),
+            ("upgrade in a trailer", b"0\r\nupgrade: h2c\r\n", 10, Fault::Trailer),
+            ("coding wish in a trailer", b"0\r\nTE: gzip\r\n", 5, Fault::Trailer),
         ];
         for (description, body, offset, fault) in cases {
             let error = decode(&[body]).expect_err(description);

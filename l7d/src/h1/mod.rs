@@ -56,6 +56,9 @@ pub enum Fault {
     /// The status code is not three digits from 100 on.
     #[error("status code is not a number from 100 to 999")]
     Status,
+    /// The status is 101, and nobody asked for another protocol, or none is named.
+    #[error("status 101 without an upgrade that both sides named")]
+    Switch,
     /// A line ends with LF alone.
     #[error("line ends without a carriage return")]
     BareLineFeed,
@@ -113,7 +116,7 @@ pub enum Fault {
     /// A line that frames chunks, or all trailers together, is too long.
     #[error("chunk line or trailers too long")]
     ChunkOverhead,
-    /// A trailer field decides about framing or routing.
+    /// A trailer field decides about framing, routing or the connection.
     #[error("trailer field is not allowed in trailers")]
     Trailer,
     /// The head is wrong in a way that the explanation does not know.

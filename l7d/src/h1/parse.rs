@@ -79,6 +79,11 @@ pub fn response(bytes: &[u8]) -> Result<Parsed<ResponseHead>, SyntaxError> {
     Ok(Parsed::Complete { head, length })
 }
 
+/// Returns the fault of a response that goes over to another protocol when it must not, at its status.
+pub(crate) fn unexpected_switch() -> SyntaxError {
+    SyntaxError { offset: "HTTP/1.1 ".len(), found: Some(b'1'), fault: Fault::Switch }
+}
+
 fn version(minor: u8) -> Version {
     if minor == 0 { Version::Http10 } else { Version::Http11 }
 }
@@ -129,36 +134,52 @@ fn check_host(head: &RequestHead) -> Result<(), SyntaxError> {
     if let Some((second, value)) = hosts.next() {
         return error(second.start(), value.first().copied(), Fault::DuplicateHost);
     }
-    if let Some(at) = host.iter().position(|byte| !byte.is_ascii_graphic() || b"/?#@,\\\"<>".contains(byte)) {
+    if let Some(at) = host.iter().position(|byte| !is_host_byte(*byte)) {
         return error(span.start() + at, Some(host[at]), Fault::Host);
     }
-    match absolute_authority(head.target()) {
-        Some((authority, port)) if !same_host(authority, host, port) => error(span.start(), host.first().copied(), Fault::HostMismatch),
-        _ => Ok(()),
-    }
+    let is_same = match (head.method(), absolute_authority(head.target())) {
+        (Method::Connect, _) => same_host(head.target(), host, default_port(head.target())),
+        (Method::Head | Method::Idempotent | Method::Other, Some((authority, port))) => same_host(authority, host, port),
+        (Method::Head | Method::Idempotent | Method::Other, None) => true,
+    };
+    if is_same { Ok(()) } else { error(span.start(), host.first().copied(), Fault::HostMismatch) }
+}
+
+/// Tells whether a byte may stand in a host with its port.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"/?#@,\\\"<>".contains(&byte)
 }
 
 /// Returns the authority of an absolute `http` or `https` URI and its scheme's port.
-fn absolute_authority(target: &[u8]) -> Option<(&[u8], &'static str)> {
+fn absolute_authority(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let prefix_matches = |prefix: &str| target.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
-    let (rest, port) = match target {
-        _ if prefix_matches("http://") => (&target[7..], ":80"),
-        _ if prefix_matches("https://") => (&target[8..], ":443"),
+    let (rest, port): (_, &[u8]) = match target {
+        _ if prefix_matches("http://") => (&target[7..], b":80"),
+        _ if prefix_matches("https://") => (&target[8..], b":443"),
         _ => return None,
     };
     let authority = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default();
-    (!authority.is_empty() && !authority.contains(&b'@')).then_some((authority, port))
+    (!authority.is_empty() && authority.iter().all(|byte| is_host_byte(*byte))).then_some((authority, port))
 }
 
-fn same_host(authority: &[u8], host: &[u8], default_port: &str) -> bool {
-    let trim = |text: &'_ [u8]| text.strip_suffix(default_port.as_bytes()).unwrap_or(text).to_ascii_lowercase();
+/// Tells whether two hosts are the same, one of which may leave out the port that goes without saying.
+fn same_host(authority: &[u8], host: &[u8], default_port: &[u8]) -> bool {
+    let trim = |text: &'_ [u8]| text.strip_suffix(default_port).unwrap_or(text).to_ascii_lowercase();
     trim(authority) == trim(host)
+}
+
+/// Returns the port with its colon that need not be repeated in `Host` beside this `CONNECT` target: those of the web.
+fn default_port(target: &[u8]) -> &[u8] {
+    match target.iter().rposition(|byte| *byte == b':').map(|colon| &target[colon..]) {
+        Some(port @ (b":80" | b":443")) => port,
+        _ => b"",
+    }
 }
 
 fn authority_port(target: &[u8]) -> Option<&[u8]> {
     let colon = target.iter().rposition(|byte| *byte == b':')?;
     let host = &target[..colon];
-    let is_host = !host.is_empty() && !host.iter().any(|byte| b"/?#@".contains(byte));
+    let is_host = !host.is_empty() && host.iter().all(|byte| is_host_byte(*byte));
     is_host.then(|| &target[colon + 1..])
 }
 

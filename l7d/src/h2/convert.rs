@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method as HttpMethod, Request, Response, StatusCode, Uri, request};
 
 use crate::message::head::{RequestHead, ResponseHead, Scheme, Version};
-use crate::message::headers::{Headers, Known};
+use crate::message::headers::{Headers, Known, lists};
 
 /// A head that has no equal in the other version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -143,7 +143,7 @@ pub(crate) fn request(head: &RequestHead, scheme: Scheme) -> Result<Request<()>,
 
 /// Tells whether a request of HTTP/1 asks for a WebSocket.
 pub(crate) fn asks_for_websocket(head: &RequestHead) -> bool {
-    head.headers.lists(Known::Connection, "upgrade") && head.headers.lists(Known::Upgrade, "websocket")
+    head.upgrades() && head.method_text() == b"GET" && head.headers.lists(Known::Upgrade, "websocket")
 }
 
 /// Takes an absolute target apart into authority and path.
@@ -180,26 +180,24 @@ pub(crate) fn accepted(head: &ResponseHead) -> Result<Response<()>, Malformed> {
 /// Copies the fields that do not concern one connection alone (RFC 9113 section 8.2.2).
 fn end_to_end(headers: &Headers, map: &mut HeaderMap) -> Result<(), Malformed> {
     for field in headers.iter() {
-        let stays = match field.known {
-            Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::Upgrade | Known::TransferEncoding | Known::Host => false,
-            Known::ContentLength | Known::Expect => true,
-            Known::Other => {
-                let is_te = field.name.eq_ignore_ascii_case(b"te");
-                let of_handshake = field.name.eq_ignore_ascii_case(b"http2-settings") || is_handshake_key(field.name);
-                !of_handshake && (!is_te || field.value.eq_ignore_ascii_case(b"trailers")) && !headers.lists_name(field.name)
+        let value = match field.known {
+            Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::Upgrade | Known::TransferEncoding | Known::Host => {
+                continue;
             }
+            Known::Te if lists(field.value, "trailers") => b"trailers",
+            Known::Te => continue,
+            Known::Other if is_of_handshake(field.name) || headers.lists_name(field.name) => continue,
+            Known::ContentLength | Known::Expect | Known::Other => field.value,
         };
-        if stays {
-            let name = HeaderName::from_bytes(field.name).map_err(|_| Malformed::Field)?;
-            map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Malformed::Field)?);
-        }
+        let name = HeaderName::from_bytes(field.name).map_err(|_| Malformed::Field)?;
+        map.append(name, HeaderValue::from_bytes(value).map_err(|_| Malformed::Field)?);
     }
     Ok(())
 }
 
-/// Tells whether a field belongs to the handshake of a WebSocket over HTTP/1, which HTTP/2 does without.
-fn is_handshake_key(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"sec-websocket-key") || name.eq_ignore_ascii_case(b"sec-websocket-accept")
+/// Tells whether a field belongs to a handshake over HTTP/1, which HTTP/2 does without.
+fn is_of_handshake(name: &[u8]) -> bool {
+    ["http2-settings", "sec-websocket-key", "sec-websocket-accept"].iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 #[cfg(test)]

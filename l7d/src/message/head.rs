@@ -1,6 +1,6 @@
 //! The first line of a message with its header fields.
 
-use super::headers::{Headers, Span};
+use super::headers::{Headers, Known, Span};
 
 /// A protocol version as its head declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,15 @@ impl Method {
     }
 }
 
+/// Tells whether the sender of a head means to keep its connection (RFC 9112 section 9.3).
+fn keeps_alive(headers: &Headers, version: Version) -> bool {
+    let closes = headers.lists(Known::Connection, "close");
+    match version {
+        Version::Http11 | Version::Http2 => !closes,
+        Version::Http10 => !closes && headers.lists(Known::Connection, "keep-alive"),
+    }
+}
+
 /// The head of a request.
 #[derive(Debug)]
 pub struct RequestHead {
@@ -102,6 +111,22 @@ impl RequestHead {
     /// Returns the scheme, if the version has it beside the target.
     pub fn scheme(&self) -> Option<Scheme> {
         self.scheme
+    }
+
+    /// Tells whether the client means to keep its connection.
+    pub fn keeps_alive(&self) -> bool {
+        keeps_alive(&self.headers, self.version)
+    }
+
+    /// Tells whether the client asks for another protocol on this connection.
+    ///
+    /// HTTP/1.0 cannot (RFC 9110 section 7.8), and the one way into HTTP/2 that began so is gone (RFC 9113 section 3.1): it only
+    /// serves to talk to a server behind a proxy's back.
+    pub fn upgrades(&self) -> bool {
+        self.version != Version::Http10
+            && self.headers.lists(Known::Connection, "upgrade")
+            && self.headers.known(Known::Upgrade).next().is_some()
+            && !self.headers.lists(Known::Upgrade, "h2c")
     }
 
     /// Returns the version the client speaks.
@@ -158,6 +183,16 @@ impl ResponseHead {
         let mut headers = Headers::over(b"");
         let reason = headers.push_text(reason);
         Self::new(headers, version, status, reason)
+    }
+
+    /// Tells whether the server means to keep its connection.
+    pub fn keeps_alive(&self) -> bool {
+        keeps_alive(&self.headers, self.version)
+    }
+
+    /// Tells whether the server goes over to another protocol, and names it as it must (RFC 9110 section 15.2.2).
+    pub fn switches_protocol(&self) -> bool {
+        self.status == 101 && self.headers.lists(Known::Connection, "upgrade") && self.headers.known(Known::Upgrade).next().is_some()
     }
 
     /// Returns the version the server speaks.

@@ -53,6 +53,8 @@ pub enum Known {
     KeepAlive,
     /// `Proxy-Connection`
     ProxyConnection,
+    /// `TE`
+    Te,
     /// `Transfer-Encoding`
     TransferEncoding,
     /// `Upgrade`
@@ -65,6 +67,7 @@ impl Known {
     /// Recognises a name, whatever its letter case.
     pub fn recognise(name: &[u8]) -> Self {
         let (candidate, text): (Self, &[u8]) = match name.len() {
+            2 => (Self::Te, b"te"),
             4 => (Self::Host, b"host"),
             6 => (Self::Expect, b"expect"),
             7 => (Self::Upgrade, b"upgrade"),
@@ -167,8 +170,7 @@ impl Headers {
 
     /// Tells whether a comma-separated field the proxy knows lists `token`, whatever the letter case.
     pub fn lists(&self, known: Known, token: &str) -> bool {
-        self.known(known)
-            .any(|value| value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes())))
+        self.known(known).any(|value| lists(value, token))
     }
 
     /// Tells whether `Connection` lists this field as one that concerns this connection alone.
@@ -219,6 +221,11 @@ type Parts = (Vec<u8>, Vec<Entry>);
 
 thread_local! {
     static SPARE: RefCell<Vec<Parts>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tells whether a comma-separated value lists `token`, whatever the letter case.
+pub(crate) fn lists(value: &[u8], token: &str) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Tells whether a byte may stand in a field name or a method (RFC 9110 section 5.6.2).
@@ -274,6 +281,7 @@ mod tests {
             ("Host", Known::Host),
             ("Keep-Alive", Known::KeepAlive),
             ("proxy-Connection", Known::ProxyConnection),
+            ("tE", Known::Te),
             ("Transfer-Encoding", Known::TransferEncoding),
             ("upgrade", Known::Upgrade),
         ];

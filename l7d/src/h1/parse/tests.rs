@@ -93,6 +93,9 @@ fn doubtful_request_heads_are_refused_at_their_byte() {
         ("two hosts in one", b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 23, Fault::Host),
         ("host with a path", b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 23, Fault::Host),
         ("host and authority differ", b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", 30, Fault::HostMismatch),
+        ("CONNECT and host differ", b"CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", 30, Fault::HostMismatch),
+        ("CONNECT and the port of the host differ", b"CONNECT a:443 HTTP/1.1\r\nHost: a:80\r\n\r\n", 30, Fault::HostMismatch),
+        ("quote in the authority", b"GET http://a\"b/ HTTP/1.1\r\n\r\n", 4, Fault::TargetForm),
     ];
     for (description, bytes, offset, fault) in cases {
         let error = request(bytes).expect_err(description);
@@ -126,6 +129,8 @@ fn valid_targets_are_accepted() {
     for bytes in [
         &b"OPTIONS * HTTP/1.1\r\n\r\n"[..],
         b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
+        b"CONNECT H:443 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"CONNECT h:5000 HTTP/1.1\r\nHost: h:5000\r\n\r\n",
         b"GET http://H:80/ HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET HTTPS://h HTTP/1.1\r\nHost: h:443\r\n\r\n",
         b"GET /%23?a=/../;x HTTP/1.0\r\n\r\n",
