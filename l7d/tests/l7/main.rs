@@ -9,6 +9,10 @@ mod certs;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod kit;
@@ -16,6 +20,10 @@ mod kit;
 mod life;
 #[cfg(test)]
 mod proxy_out;
+#[cfg(test)]
+mod smuggling;
+#[cfg(test)]
+mod strain;
 #[cfg(test)]
 mod tcp;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::workspace;
 
-/// One package, the program that proves it is there, and why it is wanted.
+/// One package, the program (or other file) that proves it is there, and why it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) name: &'static str,
@@ -11,12 +11,18 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 5] = [
+pub(crate) const LAB: [Package; 7] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
     Package { name: "curl", proof: "curl", why: "a client that is not ours" },
     Package { name: "haproxy", proof: "haproxy", why: "what behaviour is compared with" },
+    Package { name: "nginx", proof: "nginx", why: "a server that is not ours" },
+    Package {
+        name: "python3-websockets",
+        proof: "/usr/lib/python3/dist-packages/websockets/__init__.py",
+        why: "a WebSocket client and server that are not ours",
+    },
 ];
 
 /// Debian's compiler with a ready `core` for BPF.
