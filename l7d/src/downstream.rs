@@ -65,6 +65,14 @@ impl Wire<'_> {
             Self::H2(_) => None,
         }
     }
+
+    /// Tells whether nothing has come that is not used yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        match self {
+            Self::H1 { input, .. } => input.is_empty(),
+            Self::H2(_) => false,
+        }
+    }
 }
 
 impl Downstream<'_> {

@@ -24,6 +24,7 @@ use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
 use crate::message::head::{Method, RequestHead};
+use crate::peer::Peer;
 use crate::reply::{self, BodyOf};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse};
 use crate::stream::Stream;
@@ -53,6 +54,9 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
             } else {
                 debug!("{} on frontend {}: {error}", client.source, frontend.name());
             }
+            if matches!(error, ExchangeError::RequestTimeout) && client.wire.is_silent() && frontend.ignores_null() {
+                record.silence();
+            }
             record.fail(&error);
             refuse(client, &error, &mut record).await;
             Fate::Close
@@ -62,6 +66,17 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
     fate
 }
 
+/// Logs a connection that ended before anything was said on it.
+pub(crate) fn unsaid(client: Peer, frontend: &Frontend, began: Instant) {
+    if frontend.ignores_null() {
+        return;
+    }
+    let mut record = Record::new(client, frontend, began);
+    record.fail(&ExchangeError::RequestCut);
+    record.answered(400, 0);
+    record.write(frontend);
+}
+
 async fn serve<'a>(
     client: &mut Downstream<'_>,
     frontend: &'a Frontend,
@@ -69,6 +84,9 @@ async fn serve<'a>(
     record: &mut Record<'a>,
 ) -> Result<Fate, ExchangeError> {
     let (mut head, body) = request(client, frontend, record).await?;
+    if frontend.is_monitor(head.target()) {
+        return Ok(assure(client, &head, &body, record).await);
+    }
     let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     add_forwarded_for(&mut head, client, frontend, backend);
@@ -211,6 +229,15 @@ fn outgoing(head: RequestHead, body: Body, frontend: &Frontend, backend: &Backen
     let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
     Outgoing::new(head, body, client, server)
+}
+
+/// Answers a request that only asks whether we are there, and leaves no line about it.
+async fn assure(client: &mut Downstream<'_>, head: &RequestHead, body: &Body, record: &mut Record<'_>) -> Fate {
+    record.silence();
+    let fate = if body.is_done() && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
+    let of = if record.is_head() { BodyOf::Head } else { BodyOf::Any };
+    client.answer(&reply::ready(of, fate), REFUSAL).await;
+    fate
 }
 
 /// Answers a request that failed, if the client still waits for an answer.

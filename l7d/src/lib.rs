@@ -25,6 +25,7 @@ pub mod h1;
 mod h2;
 mod idle;
 mod inherit;
+mod inspect;
 mod lane;
 mod listener;
 mod log;

@@ -136,6 +136,11 @@ impl<'a> Record<'a> {
         };
     }
 
+    /// Lets it end without a line.
+    pub(crate) fn silence(&mut self) {
+        self.wanted = false;
+    }
+
     /// Notes why it failed.
     pub(crate) fn fail(&mut self, error: &ExchangeError) {
         self.termination = error.termination();

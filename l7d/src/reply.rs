@@ -1,4 +1,6 @@
-//! The answers we give ourselves when no server can.
+//! The answers we give ourselves when no server can, or none is asked.
+
+use crate::forward::Fate;
 
 /// Returns a whole response with this status, after which the connection closes; `HEAD` requests get it without its body.
 pub(crate) fn error(status: u16, body: BodyOf) -> Vec<u8> {
@@ -13,6 +15,16 @@ pub(crate) fn error(status: u16, body: BodyOf) -> Vec<u8> {
         response.push_str(&page);
     }
     response.into_bytes()
+}
+
+/// Returns the whole answer to who asks whether we are there.
+pub(crate) fn ready(body: BodyOf, fate: Fate) -> Vec<u8> {
+    let page = "<html><body><h1>200 OK</h1><p>Ready.</p></body></html>\n";
+    let close = if fate == Fate::Close { "Connection: close\r\n" } else { "" };
+    let page_length = page.len();
+    let page = if body == BodyOf::Any { page } else { "" };
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {page_length}\r\nCache-Control: no-cache\r\n{close}Content-Type: text/html\r\n\r\n{page}")
+        .into_bytes()
 }
 
 /// Which request is answered.

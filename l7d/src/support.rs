@@ -125,6 +125,7 @@ impl Findings {
     fn option(&mut self, option: &control::config::Located<ProxyOption>) {
         let what = match option.value() {
             ProxyOption::AllBackups
+            | ProxyOption::DontLogNull
             | ProxyOption::ForwardFor(_)
             | ProxyOption::HttpClose
             | ProxyOption::HttpKeepAlive
@@ -134,7 +135,6 @@ impl Findings {
             | ProxyOption::Redispatch(_)
             | ProxyOption::TcpLog => return,
             ProxyOption::AbortOnClose => "abortonclose",
-            ProxyOption::DontLogNull => "dontlognull",
             ProxyOption::HttpBufferRequest => "http-buffer-request",
             ProxyOption::Persist => "persist",
         };

@@ -7,9 +7,10 @@ use tracing::info;
 
 use crate::balance::Seen;
 use crate::error::ExchangeError;
+use crate::inspect;
 use crate::log::Record;
 use crate::session::Client;
-use crate::site::{Backend, Frontend};
+use crate::site::{Backend, Frontend, Names};
 use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
 use crate::upstream::connect::{Inbound, connect};
@@ -27,13 +28,26 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
 }
 
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
-    let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
+    let named = match frontend.names() {
+        Some(names) => Box::pin(by_name(client, names)).await,
+        None => None,
+    };
+    let backend = named.or(frontend.backend()).ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     let (server, _pursuit) = dial(client, backend, record).await?;
     let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server), early: client.early.take() };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
     record.tunnel(&carried);
+    if carried.to_server == 0 && frontend.ignores_null() {
+        record.silence();
+    }
     Ok(())
+}
+
+/// Waits for the name a client asks for, and returns the backend that serves it.
+async fn by_name<'a>(client: &mut Client, names: &'a Names) -> Option<&'a Arc<Backend>> {
+    let hello = inspect::look(client, names.delay(), inspect::client_hello).await??;
+    names.backend(&hello.server_name?)
 }
 
 /// Connects to a server, trying again and elsewhere as the backend allows.

@@ -96,6 +96,10 @@ pub(super) struct Frontend {
     pub(super) proxy: Proxy,
     pub(super) binds: Vec<Bind>,
     pub(super) default_backend: Option<Located<String>>,
+    /// Names in lower case, each with the backend of its clients.
+    pub(super) sni: Vec<(Located<String>, Located<String>)>,
+    pub(super) inspect_delay: Option<Located<Duration>>,
+    pub(super) monitor_uri: Option<Located<String>>,
     pub(super) maxconn: Option<u32>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::backend::Backend;
 use super::forward_for::{ForwardFor, forward_for};
 use super::limit::{Counted, Limit};
+use super::names::Names;
 use super::{Shared, has};
 use crate::bind::Spec;
 use crate::log::Log;
@@ -41,9 +42,12 @@ pub(crate) struct Frontend {
     mode: Mode,
     timeouts: Timeouts,
     backend: Option<Arc<Backend>>,
+    names: Option<Names>,
     limit: Option<Limit>,
     forward_for: Option<ForwardFor>,
     closes: bool,
+    ignores_null: bool,
+    monitor_uri: Option<String>,
     log: Log,
     connections: Arc<AtomicU32>,
     /// Of the whole process.
@@ -98,8 +102,11 @@ impl Frontend {
             mode: model.mode(),
             timeouts: *model.timeouts(),
             backend: model.default_backend().and_then(|id| backends.get(id.index())).map(Arc::clone),
+            names: Names::new(model, backends),
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
+            ignores_null: has(model.options(), &ProxyOption::DontLogNull),
+            monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
             log: if logs { shared.log.clone() } else { Log::default() },
             connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
@@ -115,6 +122,16 @@ impl Frontend {
     /// Tells whether both connections close after each response.
     pub(crate) fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// Tells whether connections on which the client said nothing go unlogged.
+    pub(crate) fn ignores_null(&self) -> bool {
+        self.ignores_null
+    }
+
+    /// Tells whether a request for this target only asks whether we are there.
+    pub(crate) fn is_monitor(&self, target: &[u8]) -> bool {
+        self.monitor_uri.as_ref().is_some_and(|uri| uri.as_bytes() == target)
     }
 
     /// Returns where lines about its traffic go.
@@ -147,7 +164,12 @@ impl Frontend {
         &self.timeouts
     }
 
-    /// Returns the backend of all traffic.
+    /// Returns the backends of TLS clients by the name they ask for.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
+    }
+
+    /// Returns the backend of all other traffic.
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
         self.backend.as_ref()
     }

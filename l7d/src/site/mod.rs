@@ -8,6 +8,7 @@ mod backend;
 mod forward_for;
 mod frontend;
 mod limit;
+mod names;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,6 +21,7 @@ pub(crate) use control::config::Protocol;
 pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend};
 pub(crate) use limit::Counted;
+pub(crate) use names::Names;
 
 use crate::bind;
 use crate::log::Log;

@@ -19,9 +19,13 @@ mod kit;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod options;
+#[cfg(test)]
 mod proxy_out;
 #[cfg(test)]
 mod smuggling;
+#[cfg(test)]
+mod sni;
 #[cfg(test)]
 mod strain;
 #[cfg(test)]

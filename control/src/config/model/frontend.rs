@@ -1,5 +1,7 @@
 //! Where clients arrive and what decides about them.
 
+use std::time::Duration;
+
 use super::bind::Bind;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::{BackendId, FrontendId};
@@ -13,6 +15,9 @@ pub struct Frontend {
     pub(in crate::config) mode: Mode,
     pub(in crate::config) binds: Vec<Bind>,
     pub(in crate::config) default_backend: Option<BackendId>,
+    pub(in crate::config) sni: Vec<SniRoute>,
+    pub(in crate::config) inspect_delay: Option<Duration>,
+    pub(in crate::config) monitor_uri: Option<String>,
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
@@ -52,6 +57,21 @@ impl Frontend {
         self.default_backend
     }
 
+    /// Returns the backends of TLS clients by the name they ask for, in mode tcp; the default backend is for all others.
+    pub fn sni(&self) -> &[SniRoute] {
+        &self.sni
+    }
+
+    /// Returns how long is waited for what a decision needs to know of a client's first bytes.
+    pub fn inspect_delay(&self) -> Option<Duration> {
+        self.inspect_delay
+    }
+
+    /// Returns the target of requests that only ask whether we are there.
+    pub fn monitor_uri(&self) -> Option<&str> {
+        self.monitor_uri.as_deref()
+    }
+
     /// Returns the most connections served at a time.
     pub fn maxconn(&self) -> Option<u32> {
         self.maxconn
@@ -82,6 +102,25 @@ impl Frontend {
     /// Such a frontend has mode tcp, a default backend, no rules and no wildcard address, and its servers are of its family.
     pub fn xdp(&self) -> Option<&XdpFrontend> {
         self.xdp.as_ref()
+    }
+}
+
+/// The backend of the clients that ask for a name.
+#[derive(Clone, Debug)]
+pub struct SniRoute {
+    pub(in crate::config) name: Located<String>,
+    pub(in crate::config) backend: BackendId,
+}
+
+impl SniRoute {
+    /// Returns the name in lower case; one that begins with `*.` is for every name below it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the backend.
+    pub fn backend(&self) -> BackendId {
+        self.backend
     }
 }
 

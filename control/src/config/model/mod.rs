@@ -23,7 +23,7 @@ pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
 pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
-pub use frontend::{Forward, Frontend, XdpBalance, XdpFrontend};
+pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};

@@ -82,7 +82,7 @@ pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[
         } else if !servers.is_empty() && servers.iter().all(|server| server.weight() == 0) {
             resolver.warning(location, format!("every server of backend `{}` has weight 0", backend.name()), "none of them takes traffic");
         }
-        let mut users = frontends.iter().filter(|frontend| frontend.default_backend() == Some(backend.id())).peekable();
+        let mut users = frontends.iter().filter(|frontend| uses(frontend, backend.id())).peekable();
         let kernel_only = users.peek().is_some() && users.all(|frontend| frontend.xdp().is_some());
         // Connections the kernel forwards have no timers in user space.
         if !kernel_only {
@@ -120,6 +120,11 @@ fn is_hashed(balance: &Balance) -> bool {
         Balance::Source | Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_) | Balance::RdpCookie(_) | Balance::Hash(_) => true,
         Balance::RoundRobin | Balance::StaticRoundRobin | Balance::LeastConn | Balance::First | Balance::Random(_) => false,
     }
+}
+
+/// Tells whether a frontend sends some of its traffic to a backend, as far as its keys tell.
+fn uses(frontend: &Frontend, backend: BackendId) -> bool {
+    frontend.default_backend() == Some(backend) || frontend.sni().iter().any(|route| route.backend() == backend)
 }
 
 const DEFAULT_RETRIES: u32 = 3;

@@ -3,7 +3,7 @@
 use super::backend::Pools;
 use super::{Resolver, kernel, place, proxy};
 use crate::config::location::Located;
-use crate::config::model::{BackendId, Frontend, FrontendId, Mode, Timeout, Transport};
+use crate::config::model::{BackendId, Frontend, FrontendId, Mode, SniRoute, Timeout, Transport};
 use crate::config::written::{self, Defaults};
 
 pub(super) fn frontends(
@@ -17,7 +17,7 @@ pub(super) fn frontends(
     for (index, written) in written.iter().enumerate() {
         let named = written.default_backend.as_ref();
         let backend = if named.is_some() { named.and_then(|name| resolver.backend(name)) } else { default_backend };
-        let nowhere = named.or(defaults.default_backend.as_ref()).is_none();
+        let nowhere = named.or(defaults.default_backend.as_ref()).is_none() && written.sni.is_empty();
         let id = FrontendId::from_index(index);
         let frontend = frontend(resolver, defaults, written, Target { id, backend }, pools);
         if nowhere && written.rules.is_empty() && written.xdp.is_none() {
@@ -54,6 +54,7 @@ fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Fro
             }
         }
     }
+    let sni = sni(resolver, written, mode, pools);
     let xdp = kernel::frontend(resolver, defaults, written, mode, backend.map(|backend| (backend, pools.servers_of(backend))));
     Frontend {
         id: target.id,
@@ -61,6 +62,9 @@ fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Fro
         mode,
         binds: written.binds.clone(),
         default_backend: target.backend,
+        sni,
+        monitor_uri: monitor_uri(resolver, written, mode),
+        inspect_delay: written.inspect_delay.as_ref().map(|delay| *delay.value()),
         maxconn: written.maxconn.or(defaults.maxconn),
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
@@ -68,6 +72,44 @@ fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Fro
         rules: resolver.rules(&written.rules),
         xdp,
     }
+}
+
+fn monitor_uri(resolver: &mut Resolver, written: &written::Frontend, mode: Mode) -> Option<String> {
+    let uri = written.monitor_uri.as_ref()?;
+    if mode == Mode::Tcp {
+        let message = format!("`monitor-uri` needs requests, frontend `{}` has mode tcp", written.name);
+        resolver.error(uri.location(), message, "leave it out, or write mode = \"http\"");
+    }
+    Some(uri.value().clone())
+}
+
+/// Makes the routes by name.
+fn sni(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, pools: &Pools) -> Vec<SniRoute> {
+    let names: Vec<_> = written.sni.iter().map(|(name, _)| name.clone()).collect();
+    resolver.unique(&names);
+    if let Some(name) = names.first().filter(|_| mode == Mode::Http) {
+        let message = format!("`sni` routes connections, frontend `{}` has mode http", written.name);
+        resolver.error(name.location(), message, "write mode = \"tcp\"");
+    }
+    let ended = written.binds.iter().find(|bind| bind.tls().is_some());
+    if let (Some(name), Some(bind)) = (names.first(), ended) {
+        let message = format!("frontend `{}` ends TLS on {}, and the name is not in the bytes it forwards", written.name, bind.address());
+        resolver.error(name.location(), message, "leave out either `sni` or `tls`");
+    }
+    if let Some(delay) = written.inspect_delay.as_ref().filter(|_| names.is_empty() && written.rules.is_empty()) {
+        let message = format!("nothing in frontend `{}` waits for first bytes", written.name);
+        resolver.warning(delay.location(), message, "leave out `inspect-delay`, or write sni = { … }");
+    }
+    let mut routes = Vec::new();
+    for (name, target) in &written.sni {
+        let Some(id) = resolver.backend(target) else { continue };
+        let backend = &pools.backends[id.index()];
+        if backend.mode() != mode {
+            mode_mismatch(resolver, target, (&written.name, mode), backend);
+        }
+        routes.push(SniRoute { name: name.clone(), backend: id });
+    }
+    routes
 }
 
 fn mode_mismatch(

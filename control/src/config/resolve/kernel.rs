@@ -44,6 +44,10 @@ fn bytes_only(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, 
         let message = format!("frontend `{}` has mode http, the kernel tier forwards bytes", written.name);
         resolver.error(location, message, "write mode = \"tcp\", or leave out `xdp`");
     }
+    if let Some((name, _)) = written.sni.first() {
+        let message = format!("frontend `{}` is for the kernel tier, which cannot read names", written.name);
+        resolver.error(name.location(), message, "leave out either `sni` or `xdp`");
+    }
     let acls = written.acls.iter().map(|acl| acl.name.location());
     let first = written.rules.iter().map(|rule| rule.location()).chain(acls).next();
     if let Some(first) = first {
@@ -54,6 +58,11 @@ fn bytes_only(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, 
 
 /// Checks a bind; none where it cannot be compared with servers.
 fn bind(resolver: &mut Resolver, bind: &Bind) -> Option<Inet> {
+    let ignored = [("backlog", bind.backlog().is_some()), ("maxconn", bind.maxconn().is_some()), ("transparent", bind.transparent())];
+    for (key, _) in ignored.into_iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("bind {}: `{key}` means nothing to the kernel tier", bind.address());
+        resolver.warning(bind.location(), message, "it holds where l7d serves the frontend");
+    }
     let mut refuse = |what: &str, hint: &str| {
         let message = format!("bind {}: the kernel tier cannot {what}", bind.address());
         resolver.error(bind.location(), message, hint);

@@ -13,7 +13,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 14] = [
+const LATER: [&str; 13] = [
     "backlog",
     "capture",
     "clitcpka-cnt",
@@ -22,7 +22,6 @@ const LATER: [&str; 14] = [
     "guid",
     "log-tag",
     "monitor-fail",
-    "monitor-uri",
     "rate-limit",
     "stick-table",
     "unique-id-format",
@@ -41,6 +40,11 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, mut section: 
         proxy: proxy::proxy(reader, &mut section, Side::Frontend),
         binds: binds.map(|item| reader.list(&item).iter().filter_map(|element| bind(reader, element)).collect()).unwrap_or_default(),
         default_backend: proxy::default_backend(reader, &mut section),
+        sni: section.take("sni").map(|item| sni(reader, &item)).unwrap_or_default(),
+        inspect_delay: section
+            .take("inspect-delay")
+            .and_then(|item| Some(Located::new(reader.period(&item)?, item.key.location().clone()))),
+        monitor_uri: section.take("monitor-uri").and_then(|item| reader.text(&item, "/alive", text::request_target)),
         maxconn: proxy::maxconn(reader, &mut section),
         acls: proxy::acls(reader, &mut section),
         rules: proxy::rules(reader, &mut section),
@@ -50,6 +54,17 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, mut section: 
     section.misplaced(reader, &["default_backend"], |_| "write default-backend".to_owned());
     section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     frontend
+}
+
+fn sni(reader: &mut Reader, item: &Item<'_>) -> Vec<(Located<String>, Located<String>)> {
+    let Some(mut section) = reader.section(item, "`sni`", "{ \"a.example\" = \"app\" }") else { return Vec::new() };
+    let mut routes = Vec::new();
+    for item in section.names() {
+        let name = reader.parse(&item.key, text::host_pattern);
+        let backend = reader.string(&item, "app");
+        routes.extend(name.zip(backend));
+    }
+    routes
 }
 
 fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {

@@ -57,6 +57,25 @@ pub(in crate::config) fn source_ports(text: &str) -> Result<PortRange, Mistake> 
     Err(Mistake::new(message).hint("a power of two of them, from 1024, beginning at a multiple of that: for example 32768-65535"))
 }
 
+/// Reads the name of a host, or `*.` and the end of one, in lower case.
+pub(in crate::config) fn host_pattern(text: &str) -> Result<String, Mistake> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(allowed);
+    if name.len() <= LONGEST_HOST && name.split('.').all(is_label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Mistake::new(format!("`{text}` is not the name of a host")).hint("for example www.example.org, or *.example.org for all below it"))
+}
+
+/// Reads the target of a request to this host.
+pub(in crate::config) fn request_target(text: &str) -> Result<String, Mistake> {
+    if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not the target of a request")).hint("begins with /: for example /alive"))
+}
+
 /// Checks something that is kept as written.
 pub(in crate::config) fn not_empty(text: &str) -> Result<String, Mistake> {
     if text.trim().is_empty() { Err(Mistake::new("nothing is written here")) } else { Ok(text.to_owned()) }
@@ -74,6 +93,8 @@ pub(in crate::config) fn check_address(text: &str) -> Result<std::net::IpAddr, M
     })
 }
 
+/// RFC 1035 section 2.3.4, without the length before the first label and the root.
+const LONGEST_HOST: usize = 253;
 /// The kernel's IFNAMSIZ without the final zero.
 const LONGEST_INTERFACE: usize = 15;
 const FEWEST_SOURCE_PORTS: u32 = 1024;
@@ -108,6 +129,15 @@ mod tests {
         assert_eq!(key("000102030405060708090A0b0c0d0e0f"), Ok(expected));
         for text in ["", "00", "+00102030405060708090a0b0c0d0e0f", "zz0102030405060708090a0b0c0d0e0f"] {
             assert!(key(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_lowered_and_may_begin_with_a_star() {
+        assert_eq!(host_pattern("WWW.Example.org"), Ok("www.example.org".to_owned()));
+        assert_eq!(host_pattern("*.example.org"), Ok("*.example.org".to_owned()));
+        for text in ["", "*", "*.", "a..b", "a.*.b", "*a.b", "a b", "a.b.", "[::1]"] {
+            assert!(host_pattern(text).is_err(), "{text}");
         }
     }
 
