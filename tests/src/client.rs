@@ -187,6 +187,11 @@ impl Client {
         parse_answer(&one_line(ask(stream, Request::Who)?)?)
     }
 
+    /// Fetches as [`Client::get`] does, on a thread that is in the namespace already.
+    pub(crate) fn get_from_here(&self, server: SocketAddr, path: &str) -> Result<Response> {
+        HttpConnection::new(self.connect_from_here(server)?)?.get(path)
+    }
+
     fn connect_from_here(&self, server: SocketAddr) -> Result<TcpStream> {
         let stream = TcpStream::connect_timeout(&server, self.deadline).with_context(|| format!("connect to {server}"))?;
         stream.set_read_timeout(Some(self.deadline))?;

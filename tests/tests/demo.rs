@@ -22,11 +22,11 @@ impl Demo {
         let scratch = Scratch::new("demo")?;
         let name = scratch.path().file_name().context("a scratch directory has a name")?;
         let pin = Path::new("/sys/fs/bpf").join(name);
-        let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/l4d.toml"))?;
+        let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/site.toml"))?;
         let copy = text.replace("/sys/fs/bpf/l4d-demo", &pin.to_string_lossy());
         ensure!(copy != text, "the demo's configuration names no pin");
         let mut command = Command::new(env!("CARGO_BIN_EXE_lab-demo"));
-        command.arg("--config").arg(scratch.write("l4d.toml", copy)?);
+        command.arg("--config").arg(scratch.write("site.toml", copy)?);
         Ok(Self { process: Process::spawn(command)?, pin, _scratch: scratch })
     }
 
@@ -60,9 +60,21 @@ fn demo_shows_failover_and_recovery_and_ends_by_itself() {
     assert!(status.success(), "{status}\n{shown}");
     let told = ["backend2 was killed", "all traffic left backend2", "backend2 was started", "backend2 serves again"];
     let mut rest = shown.as_str();
-    for text in told.into_iter().chain(["What you saw", "backend2 killed", "backend2 started", ": ok", "Try next"]) {
+    for text in told.into_iter().chain([
+        "l4d is stopped",
+        "What you saw",
+        "backend2 killed",
+        "backend2 started",
+        ": ok",
+        "l7d carried",
+        ": ok",
+        "Try next",
+    ]) {
         let found = rest.find(text).unwrap_or_else(|| panic!("no `{text}`, or too early, in\n{shown}"));
         rest = &rest[found..];
+    }
+    for tier in [" s TCP  backend1 UP", "  HTTP backend1 UP"] {
+        assert!(shown.contains(tier), "no `{tier}` in\n{shown}");
     }
     assert!(!shown.contains('\x1b'), "escape sequences where no terminal is\n{shown}");
     demo.expect_nothing_left(&[]).unwrap();
@@ -74,7 +86,7 @@ fn interrupted_demo_removes_everything() {
         let mut demo = Demo::start().unwrap();
         demo.process.wait_for_line("was killed", Duration::from_secs(30)).unwrap();
         let children = demo.children();
-        assert!(children.len() >= 3 && demo.namespaces().len() >= 5 && demo.pin.exists(), "{}", demo.process.output());
+        assert!(children.len() >= 5 && demo.namespaces().len() >= 5 && demo.pin.exists(), "{}", demo.process.output());
         demo.process.signal(signal).unwrap();
         let status = demo.process.wait(Duration::from_secs(20)).unwrap();
         assert_eq!(status.code(), Some(code), "{}", demo.process.output());
@@ -86,13 +98,13 @@ fn interrupted_demo_removes_everything() {
 #[test]
 fn wrong_configuration_is_explained_and_leaves_nothing() {
     let scratch = Scratch::new("demo").unwrap();
-    let config = scratch.write("l4d.toml", "[xdp]\ninterfaces = [\"eth0\"]\n[frontend.web]\nmood = \"tcp\"\n").unwrap();
+    let config = scratch.write("site.toml", "[xdp]\ninterfaces = [\"eth0\"]\n[frontend.web]\nmood = \"tcp\"\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab-demo"));
     command.arg("--config").arg(&config);
     let mut demo = Demo { process: Process::spawn(command).unwrap(), pin: PathBuf::from("/nowhere"), _scratch: scratch };
     let status = demo.process.wait(Duration::from_secs(30)).unwrap();
     assert_eq!(status.code(), Some(1));
     let shown = demo.process.output();
-    assert!(shown.contains("l4d.toml:4:1") && shown.contains("mood"), "{shown}");
+    assert!(shown.contains("site.toml:4:1") && shown.contains("mood"), "{shown}");
     demo.expect_nothing_left(&[]).unwrap();
 }

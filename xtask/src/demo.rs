@@ -13,15 +13,15 @@ use crate::programs;
 use crate::setup::{self, Needs};
 use crate::workspace;
 
-/// The file l4d runs on, below the root of the work tree.
-const CONFIG: &str = "tests/demo/l4d.toml";
+/// The file both daemons run on, below the root of the work tree.
+const CONFIG: &str = "tests/demo/site.toml";
 /// Exit status when this machine, or this user, cannot run the demo.
 const CANNOT_RUN: u8 = 2;
 
 const AFTER_HELP: &str = "\
 The demo makes a client, a balancer and three backends, each a network namespace of its own, and removes them at its end, also after \
 Ctrl-C. Nothing outside of them is touched but a folder below /sys/fs/bpf. On a terminal it goes on until Ctrl-C; where output is \
-redirected it kills one backend, waits until it serves again, and ends.
+redirected it kills one backend, waits until it serves again, stops l4d, lets l7d carry its connections, and ends.
 
 It needs root. Without, it installs nothing, builds everything, checks the configuration, and prints the one command to run with sudo: \
 so nothing in your target folder ends up owned by root.
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let root = workspace::root()?;
     setup::mend(Needs { components: false, toolchain: false, lab: true });
-    say("building l4d and the demo");
+    say("building the daemons and the demo");
     let programs = programs::build(&root)?;
     // As the lab's tests are built, so that neither builds what the other has.
     process::run(process::cargo().current_dir(&root).args(["build", "--package", "tests", "--bins"]))?;
@@ -65,11 +65,14 @@ fn demo(root: &Path, programs: &Path, args: &Args) -> Command {
 
 /// Checks the configuration, and says what the demo would do and what it takes.
 fn without_lab(root: &Path, programs: &Path, args: &Args, obstacle: &str) -> Result<ExitCode> {
-    say("\nThe configuration of the demo, checked as l4d does when it starts:");
-    process::run(process::command(programs.join("l4d")).current_dir(root).args(["check", "--file", CONFIG]))?;
+    say("\nThe configuration of the demo, checked as the daemons do when they start:");
+    for daemon in ["l4d", "l7d"] {
+        process::run(process::command(programs.join(daemon)).current_dir(root).args(["check", "--file", CONFIG]))?;
+    }
     say(format!("\nThe demo itself cannot run here: {obstacle}"));
-    say("It would make a network of namespaces, run l4d in it on that file, open 300 connections a second through the XDP");
-    say("program, kill a backend and show how fast its traffic moves to the others, and remove everything at its end.");
+    say("It would make a network of namespaces, run l4d and l7d in it on that file, open 300 connections a second through the");
+    say("XDP program and send as many HTTP requests to l7d, kill a backend and show how fast its traffic moves to the others,");
+    say("stop l4d and show l7d take over its connections, and remove everything at its end.");
     say("\nAll programs are built. This runs it as root, and leaves your target folder to you:");
     say(format!("\n  {}\n", sudo(&demo(root, programs, args), root)));
     Ok(ExitCode::from(CANNOT_RUN))
@@ -93,7 +96,7 @@ mod tests {
     fn command_for_root_works_from_any_folder() {
         let args = Args { seconds: Some(20) };
         let command = demo(Path::new("/src"), Path::new("/src/target/debug"), &args);
-        let expected = "sudo /src/target/debug/lab-demo --config /src/tests/demo/l4d.toml --seconds 20";
+        let expected = "sudo /src/target/debug/lab-demo --config /src/tests/demo/site.toml --seconds 20";
         assert_eq!(sudo(&command, Path::new("/src")), expected);
     }
 }

@@ -15,7 +15,7 @@ pub(super) enum Request {
 /// How to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Arguments {
-    /// The file l4d runs on.
+    /// The file both daemons run on.
     pub(super) config: PathBuf,
     /// How long to go on at least; without it, what suits the output.
     pub(super) span: Option<Duration>,
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 /// Reads the arguments after the program's name.
 pub(super) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Request> {
-    let (mut config, mut span) = (PathBuf::from("tests/demo/l4d.toml"), None);
+    let (mut config, mut span) = (PathBuf::from("tests/demo/site.toml"), None);
     while let Some(argument) = arguments.next() {
         if matches!(argument.as_str(), "-h" | "--help") {
             return Ok(Request::Help);

@@ -1,6 +1,8 @@
-//! The demo: l4d balances real connections before one's eyes, loses a server and gets it back.
+//! The demo: l4d and l7d balance real traffic from one file before one's eyes, lose a server and get it back.
 //!
-//! One loop ties the parts together. The `stage` is lab, servers and l4d; `traffic` is what clients do and see; the `story` decides
+//! At the end l4d is stopped, and l7d carries the TCP connections too.
+//!
+//! One loop ties the parts together. The `stage` is lab, servers and both daemons; `traffic` is what clients do and see; the `story` decides
 //! when a server is killed and judges what follows; the `screen` shows it, in the words of `view`. Whatever ends the loop, be it the
 //! story's end, a signal or an error, everything on the stage is gone afterwards.
 
@@ -65,26 +67,35 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         screen.say(&stage.invitation())?;
     }
     let mut story = Story::new(Instant::now(), arguments.span.or((!screen.is_live()).then_some(Duration::ZERO)));
-    let traffic = Traffic::start(stage.client(), stage.address());
+    let traffic = Traffic::start(&stage.client(), stage.tcp(), stage.http());
 
     let shown = show(&mut screen, &mut stage, &mut story, &traffic, &signals);
-    let tally = traffic.stop();
+    let seen = traffic.tally();
     let left = screen.leave();
+    let carried = if matches!(shown, Ok(End::Story)) { fall_back(&screen, &mut stage).map(Some) } else { Ok(None) };
+    drop(traffic);
     let cleared = stage.clear();
     let end = shown?;
     left?;
+    let carried = carried?;
     cleared?;
-    screen.say(&view::summary(&story, &tally))?;
+    screen.say(&view::summary(&story, &seen, carried))?;
     Ok(exit_code(&end, &story))
+}
+
+/// Takes the kernel tier away, and returns how many connections the other has carried since.
+fn fall_back(screen: &Screen, stage: &mut Stage) -> Result<u64> {
+    screen.say("\nl4d is stopped now; its program leaves the kernel, and l7d is asked to carry the TCP connections")?;
+    stage.fall_back()
 }
 
 /// Plays the story until it ends or a signal comes.
 fn show(screen: &mut Screen, stage: &mut Stage, story: &mut Story, traffic: &Traffic, signals: &Receiver<i32>) -> Result<End> {
     loop {
-        let kernel = stage.observe()?;
+        let view = stage.observe()?;
         let tally = traffic.tally();
-        let cue = story.advance(&Sight { now: Instant::now(), tally: &tally, up: &kernel.up() });
-        screen.show(story, &tally, &kernel)?;
+        let cue = story.advance(&Sight { now: Instant::now(), tally: &tally, up: &view.up() });
+        screen.show(story, &tally, &view)?;
         match cue {
             Some(Cue::Kill(server)) => stage.kill(server)?,
             Some(Cue::Start(server)) => {

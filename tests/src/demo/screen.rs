@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::termios::tcgetwinsize;
 
-use super::stage::Kernel;
+use super::stage::View;
 use super::story::Story;
 use super::traffic::Tally;
 use super::view::{self, Rates, TABLE_LINES};
@@ -64,13 +64,13 @@ impl Screen {
     }
 
     /// Shows how things are now.
-    pub(super) fn show(&mut self, story: &Story, tally: &Tally, kernel: &Kernel) -> Result<()> {
+    pub(super) fn show(&mut self, story: &Story, tally: &Tally, seen: &View) -> Result<()> {
         let now = Instant::now();
         let rates = self.rates(now, tally);
         let text = match &mut self.mode {
             Mode::Live { colour, drawn } => {
                 let columns = size().map_or(LEAST_COLUMNS, |(columns, _)| columns);
-                let table = view::table(story, tally, &rates, kernel, columns);
+                let table = view::table(story, tally, &rates, seen, columns);
                 let lines = table.iter().map(|line| format!("{}{CLEAR_TO_END_OF_LINE}\r\n", line.for_terminal(columns, *colour)));
                 let start = match drawn {
                     None => HIDE_CURSOR.to_owned(),
@@ -90,7 +90,8 @@ impl Screen {
                 let passed = now.saturating_duration_since(story.began());
                 if passed >= *next_second {
                     *next_second = Duration::from_secs(passed.as_secs() + 1);
-                    text += &format!("{}\n", view::second(passed, tally, &rates, kernel).plain());
+                    let lines = view::second(passed, tally, &rates, seen);
+                    text.extend(lines.iter().map(|line| format!("{}\n", line.plain())));
                 }
                 text
             }

@@ -12,7 +12,7 @@ pub(super) struct Sight<'a> {
     pub(super) now: Instant,
     /// What clients saw.
     pub(super) tally: &'a Tally,
-    /// Which servers l4d sends connections to.
+    /// Which servers both daemons send connections to.
     pub(super) up: &'a [bool; SERVERS],
 }
 
@@ -124,7 +124,7 @@ impl Story {
                 if now < until {
                     return None;
                 }
-                self.scene = Scene::Dead { since: now, before: sight.tally.failed, leave: None };
+                self.scene = Scene::Dead { since: now, before: sight.tally.failed(), leave: None };
                 self.tell(now, Event::Killed { server: self.current.server });
                 Some(Cue::Kill(self.current.server))
             }
@@ -137,7 +137,7 @@ impl Story {
                 if now < leave {
                     return None;
                 }
-                self.scene = Scene::Back { since: now, before: sight.tally.failed, leave: None };
+                self.scene = Scene::Back { since: now, before: sight.tally.failed(), leave: None };
                 self.tell(now, Event::Started { server: self.current.server });
                 Some(Cue::Start(self.current.server))
             }
@@ -153,17 +153,17 @@ impl Story {
     /// Returns true once it is known whether the traffic moved.
     fn watch_move(&mut self, sight: &Sight<'_>, since: Instant, before: u64) -> bool {
         let server = self.current.server;
-        let last = sight.tally.last_failure.filter(|last| *last > since);
+        let last = sight.tally.last_failure().filter(|last| *last > since);
         let quiet = sight.now.saturating_duration_since(last.unwrap_or(since)) >= QUIET;
         if !sight.up[server] && quiet {
-            let (after, failed) = (last.map_or(Duration::ZERO, |last| last - since), sight.tally.failed - before);
+            let (after, failed) = (last.map_or(Duration::ZERO, |last| last - since), sight.tally.failed() - before);
             (self.current.moved, self.current.failed) = (Some(after), failed);
             self.tell(sight.now, Event::Moved { server, after, failed });
             return true;
         }
         let late = sight.now >= since + PATIENCE;
         if late {
-            self.current.failed = sight.tally.failed - before;
+            self.current.failed = sight.tally.failed() - before;
             self.tell(sight.now, Event::NotMoved { server });
         }
         late
@@ -172,8 +172,8 @@ impl Story {
     /// Returns true once it is known whether the server serves again.
     fn watch_return(&mut self, sight: &Sight<'_>, since: Instant, before: u64) -> bool {
         let server = self.current.server;
-        if let Some(first) = sight.tally.served[server].first.filter(|_| sight.up[server]) {
-            let (after, failed) = (first.saturating_duration_since(since), sight.tally.failed - before);
+        if let Some(first) = sight.tally.returned(server).filter(|_| sight.up[server]) {
+            let (after, failed) = (first.saturating_duration_since(since), sight.tally.failed() - before);
             self.current.returned = Some(after);
             self.tell(sight.now, Event::Returned { server, after, failed });
             return true;
@@ -215,6 +215,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::traffic::TierTally;
 
     /// Plays a story in steps of a tenth of a second; `world` says what is to be seen at that time after the beginning.
     fn play(span: Duration, world: impl Fn(Duration, Instant) -> (Tally, [bool; SERVERS])) -> (Story, Vec<(u128, Cue)>) {
@@ -235,8 +236,9 @@ mod tests {
     }
 
     fn seen(failed: u64, last_failure: Option<Instant>, first: Option<Instant>) -> Tally {
-        let mut tally = Tally { failed, last_failure, ..Tally::default() };
-        tally.served[FIRST_VICTIM].first = first;
+        let mut tally = Tally { tcp: TierTally { failed, last_failure, ..TierTally::default() }, ..Tally::default() };
+        tally.tcp.served[FIRST_VICTIM].first = first;
+        tally.http.served[FIRST_VICTIM].first = first;
         tally
     }
 
@@ -278,7 +280,7 @@ mod tests {
     fn server_that_never_answers_again_is_a_failure() {
         let (story, _) = play(Duration::ZERO, |passed, began| {
             let (tally, up) = as_promised(passed, began);
-            if passed.as_millis() > 7700 { (seen(32, tally.last_failure, None), up) } else { (tally, up) }
+            if passed.as_millis() > 7700 { (seen(32, tally.last_failure(), None), up) } else { (tally, up) }
         });
         assert!(!story.succeeded());
         assert_eq!(story.rounds()[0].returned, None);

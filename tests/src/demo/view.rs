@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::stage::{Kernel, SERVERS, name};
+use super::stage::{SERVERS, View, name};
 use super::story::{Event, PROMISE, Round, Story};
-use super::traffic::{RATE, Tally};
+use super::traffic::{RATE, Tally, TierTally};
 
 /// How a piece of text looks on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,18 @@ impl Line {
     }
 }
 
-/// What happened to connections in about the last second.
+/// What happened in about the last second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rates {
+    /// To TCP connections.
+    pub(super) tcp: TierRates,
+    /// To HTTP requests.
+    pub(super) http: TierRates,
+}
+
+/// What happened in one tier in about the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TierRates {
     /// Answered by each server, per second.
     pub(super) served: [u64; SERVERS],
     /// Failed, per second.
@@ -83,6 +92,13 @@ pub(super) struct Rates {
 impl Rates {
     /// Compares two tallies that were taken so long apart.
     pub(super) fn between(before: &Tally, after: &Tally, apart: Duration) -> Self {
+        let of = |before, after| TierRates::between(before, after, apart);
+        Self { tcp: of(&before.tcp, &after.tcp), http: of(&before.http, &after.http) }
+    }
+}
+
+impl TierRates {
+    fn between(before: &TierTally, after: &TierTally, apart: Duration) -> Self {
         let rate = |count: u64| (u128::from(count) * 1000 / apart.as_millis().max(1)).try_into().unwrap_or(u64::MAX);
         let served = std::array::from_fn(|server| rate(after.served[server].total.saturating_sub(before.served[server].total)));
         Self { served, failed: rate(after.failed.saturating_sub(before.failed)) }
@@ -93,14 +109,15 @@ impl Rates {
 pub(super) fn introduction(config: &Path) -> String {
     format!(
         "\
-l4d demo: three servers behind one address, and the kernel picks who serves
+one file, two tiers: the kernel serves TCP, l7d serves HTTP, on three servers
 
-  client  ──►  balancer (XDP)  ──►  backend1..3
+  client  ──►  balancer  ──►  backend1..3
 
-  client       opens {RATE} TCP connections a second to 10.77.0.10:80, and
-               checks who answered each of them
-  balancer     l4d on {}: an XDP program forwards packets
-               in the kernel, below its network stack; a daemon checks servers
+  client       opens {RATE} TCP connections a second to 10.77.0.10:80 and
+               asks {RATE} times by HTTP on port 8080; checks who answered
+  balancer     l4d and l7d on {}: an XDP program
+               forwards TCP below the kernel's network stack, l7d reads HTTP in
+               user space, and both check the servers
   backend1..3  ordinary servers, 10.77.0.11 to .13, that answer with their name
 
 Each is a network namespace of its own on this machine. Soon a server is killed.
@@ -110,26 +127,16 @@ Each is a network namespace of its own on this machine. Soon a server is killed.
 }
 
 /// Returns the table that is drawn over itself; its height never changes.
-pub(super) fn table(story: &Story, tally: &Tally, rates: &Rates, kernel: &Kernel, columns: usize) -> Vec<Line> {
-    let mut lines = vec![Line::new(Style::Bold, "  server    l4d says   conn/s      total   share of connections")];
-    let all: u64 = rates.served.iter().sum();
-    let room = columns.saturating_sub(BAR_FROM + 1).min(LONGEST_BAR);
-    for (server, state) in kernel.states.iter().enumerate() {
-        let (rate, total) = (rates.served[server], tally.served[server].total);
-        let look = if state == "UP" { Style::Good } else { Style::Bad };
-        let bar = "█".repeat(share(rate, all, u64::try_from(room).unwrap_or(0)).try_into().unwrap_or(0));
-        let line = Line::new(Style::Plain, format!("  {:<10}", name(server))).and(look, format!("{state:<8}"));
-        let line = line.and(Style::Plain, format!("{rate:>9} {:>10}   {:>3} %  ", grouped(total), share(rate, all, 100)));
-        lines.push(line.and(look, bar));
-    }
+pub(super) fn table(story: &Story, tally: &Tally, rates: &Rates, seen: &View, columns: usize) -> Vec<Line> {
+    let mut lines = vec![Line::new(Style::Bold, "  TCP       l4d says   conn/s      total   share of connections")];
+    lines.extend(servers(&seen.kernel.states, &tally.tcp, &rates.tcp, columns));
+    lines.push(Line::new(Style::Bold, "  HTTP      l7d says    req/s      total   share of requests"));
+    lines.extend(servers(&seen.user.states, &tally.http, &rates.http, columns));
     lines.push(Line::default());
-    let failures = if tally.failed == 0 { Style::Good } else { Style::Plain };
-    let line = Line::new(Style::Bold, "  connections  ").and(Style::Plain, format!("{} answered, ", grouped(tally.answered())));
-    let now = if rates.failed == 0 { String::new() } else { format!("  (now {}/s)", rates.failed) };
-    lines.push(line.and(failures, format!("{} failed", grouped(tally.failed))).and(Style::Bad, now));
-    let packets = format!("{} to servers, {} to clients, ", grouped(kernel.forwarded), grouped(kernel.returned));
-    let line = Line::new(Style::Bold, "  packets      ").and(Style::Plain, packets);
-    lines.push(line.and(Style::Plain, format!("{} dropped", grouped(kernel.dropped))));
+    let packets = format!("   {} packets in the kernel", grouped(seen.kernel.forwarded + seen.kernel.returned));
+    lines.push(outcome("  TCP   ", &tally.tcp, &rates.tcp).and(Style::Plain, packets));
+    let requests = format!("   {} by l7d's count", grouped(seen.user.requests));
+    lines.push(outcome("  HTTP  ", &tally.http, &rates.http).and(Style::Plain, requests));
     lines.push(Line::default());
     let first = story.events().len().saturating_sub(LATEST);
     lines.extend(story.events()[first..].iter().map(|told| event(told).indented()));
@@ -138,20 +145,49 @@ pub(super) fn table(story: &Story, tally: &Tally, rates: &Rates, kernel: &Kernel
     lines
 }
 
-/// Returns the line that stands for the table where nothing can be drawn over.
-pub(super) fn second(passed: Duration, tally: &Tally, rates: &Rates, kernel: &Kernel) -> Line {
-    let mut text = format!("{:>5.1} s", passed.as_secs_f32());
-    for (server, state) in kernel.states.iter().enumerate() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "  {} {:<4}{:>4}/s", name(server), state, rates.served[server]);
-    }
-    Line::new(Style::Plain, format!("{text}  failed {}", tally.failed))
+/// Returns a line for each server of one tier.
+fn servers(states: &[String; SERVERS], tally: &TierTally, rates: &TierRates, columns: usize) -> Vec<Line> {
+    let all: u64 = rates.served.iter().sum();
+    let room = u64::try_from(columns.saturating_sub(BAR_FROM + 1).min(LONGEST_BAR)).unwrap_or(0);
+    let line = |(server, state): (usize, &String)| {
+        let (rate, total) = (rates.served[server], tally.served[server].total);
+        let look = if state == "UP" { Style::Good } else { Style::Bad };
+        let bar = "█".repeat(share(rate, all, room).try_into().unwrap_or(0));
+        let line = Line::new(Style::Plain, format!("  {:<10}", name(server))).and(look, format!("{state:<8}"));
+        let line = line.and(Style::Plain, format!("{rate:>9} {:>10}   {:>3} %  ", grouped(total), share(rate, all, 100)));
+        line.and(look, bar)
+    };
+    states.iter().enumerate().map(line).collect()
+}
+
+/// Says how many were answered, and how many not.
+fn outcome(title: &str, tally: &TierTally, rates: &TierRates) -> Line {
+    let failures = if tally.failed == 0 { Style::Good } else { Style::Plain };
+    let line = Line::new(Style::Bold, title).and(Style::Plain, format!("{} answered, ", grouped(tally.answered())));
+    let now = if rates.failed == 0 { String::new() } else { format!(" (now {}/s)", rates.failed) };
+    line.and(failures, format!("{} failed", grouped(tally.failed))).and(Style::Bad, now)
+}
+
+/// Returns the lines that stand for the table where nothing can be drawn over.
+pub(super) fn second(passed: Duration, tally: &Tally, rates: &Rates, seen: &View) -> [Line; 2] {
+    let line = |begin: String, states: &[String; SERVERS], tally: &TierTally, rates: &TierRates| {
+        let mut text = begin;
+        for (server, state) in states.iter().enumerate() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, " {} {:<4}{:>4}/s", name(server), state, rates.served[server]);
+        }
+        Line::new(Style::Plain, format!("{text} failed {}", tally.failed))
+    };
+    [
+        line(format!("{:>5.1} s TCP ", passed.as_secs_f32()), &seen.kernel.states, &tally.tcp, &rates.tcp),
+        line(format!("{:>7} HTTP", ""), &seen.user.states, &tally.http, &rates.http),
+    ]
 }
 
 /// Says what happened.
 pub(super) fn event((at, event): &(Duration, Event)) -> Line {
     let (style, text) = match *event {
-        Event::Killed { server } => (Style::Bad, format!("{} was killed; nobody told l4d", name(server))),
+        Event::Killed { server } => (Style::Bad, format!("{} was killed; nobody told the balancers", name(server))),
         Event::Moved { server, after, failed } => {
             (Style::Good, format!("all traffic left {} within {} ms; {} failed", name(server), after.as_millis(), connections(failed)))
         }
@@ -166,11 +202,18 @@ pub(super) fn event((at, event): &(Duration, Event)) -> Line {
 }
 
 /// Says what was seen, and what to do next.
-pub(super) fn summary(story: &Story, tally: &Tally) -> String {
+///
+/// `carried` are the TCP connections that l7d served after l4d was gone, if it came to that.
+pub(super) fn summary(story: &Story, tally: &Tally, carried: Option<u64>) -> String {
     let mut text = String::from("\nWhat you saw\n");
     text += &verdicts(story.rounds());
-    text += &format!("  {} answered, {} failed in all\n", connections(tally.answered()), tally.failed);
-    if let Some(error) = &tally.error {
+    if let Some(carried) = carried {
+        text += &format!("  l4d stopped: l7d carried {} of TCP in its place: ok\n", connections(carried));
+    }
+    let (tcp, http) = (&tally.tcp, &tally.http);
+    text += &format!("  TCP in the kernel: {} answered, {} failed in all\n", connections(tcp.answered()), tcp.failed);
+    text += &format!("  HTTP by l7d: {} answered, {} failed in all\n", connections(http.answered()), http.failed);
+    if let Some(error) = tally.error() {
         text += &format!("    the last: {error}\n");
     }
     text + "  namespaces, processes and everything in the kernel are removed again\n" + NEXT
@@ -234,10 +277,10 @@ fn grouped(number: u64) -> String {
 
 const NEXT: &str = "
 Try next
-  edit tests/demo/l4d.toml, its weights or checks, and run the demo again
+  edit tests/demo/site.toml, its weights or checks, and run the demo again
   cargo xtask bench l4        how much it carries, beside its floors
   cargo xtask test lab        nat and dsr, IPv4 and IPv6, failures, reloads
-  cargo run -p l4d -- --help  what the daemon can do
+  cargo run -p l4d -- --help  what the daemons can do; likewise l7d
 ";
 
 /// How many rounds are worth a line each.
@@ -245,7 +288,7 @@ const TOLD_SINGLY: usize = 3;
 /// How many events the table shows: those of one round.
 const LATEST: usize = 4;
 /// The table's height.
-pub(super) const TABLE_LINES: usize = 10 + LATEST;
+pub(super) const TABLE_LINES: usize = 13 + LATEST;
 /// What stands before a bar, and how long one may get.
 const BAR_FROM: usize = 50;
 const LONGEST_BAR: usize = 60;
@@ -255,24 +298,29 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::demo::stage::{Kernel, User};
 
-    fn sample() -> (Story, Tally, Rates, Kernel) {
+    fn sample() -> (Story, Tally, Rates, View) {
         let error = Some("connect to 10.77.0.10:80: Connection refused (os error 111)".to_owned());
-        let mut tally = Tally { failed: 27, error, ..Tally::default() };
-        tally.served[0].total = 1_234_567;
-        let kernel = Kernel { states: ["UP", "DOWN", "UP"].map(str::to_owned), forwarded: 98_765_432, returned: 98_765_432, dropped: 0 };
-        (Story::new(Instant::now(), None), tally, Rates { served: [300, 0, 0], failed: 12 }, kernel)
+        let mut tcp = TierTally { failed: 27, error, ..TierTally::default() };
+        tcp.served[0].total = 1_234_567;
+        let tally = Tally { http: tcp.clone(), tcp };
+        let states = ["UP", "DOWN", "UP"].map(str::to_owned);
+        let kernel = Kernel { states: states.clone(), forwarded: 98_765_432, returned: 98_765_432, dropped: 0 };
+        let view = View { kernel, user: User { states, requests: 1_234_567, carried: 0 } };
+        let tier = TierRates { served: [300, 0, 0], failed: 12 };
+        (Story::new(Instant::now(), None), tally, Rates { tcp: tier, http: tier }, view)
     }
 
     #[test]
     fn table_keeps_its_height_and_fits_its_width() {
-        let (story, tally, rates, kernel) = sample();
+        let (story, tally, rates, view) = sample();
         for columns in [60, 80, 120, 300] {
-            let lines = table(&story, &tally, &rates, &kernel, columns);
+            let lines = table(&story, &tally, &rates, &view, columns);
             assert_eq!(lines.len(), TABLE_LINES);
             for line in lines {
                 let width = line.plain().chars().count();
-                assert!(width <= columns.max(70), "{columns}: {}", line.plain());
+                assert!(width <= columns.max(80), "{columns}: {}", line.plain());
                 assert!(line.for_terminal(columns, false).chars().count() <= columns);
             }
         }
@@ -281,7 +329,7 @@ mod tests {
     #[test]
     fn words_fit_a_narrow_terminal() {
         let (story, tally, ..) = sample();
-        let text = introduction(Path::new("tests/demo/l4d.toml")) + &summary(&story, &tally);
+        let text = introduction(Path::new("tests/demo/site.toml")) + &summary(&story, &tally, Some(1234));
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
@@ -289,10 +337,11 @@ mod tests {
 
     #[test]
     fn one_server_with_all_traffic_has_the_whole_bar() {
-        let (story, tally, rates, kernel) = sample();
-        let lines = table(&story, &tally, &rates, &kernel, 80);
+        let (story, tally, rates, view) = sample();
+        let lines = table(&story, &tally, &rates, &view, 80);
         assert_eq!(lines[1].plain(), format!("  backend1  UP            300  1 234 567   100 %  {}", "█".repeat(29)));
         assert_eq!(lines[2].plain().trim_end(), "  backend2  DOWN            0          0     0 %");
+        assert_eq!(lines[5].plain(), lines[1].plain());
     }
 
     #[test]
@@ -305,9 +354,9 @@ mod tests {
     #[test]
     fn rates_are_per_second() {
         let (mut before, mut after) = (Tally::default(), Tally::default());
-        (before.served[2].total, after.served[2].total, after.failed) = (10, 60, 5);
+        (before.tcp.served[2].total, after.tcp.served[2].total, after.tcp.failed) = (10, 60, 5);
         let rates = Rates::between(&before, &after, Duration::from_millis(500));
-        assert_eq!(rates, Rates { served: [0, 0, 100], failed: 10 });
+        assert_eq!(rates, Rates { tcp: TierRates { served: [0, 0, 100], failed: 10 }, ..Rates::default() });
     }
 
     #[test]
