@@ -85,7 +85,8 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     tasks.spawn(health::run(fleet.clone(), trigger.shutdown()));
     if let Some(listener) = metrics_listener {
         let (kernel, fleet) = (Arc::clone(&kernel), fleet.clone());
-        tasks.spawn(exposition::serve(listener, move || metrics::render(&lock(&kernel), &fleet), trigger.shutdown()));
+        let write = move |metrics: &mut exposition::Metrics| metrics::write(metrics, &lock(&kernel), &fleet);
+        tasks.spawn(exposition::serve(listener, write, |_| None, trigger.shutdown()));
     }
     info!("ready: {}", summary(&config));
 

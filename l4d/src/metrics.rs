@@ -14,13 +14,11 @@ use crate::{
 };
 
 /// Writes all metrics.
-pub(crate) fn render(kernel: &Kernel, fleet: &Fleet) -> String {
-    let mut metrics = Metrics::new();
-    if let Err(error) = packets(&mut metrics, kernel).and_then(|()| servers(&mut metrics, kernel)) {
+pub(crate) fn write(metrics: &mut Metrics, kernel: &Kernel, fleet: &Fleet) {
+    if let Err(error) = packets(metrics, kernel).and_then(|()| servers(metrics, kernel)) {
         warn!("metrics are incomplete: {error}");
     }
-    exposition::write_fleet(&mut metrics, &fleet.snapshot());
-    metrics.into_text()
+    exposition::write_fleet(metrics, &fleet.snapshot());
 }
 
 fn packets(metrics: &mut Metrics, kernel: &Kernel) -> Result<(), datapath::Error> {

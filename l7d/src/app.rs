@@ -20,12 +20,13 @@ use control::shutdown::Trigger;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::bind::{self, Sharing, Spec};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::site::Site;
+use crate::stats::Stats;
 use crate::support;
 use crate::tls::Setup;
 use crate::worker::{self, Order};
@@ -92,7 +93,8 @@ struct Daemon {
     path: PathBuf,
     fleet: Fleet,
     trigger: Trigger,
-    site: Arc<Site>,
+    site: watch::Sender<Arc<Site>>,
+    stats: Stats,
     workers: Vec<Worker>,
     metrics: Option<Endpoint>,
 }
@@ -115,7 +117,8 @@ impl Daemon {
         let sockets = bind_new(&config, None, threads)?;
         let log = Log::of(&config).context("log targets")?;
         let fleet = Fleet::new(Arc::new(config));
-        let site = Arc::new(Site::new(&fleet, log, tls, None));
+        let site = watch::Sender::new(Arc::new(Site::new(&fleet, log, tls, threads, None)));
+        let stats = Stats::new(fleet.clone(), site.subscribe());
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
             .map(|number| {
@@ -124,8 +127,9 @@ impl Daemon {
             })
             .collect();
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
-        tokio::spawn(Site::follow(Arc::downgrade(&site), fleet.subscribe()));
-        let mut daemon = Self { path, fleet, trigger, site, workers: workers.context("no thread")?, metrics: None };
+        tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
+        tokio::spawn(stats.clone().follow_rates());
+        let mut daemon = Self { path, fleet, trigger, site, stats, workers: workers.context("no thread")?, metrics: None };
         daemon.order(sockets).await;
         daemon.follow_metrics().await?;
         info!("serving {} with {threads} threads", daemon.path.display());
@@ -141,7 +145,8 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
-        let loaded = load(&self.path, Some(self.site.tls()))?;
+        let before = Arc::clone(&self.site.borrow());
+        let loaded = load(&self.path, Some(before.tls()))?;
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
@@ -151,12 +156,13 @@ impl Daemon {
         }
         // What the system may refuse comes first, while nothing has changed yet.
         let log = Log::of(&config).context("log targets")?;
-        let sockets = bind_new(&config, Some(&self.site), self.workers.len())?;
+        let sockets = bind_new(&config, Some(&before), self.workers.len())?;
         support::announce(&config);
-        self.site.supersede();
+        before.supersede();
         self.fleet.replace(Arc::new(config));
-        self.site = Arc::new(Site::new(&self.fleet, log, tls, Some(&self.site)));
-        tokio::spawn(Site::follow(Arc::downgrade(&self.site), self.fleet.subscribe()));
+        let site = Arc::new(Site::new(&self.fleet, log, tls, self.workers.len(), Some(&before)));
+        tokio::spawn(Site::follow(Arc::downgrade(&site), self.fleet.subscribe()));
+        self.site.send_replace(site);
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
@@ -169,7 +175,7 @@ impl Daemon {
     async fn order(&self, mut sockets: Vec<(Spec, Vec<OwnedFd>)>) {
         for worker in &self.workers {
             let sockets = sockets.iter_mut().filter_map(|(spec, sockets)| Some((spec.clone(), sockets.pop()?))).collect();
-            let order = Order { site: Arc::clone(&self.site), sockets };
+            let order = Order { site: Arc::clone(&self.site.borrow()), sockets };
             if worker.orders.send(order).await.is_err() {
                 error!("a worker is gone");
             }
@@ -189,13 +195,9 @@ impl Daemon {
         let Some(address) = wanted else { return Ok(()) };
         let listener = TcpListener::bind(address).await.with_context(|| format!("bind {address} for metrics"))?;
         info!("listening on {} for metrics", listener.local_addr()?);
-        let fleet = self.fleet.clone();
-        let render = move || {
-            let mut metrics = Metrics::new();
-            exposition::write_fleet(&mut metrics, &fleet.snapshot());
-            metrics.into_text()
-        };
-        let task = tokio::spawn(exposition::serve(listener, render, self.trigger.shutdown()));
+        let (stats, pages) = (self.stats.clone(), self.stats.clone());
+        let write = move |metrics: &mut Metrics| stats.write(metrics);
+        let task = tokio::spawn(exposition::serve(listener, write, move |path| pages.page(path), self.trigger.shutdown()));
         self.metrics = Some(Endpoint { address, task });
         Ok(())
     }
@@ -214,6 +216,7 @@ impl Daemon {
                 bail!("a worker has failed");
             }
         }
+        log::flush();
         info!("stopped");
         Ok(())
     }

@@ -24,14 +24,13 @@ use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
 use crate::message::head::{Method, RequestHead};
-use crate::peer::Peer;
 use crate::reply::{self, BodyOf};
-use crate::site::{Backend, ForwardFor, Frontend, Reuse};
+use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
-use crate::upstream::connect::Inbound;
+use crate::upstream::connect::{ConnectError, Inbound};
 use crate::upstream::pursuit::{Pursuit, Verdict};
-use crate::upstream::{self, pool};
+use crate::upstream::{self, Upstream, pool};
 
 /// Where in the life of its connection a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,10 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
             } else {
                 debug!("{} on frontend {}: {error}", client.source, frontend.name());
             }
-            if matches!(error, ExchangeError::RequestTimeout) && client.wire.is_silent() && frontend.ignores_null() {
+            if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut)
+                && client.wire.is_silent()
+                && frontend.ignores_null()
+            {
                 record.silence();
             }
             record.fail(&error);
@@ -64,17 +66,6 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
     };
     record.write(frontend);
     fate
-}
-
-/// Logs a connection that ended before anything was said on it.
-pub(crate) fn unsaid(client: Peer, frontend: &Frontend, began: Instant) {
-    if frontend.ignores_null() {
-        return;
-    }
-    let mut record = Record::new(client, frontend, began);
-    record.fail(&ExchangeError::RequestCut);
-    record.answered(400, 0);
-    record.write(frontend);
 }
 
 async fn serve<'a>(
@@ -99,12 +90,14 @@ async fn serve<'a>(
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
-        let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket() };
         let idle = if reuse == Reuse::Allowed && server.shares_connections() { pool::take(server.load().id()) } else { None };
         let reused = idle.is_some();
         let mut connection = match idle {
-            Some(connection) => connection,
-            None => match upstream::open(backend, server, inbound, client.deadline).await {
+            Some(connection) => {
+                record.reused();
+                connection
+            }
+            None => match open(client, backend, server, record).await {
                 Ok(connection) => connection,
                 Err(error) => match pursuit.after_failure(client.deadline).await? {
                     Verdict::TryAgain => continue,
@@ -112,7 +105,6 @@ async fn serve<'a>(
                 },
             },
         };
-        record.connected();
         let whole = request.body.is_done();
         let mut progress = Progress::default();
         let outcome = forward::run(client, &mut connection, &mut request, limits, &mut progress).await;
@@ -133,6 +125,15 @@ async fn serve<'a>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Opens a connection to the server in hand.
+async fn open(client: &mut Downstream<'_>, backend: &Backend, server: &Server, record: &mut Record<'_>) -> Result<Upstream, ConnectError> {
+    record.connecting();
+    let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket() };
+    let connection = upstream::open(backend, server, inbound, client.deadline).await?;
+    record.connected();
+    Ok(connection)
 }
 
 /// Takes the request's head, and tells how its body ends.

@@ -58,6 +58,8 @@ pub(crate) struct Progress {
     pub(crate) status: Option<u16>,
     /// When its head had arrived.
     pub(crate) answered: Option<std::time::Instant>,
+    /// Bytes taken from the client behind the head of its request.
+    pub(crate) received: u64,
     /// Bytes sent to the client.
     pub(crate) sent: u64,
     /// Whether any byte of a response came.
@@ -136,6 +138,7 @@ pub(crate) async fn run(
             (Reply::H2(response), Uplink::H2(rest))
         }
     };
+    progress.received = request.early;
     let mut body = std::mem::replace(&mut request.body, Body::Done);
     let pending = if body.is_done() { None } else { Some(request.take_unsent()) };
     let answer = Answer { request, limits };
@@ -148,9 +151,12 @@ pub(crate) async fn run(
         (Inflow::H2(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
     };
     let mut upload_deadline = Deadline::default();
-    let upload = upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline);
+    let mut uploaded = 0;
+    let upload = upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded);
     let response = answer.relay(reply, outflow, None, deadline, progress);
-    both(upload, response, straggling).await
+    let outcome = both(upload, response, straggling).await;
+    progress.received += uploaded;
+    outcome
 }
 
 /// What becomes of a request whose answer is complete before it is.
@@ -169,19 +175,20 @@ async fn upload(
     (body, pending): (&mut Body, Buffer),
     limits: Limits,
     deadline: &mut Deadline,
+    uploaded: &mut u64,
 ) -> Result<(), RelayError> {
     let coding = if matches!(body, Body::Length(_)) { Coding::Plain } else { Coding::Chunked };
     let (from, to) = match (inflow, uplink) {
         (Inflow::H1 { stream, input }, Uplink::H1(server)) => {
             let mut lane = Lane { from: stream, from_limit: limits.client, to: server, to_limit: limits.server };
-            return lane.relay(body, input, deadline, &mut 0).await;
+            return lane.relay(body, input, deadline, uploaded).await;
         }
         (Inflow::H1 { stream, input }, Uplink::H2(server)) => (Source::H1 { stream, buffer: input, body }, Sink::H2(server)),
         (Inflow::H2(stream), Uplink::H1(server)) => (Source::H2(stream), Sink::H1 { stream: server, pending, coding }),
         (Inflow::H2(stream), Uplink::H2(server)) => (Source::H2(stream), Sink::H2(server)),
     };
     let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server };
-    transfer.run(deadline, &mut 0).await
+    transfer.run(deadline, uploaded).await
 }
 
 /// Drives both directions until the answer is complete, and the request too where both connections may outlive it.

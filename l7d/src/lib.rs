@@ -2,7 +2,7 @@
 //!
 //! A connection comes in by a `listener` and becomes a `session`. In mode `http` each of its requests is an `exchange`, which
 //! asks `balance` for a server, waits for a slot in its `queue`, takes a connection from `upstream`, and lets `forward` stream
-//! request and response; the `log` gets a line. In mode `tcp` the connection as a whole goes the same way, and a `tunnel` carries
+//! request and response; the `log` gets a line, and `stats` its numbers. In mode `tcp` the connection as a whole goes the same way, and a `tunnel` carries
 //! its bytes. All of this runs on the one thread, a `worker`, that accepted the connection. `app` starts everything and swaps the
 //! `site`, the configuration as the engine runs it, at a reload.
 //!
@@ -38,6 +38,7 @@ mod reply;
 mod session;
 mod site;
 mod socket;
+mod stats;
 mod stream;
 mod support;
 mod tcp;

@@ -82,15 +82,9 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
             let door = Arc::clone(&current.borrow());
             client.early = match await_request(client, door.frontend(), turn).await {
                 Awaited::Request(bytes) => Some(bytes),
-                Awaited::Nothing => {
-                    if turn == Turn::First {
-                        exchange::unsaid(client.source, door.frontend(), began);
-                    }
-                    return;
-                }
-                // A first request that does not come in time is answered like one that does not end in time.
-                Awaited::TooLate if turn == Turn::First => Some(Buffer::take()),
-                Awaited::TooLate => return,
+                // A first request that does not come, or not in time, is answered and counted like one that does not end so.
+                Awaited::Nothing | Awaited::TooLate if turn == Turn::First => Some(Buffer::take()),
+                Awaited::Nothing | Awaited::TooLate => return,
             };
         }
         if turn == Turn::Later {

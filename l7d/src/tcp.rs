@@ -58,6 +58,7 @@ async fn dial<'a>(client: &mut Client, backend: &'a Arc<Backend>, record: &mut R
         let server = pursuit.server();
         record.server(server, pursuit.failed());
         let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()) };
+        record.connecting();
         let error = match connect(backend, server, inbound, &mut client.deadline).await {
             Ok(stream) => {
                 record.connected();

@@ -21,6 +21,7 @@ use crate::idle;
 use crate::listener;
 use crate::site::{Door, Site};
 use crate::socket::Socket;
+use crate::stats;
 use crate::upstream::pool;
 
 /// A site to serve from now on, with a socket for each of its addresses that no site had before.
@@ -37,7 +38,10 @@ pub(crate) struct Order {
 /// # Errors
 /// Fails if the system has no room for another thread.
 pub(crate) fn start(number: usize, orders: mpsc::Receiver<Order>, shutdown: Shutdown) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(format!("l7d-{number}")).spawn(move || run(orders, shutdown))
+    thread::Builder::new().name(format!("l7d-{number}")).spawn(move || {
+        stats::enter_thread(number);
+        run(orders, shutdown);
+    })
 }
 
 fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {

@@ -9,8 +9,9 @@ use crate::server_state::{Status, WEIGHT_SCALE};
 /// Writes the metrics of all backends and servers.
 pub fn write_fleet(metrics: &mut Metrics, fleet: &Snapshot) {
     write_backends(metrics, fleet);
-    write_servers(metrics, fleet);
-    write_checks(metrics, fleet);
+    let servers: Vec<_> = named(fleet).filter(|(_, _, server)| !metrics.hides(server.status)).collect();
+    write_servers(metrics, fleet, &servers);
+    write_checks(metrics, fleet, &servers);
 }
 
 fn write_backends(metrics: &mut Metrics, fleet: &Snapshot) {
@@ -37,66 +38,66 @@ fn write_backends(metrics: &mut Metrics, fleet: &Snapshot) {
     }
 }
 
-fn write_servers(metrics: &mut Metrics, fleet: &Snapshot) {
+fn write_servers(metrics: &mut Metrics, fleet: &Snapshot, servers: &[Named<'_>]) {
     let mut status = metrics.family("haproxy_server_status", Kind::Gauge, "Whether the server is in the state of the label.");
-    for (proxy, name, server) in named(fleet) {
+    for (proxy, name, server) in servers {
         for state in Status::ALL {
             status.whole(&[("proxy", proxy), ("server", name), ("state", state.as_str())], (server.status == state).into());
         }
     }
     let mut weight = metrics.family("haproxy_server_weight", Kind::Gauge, "Effective weight, rounded up.");
-    for (proxy, name, server) in named(fleet) {
+    for (proxy, name, server) in servers {
         weight.whole(&[("proxy", proxy), ("server", name)], whole_weight(server));
     }
     let mut downs = metrics.family("haproxy_server_check_up_down_total", Kind::Counter, "Times the server went down.");
-    for (proxy, name, server) in named(fleet) {
+    for (proxy, name, server) in servers {
         downs.whole(&[("proxy", proxy), ("server", name)], server.downs);
     }
     let mut since = metrics.family("haproxy_server_check_last_change_seconds", Kind::Gauge, "Time since the status last changed.");
-    for (proxy, name, server) in named(fleet) {
+    for (proxy, name, server) in servers {
         since.whole(&[("proxy", proxy), ("server", name)], fleet.at.saturating_duration_since(server.since).as_secs());
     }
     let mut downtime = metrics.family("haproxy_server_downtime_seconds_total", Kind::Counter, "Time spent down.");
-    for (proxy, name, server) in named(fleet) {
+    for (proxy, name, server) in servers {
         downtime.whole(&[("proxy", proxy), ("server", name)], server.downtime.as_secs());
     }
 }
 
-fn write_checks(metrics: &mut Metrics, fleet: &Snapshot) {
+fn write_checks(metrics: &mut Metrics, fleet: &Snapshot, servers: &[Named<'_>]) {
+    let checked = || servers.iter().filter(|(_, _, server)| fleet.config.server(server.id).check().is_some());
     let mut failures =
         metrics.family("haproxy_server_check_failures_total", Kind::Counter, "Failed checks, counted only while the server was up.");
-    for (proxy, name, server) in checked(fleet) {
+    for (proxy, name, server) in checked() {
         failures.whole(&[("proxy", proxy), ("server", name)], server.failed_checks);
     }
     let mut status = metrics.family("haproxy_server_check_status", Kind::Gauge, "Whether the last check ended as the label says.");
-    for (proxy, name, server) in checked(fleet) {
+    for (proxy, name, server) in checked() {
         let last = server.last_check.as_ref().map(|last| last.outcome.result.name());
         for state in CheckResult::NAMES {
             status.whole(&[("proxy", proxy), ("server", name), ("state", state)], (last == Some(state)).into());
         }
     }
     let mut code = metrics.family("haproxy_server_check_code", Kind::Gauge, "Status code of the last check, 0 if it had none.");
-    for (proxy, name, server) in checked(fleet) {
+    for (proxy, name, server) in checked() {
         let last = server.last_check.as_ref().and_then(|last| last.outcome.result.code());
         code.whole(&[("proxy", proxy), ("server", name)], last.unwrap_or_default().into());
     }
     let mut duration = metrics.family("haproxy_server_check_duration_seconds", Kind::Gauge, "How long the last check took.");
-    for (proxy, name, server) in checked(fleet) {
+    for (proxy, name, server) in checked() {
         let last = server.last_check.as_ref().map_or(Duration::ZERO, |last| last.outcome.duration);
         duration.fraction(&[("proxy", proxy), ("server", name)], last.as_secs_f64());
     }
 }
 
+/// A server with the name of its backend and its own.
+type Named<'a> = (&'a str, &'a str, &'a ServerSnapshot);
+
 /// Returns each server with the name of its backend and its own.
-fn named(fleet: &Snapshot) -> impl Iterator<Item = (&str, &str, &ServerSnapshot)> {
+fn named(fleet: &Snapshot) -> impl Iterator<Item = Named<'_>> {
     fleet.config.servers().iter().zip(&fleet.servers).map(|(written, server)| {
         let backend = fleet.config.backend(written.backend());
         (backend.name(), written.name(), server)
     })
-}
-
-fn checked(fleet: &Snapshot) -> impl Iterator<Item = (&str, &str, &ServerSnapshot)> {
-    named(fleet).filter(|(_, _, server)| fleet.config.server(server.id).check().is_some())
 }
 
 fn takes_traffic(server: &ServerSnapshot) -> bool {

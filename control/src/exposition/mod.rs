@@ -1,9 +1,11 @@
-//! The metrics endpoint: `GET /metrics` answered with Prometheus text.
+//! The metrics endpoint: `GET /metrics` answered with Prometheus text, and whatever pages the daemon has besides.
 //!
-//! [`serve`] runs the endpoint over a listener the daemon bound and asks the daemon for the text of each answer. The daemon writes
-//! that text with [`Metrics`], and its servers with [`write_fleet`]. Numbers live with their owners, not here.
+//! [`serve`] runs the endpoint over a listener the daemon bound and asks the daemon for each answer. The daemon writes its numbers to
+//! [`Metrics`], and its servers with [`write_fleet`]. `?scope=` and `no-maint` select some, as in HAProxy's exporter. Numbers live
+//! with their owners, not here.
 
 mod fleet;
+mod selection;
 mod text;
 
 use std::convert::Infallible;
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -27,10 +29,37 @@ pub use fleet::write_fleet;
 pub use text::{Family, Kind, Metrics};
 
 use crate::shutdown::Shutdown;
+use selection::Selection;
+
+/// What a daemon answers beside metrics.
+#[derive(Debug)]
+pub struct Page {
+    content_type: &'static str,
+    text: String,
+}
+
+impl Page {
+    /// Returns a page for browsers.
+    pub fn html(text: String) -> Self {
+        Self { content_type: HTML, text }
+    }
+
+    /// Returns a text.
+    pub fn plain(text: String) -> Self {
+        Self { content_type: PLAIN, text }
+    }
+}
 
 /// Answers scrapes until the drain begins, then lets the answers in progress finish.
-pub async fn serve(listener: TcpListener, render: impl Fn() -> String + Send + Sync + 'static, mut shutdown: Shutdown) {
-    let render = Arc::new(render);
+///
+/// `write` writes all metrics, of which those not asked for are left out; `pages` returns what else is at a path.
+pub async fn serve(
+    listener: TcpListener,
+    write: impl Fn(&mut Metrics) + Send + Sync + 'static,
+    pages: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
+    mut shutdown: Shutdown,
+) {
+    let content = Arc::new(Content { write, pages });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -38,7 +67,7 @@ pub async fn serve(listener: TcpListener, render: impl Fn() -> String + Send + S
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(answer(stream, Arc::clone(&render)));
+                    connections.spawn(answer(stream, Arc::clone(&content)));
                 }
                 Err(error) => {
                     warn!("metrics endpoint: accept: {error}");
@@ -53,8 +82,8 @@ pub async fn serve(listener: TcpListener, render: impl Fn() -> String + Send + S
 }
 
 /// Answers the one request of a connection.
-async fn answer(stream: TcpStream, render: Arc<impl Fn() -> String>) {
-    let service = service_fn(|request: Request<Incoming>| std::future::ready(Ok::<_, Infallible>(respond(&request, &*render))));
+async fn answer<W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>>(stream: TcpStream, content: Arc<Content<W, P>>) {
+    let service = service_fn(|request: Request<Incoming>| std::future::ready(Ok::<_, Infallible>(respond(&request, &content))));
     let connection = http1::Builder::new().keep_alive(false).max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
@@ -63,17 +92,36 @@ async fn answer(stream: TcpStream, render: Arc<impl Fn() -> String>) {
     }
 }
 
-fn respond<B>(request: &Request<B>, render: impl Fn() -> String) -> Response<Full<Bytes>> {
-    let (status, content_type, body) = if request.uri().path() != "/metrics" {
-        (StatusCode::NOT_FOUND, PLAIN, "only /metrics is here\n".to_owned())
-    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n".to_owned())
-    } else {
-        (StatusCode::OK, PROMETHEUS, render())
+/// Where the answers come from.
+struct Content<W, P> {
+    write: W,
+    pages: P,
+}
+
+impl<W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>> Content<W, P> {
+    fn at(&self, uri: &Uri) -> Result<Page, (StatusCode, &'static str)> {
+        if uri.path() != "/metrics" {
+            return (self.pages)(uri.path()).ok_or((StatusCode::NOT_FOUND, "nothing is here\n"));
+        }
+        let selection = Selection::parse(uri.query().unwrap_or_default()).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
+        let mut metrics = Metrics::of(selection);
+        (self.write)(&mut metrics);
+        Ok(Page { content_type: PROMETHEUS, text: metrics.into_text() })
+    }
+}
+
+fn respond<B, W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>>(request: &Request<B>, content: &Content<W, P>) -> Response<Full<Bytes>> {
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => content.at(request.uri()),
+        _ => Err((StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let (status, page) = match answer {
+        Ok(page) => (StatusCode::OK, page),
+        Err((status, reason)) => (status, Page::plain(reason.to_owned())),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(page.text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
@@ -81,6 +129,7 @@ fn respond<B>(request: &Request<B>, render: impl Fn() -> String) -> Response<Ful
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Scrapers are few; more connections than this wait in the listen queue.
@@ -107,7 +156,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let trigger = Trigger::new();
-        let server = tokio::spawn(serve(listener, || "up 1\n".to_owned(), trigger.shutdown()));
+        let write = |metrics: &mut Metrics| {
+            metrics.family("up", Kind::Gauge, "It is.").whole(&[], 1);
+            metrics.family("haproxy_server_weight", Kind::Gauge, "Weight.").whole(&[], 2);
+        };
+        let pages = |path: &str| (path == "/stats;csv").then(|| Page::plain("a,b\n".to_owned()));
+        let server = tokio::spawn(serve(listener, write, pages, trigger.shutdown()));
         (address, trigger, server)
     }
 
@@ -123,8 +177,18 @@ mod tests {
     async fn endpoint_answers_metrics_and_nothing_else() {
         let (address, trigger, server) = endpoint().await;
         let cases = [
-            ("GET /metrics", "HTTP/1.1 200 OK\r\n", "\r\n\r\nup 1\n"),
-            ("GET /metrics?name=up", "HTTP/1.1 200 OK\r\n", "\r\n\r\nup 1\n"),
+            (
+                "GET /metrics",
+                "HTTP/1.1 200 OK\r\n",
+                "\nup 1\n# HELP haproxy_server_weight Weight.\n# TYPE haproxy_server_weight gauge\nhaproxy_server_weight 2\n",
+            ),
+            ("GET /metrics?scope=global", "HTTP/1.1 200 OK\r\n", "\r\n\r\n# HELP up It is.\n# TYPE up gauge\nup 1\n"),
+            (
+                "GET /metrics?scope=world",
+                "HTTP/1.1 400 Bad Request\r\n",
+                "\r\n\r\nscope must be one of global, frontend, backend, server, listener, sticktable, *\n",
+            ),
+            ("GET /stats;csv", "HTTP/1.1 200 OK\r\n", "\r\n\r\na,b\n"),
             ("HEAD /metrics", "HTTP/1.1 200 OK\r\n", "\r\n\r\n"),
             ("GET /", "HTTP/1.1 404 Not Found\r\n", "here\n"),
             ("POST /metrics", "HTTP/1.1 405 Method Not Allowed\r\n", "only GET and HEAD\n"),
@@ -132,7 +196,7 @@ mod tests {
         for (request, start, end) in cases {
             let answer = exchange(address, &format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
             assert!(answer.starts_with(start) && answer.ends_with(end), "{request}: {answer:?}");
-            assert_eq!(answer.contains("version=0.0.4"), start.contains("200"), "{request}");
+            assert_eq!(answer.contains("version=0.0.4"), start.contains("200") && request.contains("/metrics"), "{request}");
             assert_eq!(answer.contains("allow: GET, HEAD"), start.contains("405"), "{request}");
         }
         trigger.begin();
@@ -144,7 +208,7 @@ mod tests {
         let (address, _trigger, _server) = endpoint().await;
         let answer = exchange(address, "\x16\x03\x01 hello\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
-        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("up 1\n"));
+        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("weight 2\n"));
     }
 
     #[tokio::test]
@@ -158,7 +222,7 @@ mod tests {
         early.write_all(b"Host: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         early.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.ends_with("up 1\n"), "{answer:?}");
+        assert!(answer.ends_with("weight 2\n"), "{answer:?}");
         server.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
     }
@@ -174,7 +238,7 @@ mod tests {
         }
         tokio::time::pause();
         // With the clock paused, this answer only comes once the timeout of the silent clients has passed.
-        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("up 1\n"));
+        assert!(exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("weight 2\n"));
         assert!(before.elapsed() >= CONNECTION_TIMEOUT);
     }
 }

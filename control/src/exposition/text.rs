@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use super::selection::Selection;
+use crate::server_state::Status;
+
 /// Whether a family's values go up and down or only up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -15,12 +18,14 @@ pub enum Kind {
 #[derive(Debug, Default)]
 pub struct Metrics {
     text: String,
+    selection: Selection,
 }
 
 /// The samples of one family; borrows the text, so that a family stays in one piece.
 #[derive(Debug)]
 pub struct Family<'a> {
-    text: &'a mut String,
+    /// `None` if nobody asked for the family.
+    text: Option<&'a mut String>,
     name: &'a str,
 }
 
@@ -30,8 +35,21 @@ impl Metrics {
         Self::default()
     }
 
+    /// Returns an empty text that takes only what is selected.
+    pub(super) fn of(selection: Selection) -> Self {
+        Self { text: String::new(), selection }
+    }
+
+    /// Tells whether servers of this status are left out.
+    pub fn hides(&self, status: Status) -> bool {
+        self.selection.hides(status)
+    }
+
     /// Begins a family; each may begin once in a text.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
+        if !self.selection.wants(name) {
+            return Family { text: None, name };
+        }
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -44,7 +62,7 @@ impl Metrics {
         for part in [name, " ", kind, "\n"] {
             self.text.push_str(part);
         }
-        Family { text: &mut self.text, name }
+        Family { text: Some(&mut self.text), name }
     }
 
     /// Returns the finished text.
@@ -65,18 +83,19 @@ impl Family<'_> {
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: std::fmt::Arguments<'_>) -> &mut Self {
-        self.text.push_str(self.name);
+        let Some(text) = self.text.as_deref_mut() else { return self };
+        text.push_str(self.name);
         for (index, (name, value)) in labels.iter().enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            self.text.push_str(name);
-            self.text.push_str("=\"");
-            escape(self.text, value, Quote::Yes);
-            self.text.push('"');
+            text.push(if index == 0 { '{' } else { ',' });
+            text.push_str(name);
+            text.push_str("=\"");
+            escape(text, value, Quote::Yes);
+            text.push('"');
         }
         if !labels.is_empty() {
-            self.text.push('}');
+            text.push('}');
         }
-        writeln!(self.text, " {value}").expect("writing to a string cannot fail");
+        writeln!(text, " {value}").expect("writing to a string cannot fail");
         self
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Body,
     /// The head as printed for HTTP/1, with the part of the body that arrived with it.
     start: Option<Buffer>,
+    /// How much of the body arrived with it.
+    pub(super) early: u64,
     /// Whether the request asks for the connection to become something else.
     pub(crate) tunnel: Tunnel,
     /// What becomes of the client's connection if the response leaves it a choice.
@@ -50,7 +52,7 @@ impl Outgoing {
     /// Returns a request of which nothing was sent.
     pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
-        Self { head, body, start: None, tunnel, client, server }
+        Self { head, body, start: None, early: 0, tunnel, client, server }
     }
 
     /// Prints the request for HTTP/1 once, takes along what of its body has arrived, and returns what may be sent at once.
@@ -82,6 +84,7 @@ impl Outgoing {
             let count = self.body.take(input.filled()).map_err(ExchangeError::Upload)?;
             start.tail().extend_from_slice(&input.filled()[..count]);
             input.consume(count);
+            self.early = count as u64;
         }
         Ok(start)
     }

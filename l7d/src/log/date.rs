@@ -1,7 +1,12 @@
-//! Dates as log lines write them, in UTC.
+//! Dates as log lines write them, in the time zone of the system (`TZ`, else `/etc/localtime`), as HAProxy does.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// `21/Nov/2026:07:03:16.042`
 pub(crate) struct Common(pub(crate) SystemTime);
@@ -11,56 +16,56 @@ pub(crate) struct Syslog(pub(crate) SystemTime);
 
 impl fmt::Display for Common {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { year, month, day, hour, minute, second, millisecond } = parts(self.0);
-        write!(f, "{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02}.{millisecond:03}")
+        let (date, millisecond) = here(self.0);
+        let (day, month, year) = (date.day(), month(date), date.year());
+        let (hour, minute, second) = (date.hour(), date.minute(), date.second());
+        write!(f, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02}.{millisecond:03}")
     }
 }
 
 impl fmt::Display for Syslog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { month, day, hour, minute, second, .. } = parts(self.0);
-        write!(f, "{month} {day:2} {hour:02}:{minute:02}:{second:02}")
+        let (date, _) = here(self.0);
+        write!(f, "{} {:2} {:02}:{:02}:{:02}", month(date), date.day(), date.hour(), date.minute(), date.second())
     }
 }
 
-struct Parts {
-    year: u64,
-    month: &'static str,
-    day: u64,
-    hour: u64,
-    minute: u64,
-    second: u64,
-    millisecond: u32,
+fn month(date: DateTime) -> &'static str {
+    usize::try_from(date.month() - 1).ok().and_then(|month| MONTHS.get(month).copied()).unwrap_or_default()
 }
 
-/// Splits a moment by the civil calendar, counting days from 1 March so that leap days come last in their year.
-fn parts(at: SystemTime) -> Parts {
+/// Returns what clocks on the wall show, and the milliseconds.
+fn here(at: SystemTime) -> (DateTime, u32) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let days = days + DAYS_BEFORE_EPOCH;
-    let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let past_december = u64::from(month_from_march >= 10);
-    let month = usize::try_from(month_from_march).unwrap_or_default();
-    Parts {
-        year: era * 400 + year_of_era + past_december,
-        month: MONTHS[month],
-        day,
-        hour: seconds / 3_600,
-        minute: seconds / 60 % 60,
-        second: seconds % 60,
-        millisecond: since.subsec_millis(),
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    (LAST.with_borrow_mut(|last| last.of(seconds)), since.subsec_millis())
+}
+
+/// The last second asked for: most lines of a busy proxy share theirs with the one before.
+struct Last {
+    second: i64,
+    date: DateTime,
+}
+
+impl Last {
+    fn of(&mut self, second: i64) -> DateTime {
+        if self.second != second {
+            self.second = second;
+            self.date = in_zone(second, TimeZone::system());
+        }
+        self.date
     }
 }
 
-/// Days from 1 March of year 0 to 1 January 1970.
-const DAYS_BEFORE_EPOCH: u64 = 719_468;
-/// Days of 400 years.
-const DAYS_OF_ERA: u64 = 146_097;
-const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+fn in_zone(second: i64, zone: TimeZone) -> DateTime {
+    Timestamp::from_second(second).unwrap_or_default().to_zoned(zone).datetime()
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = const { RefCell::new(Last { second: i64::MIN, date: DateTime::ZERO }) };
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
 mod tests {
@@ -69,21 +74,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calendar_is_right_around_leap_days_and_years() {
-        let cases = [
-            (0, "01/Jan/1970:00:00:00.000"),
-            (951_782_399, "28/Feb/2000:23:59:59.000"),
-            (951_782_400, "29/Feb/2000:00:00:00.000"),
-            (951_868_800, "01/Mar/2000:00:00:00.000"),
-            (1_795_244_596, "21/Nov/2026:07:03:16.000"),
-            (4_107_542_399, "28/Feb/2100:23:59:59.000"),
-            (4_107_542_400, "01/Mar/2100:00:00:00.000"),
-        ];
-        for (seconds, expected) in cases {
-            assert_eq!(Common(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(), expected);
-        }
+    fn date_is_that_of_the_zone() {
+        let summer = 1_784_000_000;
+        let text = |zone: &str| in_zone(summer, TimeZone::posix(zone).unwrap()).to_string();
+        assert_eq!(text("UTC0"), "2026-07-14T03:33:20");
+        assert_eq!(text("EST5EDT,M3.2.0,M11.1.0"), "2026-07-13T23:33:20");
+    }
+
+    #[test]
+    fn formats_are_those_of_the_trade() {
         let at = UNIX_EPOCH + Duration::from_millis(1_793_600_000_042);
-        assert!(Common(at).to_string().ends_with(".042"));
-        assert_eq!(Syslog(UNIX_EPOCH).to_string(), "Jan  1 00:00:00");
+        let date = in_zone(1_793_600_000, TimeZone::system());
+        let (day, year) = (date.day(), date.year());
+        let (common, syslog) = (Common(at).to_string(), Syslog(at).to_string());
+        assert!(common.starts_with(&format!("{day:02}/")) && common.contains(&format!("/{year}:")) && common.ends_with(".042"), "{common}");
+        assert_eq!(common.len(), "21/Nov/2026:07:03:16.042".len());
+        assert_eq!(syslog.len(), "Nov 21 07:03:16".len());
+        assert_eq!(Common(UNIX_EPOCH).to_string().len(), common.len());
     }
 }

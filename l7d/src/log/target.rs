@@ -1,6 +1,6 @@
 //! Where log lines go: standard output or error as they are, or a syslog server over UDP (RFC 3164).
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use control::config::Config;
 
 use super::date;
+use super::writer::{self, Stream};
 
 /// One place log lines go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,7 @@ pub(crate) struct Log {
 
 #[derive(Debug)]
 enum Output {
-    Stdout,
-    Stderr,
+    Stream(Stream),
     Syslog { socket: UdpSocket, priority: u8 },
 }
 
@@ -63,8 +63,8 @@ impl Target {
 
     fn open(&self) -> io::Result<Output> {
         match self {
-            Self::Stdout => Ok(Output::Stdout),
-            Self::Stderr => Ok(Output::Stderr),
+            Self::Stdout => Ok(Output::Stream(Stream::Stdout)),
+            Self::Stderr => Ok(Output::Stream(Stream::Stderr)),
             Self::Syslog { address, priority } => {
                 let any: SocketAddr = if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
                 let socket = UdpSocket::bind(any)?;
@@ -114,21 +114,28 @@ impl Log {
     }
 
     /// Writes a line to every target; one that cannot take it at once loses it, because no client should wait for a log.
-    pub(crate) fn write(&self, line: &str) {
-        for output in &self.outputs {
-            let _ = output.write(line);
+    pub(crate) fn write(&self, mut line: String) {
+        if line.len() > LONGEST {
+            line.truncate(line.floor_char_boundary(LONGEST));
         }
+        let Some((last, others)) = self.outputs.split_last() else { return };
+        others.iter().for_each(|output| output.write(line.clone()));
+        last.write(line);
     }
 }
 
 impl Output {
-    fn write(&self, line: &str) -> io::Result<()> {
+    fn write(&self, line: String) {
         match self {
-            Self::Stdout => io::stdout().lock().write_all(format!("{line}\n").as_bytes()),
-            Self::Stderr => io::stderr().lock().write_all(format!("{line}\n").as_bytes()),
+            Self::Stream(stream) => writer::write(*stream, line),
             Self::Syslog { socket, priority } => {
                 let packet = format!("<{priority}>{} l7d[{}]: {line}", date::Syslog(SystemTime::now()), std::process::id());
-                socket.send(packet.as_bytes()).map(|_| ())
+                let send = || socket.send(packet.as_bytes());
+                // What an earlier packet met with is told by the next call, which then sends nothing.
+                let sent = send().or_else(|error| if error.kind() == io::ErrorKind::ConnectionRefused { send() } else { Err(error) });
+                if sent.is_err() {
+                    writer::drop_line();
+                }
             }
         }
     }
@@ -140,6 +147,8 @@ const FACILITIES: [&str; 24] = [
 ];
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const INFO: u8 = 6;
+/// Longest line; HAProxy's default.
+const LONGEST: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +177,7 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         server.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
         let log = Log::open(&[Target::Syslog { address: server.local_addr().unwrap(), priority: 134 }]).unwrap();
-        log.write("hello");
+        log.write("hello".to_owned());
         let mut packet = [0; 200];
         let count = server.recv(&mut packet).unwrap();
         let text = String::from_utf8_lossy(&packet[..count]).into_owned();

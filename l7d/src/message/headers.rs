@@ -138,6 +138,11 @@ impl Headers {
         span.of(&self.text)
     }
 
+    /// Returns how many bytes of text the head was read from, and those that were added to it since.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// Returns every field in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(|entry| Field { name: self.text(entry.name), value: self.text(entry.value), known: entry.known })

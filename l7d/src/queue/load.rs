@@ -15,6 +15,8 @@ pub(crate) struct Load {
     active: AtomicU32,
     /// How many wait for this server alone; written under the lock of their line.
     waiting: AtomicU32,
+    /// How many did at most.
+    longest: AtomicU32,
     /// Most connections at a time; `u32::MAX` for no limit.
     most: AtomicU32,
     /// Most connections while the backend is idle; `most` unless that depends on the backend's load.
@@ -44,6 +46,7 @@ impl Load {
             id: LoadId(NEXT.fetch_add(1, SeqCst)),
             active: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            longest: AtomicU32::new(0),
             most: AtomicU32::new(NONE),
             least: AtomicU32::new(NONE),
             most_waiting: AtomicU32::new(NONE),
@@ -76,13 +79,20 @@ impl Load {
         self.waiting.load(SeqCst)
     }
 
+    /// Returns how many waited at most.
+    pub(crate) fn longest(&self) -> u32 {
+        self.longest.load(SeqCst)
+    }
+
     /// Returns how many may.
     pub(super) fn most_waiting(&self) -> Option<u32> {
         Some(self.most_waiting.load(SeqCst)).filter(|most| *most != NONE)
     }
 
     pub(super) fn set_waiting(&self, count: usize) {
-        self.waiting.store(u32::try_from(count).unwrap_or(NONE), SeqCst);
+        let count = u32::try_from(count).unwrap_or(NONE);
+        self.waiting.store(count, SeqCst);
+        self.longest.fetch_max(count, SeqCst);
     }
 
     /// Returns the share before.

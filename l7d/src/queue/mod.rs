@@ -33,6 +33,8 @@ pub(crate) use load::{Limits, Load, LoadId};
 pub(crate) struct Queue {
     /// How many wait for any server, readable without the lock.
     unattached: AtomicUsize,
+    /// How many did at most.
+    most_unattached: AtomicUsize,
     line: Mutex<Line>,
     /// At how many connections its servers take as many as they can; 0 where they do at any time.
     fullconn: AtomicU32,
@@ -124,6 +126,11 @@ impl Queue {
         self.unattached.load(SeqCst) + loads.iter().map(|load| load.waiting() as usize).sum::<usize>()
     }
 
+    /// Returns how many waited for any server at most.
+    pub(crate) fn most_unattached(&self) -> usize {
+        self.most_unattached.load(SeqCst)
+    }
+
     /// Returns a number that changes whenever [`admit`](Self::admit) changed something.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(SeqCst)
@@ -177,7 +184,9 @@ impl Queue {
 
     /// Makes lengths readable without the lock: of the line for any server, and of that for one.
     fn publish(&self, line: &Line, load: Option<&Arc<Load>>) {
-        self.unattached.store(line.count_unattached(), SeqCst);
+        let unattached = line.count_unattached();
+        self.unattached.store(unattached, SeqCst);
+        self.most_unattached.fetch_max(unattached, SeqCst);
         if let Some(load) = load {
             load.set_waiting(line.count_for(load));
         }

@@ -13,6 +13,7 @@ use super::forward_for::{ForwardFor, forward_for};
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::queue::{Limits, Load, Queue, Wants};
+use crate::stats::Meter;
 use crate::upstream::{Redispatch, Source};
 
 /// A pool of servers.
@@ -37,6 +38,7 @@ pub(crate) struct Backend {
     closes: bool,
     reuse: Reuse,
     queue: Arc<Queue>,
+    meter: Arc<Meter>,
     /// Counts choices, so that every thread goes on where another left off.
     turn: AtomicU32,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Server {
     address: Option<SocketAddrAny>,
     source: Option<Source>,
     load: Arc<Load>,
+    meter: Arc<Meter>,
     /// Made of the name, so that no other server's coming or going changes it.
     seed: u64,
 }
@@ -74,8 +77,14 @@ pub(crate) enum Reuse {
 }
 
 impl Backend {
-    pub(super) fn new(superseded: &Arc<AtomicBool>, view: &Arc<View>, model: &config::Backend, before: Option<&Self>) -> Self {
-        let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(|server| Server::new(server, before)).collect();
+    pub(super) fn new(
+        superseded: &Arc<AtomicBool>,
+        view: &Arc<View>,
+        model: &config::Backend,
+        threads: usize,
+        before: Option<&Self>,
+    ) -> Self {
+        let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(|server| Server::new(server, threads, before)).collect();
         let loads = servers.iter().map(|server| Arc::clone(&server.load)).collect();
         let redispatch = model.options().iter().find_map(|option| {
             let ProxyOption::Redispatch(every) = option.value() else { return None };
@@ -102,6 +111,7 @@ impl Backend {
             retries: model.retries(),
             redispatch: redispatch.unwrap_or(Redispatch::Never),
             queue,
+            meter: before.map_or_else(|| Arc::new(Meter::new(threads)), |backend| Arc::clone(&backend.meter)),
             turn: AtomicU32::new(0),
         };
         backend.follow();
@@ -116,6 +126,16 @@ impl Backend {
             let is_candidate = candidates.iter().any(|candidate| candidate.place == place);
             Queue::admit(&self.queue, &server.load, if is_candidate { self.view.ramp(server.id) } else { 0 });
         }
+    }
+
+    /// Returns the id.
+    pub(crate) fn id(&self) -> BackendId {
+        self.id
+    }
+
+    /// Returns its numbers.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Returns the name.
@@ -234,7 +254,7 @@ impl Backend {
 }
 
 impl Server {
-    fn new(model: &config::Server, before: Option<&Backend>) -> Self {
+    fn new(model: &config::Server, threads: usize, before: Option<&Backend>) -> Self {
         let same = |old: &&Self| old.name == model.name() && old.model.address() == model.address();
         let old = before.and_then(|backend| backend.servers.iter().find(same));
         let limits = Limits { most: model.maxconn(), least: model.minconn(), waiting: model.maxqueue() };
@@ -245,6 +265,9 @@ impl Server {
             }
             None => Arc::new(Load::new(limits)),
         };
+        // A server that moved is the same to who reads the numbers.
+        let namesake = before.and_then(|backend| backend.servers.iter().find(|old| old.name == model.name()));
+        let meter = namesake.map_or_else(|| Arc::new(Meter::new(threads)), |old| Arc::clone(&old.meter));
         let seed = balance::spread(model.name().as_bytes());
         Self {
             id: model.id(),
@@ -253,6 +276,7 @@ impl Server {
             address: address(model.address()),
             source: model.source().map(Source::new),
             load,
+            meter,
             seed,
         }
     }
@@ -285,6 +309,16 @@ impl Server {
     /// Tells whether a connection to it may serve one client after another: not if it began by naming one.
     pub(crate) fn shares_connections(&self) -> bool {
         self.model.send_proxy().is_none()
+    }
+
+    /// Returns its numbers.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Returns what the configuration says about it.
+    pub(crate) fn model(&self) -> &config::Server {
+        &self.model
     }
 
     /// Returns what it speaks.

@@ -13,6 +13,7 @@ use super::names::Names;
 use super::{Shared, has};
 use crate::bind::Spec;
 use crate::log::Log;
+use crate::stats::Meter;
 use crate::tls::Acceptor;
 
 /// One address clients come in by.
@@ -50,8 +51,10 @@ pub(crate) struct Frontend {
     monitor_uri: Option<String>,
     log: Log,
     connections: Arc<AtomicU32>,
+    meter: Arc<Meter>,
     /// Of the whole process.
     all_connections: Arc<AtomicU32>,
+    process: Arc<Meter>,
 }
 
 impl Door {
@@ -110,7 +113,9 @@ impl Frontend {
             closes: has(model.options(), &ProxyOption::HttpClose),
             log: if logs { shared.log.clone() } else { Log::default() },
             connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
+            meter: before.map_or_else(|| Arc::new(Meter::new(shared.threads)), |frontend| Arc::clone(&frontend.meter)),
             all_connections: Arc::clone(&shared.connections),
+            process: Arc::clone(&shared.meter),
         }
     }
 
@@ -141,12 +146,27 @@ impl Frontend {
 
     /// Counts a connection for as long as both are held.
     pub(crate) fn count(&self) -> [Counted; 2] {
-        [&self.all_connections, &self.connections].map(Counted::new)
+        [Counted::new(&self.all_connections, &self.process), Counted::new(&self.connections, &self.meter)]
     }
 
     /// Returns how many connections the process and this frontend serve.
     pub(crate) fn connections(&self) -> (u32, u32) {
         (self.all_connections.load(Ordering::Relaxed), self.connections.load(Ordering::Relaxed))
+    }
+
+    /// Returns its numbers.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Returns the numbers of the process.
+    pub(crate) fn process(&self) -> &Meter {
+        &self.process
+    }
+
+    /// Returns how many connections it may serve at a time.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        self.limit.as_ref().map(Limit::most)
     }
 
     /// Returns the name.

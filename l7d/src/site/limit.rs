@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Semaphore;
 
+use crate::stats::{Counter, Meter};
+
 /// A limit and what is left of it.
 #[derive(Debug, Clone)]
 pub(super) struct Limit {
@@ -27,6 +29,11 @@ impl Limit {
         Some(before.filter(|limit| limit.most == most).cloned().unwrap_or_else(new))
     }
 
+    /// Returns the limit.
+    pub(super) fn most(&self) -> u32 {
+        self.most
+    }
+
     /// Returns what is left of it.
     pub(super) fn left(&self) -> &Arc<Semaphore> {
         &self.left
@@ -34,9 +41,11 @@ impl Limit {
 }
 
 impl Counted {
-    /// Counts one more.
-    pub(super) fn new(counter: &Arc<AtomicU32>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more, and tells the meter.
+    pub(super) fn new(counter: &Arc<AtomicU32>, meter: &Meter) -> Self {
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        meter.note_level(u64::from(before) + 1);
+        meter.add(Counter::Sessions, 1);
         Self(Arc::clone(counter))
     }
 }

@@ -25,6 +25,7 @@ pub(crate) use names::Names;
 
 use crate::bind;
 use crate::log::Log;
+use crate::stats::Meter;
 use crate::tls::Setup;
 use frontend::Ground;
 use limit::Limit;
@@ -45,18 +46,23 @@ pub(crate) struct Site {
 struct Shared {
     log: Log,
     connections: Arc<AtomicU32>,
+    /// The numbers of the process.
+    meter: Arc<Meter>,
+    /// How many threads count.
+    threads: usize,
 }
 
 impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
-    pub(crate) fn new(fleet: &Fleet, log: Log, tls: Setup, before: Option<&Self>) -> Self {
+    pub(crate) fn new(fleet: &Fleet, log: Log, tls: Setup, threads: usize, before: Option<&Self>) -> Self {
         let view = fleet.view();
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
-        let shared = Shared { log, connections };
+        let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
+        let shared = Shared { log, connections, meter, threads };
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
-        let new_backend = |model: &config::Backend| Arc::new(Backend::new(&superseded, &view, model, old_backend(model.name())));
+        let new_backend = |model: &config::Backend| Arc::new(Backend::new(&superseded, &view, model, threads, old_backend(model.name())));
         let backends: Vec<_> = config.backends().iter().map(new_backend).collect();
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));
         let mut doors = Vec::new();
@@ -94,6 +100,37 @@ impl Site {
             drop(site);
             changes.next().await;
         }
+    }
+
+    /// Returns every pool of servers.
+    pub(crate) fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// Returns every frontend that clients can come in by, once.
+    pub(crate) fn frontends(&self) -> impl Iterator<Item = &Frontend> {
+        let all = self.doors.iter().map(|door| &**door.frontend());
+        all.scan(None, |before: &mut Option<&Frontend>, frontend| {
+            let is_new = before.is_none_or(|before| !std::ptr::eq(before, frontend));
+            *before = Some(frontend);
+            Some(is_new.then_some(frontend))
+        })
+        .flatten()
+    }
+
+    /// Returns the numbers of the process.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.shared.meter
+    }
+
+    /// Returns how many connections the process serves, and how many it may.
+    pub(crate) fn connections(&self) -> (u32, Option<u32>) {
+        (self.shared.connections.load(Ordering::Relaxed), self.limit.as_ref().map(Limit::most))
+    }
+
+    /// Returns how many threads serve.
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.threads
     }
 
     fn backend(&self, name: &str) -> Option<&Backend> {

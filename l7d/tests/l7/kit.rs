@@ -39,10 +39,21 @@ struct Log {
 impl Daemon {
     /// Starts the daemon on a configuration and waits until it serves.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// Starts the daemon with these variables in its environment.
+    pub(crate) fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
         let directory = directory();
         std::fs::write(directory.join("site.toml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
-        command.arg("run").arg("-f").arg(directory.join("site.toml")).env("RUST_LOG", "debug").stderr(Stdio::piped());
+        command
+            .arg("run")
+            .arg("-f")
+            .arg(directory.join("site.toml"))
+            .env("RUST_LOG", "debug")
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let (stderr, sink) = (child.stderr.take().unwrap(), Arc::clone(&log));

@@ -19,6 +19,8 @@ mod kit;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod proxy_out;
@@ -26,6 +28,8 @@ mod proxy_out;
 mod smuggling;
 #[cfg(test)]
 mod sni;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod strain;
 #[cfg(test)]

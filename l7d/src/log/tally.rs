@@ -1,0 +1,111 @@
+//! What a record adds to the numbers of [`crate::stats`], by HAProxy's rules of who is to blame for what.
+
+use std::time::Instant;
+
+use super::{Maker, Record};
+use crate::site::{Frontend, Server};
+use crate::stats::{Counter, Here, Times};
+
+impl<'a> Record<'a> {
+    /// Counts that a server was chosen, and why if it is not the first.
+    pub(super) fn count_choice(&mut self, server: &'a Server, failed: u32) {
+        let backend = self.backend.and_then(|backend| backend.meter().here());
+        let is_same = self.server.is_some_and(|before| std::ptr::eq(before, server));
+        if let Some(before) = self.server.filter(|_| failed > self.retries) {
+            let counter = if is_same { Counter::Retries } else { Counter::Redispatches };
+            self.redispatched = !is_same;
+            [before.meter().here(), backend].into_iter().flatten().for_each(|here| here.add(counter, 1));
+        } else if is_same {
+            return;
+        }
+        if let Some(here) = server.meter().here() {
+            here.begin_session(self.start);
+        }
+        server.meter().note_level(server.load().active().into());
+        if !is_same {
+            [server.meter().here(), backend].into_iter().flatten().for_each(|here| here.add(Counter::Selected, 1));
+        }
+    }
+
+    /// Counts a connection to the server in hand.
+    pub(super) fn count_connection(&self, counter: Counter) {
+        self.behind().for_each(|here| here.add(counter, 1));
+    }
+
+    /// Counts a request that has ended.
+    pub(super) fn count_request(&self, frontend: &Frontend, ended: Instant) {
+        let class = Counter::of_status(self.status);
+        for here in [frontend.process().here(), frontend.meter().here()].into_iter().flatten() {
+            here.add(Counter::Requests, 1);
+            here.add(class, 1);
+        }
+        if let Some(here) = self.backend.and_then(|backend| backend.meter().here()) {
+            here.add(Counter::Requests, 1);
+            here.add(class, 1);
+        }
+        if self.maker == Maker::Server
+            && self.status.is_some()
+            && let Some(here) = self.server.and_then(|server| server.meter().here())
+        {
+            here.add(Counter::Requests, 1);
+            here.add(class, 1);
+        }
+        self.count_end(frontend, ended);
+    }
+
+    /// Counts what a request and a connection of mode `tcp` have in common.
+    pub(super) fn count_end(&self, frontend: &Frontend, ended: Instant) {
+        let ahead = [frontend.process().here(), frontend.meter().here()].into_iter().flatten();
+        for here in ahead.chain(self.behind()) {
+            here.add(Counter::BytesIn, self.head + self.received);
+            here.add(Counter::BytesOut, self.sent);
+        }
+        if self.connected.is_some() {
+            let times = self.times(ended);
+            self.behind().for_each(|here| here.note(times));
+        }
+        if self.termination != "--" {
+            self.count_failure(frontend);
+        }
+    }
+
+    fn count_failure(&self, frontend: &Frontend) {
+        let (who, phase) = self.termination.split_at(1);
+        let blame = |counter| self.behind().for_each(|here| here.add(counter, 1));
+        let by_client = who.eq_ignore_ascii_case("c");
+        match phase {
+            "R" => frontend.meter().add(Counter::RequestErrors, 1),
+            "C" => blame(Counter::ConnectErrors),
+            "H" if by_client => blame(Counter::ClientAborts),
+            "H" => blame(Counter::ResponseErrors),
+            "D" if by_client => blame(Counter::ClientAborts),
+            "D" if who.eq_ignore_ascii_case("s") => {
+                blame(Counter::ServerAborts);
+                if self.status.is_some() {
+                    blame(Counter::ResponseErrors);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns what counts behind the frontend: the backend and the server.
+    fn behind(&self) -> impl Iterator<Item = Here<'a>> {
+        let backend = self.backend.and_then(|backend| backend.meter().here());
+        let server = self.server.and_then(|server| server.meter().here());
+        [backend, server].into_iter().flatten()
+    }
+
+    fn times(&self, ended: Instant) -> Times {
+        let step = |from: Option<Instant>, to: Option<Instant>| {
+            let step = from.zip(to).map_or(0, |(from, to)| to.saturating_duration_since(from).as_micros());
+            u64::try_from(step).unwrap_or(u64::MAX)
+        };
+        Times {
+            queue: step(self.request.or(Some(self.start)), self.queued),
+            connect: step(self.queued, self.connected),
+            response: step(self.connected, self.answered),
+            total: step(Some(self.start), Some(ended)),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The numbers of one frontend, backend or server: a part for each thread, summed when somebody asks.
+//!
+//! A thread writes only its own part, with plain loads and stores of atomics, so counting costs no more than adding to memory that
+//! the core has already. A meter outlives reloads: whoever has the same name goes on counting where the one before it was.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::counter::{Counter, Span, Times};
+use super::rate::Rate;
+
+/// The numbers of one frontend, backend or server, or of the process.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    born: Instant,
+    /// One for each thread; made when the thread first has something to count.
+    parts: Box<[OnceLock<Box<Part>>]>,
+    /// Most exchanges or connections at a time.
+    most: AtomicU64,
+    /// Locked by the main thread alone.
+    rates: Mutex<Rates>,
+}
+
+/// What one thread has counted; whole cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Part([AtomicU64; Counter::COUNT]);
+
+/// The part of a meter that the present thread writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here<'a> {
+    born: Instant,
+    part: &'a Part,
+}
+
+/// An exchange that counts as under way until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Presence<'a>(Option<Here<'a>>);
+
+/// How fast sessions and requests come.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    /// Sessions.
+    pub(super) sessions: Rate,
+    /// Requests.
+    pub(super) requests: Rate,
+}
+
+/// Says which part of every meter the present thread writes; to be called once by each worker.
+pub(crate) fn enter_thread(number: usize) {
+    THREAD.set(number);
+}
+
+thread_local! {
+    static THREAD: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+impl Meter {
+    /// Returns a meter for so many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            born: Instant::now(),
+            parts: (0..threads).map(|_| OnceLock::new()).collect(),
+            most: AtomicU64::new(0),
+            rates: Mutex::default(),
+        }
+    }
+
+    /// Returns the part of the present thread; a thread that is no worker has none.
+    pub(crate) fn here(&self) -> Option<Here<'_>> {
+        let part = self.parts.get(THREAD.get())?;
+        Some(Here { born: self.born, part: part.get_or_init(|| Box::new(Part([const { AtomicU64::new(0) }; Counter::COUNT]))) })
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn add(&self, counter: Counter, count: u64) {
+        if let Some(here) = self.here() {
+            here.add(counter, count);
+        }
+    }
+
+    /// Counts an exchange as under way.
+    pub(crate) fn enter(&self) -> Presence<'_> {
+        let here = self.here();
+        // A new high of all threads together is, but for rare coincidences, also one of some thread.
+        if here.is_some_and(|here| here.part.enter()) {
+            self.note_level(self.sum(Counter::Current));
+        }
+        Presence(here)
+    }
+
+    /// Notes that so many are under way.
+    pub(crate) fn note_level(&self, count: u64) {
+        if count > self.most.load(Relaxed) {
+            self.most.fetch_max(count, Relaxed);
+        }
+    }
+
+    /// Returns how many were under way at most.
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Relaxed)
+    }
+
+    /// Returns a counter summed over all threads.
+    pub(crate) fn sum(&self, counter: Counter) -> u64 {
+        self.values(counter).fold(0, u64::wrapping_add)
+    }
+
+    /// Returns the average of the times of the last exchanges, in microseconds.
+    pub(crate) fn average(&self, span: Span) -> u64 {
+        let exchanges: u64 = self.values(Counter::Timed).map(|timed| timed.min(WINDOW)).sum();
+        self.sum(span.counters().0).checked_div(exchanges).unwrap_or(0)
+    }
+
+    /// Returns the longest time, in microseconds.
+    pub(crate) fn longest(&self, span: Span) -> u64 {
+        self.highest(span.counters().1)
+    }
+
+    /// Returns how many seconds ago the last exchange began, if there was any.
+    pub(crate) fn last_session(&self, now: Instant) -> Option<u64> {
+        let last = self.highest(Counter::LastSession).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.born).as_secs().saturating_sub(last))
+    }
+
+    fn values(&self, counter: Counter) -> impl Iterator<Item = u64> {
+        self.parts.iter().filter_map(OnceLock::get).map(move |part| part.load(counter))
+    }
+
+    fn highest(&self, counter: Counter) -> u64 {
+        self.values(counter).max().unwrap_or(0)
+    }
+
+    /// Takes note of a moment from which rates are reckoned; the main thread calls this about once a second.
+    pub(super) fn tick(&self, now: Instant) {
+        let (sessions, requests) = (self.sum(Counter::Sessions), self.sum(Counter::Requests));
+        let mut rates = self.rates();
+        rates.sessions.tick(sessions, now);
+        rates.requests.tick(requests, now);
+    }
+
+    /// Returns how fast sessions and requests come.
+    pub(super) fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Here<'_> {
+    /// Adds to a counter.
+    pub(crate) fn add(self, counter: Counter, count: u64) {
+        self.part.store(counter, self.part.load(counter).wrapping_add(count));
+    }
+
+    /// Notes that an exchange began.
+    pub(crate) fn begin_session(self, began: Instant) {
+        self.add(Counter::Sessions, 1);
+        self.part.store(Counter::LastSession, began.saturating_duration_since(self.born).as_secs() + 1);
+    }
+
+    /// Notes how long an exchange took.
+    pub(crate) fn note(self, times: Times) {
+        let part = self.part;
+        let is_full = part.load(Counter::Timed) >= WINDOW;
+        for span in Span::ALL {
+            let (sum, longest) = span.counters();
+            let before = part.load(sum);
+            let kept = if is_full { before - before / WINDOW } else { before };
+            let time = times.of(span);
+            part.store(sum, kept.saturating_add(time));
+            if time > part.load(longest) {
+                part.store(longest, time);
+            }
+        }
+        self.add(Counter::Timed, 1);
+    }
+}
+
+impl Part {
+    fn load(&self, counter: Counter) -> u64 {
+        self.0[counter as usize].load(Relaxed)
+    }
+
+    fn store(&self, counter: Counter, value: u64) {
+        self.0[counter as usize].store(value, Relaxed);
+    }
+
+    /// Counts an exchange as under way, and tells whether there were never more.
+    fn enter(&self) -> bool {
+        let current = self.load(Counter::Current) + 1;
+        self.store(Counter::Current, current);
+        let is_high = current > self.load(Counter::CurrentMost);
+        if is_high {
+            self.store(Counter::CurrentMost, current);
+        }
+        is_high
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        if let Some(here) = self.0 {
+            here.part.store(Counter::Current, here.part.load(Counter::Current).wrapping_sub(1));
+        }
+    }
+}
+
+/// How many exchanges of a thread an average is made of: the sums are those of the last so many, older ones fading out.
+const WINDOW: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_count_apart_and_are_summed() {
+        let meter = Meter::new(3);
+        meter.add(Counter::Requests, 5);
+        assert_eq!(meter.sum(Counter::Requests), 0, "no worker, no count");
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let meter = &meter;
+                scope.spawn(move || {
+                    enter_thread(number);
+                    for _ in 0..1000 {
+                        meter.add(Counter::Requests, 1);
+                    }
+                });
+            }
+        });
+        assert_eq!(meter.sum(Counter::Requests), 3000);
+    }
+
+    #[test]
+    fn level_falls_again_and_its_high_stays() {
+        enter_thread(0);
+        let meter = Meter::new(1);
+        let (one, two) = (meter.enter(), meter.enter());
+        assert_eq!((meter.sum(Counter::Current), meter.most()), (2, 2));
+        drop((one, two));
+        let _again = meter.enter();
+        assert_eq!((meter.sum(Counter::Current), meter.most()), (1, 2));
+    }
+
+    #[test]
+    fn average_is_that_of_the_last_exchanges() {
+        enter_thread(0);
+        let meter = Meter::new(1);
+        let here = meter.here().unwrap();
+        assert_eq!(meter.average(Span::Total), 0);
+        for total in [100, 300] {
+            here.note(Times { total, ..Times::default() });
+        }
+        assert_eq!((meter.average(Span::Total), meter.longest(Span::Total), meter.average(Span::Queue)), (200, 300, 0));
+        for _ in 0..20 * WINDOW {
+            here.note(Times { total: 5000, ..Times::default() });
+        }
+        assert!((4990..=5000).contains(&meter.average(Span::Total)), "{}", meter.average(Span::Total));
+    }
+}

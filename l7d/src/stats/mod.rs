@@ -1,0 +1,84 @@
+//! Numbers about frontends, backends, servers and the process: counted by the workers, shown by the metrics endpoint.
+//!
+//! [`crate::log::Record`] counts into [`Meter`]s at the end of each exchange, the site keeps them, and [`Stats`] puts them beside the
+//! states of the fleet: as metrics under the names of HAProxy's exporter, as HAProxy's table of comma-separated values, and as a page.
+
+mod counter;
+mod csv;
+mod meter;
+mod metrics;
+mod overview;
+mod page;
+mod rate;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use control::exposition::{Metrics, Page};
+use control::fleet::Fleet;
+use tokio::sync::watch;
+
+pub(crate) use counter::{Counter, Times};
+pub(crate) use meter::{Here, Meter, Presence, enter_thread};
+
+use crate::site::Site;
+use overview::Overview;
+
+/// Everything there is to show; clones show the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Stats {
+    fleet: Fleet,
+    /// The site in force, replaced together with the fleet's configuration.
+    site: watch::Receiver<Arc<Site>>,
+    start: Start,
+}
+
+/// When the process began to serve, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    date: SystemTime,
+    instant: Instant,
+}
+
+impl Stats {
+    /// Returns the numbers of the sites that `site` brings.
+    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>) -> Self {
+        Self { fleet, site, start: Start { date: SystemTime::now(), instant: Instant::now() } }
+    }
+
+    /// Writes all metrics.
+    pub(crate) fn write(&self, metrics: &mut Metrics) {
+        let (site, fleet) = (Arc::clone(&self.site.borrow()), self.fleet.snapshot());
+        metrics::write_process(metrics, &site, self.start);
+        control::exposition::write_fleet(metrics, &fleet);
+        metrics::write(metrics, &Overview::new(&site, &fleet));
+    }
+
+    /// Returns the page at a path, if there is one.
+    pub(crate) fn page(&self, path: &str) -> Option<Page> {
+        let (site, fleet) = (Arc::clone(&self.site.borrow()), self.fleet.snapshot());
+        let overview = Overview::new(&site, &fleet);
+        match path {
+            "/stats" => Some(Page::html(page::write(&overview, self.start))),
+            "/stats;csv" => Some(Page::plain(csv::write(&overview))),
+            _ => None,
+        }
+    }
+
+    /// Keeps the rates current for as long as it is polled.
+    pub(crate) async fn follow_rates(self) {
+        let mut second = tokio::time::interval(SECOND);
+        loop {
+            second.tick().await;
+            let (site, now) = (Arc::clone(&self.site.borrow()), Instant::now());
+            site.meter().tick(now);
+            site.frontends().for_each(|frontend| frontend.meter().tick(now));
+            for backend in site.backends() {
+                backend.meter().tick(now);
+                backend.servers().iter().for_each(|server| server.meter().tick(now));
+            }
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);

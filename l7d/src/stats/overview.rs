@@ -1,0 +1,267 @@
+//! One row for each frontend, server and backend, with the columns of HAProxy's statistics.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use control::config::Mode;
+use control::fleet::{ServerSnapshot, Snapshot};
+use control::server_state::{Status, WEIGHT_SCALE};
+
+use super::counter::{Counter, Span};
+use super::meter::Meter;
+use crate::site::{Backend, Frontend, Server, Site};
+
+/// The site and the states of its servers at one moment.
+#[derive(Debug)]
+pub(super) struct Overview<'a> {
+    site: &'a Site,
+    fleet: &'a Snapshot,
+    now: Instant,
+}
+
+/// One line of the statistics.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    /// What it is about.
+    pub(super) subject: Subject<'a>,
+    meter: &'a Meter,
+    /// Which proxy it belongs to, counted from 1.
+    proxy: u64,
+    now: Instant,
+}
+
+/// What a row is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// A frontend, with the limit of the process, which is its own if it has none.
+    Frontend(&'a Frontend, Option<u32>),
+    /// A server, with its place in the backend and its state.
+    Server(&'a Backend, usize, &'a ServerSnapshot),
+    /// A backend, with the fleet its servers are in.
+    Backend(&'a Backend, &'a Snapshot),
+}
+
+/// What stands in one column.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// A number.
+    Count(u64),
+    /// A time in microseconds.
+    Micros(u64),
+    /// A text.
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Overview<'a> {
+    pub(super) fn new(site: &'a Site, fleet: &'a Snapshot) -> Self {
+        Self { site, fleet, now: Instant::now() }
+    }
+
+    /// Returns the rows in HAProxy's order: frontends as in the file, then each backend behind its servers.
+    pub(super) fn rows(&self) -> Vec<Row<'a>> {
+        let (_, limit) = self.site.connections();
+        let now = self.now;
+        let mut rows = Vec::new();
+        let mut proxy = 0;
+        for frontend in self.site.frontends() {
+            proxy += 1;
+            rows.push(Row { subject: Subject::Frontend(frontend, limit), meter: frontend.meter(), proxy, now });
+        }
+        for backend in self.site.backends() {
+            proxy += 1;
+            let states = self.fleet.servers_of(backend.id());
+            for ((place, server), state) in backend.servers().iter().enumerate().zip(states) {
+                rows.push(Row { subject: Subject::Server(backend, place, state), meter: server.meter(), proxy, now });
+            }
+            rows.push(Row { subject: Subject::Backend(backend, self.fleet), meter: backend.meter(), proxy, now });
+        }
+        rows
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Returns the name of the proxy.
+    pub(super) fn proxy(&self) -> &'a str {
+        match self.subject {
+            Subject::Frontend(frontend, _) => frontend.name(),
+            Subject::Server(backend, ..) | Subject::Backend(backend, _) => backend.name(),
+        }
+    }
+
+    /// Returns the name of the server, or which side of the proxy the row is about.
+    pub(super) fn name(&self) -> &'a str {
+        match self.subject {
+            Subject::Frontend(..) => "FRONTEND",
+            Subject::Server(backend, place, _) => backend.servers()[place].name(),
+            Subject::Backend(..) => "BACKEND",
+        }
+    }
+
+    /// Returns what stands in a column, which has the name it has in HAProxy's CSV; nothing where it has no meaning.
+    pub(super) fn value(&self, column: &str) -> Option<Value<'a>> {
+        let specific = match self.subject {
+            Subject::Frontend(frontend, limit) => self.of_frontend(frontend, limit, column),
+            Subject::Server(backend, place, state) => of_server(backend, &backend.servers()[place], state, column),
+            Subject::Backend(backend, fleet) => self.of_backend(backend, fleet, column),
+        };
+        specific.or_else(|| self.of_any(column))
+    }
+
+    fn of_any(&self, column: &str) -> Option<Value<'a>> {
+        let sum = |counter| Some(Value::Count(self.meter.sum(counter)));
+        match column {
+            "pxname" => Some(text(self.proxy())),
+            "svname" => Some(text(self.name())),
+            "smax" => Some(Value::Count(self.meter.most())),
+            "stot" => sum(Counter::Sessions),
+            "bin" => sum(Counter::BytesIn),
+            "bout" => sum(Counter::BytesOut),
+            "hrsp_1xx" => sum(Counter::Status1xx),
+            "hrsp_2xx" => sum(Counter::Status2xx),
+            "hrsp_3xx" => sum(Counter::Status3xx),
+            "hrsp_4xx" => sum(Counter::Status4xx),
+            "hrsp_5xx" => sum(Counter::Status5xx),
+            "hrsp_other" => sum(Counter::StatusOther),
+            "req_tot" => sum(Counter::Requests),
+            "pid" => Some(Value::Count(1)),
+            "iid" => Some(Value::Count(self.proxy)),
+            "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
+            "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
+            _ if matches!(self.subject, Subject::Frontend(..)) => None,
+            "econ" => sum(Counter::ConnectErrors),
+            "eresp" => sum(Counter::ResponseErrors),
+            "wretr" => sum(Counter::Retries),
+            "wredis" => sum(Counter::Redispatches),
+            "lbtot" => sum(Counter::Selected),
+            "cli_abrt" => sum(Counter::ClientAborts),
+            "srv_abrt" => sum(Counter::ServerAborts),
+            "lastsess" => self.meter.last_session(self.now).map(Value::Count),
+            "connect" => sum(Counter::Connects),
+            "reuse" => sum(Counter::Reuses),
+            _ => self.time(column).map(Value::Micros),
+        }
+    }
+
+    fn time(&self, column: &str) -> Option<u64> {
+        let meter = self.meter;
+        Some(match column {
+            "qtime" => meter.average(Span::Queue),
+            "ctime" => meter.average(Span::Connect),
+            "rtime" => meter.average(Span::Response),
+            "ttime" => meter.average(Span::Total),
+            "qtime_max" => meter.longest(Span::Queue),
+            "ctime_max" => meter.longest(Span::Connect),
+            "rtime_max" => meter.longest(Span::Response),
+            "ttime_max" => meter.longest(Span::Total),
+            _ => return None,
+        })
+    }
+
+    /// Returns how fast a counter grew in the last second, and at most.
+    fn rates(&self, of: impl Fn(&super::meter::Rates) -> &super::rate::Rate, counter: Counter) -> (Value<'a>, Value<'a>) {
+        let count = self.meter.sum(counter);
+        let rates = self.meter.rates();
+        let rate = of(&rates);
+        (Value::Count(rate.last_second(count, self.now)), Value::Count(rate.most(count, self.now)))
+    }
+
+    fn of_frontend(&self, frontend: &Frontend, limit: Option<u32>, column: &str) -> Option<Value<'a>> {
+        Some(match column {
+            "scur" => Value::Count(frontend.connections().1.into()),
+            "slim" => Value::Count(frontend.limit().or(limit)?.into()),
+            "ereq" => Value::Count(self.meter.sum(Counter::RequestErrors)),
+            "status" => text("OPEN"),
+            "type" => Value::Count(0),
+            "mode" => text(mode(frontend.mode())),
+            "req_rate" => self.rates(|rates| &rates.requests, Counter::Requests).0,
+            "req_rate_max" => self.rates(|rates| &rates.requests, Counter::Requests).1,
+            "conn_rate" => self.rates(|rates| &rates.sessions, Counter::Sessions).0,
+            "conn_rate_max" => self.rates(|rates| &rates.sessions, Counter::Sessions).1,
+            "conn_tot" => Value::Count(self.meter.sum(Counter::Sessions)),
+            "rate_lim" => Value::Count(0),
+            _ => return None,
+        })
+    }
+
+    fn of_backend(&self, backend: &Backend, fleet: &Snapshot, column: &str) -> Option<Value<'a>> {
+        let model = fleet.config.backend(backend.id());
+        let up = |is_backup: bool| {
+            let servers = fleet.servers_of(backend.id()).filter(move |server| server.status == Status::Up);
+            servers.filter(|server| fleet.config.server(server.id).backup() == is_backup).count() as u64
+        };
+        Some(match column {
+            "qcur" => Value::Count(backend.queue().waiting(&[]) as u64),
+            "qmax" => Value::Count(backend.queue().most_unattached() as u64),
+            "scur" => Value::Count(self.meter.sum(Counter::Current)),
+            "status" => text(if up(false) + up(true) > 0 { "UP" } else { "DOWN" }),
+            "weight" => Value::Count(fleet.servers_of(backend.id()).map(whole_weight).sum()),
+            "uweight" => Value::Count(fleet.servers_of(backend.id()).map(|server| u64::from(server.weight)).sum()),
+            "act" => Value::Count(up(false)),
+            "bck" => Value::Count(up(true)),
+            "type" => Value::Count(1),
+            "mode" => text(mode(model.mode())),
+            _ => return None,
+        })
+    }
+}
+
+fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, column: &str) -> Option<Value<'a>> {
+    let model = server.model();
+    Some(match column {
+        "qcur" => Value::Count(server.load().waiting().into()),
+        "qmax" => Value::Count(server.load().longest().into()),
+        "qlimit" => Value::Count(model.maxqueue()?.into()),
+        "scur" => Value::Count(server.load().active().into()),
+        "slim" => Value::Count(model.maxconn()?.into()),
+        "status" if model.check().is_none() && state.status == Status::Up => text("no check"),
+        "status" => text(state.status.as_str()),
+        "weight" => Value::Count(whole_weight(state)),
+        "uweight" => Value::Count(state.weight.into()),
+        "act" => Value::Count((!model.backup()).into()),
+        "bck" => Value::Count(model.backup().into()),
+        "lastchg" => Value::Count(state.since.elapsed().as_secs()),
+        "throttle" => Value::Count(throttle(model.slowstart().is_some(), state)?),
+        "sid" => Value::Count(backend.servers().iter().position(|other| std::ptr::eq(other, server))? as u64 + 1),
+        "type" => Value::Count(2),
+        _ => return of_check(server, state, column),
+    })
+}
+
+fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Option<Value<'a>> {
+    let check = server.model().check()?;
+    let last = || state.last_check.as_ref().map(|last| &last.outcome);
+    Some(match column {
+        "chkfail" => Value::Count(state.failed_checks),
+        "chkdown" => Value::Count(state.downs),
+        "downtime" => Value::Count(state.downtime.as_secs()),
+        "check_status" => text(last().map_or("INI", |outcome| outcome.result.name())),
+        "check_code" => Value::Count(last()?.result.code()?.into()),
+        "check_duration" => Value::Micros(u64::try_from(last()?.duration.as_micros()).unwrap_or(u64::MAX)),
+        "last_chk" => text(&last()?.detail),
+        "check_rise" => Value::Count(check.rise().into()),
+        "check_fall" => Value::Count(check.fall().into()),
+        _ => return None,
+    })
+}
+
+/// Returns how far a server's weight has come on its way up, in percent.
+fn throttle(starts_slowly: bool, state: &ServerSnapshot) -> Option<u64> {
+    let full = u64::from(state.weight) * u64::from(WEIGHT_SCALE);
+    let present = u64::from(state.effective_weight);
+    (starts_slowly && state.status == Status::Up && present < full).then(|| present * 100 / full)
+}
+
+fn whole_weight(server: &ServerSnapshot) -> u64 {
+    server.effective_weight.div_ceil(WEIGHT_SCALE).into()
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Http => "http",
+        Mode::Tcp => "tcp",
+    }
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(text))
+}

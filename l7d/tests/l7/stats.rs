@@ -1,0 +1,186 @@
+//! Statistics: the numbers HAProxy has for the same traffic, under the names it has for them.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::kit::{Daemon, Haproxy, PATIENCE, connect};
+use crate::log::{Doors, moody, our_config, receiver, their_config};
+
+/// Fetches a page; its body if that comes in one piece, all chunks joined if not.
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: h\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.0 200"), "{path}: {head}");
+    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        return body.to_owned();
+    }
+    let mut rest = body;
+    let mut joined = String::new();
+    while let Some((length, more)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        joined.push_str(&more[..length]);
+        rest = more[length..].trim_start_matches("\r\n");
+    }
+    joined
+}
+
+/// A table by proxy, name and column.
+struct Table(HashMap<(String, String), HashMap<String, String>>);
+
+impl Table {
+    fn of(address: SocketAddr) -> Self {
+        let text = get(address, "/stats;csv");
+        let mut lines = text.lines();
+        let columns: Vec<&str> = lines.next().unwrap().trim_start_matches("# ").split(',').collect();
+        let row = |line: &str| {
+            let cells = line.split(',').map(str::to_owned);
+            let row: HashMap<String, String> = columns.iter().map(|column| (*column).to_owned()).zip(cells).collect();
+            ((row["pxname"].clone(), row["svname"].clone()), row)
+        };
+        Self(lines.filter(|line| !line.is_empty()).map(row).collect())
+    }
+
+    fn cell(&self, proxy: &str, name: &str, column: &str) -> &str {
+        &self.0[&(proxy.to_owned(), name.to_owned())][column]
+    }
+
+    fn number(&self, proxy: &str, name: &str, column: &str) -> u64 {
+        self.cell(proxy, name, column).parse().unwrap_or_else(|_| panic!("{proxy}/{name} {column}"))
+    }
+}
+
+fn request(address: SocketAddr, path: &str) {
+    let mut client = connect(address);
+    write!(client, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let _ = client.read_to_end(&mut Vec::new());
+}
+
+fn traffic(doors: &Doors) {
+    ["/", "/", "/reset", "/garbage", "/short", "/"].iter().for_each(|path| request(doors.web, path));
+    let mut client = connect(doors.web);
+    client.write_all(b"nonsense\r\n\r\n").unwrap();
+    let _ = client.read_to_end(&mut Vec::new());
+}
+
+/// Waits until everything is counted: an exchange is when it has ended, which the client may see first.
+fn wait_for_requests(address: SocketAddr, count: u64) -> Table {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let table = Table::of(address);
+        if table.number("web", "FRONTEND", "req_tot") >= count {
+            return table;
+        }
+        assert!(Instant::now() < end, "not counted");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn numbers_are_those_of_haproxy() {
+    let haproxy = Haproxy::find();
+    let server = moody();
+    let (ours, theirs) = (Doors::new(), Doors::new());
+    let log = receiver().local_addr().unwrap();
+    let _daemon = Daemon::start(&our_config(&ours, server.address(), log));
+    let _process = haproxy.start(&their_config(&theirs, server.address(), log), theirs.stats);
+    traffic(&ours);
+    traffic(&theirs);
+    let (our_header, their_header) = (get(ours.stats, "/stats;csv"), get(theirs.stats, "/stats;csv"));
+    let fixed = |text: &str| text.lines().next().unwrap().split_once(",-,").unwrap().0.to_owned();
+    assert_eq!(fixed(&our_header), fixed(&their_header));
+    let (our_table, their_table) = (wait_for_requests(ours.stats, 7), wait_for_requests(theirs.stats, 7));
+    let same = [
+        ("FRONTEND", "smax stot ereq status type hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx req_tot mode conn_tot rate_lim"),
+        ("s1", "qcur scur smax stot econ eresp wretr wredis status weight act bck lbtot type hrsp_2xx hrsp_5xx cli_abrt srv_abrt uweight"),
+        ("BACKEND", "qcur qmax scur smax stot econ eresp wretr wredis status weight act bck lbtot type hrsp_2xx hrsp_5xx req_tot srv_abrt"),
+    ];
+    for (name, columns) in same {
+        let proxy = if name == "FRONTEND" { "web" } else { "app" };
+        for column in columns.split(' ') {
+            // Theirs may count a connection before the one before it has gone, and so may ours.
+            let least = column == "smax";
+            let (our_cell, their_cell) = (our_table.cell(proxy, name, column), their_table.cell(proxy, name, column));
+            assert!(our_cell == their_cell || (least && our_cell != "0"), "{proxy}/{name} {column}: {our_cell}, theirs {their_cell}");
+        }
+    }
+    let connections = |table: &Table| table.number("app", "s1", "connect") + table.number("app", "s1", "reuse");
+    // One that had died while it was idle was replaced, if it came to that.
+    assert!((6..=7).contains(&connections(&our_table)) && (6..=7).contains(&connections(&their_table)));
+}
+
+#[test]
+fn metrics_are_called_as_haproxys_are() {
+    let haproxy = Haproxy::find();
+    let server = moody();
+    let (ours, theirs) = (Doors::new(), Doors::new());
+    let log = receiver().local_addr().unwrap();
+    let _daemon = Daemon::start(&our_config(&ours, server.address(), log));
+    let _process = haproxy.start(&their_config(&theirs, server.address(), log), theirs.stats);
+    traffic(&ours);
+    let types = |text: &str| -> HashMap<String, String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        lines.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+    };
+    let (our_text, their_text) = (get(ours.stats, "/metrics"), get(theirs.stats, "/metrics"));
+    let (our_types, their_types) = (types(&our_text), types(&their_text));
+    for (name, kind) in &our_types {
+        // Rates are left to Prometheus there; the checks' families exist only where there are checks.
+        let is_own = name.contains("_server_check_") || (name.ends_with("_rate") && !name.starts_with("haproxy_process_"));
+        assert!(is_own || their_types.get(name) == Some(kind), "{name} {kind}, theirs {:?}", their_types.get(name));
+    }
+    let mandatory = [
+        "haproxy_process_requests_total",
+        "haproxy_frontend_http_requests_total{proxy=\"web\"}",
+        "haproxy_frontend_http_responses_total{proxy=\"web\",code=\"2xx\"}",
+        "haproxy_frontend_bytes_out_total{proxy=\"web\"}",
+        "haproxy_backend_response_time_average_seconds{proxy=\"app\"}",
+        "haproxy_server_http_responses_total{proxy=\"app\",server=\"s1\",code=\"2xx\"}",
+        "haproxy_server_current_sessions{proxy=\"app\",server=\"s1\"}",
+        "haproxy_server_status{proxy=\"app\",server=\"s1\",state=\"UP\"}",
+    ];
+    for sample in mandatory {
+        let is_there = |text: &str| text.lines().any(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
+        assert!(is_there(&our_text) && is_there(&their_text), "{sample}");
+    }
+    let frontends = get(ours.stats, "/metrics?scope=frontend");
+    assert!(frontends.contains("haproxy_frontend_status") && !frontends.contains("haproxy_server_"), "{frontends}");
+    let families: Vec<&str> = our_text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert_eq!(families.len(), our_types.len(), "each family once");
+}
+
+#[test]
+fn numbers_outlive_a_reload() {
+    let server = moody();
+    let doors = Doors::new();
+    let config = our_config(&doors, server.address(), receiver().local_addr().unwrap());
+    let daemon = Daemon::start(&config);
+    let mut client = connect(doors.web);
+    let body = "x".repeat(100_000);
+    write!(client, "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    let before = wait_for_requests(doors.stats, 1);
+    daemon.reload(&config.replace("retries = 1", "retries = 2"));
+    for (proxy, name) in [("web", "FRONTEND"), ("app", "s1"), ("app", "BACKEND")] {
+        let after = Table::of(doors.stats);
+        assert_eq!(before.number(proxy, name, "bin"), after.number(proxy, name, "bin"), "{proxy}/{name}");
+        assert!((100_000..101_000).contains(&after.number(proxy, name, "bin")), "{proxy}/{name}");
+        assert_eq!(after.number(proxy, name, "stot"), 1, "{proxy}/{name}");
+    }
+}
+
+#[test]
+fn page_shows_every_proxy() {
+    let server = moody();
+    let doors = Doors::new();
+    let _daemon = Daemon::start(&our_config(&doors, server.address(), receiver().local_addr().unwrap()));
+    let page = get(doors.stats, "/stats");
+    for row in ["<td>web<td>FRONTEND<td>OPEN", "<td>app<td>s1<td>no check", "<td>gone<td>d2", "<td>app<td>BACKEND<td>UP"] {
+        assert!(page.contains(row), "no {row} in\n{page}");
+    }
+}
