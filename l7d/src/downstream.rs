@@ -1,7 +1,10 @@
 //! The client's end of one exchange, whichever version it speaks.
 
+use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use h2::server::SendResponse;
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::h1::parse::{self, Parsed};
-use crate::h2::convert;
+use crate::h2::{convert, io_error, reset_error};
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
 use crate::socket::Socket;
@@ -57,9 +60,9 @@ pub(crate) struct Streamed {
     pub(crate) privacy: Privacy,
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
     /// Returns the socket of a connection that carries this exchange alone.
-    pub(crate) fn socket(&self) -> Option<&Socket> {
+    pub(crate) fn socket(&self) -> Option<&'a Socket> {
         match self {
             Self::H1 { stream, .. } => Some(stream.socket()),
             Self::H2(_) => None,
@@ -73,6 +76,31 @@ impl Wire<'_> {
             Self::H2(_) => false,
         }
     }
+
+    /// Does `work` unless the client takes its request back, which one of HTTP/1 can only do by leaving.
+    ///
+    /// # Errors
+    /// Fails if the client does.
+    pub(crate) async fn unless_left<T>(&mut self, work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
+        match self {
+            Self::H1 { .. } => Ok(work.await),
+            Self::H2(stream) => unless_reset(&mut stream.respond, work).await,
+        }
+    }
+}
+
+/// Does `work` unless the client resets the stream that is to take the response.
+///
+/// # Errors
+/// Fails if the client does.
+pub(crate) async fn unless_reset<T>(respond: &mut SendResponse<Bytes>, mut work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        respond.poll_reset(cx).map(|reset| Err(reset.map_or_else(io_error, reset_error)))
+    })
+    .await
 }
 
 impl Downstream<'_> {

@@ -47,6 +47,18 @@ pub(crate) enum ExchangeError {
     /// One side speaks a version of HTTP that cannot say what the other said.
     #[error("message has no equal in the other version: {0}")]
     Untranslatable(Malformed),
+    /// The request in frames is one that HTTP/1 could not carry without changing its meaning.
+    #[error("request is invalid: {0}")]
+    Malformed(Malformed),
+    /// The client's request has no equal in the version that the server speaks.
+    #[error("request has no equal in the server's version: {0}")]
+    Unsendable(Malformed),
+    /// The client took its request back while it waited for a server to have room.
+    #[error("client gave up in the queue: {0}")]
+    LeftQueue(io::Error),
+    /// The client took its request back while a server was connected to.
+    #[error("client gave up while a server was connected to: {0}")]
+    LeftConnect(io::Error),
     /// The client took its request back while it waited for an answer.
     #[error("client gave up waiting: {0}")]
     Abandoned(io::Error),
@@ -79,18 +91,25 @@ pub(crate) enum ExchangeError {
 impl ExchangeError {
     /// Tells whether someone sent what may have been meant to deceive, which an administrator wants to see.
     pub(crate) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Upload(_) | Self::Response(_) | Self::DownloadInvalid(_))
+        matches!(
+            self,
+            Self::Request(_) | Self::Malformed(_) | Self::Unsendable(_) | Self::Upload(_) | Self::Response(_) | Self::DownloadInvalid(_)
+        )
     }
 
     /// Returns the status to answer with, unless the client is gone or has an answer already.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
-            Self::Request(_) | Self::RequestTooLong | Self::RequestCut | Self::Upload(_) => Some(400),
+            Self::Request(_) | Self::RequestTooLong | Self::RequestCut | Self::Upload(_) | Self::Malformed(_) | Self::Unsendable(_) => {
+                Some(400)
+            }
             Self::RequestTimeout | Self::UploadTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
             Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => Some(502),
             Self::ServerTimeout => Some(504),
-            Self::Abandoned(_)
+            Self::LeftQueue(_)
+            | Self::LeftConnect(_)
+            | Self::Abandoned(_)
             | Self::UploadCut
             | Self::Client(_)
             | Self::ClientTimeout
@@ -103,7 +122,7 @@ impl ExchangeError {
     /// Returns who ended the exchange and in which phase, in HAProxy's letters.
     pub(crate) fn termination(&self) -> &'static str {
         match self {
-            Self::Request(_) | Self::RequestTooLong => "PR",
+            Self::Request(_) | Self::RequestTooLong | Self::Malformed(_) | Self::Unsendable(_) => "PR",
             Self::RequestTimeout => "cR",
             Self::RequestCut => "CR",
             Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_)) => "SC",
@@ -112,6 +131,8 @@ impl ExchangeError {
             Self::Server(_) => "SH",
             Self::ServerTimeout => "sH",
             Self::Upload(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => "PH",
+            Self::LeftQueue(_) => "CQ",
+            Self::LeftConnect(_) => "CC",
             Self::Abandoned(_) => "CH",
             Self::DownloadInvalid(_) => "PD",
             Self::UploadCut | Self::Client(_) => "CD",

@@ -23,7 +23,9 @@ use crate::h2::convert;
 use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
+use crate::message::body::Framing;
 use crate::message::head::{Method, RequestHead};
+use crate::peer::Peer;
 use crate::reply::{self, BodyOf};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stream::Stream;
@@ -48,11 +50,7 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
     let fate = match serve(client, frontend, turn, &mut record).await {
         Ok(fate) => fate,
         Err(error) => {
-            if error.is_doubtful() {
-                info!("{} on frontend {}: {error}", client.source, frontend.name());
-            } else {
-                debug!("{} on frontend {}: {error}", client.source, frontend.name());
-            }
+            tell(client.source, frontend, &error);
             if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut)
                 && client.wire.is_silent()
                 && frontend.ignores_null()
@@ -66,6 +64,22 @@ pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: 
     };
     record.write(frontend);
     fate
+}
+
+/// Notes a request that was refused before it became an exchange.
+pub(crate) fn reject(client: Peer, frontend: &Frontend, began: Instant, error: &ExchangeError) {
+    tell(client, frontend, error);
+    let mut record = Record::new(client, frontend, began);
+    record.fail(error);
+    record.write(frontend);
+}
+
+fn tell(client: Peer, frontend: &Frontend, error: &ExchangeError) {
+    if error.is_doubtful() {
+        info!("{client} on frontend {}: {error}", frontend.name());
+    } else {
+        debug!("{client} on frontend {}: {error}", frontend.name());
+    }
 }
 
 async fn serve<'a>(
@@ -84,7 +98,10 @@ async fn serve<'a>(
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let mut reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let mut request = outgoing(head, body, frontend, backend);
-    let mut pursuit = Pursuit::begin(backend, key, client.deadline).await?;
+    let mut pursuit = {
+        let begun = pin!(Pursuit::begin(backend, key, client.deadline));
+        client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
+    };
     record.queued();
     let limits = limits(frontend, backend);
     loop {
@@ -97,9 +114,9 @@ async fn serve<'a>(
                 record.reused();
                 connection
             }
-            None => match open(client, backend, server, record).await {
+            None => match open(client, backend, server, record).await? {
                 Ok(connection) => connection,
-                Err(error) => match pursuit.after_failure(client.deadline).await? {
+                Err(error) => match try_again(client, &mut pursuit).await? {
                     Verdict::TryAgain => continue,
                     Verdict::GiveUp => return Err(error.into()),
                 },
@@ -121,19 +138,49 @@ async fn serve<'a>(
                 return Ok(Fate::Close);
             }
             // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
-            Err(ExchangeError::Server(_)) if reused && whole && may_repeat(&request, &progress) => reuse = Reuse::Never,
-            Err(error) => return Err(error),
+            Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(&request, &progress))) => {
+                reuse = Reuse::Never;
+            }
+            // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
+            Err(error @ ExchangeError::Server(_)) if whole && progress.unprocessed => {
+                if try_again(client, &mut pursuit).await? == Verdict::GiveUp {
+                    return Err(error);
+                }
+            }
+            Err(error) => {
+                // The connection may be one whose other end is gone without a word.
+                if matches!(error, ExchangeError::ServerTimeout) {
+                    connection.distrust();
+                }
+                return Err(error);
+            }
         }
     }
 }
 
-/// Opens a connection to the server in hand.
-async fn open(client: &mut Downstream<'_>, backend: &Backend, server: &Server, record: &mut Record<'_>) -> Result<Upstream, ConnectError> {
+/// Opens a connection to the server in hand, unless the client leaves meanwhile.
+async fn open(
+    client: &mut Downstream<'_>,
+    backend: &Backend,
+    server: &Server,
+    record: &mut Record<'_>,
+) -> Result<Result<Upstream, ConnectError>, ExchangeError> {
     record.connecting();
     let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket() };
-    let connection = upstream::open(backend, server, inbound, client.deadline).await?;
-    record.connected();
+    let connection = {
+        let opening = pin!(upstream::open(backend, server, inbound, client.deadline));
+        client.wire.unless_left(opening).await.map_err(ExchangeError::LeftConnect)?
+    };
+    if connection.is_ok() {
+        record.connected();
+    }
     Ok(connection)
+}
+
+/// Finds what to try after a failed attempt, unless the client leaves meanwhile.
+async fn try_again(client: &mut Downstream<'_>, pursuit: &mut Pursuit<'_>) -> Result<Verdict, ExchangeError> {
+    let next = pin!(pursuit.after_failure(client.deadline));
+    Ok(client.wire.unless_left(next).await.map_err(ExchangeError::LeftQueue)??)
 }
 
 /// Takes the request's head, and tells how its body ends.
@@ -160,8 +207,11 @@ fn body_in_frames(head: &RequestHead, stream: &Streamed) -> Result<Body, Exchang
     if stream.body.is_end_stream() || is_tunnel {
         return Ok(Body::Done);
     }
-    let declared = Body::new(framing::request(head).map_err(ExchangeError::Request)?);
-    Ok(if matches!(declared, Body::Length(_)) { declared } else { Body::UntilClose })
+    // A declared length of zero is a body, too, while its end is still to come: it must not go on in chunks.
+    Ok(match framing::request(head).map_err(ExchangeError::Request)? {
+        Framing::Length(length) => Body::Length(length),
+        Framing::None | Framing::Chunked | Framing::UntilClose => Body::UntilClose,
+    })
 }
 
 /// Tells whether a request may be sent again after a connection failed that had served others before.

@@ -9,7 +9,7 @@ mod answer;
 mod request;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub(crate) struct Progress {
     pub(crate) sent: u64,
     /// Whether any byte of a response came.
     pub(crate) server_spoke: bool,
+    /// Whether nothing of the request left.
+    pub(crate) unsent: bool,
     /// Whether the server says that it did not begin to process the request.
     pub(crate) unprocessed: bool,
 }
@@ -134,7 +136,8 @@ pub(crate) async fn run(
             (Reply::H1(server), Uplink::H1(server))
         }
         Upstream::H2(sender) => {
-            let (response, rest) = request.send(sender, deadline, limits.server).await?;
+            let sent = request.send(sender, deadline, limits.server).await;
+            let (response, rest) = sent.inspect_err(|_| progress.unsent = true)?;
             (Reply::H2(response), Uplink::H2(rest))
         }
     };
@@ -150,11 +153,15 @@ pub(crate) async fn run(
         (Inflow::H1 { .. }, Uplink::H1(_)) => Straggling::GoesOn,
         (Inflow::H2(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
     };
-    let mut upload_deadline = Deadline::default();
+    // Most requests have no body, or it came with the head: this future is large, and they do without it.
     let mut uploaded = 0;
-    let upload = upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded);
-    let response = answer.relay(reply, outflow, None, deadline, progress);
-    let outcome = both(upload, response, straggling).await;
+    let outcome = Box::pin(async {
+        let mut upload_deadline = Deadline::default();
+        let upload = pin!(upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded));
+        let response = pin!(answer.relay(reply, outflow, None, deadline, progress));
+        both(upload, response, straggling).await
+    })
+    .await;
     progress.received += uploaded;
     outcome
 }
@@ -193,11 +200,10 @@ async fn upload(
 
 /// Drives both directions until the answer is complete, and the request too where both connections may outlive it.
 async fn both(
-    upload: impl Future<Output = Result<(), RelayError>>,
-    response: impl Future<Output = Result<Finished, ExchangeError>>,
+    mut upload: Pin<&mut impl Future<Output = Result<(), RelayError>>>,
+    mut response: Pin<&mut impl Future<Output = Result<Finished, ExchangeError>>>,
     straggling: Straggling,
 ) -> Result<Finished, ExchangeError> {
-    let (mut upload, mut response) = (pin!(upload), pin!(response));
     let mut uploaded = Uploaded::NotYet;
     let mut answered = None;
     poll_fn(|cx| {

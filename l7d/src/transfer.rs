@@ -3,6 +3,7 @@
 //! Where both sides frame alike, [`crate::lane`] passes the bytes on unread. Here each piece is taken out of its framing and put into
 //! the other; the next is asked for when the last was taken, so a slow receiver holds up the sender. Trailers come along.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
@@ -16,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::h1::body::Body;
 use crate::h1::chunked;
-use crate::h2::io_error;
+use crate::h2::{io_error, reset_error};
 use crate::lane::{IoFailure, RelayError, flatten};
 use crate::message::headers::is_field_byte;
 use crate::stream::Stream;
@@ -94,14 +95,14 @@ impl Transfer<'_> {
                 match poll_once(next.as_mut()).await {
                     Poll::Ready(piece) => piece?,
                     Poll::Pending => {
-                        *sent += timed(deadline, self.to_limit, self.to.flush()).await.map_err(RelayError::To)?;
-                        let piece = deadline.within(self.from_limit, next).await;
+                        *sent += timed(deadline, self.to_limit, pin!(self.to.flush())).await.map_err(RelayError::To)?;
+                        let piece = deadline.within(self.from_limit, pin!(self.to.unless_reset(next))).await;
                         piece.map_err(|elapsed| RelayError::From(elapsed.into()))??
                     }
                 }
             };
             let is_last = !matches!(piece, Piece::Data { last: false, .. });
-            *sent += timed(deadline, self.to_limit, self.to.give(piece)).await.map_err(RelayError::To)?;
+            *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
             if is_last {
                 return Ok(());
             }
@@ -109,12 +110,16 @@ impl Transfer<'_> {
     }
 }
 
-async fn timed(deadline: &mut Deadline, limit: Option<Duration>, work: impl Future<Output = io::Result<u64>>) -> Result<u64, IoFailure> {
-    flatten(deadline.within(limit, pin!(work)).await)
+async fn timed(
+    deadline: &mut Deadline,
+    limit: Option<Duration>,
+    work: Pin<&mut impl Future<Output = io::Result<u64>>>,
+) -> Result<u64, IoFailure> {
+    flatten(deadline.within(limit, work).await)
 }
 
 async fn poll_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-    std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await
+    poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await
 }
 
 impl Source<'_> {
@@ -200,6 +205,19 @@ async fn next_of_h2(stream: &mut RecvStream) -> Result<Piece, h2::Error> {
 }
 
 impl Sink<'_> {
+    /// Waits for the next piece unless the receiver resets the stream it would go to.
+    async fn unless_reset(&mut self, mut next: Pin<&mut impl Future<Output = Result<Piece, RelayError>>>) -> Result<Piece, RelayError> {
+        poll_fn(|cx| {
+            if let Poll::Ready(piece) = next.as_mut().poll(cx) {
+                return Poll::Ready(piece);
+            }
+            let Self::H2(stream) = self else { return Poll::Pending };
+            let error = ready!(stream.poll_reset(cx)).map_or_else(io_error, reset_error);
+            Poll::Ready(Err(RelayError::To(error.into())))
+        })
+        .await
+    }
+
     /// Sends what must go before the next piece although that is not there yet.
     async fn flush(&mut self) -> io::Result<u64> {
         match self {
@@ -281,7 +299,7 @@ pub(crate) async fn send_data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, 
     let whole = bytes.len() as u64;
     while !bytes.is_empty() {
         stream.reserve_capacity(bytes.len());
-        let room = std::future::poll_fn(|cx| {
+        let room = poll_fn(|cx| {
             let room = stream.capacity();
             if room > 0 { Poll::Ready(Some(Ok(room))) } else { Poll::Ready(ready!(stream.poll_capacity(cx))) }
         });

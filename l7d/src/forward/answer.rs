@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use h2::RecvStream;
@@ -12,6 +12,7 @@ use super::request::Tunnel;
 use super::{Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed};
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
+use crate::downstream::unless_reset;
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
@@ -67,7 +68,7 @@ impl Answer<'_> {
         };
         progress.answered = Some(std::time::Instant::now());
         match tunnel {
-            Some(ends) if self.opens_tunnel(&arrived) => self.open(arrived, outflow, ends, deadline, progress).await,
+            Some(ends) if self.opens_tunnel(&arrived) => Box::pin(self.open(arrived, outflow, ends, deadline, progress)).await,
             _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),
             _ => self.pass(arrived, outflow, deadline, progress).await,
         }
@@ -81,7 +82,7 @@ impl Answer<'_> {
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Arrived<'s>, ExchangeError> {
-        let first = outflow.unless_reset(deadline.within(self.limits.server, pin!(server.receive()))).await?;
+        let first = outflow.unless_reset(pin!(deadline.within(self.limits.server, pin!(server.receive())))).await?;
         let mut input = flatten(first).map_err(server_failed)?;
         if input.is_empty() {
             return Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
@@ -114,7 +115,7 @@ impl Answer<'_> {
                     (parts, Some(body))
                 })
             });
-            let next = outflow.unless_reset(deadline.within(self.limits.server, pin!(next))).await?;
+            let next = outflow.unless_reset(pin!(deadline.within(self.limits.server, pin!(next)))).await?;
             let next = next.map_err(|elapsed| server_failed(elapsed.into()))?;
             let (parts, body) = next.map_err(|error| {
                 progress.unprocessed = crate::h2::client::is_unprocessed(&error);
@@ -240,6 +241,8 @@ impl Answer<'_> {
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
         let Arrived { mut head, rest } = arrived;
+        // What has no body gets none, whatever a server sends behind its head: it would be taken for the next response.
+        let bodiless = self.is_bodiless(&head);
         match (rest, outflow) {
             (Rest::H1 { server, input }, Outflow::H1(client)) => {
                 self.pass_bytes(&head, Wires { server, client }, input, deadline, progress).await
@@ -263,19 +266,21 @@ impl Answer<'_> {
             (Rest::H2(mut body), Outflow::H2(respond)) => {
                 let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
                 progress.status = Some(head.status());
-                let sending = respond.send_response(response, body.is_end_stream());
+                let is_over = bodiless || body.is_end_stream();
+                let sending = respond.send_response(response, is_over);
                 let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
-                if !body.is_end_stream() {
+                if !is_over {
                     self.transfer(Source::H2(&mut body), Sink::H2(&mut sending), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client: Fate::Keep, server: Fate::Keep })
             }
             (Rest::H2(mut body), Outflow::H1(stream)) => {
                 progress.status = Some(head.status());
-                let (coding, client) = self.frame(&mut head, body.is_end_stream());
+                let is_over = bodiless || body.is_end_stream();
+                let (coding, client) = self.frame(&mut head, is_over);
                 let mut pending = Buffer::take();
                 self.encode(&head, client, pending.tail());
-                if body.is_end_stream() {
+                if is_over {
                     self.send(stream, [pending.filled(), &[]], deadline, progress).await?;
                 } else {
                     let to = Sink::H1 { stream, pending, coding };
@@ -328,11 +333,14 @@ impl Answer<'_> {
         Ok(Finished::Exchanged { client, server })
     }
 
+    fn is_bodiless(&self, head: &ResponseHead) -> bool {
+        self.request.head.method() == Method::Head || matches!(head.status(), 204 | 304)
+    }
+
     /// Decides how a body that came in frames ends in HTTP/1, and says so in the head.
     fn frame(&self, head: &mut ResponseHead, is_over: bool) -> (Coding, Fate) {
         let has_length = head.headers.known(Known::ContentLength).next().is_some();
-        let bodiless = self.request.head.method() == Method::Head || matches!(head.status(), 204 | 304);
-        if has_length || bodiless {
+        if has_length || self.is_bodiless(head) {
             return (Coding::Plain, self.request.client);
         }
         let (name, value, outcome): (&[u8], &[u8], _) = match (is_over, self.request.head.version()) {
@@ -386,18 +394,11 @@ struct Wires<'a> {
 
 impl Outflow<'_> {
     /// Does `work` unless the client takes its request back.
-    async fn unless_reset<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ExchangeError> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Self::H2(respond) = self
-                && let Poll::Ready(reset) = respond.poll_reset(cx)
-            {
-                let error = reset.map_or_else(io_error, |reason| io::Error::new(io::ErrorKind::ConnectionReset, reason.to_string()));
-                return Poll::Ready(Err(ExchangeError::Abandoned(error)));
-            }
-            work.as_mut().poll(cx).map(Ok)
-        })
-        .await
+    async fn unless_reset<T>(&mut self, work: Pin<&mut impl Future<Output = T>>) -> Result<T, ExchangeError> {
+        match self {
+            Self::H1(_) => Ok(work.await),
+            Self::H2(respond) => unless_reset(respond, work).await.map_err(ExchangeError::Abandoned),
+        }
     }
 }
 

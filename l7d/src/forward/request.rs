@@ -120,7 +120,7 @@ impl Outgoing {
             // Part of the body went to a server of HTTP/1 that failed, framed for it alone.
             return Err(server_failed(IoFailure::Io(std::io::ErrorKind::BrokenPipe.into())));
         }
-        let request = convert::request(&self.head, Scheme::Http).map_err(ExchangeError::Untranslatable)?;
+        let request = convert::request(&self.head, Scheme::Http).map_err(ExchangeError::Unsendable)?;
         let is_tunnel = self.tunnel == Tunnel::Wanted && (self.head.method() == Method::Connect || convert::asks_for_websocket(&self.head));
         let ends = if self.body.is_done() && !is_tunnel { Ends::Here } else { Ends::Later };
         let sending = async { sender.send(request, ends).await.map_err(io_error) };

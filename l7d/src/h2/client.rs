@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
@@ -12,8 +13,19 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use super::io::Io;
-use super::{CONNECTION_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, io_error};
+use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, STREAM_WINDOW, io_error};
 use crate::stream::Stream;
+
+/// Whether a connection takes further exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It does.
+    Open,
+    /// Those it carries may end, but it gets no other.
+    Distrusted,
+    /// It is gone.
+    Ended,
+}
 
 /// A connection that takes exchanges.
 #[derive(Debug, Clone)]
@@ -21,8 +33,7 @@ pub(crate) struct Sender {
     requests: SendRequest<Bytes>,
     /// One holder for each exchange, and one for the pool.
     holders: Rc<()>,
-    /// Whether the connection takes no exchange any more.
-    ended: Rc<Cell<bool>>,
+    state: Rc<Cell<State>>,
 }
 
 impl Sender {
@@ -34,27 +45,36 @@ impl Sender {
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(SERVER_WINDOW)
             .max_header_list_size(MAX_HEAD)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
-        let io = Io { stream: Rc::new(stream), early: None };
+        let io = Io { stream: Rc::new(stream), early: None, backlog: Rc::default() };
         let (requests, connection) = builder.handshake(io).await.map_err(io_error)?;
-        let ended = Rc::new(Cell::new(false));
-        let end = Rc::clone(&ended);
+        let state = Rc::new(Cell::new(State::Open));
+        let end = Rc::clone(&state);
         spawn_local(async move {
             if let Err(error) = connection.await {
                 debug!("connection to a server ended: {error}");
             }
-            end.set(true);
+            end.set(State::Ended);
         });
-        Ok(Self { requests, holders: Rc::new(()), ended })
+        Ok(Self { requests, holders: Rc::new(()), state })
     }
 
-    /// Tells whether it takes one more exchange now.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Tells whether it takes one more exchange now; a connection whose server sends its clients away does not.
+    pub(crate) fn has_room(&mut self) -> bool {
         let most = self.requests.current_max_send_streams().min(MAX_STREAMS as usize);
-        !self.ended.get() && Rc::strong_count(&self.holders) <= most
+        self.state.get() == State::Open
+            && Rc::strong_count(&self.holders) <= most
+            && matches!(self.requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    }
+
+    /// Gives the connection no further exchange, because one failed in a way that the next may fail, too.
+    pub(crate) fn distrust(&self) {
+        if self.state.get() == State::Open {
+            self.state.set(State::Distrusted);
+        }
     }
 
     /// Tells whether it carries exchanges now.
@@ -62,9 +82,9 @@ impl Sender {
         Rc::strong_count(&self.holders) > 1
     }
 
-    /// Tells whether its connection has ended.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.ended.get()
+    /// Tells whether it will never take an exchange again.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.state.get() != State::Open
     }
 
     /// Begins an exchange; `ends` if the head is the whole request.

@@ -24,6 +24,12 @@ pub(crate) enum Malformed {
     /// A field holds a byte that HTTP/1 cannot carry.
     #[error("header field holds a byte that may not be sent")]
     Field,
+    /// A request for a tunnel declares the length of a body that it cannot have.
+    #[error("tunnel with a content length")]
+    TunnelLength,
+    /// A response switches protocols, which streams cannot.
+    #[error("response switches protocols")]
+    Switch,
     /// The protocol of an extended CONNECT is not one that HTTP/1 knows as an upgrade.
     #[error("extended CONNECT to a protocol other than websocket")]
     Protocol,
@@ -41,12 +47,16 @@ pub(crate) fn request_head(parts: &request::Parts) -> Result<RequestHead, Malfor
     };
     let authority = authority(parts)?;
     let method = if upgrade { "GET" } else { parts.method.as_str() };
-    let target = if parts.method == HttpMethod::CONNECT && !upgrade { authority.unwrap_or_default() } else { path(parts)? };
+    let target = if parts.method == HttpMethod::CONNECT && !upgrade { authority.ok_or(Malformed::Authority)? } else { path(parts)? };
     let mut head = RequestHead::of(Version::Http2, method.as_bytes(), scheme, target);
     if let Some(authority) = authority {
         head.headers.append(b"host", authority).map_err(|_| Malformed::Authority)?;
     }
     fields(&parts.headers, &mut head.headers)?;
+    // A server of HTTP/1 would take the first bytes behind the head, another's request perhaps, for that body.
+    if (upgrade || parts.method == HttpMethod::CONNECT) && head.headers.known(Known::ContentLength).next().is_some() {
+        return Err(Malformed::TunnelLength);
+    }
     if upgrade {
         head.headers.append(b"upgrade", b"websocket").map_err(|_| Malformed::Field)?;
         head.headers.append(b"connection", b"upgrade").map_err(|_| Malformed::Field)?;
@@ -128,8 +138,11 @@ pub(crate) fn request(head: &RequestHead, scheme: Scheme) -> Result<Request<()>,
         uri = uri.authority(head.target());
     } else {
         let (authority, path) = split_target(head.target());
-        uri = uri.scheme(head.scheme().unwrap_or(scheme).as_str()).path_and_query(path);
-        uri = uri.authority(host.or(authority).ok_or(Malformed::Authority)?);
+        uri = uri.path_and_query(path);
+        // Requests of HTTP/1.0 may be for no host in particular.
+        if let Some(authority) = host.or(authority).filter(|authority| !authority.is_empty()) {
+            uri = uri.scheme(head.scheme().unwrap_or(scheme).as_str()).authority(authority);
+        }
     }
     let mut request = Request::new(());
     *request.uri_mut() = uri.build().map_err(|_| Malformed::Path)?;
@@ -161,6 +174,9 @@ fn split_target(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
 /// # Errors
 /// Fails if the head has no equal in HTTP/2.
 pub(crate) fn response(head: &ResponseHead) -> Result<Response<()>, Malformed> {
+    if head.status() == 101 {
+        return Err(Malformed::Switch);
+    }
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status()).map_err(|_| Malformed::Field)?;
     end_to_end(&head.headers, response.headers_mut())?;

@@ -12,13 +12,21 @@ pub(crate) mod websocket;
 
 /// Most concurrent streams of one connection, in either direction.
 const MAX_STREAMS: u32 = 100;
-/// What a peer may send ahead on one stream, and on a whole connection: this bounds the memory a connection takes.
+/// What a peer may send ahead on one stream.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What a client may send ahead on all streams: this bounds the memory its connection takes.
+const CLIENT_WINDOW: u32 = 1 << 20;
+/// What a server may send ahead on all streams: clients that share its connection must not wait for the slow ones among them.
+const SERVER_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// What may wait to be written on one stream.
 const SEND_BUFFER: usize = 128 * 1024;
 /// Largest head, the same as that of HTTP/1.
 const MAX_HEAD: u32 = 16 * 1024;
+
+/// Turns the code of a reset stream into an error of a connection.
+pub(crate) fn reset_error(reason: h2::Reason) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionReset, reason.to_string())
+}
 
 /// Turns an error of the engine into one of a connection.
 pub(crate) fn io_error(error: h2::Error) -> std::io::Error {

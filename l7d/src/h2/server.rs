@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,10 +16,11 @@ use http::Request;
 use tokio::task::spawn_local;
 use tracing::{debug, info};
 
-use super::io::Io;
-use super::{CONNECTION_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, convert};
+use super::io::{Backlog, Io};
+use super::{CLIENT_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, convert};
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Streamed, Wire};
+use crate::error::ExchangeError;
 use crate::exchange::{self, Turn};
 use crate::idle::Seat;
 use crate::peer::Peer;
@@ -38,15 +39,16 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
     let Client { stream, source, destination, early, deadline } = client;
     let (stream, source) = (&*stream, *source);
+    let backlog = Rc::new(Backlog::default());
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(CLIENT_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol();
-    let handshake = builder.handshake(Io { stream, early: early.take() });
+    let handshake = builder.handshake(Io { stream, early: early.take(), backlog: Rc::clone(&backlog) });
     let mut engine = match deadline.within(limit, std::pin::pin!(handshake)).await {
         Ok(Ok(engine)) => engine,
         Ok(Err(error)) => return refuse(source, current, &error),
@@ -54,17 +56,14 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     };
     let destination = destination.or_else(|| stream.socket().local_address());
     let privacy = stream.privacy();
-    let mut life = Life { seat: Seat::take(), active: Rc::default(), quiet_since: None, limit: idle_limit(&timeouts), leaving: false };
+    let mut life = Life::new(&timeouts, backlog);
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
         match arrived {
+            Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
-                let exchange = exchange(request, respond, Ends { source, destination, privacy }, Arc::clone(&current.borrow()), turn);
-                let active = Active::new(&life.active);
-                spawn_local(async move {
-                    exchange.await;
-                    drop(active);
-                });
+                let stream = Arrival { request, respond, source, destination, privacy, turn, active: Active::new(&life.active) };
+                spawn_local(exchange(stream, Arc::clone(&current.borrow())));
                 turn = Turn::Later;
             }
             Err(error) => return refuse(source, current, &error),
@@ -81,16 +80,18 @@ fn refuse(source: Peer, current: &RefCell<Arc<Door>>, error: &h2::Error) {
     }
 }
 
-fn idle_limit(timeouts: &Timeouts) -> Option<Duration> {
-    timeouts.of(Timeout::HttpKeepAlive).or(timeouts.of(Timeout::Client))
-}
-
 /// When a connection ends: at a drain, or when it has carried nothing for too long.
 struct Life {
     seat: Seat,
     active: Rc<Activity>,
+    backlog: Rc<Backlog>,
+    /// What the client had taken when that was last looked at.
+    taken: u64,
     quiet_since: Option<tokio::time::Instant>,
+    /// How long the connection may carry nothing.
     limit: Option<Duration>,
+    /// How long the client may leave untaken what it was sent.
+    taking_limit: Option<Duration>,
     /// Whether the client was told to open no further stream.
     leaving: bool,
 }
@@ -98,6 +99,12 @@ struct Life {
 type Arrived = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 
 impl Life {
+    fn new(timeouts: &Timeouts, backlog: Rc<Backlog>) -> Self {
+        let taking_limit = timeouts.of(Timeout::Client);
+        let limit = timeouts.of(Timeout::HttpKeepAlive).or(taking_limit);
+        Self { seat: Seat::take(), active: Rc::default(), backlog, taken: 0, quiet_since: None, limit, taking_limit, leaving: false }
+    }
+
     fn poll_next(&mut self, engine: &mut Engine<'_>, deadline: &mut Deadline, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
         if !self.leaving && self.seat.is_draining(cx) {
             self.leave(engine);
@@ -112,11 +119,21 @@ impl Life {
                 *self.active.waker.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
+            // Exchanges end when the engine has their last bytes: the client may take them slowly.
+            let written = self.backlog.written();
+            let waits = self.backlog.waits();
+            if waits && std::mem::replace(&mut self.taken, written) != written {
+                self.quiet_since = None;
+            }
             let since = *self.quiet_since.get_or_insert_with(tokio::time::Instant::now);
-            let limit = if self.leaving { Some(FAREWELL) } else { self.limit };
+            let limit = match (waits, self.leaving) {
+                (true, _) => self.taking_limit,
+                (false, true) => Some(FAREWELL),
+                (false, false) => self.limit,
+            };
             let Some(limit) = limit else { return Poll::Pending };
-            std::task::ready!(deadline.poll_until(since + limit, cx));
-            if self.leaving {
+            ready!(deadline.poll_until(since + limit, cx));
+            if waits || self.leaving {
                 return Poll::Ready(None);
             }
             self.leave(engine);
@@ -158,30 +175,36 @@ impl Drop for Active {
     }
 }
 
-/// Both ends of the client's connection.
-#[derive(Debug, Clone, Copy)]
-struct Ends {
+/// A stream that a client has opened.
+struct Arrival {
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
     source: Peer,
     destination: Option<SocketAddr>,
     privacy: Privacy,
+    turn: Turn,
+    active: Active,
 }
 
-async fn exchange(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, ends: Ends, door: Arc<Door>, turn: Turn) {
+async fn exchange(arrival: Arrival, door: Arc<Door>) {
     let began = Instant::now();
+    let Arrival { request, mut respond, source, destination, privacy, turn, active: _active } = arrival;
     let (parts, body) = request.into_parts();
     let head = match convert::request_head(&parts) {
         Ok(head) => head,
         Err(error) => {
-            info!("{} on frontend {}: request is invalid: {error}", ends.source, door.frontend().name());
             respond.send_reset(Reason::PROTOCOL_ERROR);
-            return;
+            return exchange::reject(source, door.frontend(), began, &ExchangeError::Malformed(error));
         }
     };
     let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body, respond, privacy: ends.privacy });
-    let mut client = Downstream { wire: Wire::H2(stream), source: ends.source, destination: ends.destination, deadline: &mut deadline };
-    exchange::run(&mut client, door.frontend(), turn, began).await;
+    let stream = Box::new(Streamed { head: Some(head), body, respond, privacy });
+    let mut client = Downstream { wire: Wire::H2(stream), source, destination, deadline: &mut deadline };
+    // Boxed here, as what is spawned is moved several times before it rests.
+    Box::pin(exchange::run(&mut client, door.frontend(), turn, began)).await;
 }
 
+/// Most exchanges of one connection: those of streams that were taken back may last a little longer than the streams.
+const MAX_EXCHANGES: usize = 2 * MAX_STREAMS as usize;
 /// How long a client that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);

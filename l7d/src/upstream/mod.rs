@@ -29,6 +29,16 @@ pub(crate) enum Upstream {
     H2(Sender),
 }
 
+impl Upstream {
+    /// Gives the connection no further exchange after one has failed; one of HTTP/1 ends with its exchange anyway.
+    pub(crate) fn distrust(&self) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(sender) => sender.distrust(),
+        }
+    }
+}
+
 /// Opens a connection to a server on behalf of a client.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use crate::stream::Stream;
 pub(crate) fn take(server: LoadId) -> Option<Upstream> {
     POOL.with_borrow_mut(|pool| {
         let kept = pool.get_mut(&server)?;
-        if let Some(shared) = kept.shared.iter().find(|shared| shared.sender.has_room()) {
+        if let Some(shared) = kept.shared.iter_mut().find_map(|shared| shared.sender.has_room().then_some(shared)) {
             return Some(Upstream::H2(shared.sender.clone()));
         }
         std::iter::from_fn(|| kept.idle.pop()).map(|idle| idle.stream).find(Stream::is_quiet).map(Upstream::H1)
@@ -39,8 +39,10 @@ pub(crate) fn put(server: LoadId, connection: Upstream) {
 pub(crate) fn share(server: LoadId, sender: &Sender) {
     POOL.with_borrow_mut(|pool| {
         let shared = &mut pool.entry(server).or_default().shared;
-        shared.retain(|shared| !shared.sender.is_closed());
-        shared.push(Shared { sender: sender.clone(), used: Instant::now() });
+        shared.retain(|shared| !shared.sender.is_spent());
+        if shared.len() < KEEP {
+            shared.push(Shared { sender: sender.clone(), used: Instant::now() });
+        }
     });
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn sweep(now: Instant) {
                 if shared.sender.is_busy() {
                     shared.used = now;
                 }
-                !shared.sender.is_closed() && now.saturating_duration_since(shared.used) < MAX_AGE
+                !shared.sender.is_spent() && now.saturating_duration_since(shared.used) < MAX_AGE
             });
             !(idle.is_empty() && shared.is_empty())
         });
