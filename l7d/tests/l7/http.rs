@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use crate::kit::{Daemon, Server, connect, is_at_end, read, unused_address};
 
 /// Returns a configuration with one http frontend and one backend.
-fn site(front: SocketAddr, settings: &str, servers: &[SocketAddr]) -> String {
+pub(crate) fn site(front: SocketAddr, settings: &str, servers: &[SocketAddr]) -> String {
     crate::kit::tcp_site(front, settings, servers).replace("mode = \"tcp\"", "mode = \"http\"")
 }
 
 /// Reads up to and including the empty line; returns "" at the end of the stream.
-fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -33,7 +33,7 @@ fn length_of(head: &str) -> usize {
 }
 
 /// A server that answers every request with `answer(head, body)` and remembers what it saw.
-fn server(answer: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> (Server, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn server(answer: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> (Server, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     let server = Server::start(move |mut stream| {
@@ -52,23 +52,23 @@ fn server(answer: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> (Ser
     (server, seen)
 }
 
-fn ok(body: &str) -> String {
+pub(crate) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-fn hello() -> (Server, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn hello() -> (Server, Arc<Mutex<Vec<String>>>) {
     server(|_, _| ok("hello"))
 }
 
 /// Sends a request and reads an answer of known length.
-fn ask(stream: &mut TcpStream, request: &str) -> (String, String) {
+pub(crate) fn ask(stream: &mut TcpStream, request: &str) -> (String, String) {
     stream.write_all(request.as_bytes()).unwrap();
     let head = read_head(stream);
     let body = read(stream, length_of(&head));
     (head, body)
 }
 
-fn status(head: &str) -> &str {
+pub(crate) fn status(head: &str) -> &str {
     head.get(9..12).unwrap_or("")
 }
 

@@ -11,7 +11,15 @@ mod check;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod h2;
+#[cfg(test)]
+mod h2_life;
+#[cfg(test)]
+mod h2_pairs;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
