@@ -100,9 +100,13 @@ impl ExchangeError {
     /// Returns the status to answer with, unless the client is gone or has an answer already.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
-            Self::Request(_) | Self::RequestTooLong | Self::RequestCut | Self::Upload(_) | Self::Malformed(_) | Self::Unsendable(_) => {
-                Some(400)
-            }
+            Self::Request(_)
+            | Self::RequestTooLong
+            | Self::RequestCut
+            | Self::Upload(_)
+            | Self::UploadCut
+            | Self::Malformed(_)
+            | Self::Unsendable(_) => Some(400),
             Self::RequestTimeout | Self::UploadTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
             Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => Some(502),
@@ -110,7 +114,6 @@ impl ExchangeError {
             Self::LeftQueue(_)
             | Self::LeftConnect(_)
             | Self::Abandoned(_)
-            | Self::UploadCut
             | Self::Client(_)
             | Self::ClientTimeout
             | Self::Download(_)

@@ -10,7 +10,7 @@
 //! * more of the log line of a refused request than that the proxy refused it: l7d still knows the request line where haproxy writes
 //!   `<BADREQ>`, and has chosen the backend by the time it reads the first chunk;
 //! * whether a connection that ends does so by FIN or RST;
-//! * that haproxy logs connections on which nothing was said, which its `dontlognull` turns off and l7d never does.
+//! * the lines about connections on which nothing was said, which are nobody's (`options` has them).
 
 mod bodies;
 mod ends;

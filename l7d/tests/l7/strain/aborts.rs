@@ -75,7 +75,8 @@ fn check(front: SocketAddr, log: &LogTap, after: &str) {
         }
     };
     let of_servers: Vec<&str> = counts.split('/').skip(2).take(2).collect();
-    assert!(of_servers == ["1", "1"] || of_servers == ["0", "0"], "{after}: {counts}");
+    // The aborted exchange gives its slot away before it is no longer one of the backend's.
+    assert!(["0/0", "1/0", "1/1"].contains(&of_servers.join("/").as_str()), "{after}: {counts}");
 }
 
 #[test]
