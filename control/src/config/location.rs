@@ -72,7 +72,8 @@ impl Location {
     }
 
     /// Narrows the location to the part `range` of the value written here, where the value stands in the file as it is.
-    pub(super) fn part(&self, value: &str, range: std::ops::Range<usize>) -> Self {
+    #[must_use]
+    pub fn part(&self, value: &str, range: std::ops::Range<usize>) -> Self {
         if self.text() == value { Self::new(&self.source, self.start + range.start..self.start + range.end) } else { self.clone() }
     }
 
@@ -116,6 +117,11 @@ impl<T> Located<T> {
     /// Returns the value; also reached by dereferencing.
     pub fn value(&self) -> &T {
         &self.value
+    }
+
+    /// Returns a value that stands in no file; messages know it by `name` and show `text`.
+    pub fn elsewhere(value: T, name: &str, text: &str) -> Self {
+        Self { value, location: Location::new(&Source::new(name, text), 0..text.len()) }
     }
 
     pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {

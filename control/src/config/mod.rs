@@ -12,7 +12,7 @@ mod error;
 mod location;
 mod model;
 mod resolve;
-mod suggest;
+pub mod suggest;
 mod toml;
 mod value;
 mod written;

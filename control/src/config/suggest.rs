@@ -1,7 +1,7 @@
 //! Guesses which known word a misspelt one was meant to be.
 
 /// Returns the candidate nearest to a word, if one is near enough to be meant.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).take(LONGEST + 1).collect();
     // A number is no misspelling of another one.
     if word.len() > LONGEST || !word.iter().any(|letter| letter.is_alphabetic()) {
@@ -18,7 +18,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// Returns a hint that names the candidate meant, if there is one, and what else is known.
-pub(super) fn hint(word: &str, candidates: &[&str]) -> String {
+pub fn hint(word: &str, candidates: &[&str]) -> String {
     match nearest(word, candidates.iter().copied()) {
         Some(meant) if candidates.len() > SHOWN + 2 => format!("did you mean `{meant}`? known: {}, …", candidates[..SHOWN].join(", ")),
         Some(meant) => format!("did you mean `{meant}`? known: {}", candidates.join(", ")),

@@ -1,6 +1,7 @@
 //! The first line of a message with its header fields.
 
-use super::headers::{Headers, Known, Span};
+use super::headers::{Headers, InvalidField, Known, Span, is_field_byte, is_token};
+use super::target::{self, Target};
 
 /// A protocol version as its head declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +150,36 @@ impl RequestHead {
         self.headers.text(self.target)
     }
 
+    /// Returns the parts of the target.
+    pub fn target_parts(&self) -> Target<'_> {
+        target::parts(self.target())
+    }
+
+    /// Puts another target in place of the one that came in.
+    ///
+    /// # Errors
+    /// Refuses a target that would not fit between the spaces of a request line.
+    pub fn set_target(&mut self, target: &[u8]) -> Result<(), InvalidField> {
+        if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+            return Err(InvalidField);
+        }
+        self.target = self.headers.add_text(target)?;
+        Ok(())
+    }
+
+    /// Puts another method in place of the one that came in.
+    ///
+    /// # Errors
+    /// Refuses a method that is no token.
+    pub fn set_method(&mut self, method: &[u8]) -> Result<(), InvalidField> {
+        if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+            return Err(InvalidField);
+        }
+        self.method_text = self.headers.add_text(method)?;
+        self.method = Method::recognise(method);
+        Ok(())
+    }
+
     /// Returns where the target begins in the head as it came in.
     pub(crate) fn target_offset(&self) -> usize {
         self.target.start()
@@ -208,6 +239,19 @@ impl ResponseHead {
     /// Returns the reason phrase as written, often empty.
     pub fn reason(&self) -> &[u8] {
         self.headers.text(self.reason)
+    }
+
+    /// Puts another status in place of the one that came in, with its reason phrase.
+    ///
+    /// # Errors
+    /// Refuses a phrase with control bytes.
+    pub fn set_status(&mut self, status: u16, reason: &[u8]) -> Result<(), InvalidField> {
+        if !reason.iter().all(|byte| is_field_byte(*byte)) {
+            return Err(InvalidField);
+        }
+        self.reason = self.headers.add_text(reason)?;
+        self.status = status;
+        Ok(())
     }
 
     /// Tells whether another response to the same request follows.

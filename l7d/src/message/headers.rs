@@ -84,7 +84,7 @@ impl Known {
 
 /// A name or value that cannot be put on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("header field holds a byte that may not be sent")]
+#[error("it holds a byte that may not be sent, or makes the head too long")]
 pub struct InvalidField;
 
 /// One header field.
@@ -189,7 +189,7 @@ impl Headers {
     /// Refuses a name that is no token and a value with control bytes, which would let the value end the field.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
         let is_name = !name.is_empty() && name.iter().all(|byte| is_token(*byte));
-        if !is_name || !value.iter().all(|byte| is_field_byte(*byte)) {
+        if !is_name || !value.iter().all(|byte| is_field_byte(*byte)) || self.text.len() + name.len() + value.len() > MOST_TEXT {
             return Err(InvalidField);
         }
         let (name, value) = (self.push_text(name), self.push_text(value));
@@ -197,10 +197,35 @@ impl Headers {
         Ok(())
     }
 
+    /// Puts another value in place of one field's, which is counted from the first.
+    ///
+    /// # Errors
+    /// Refuses a value with control bytes, which would let the value end the field.
+    pub fn replace(&mut self, index: usize, value: &[u8]) -> Result<(), InvalidField> {
+        if !value.iter().all(|byte| is_field_byte(*byte)) || self.text.len() + value.len() > MOST_TEXT {
+            return Err(InvalidField);
+        }
+        let value = self.push_text(value);
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.value = value;
+        }
+        Ok(())
+    }
+
+    /// Adds text that belongs to no field.
+    pub(super) fn add_text(&mut self, text: &[u8]) -> Result<Span, InvalidField> {
+        if self.text.len() + text.len() > MOST_TEXT { Err(InvalidField) } else { Ok(self.push_text(text)) }
+    }
+
+    /// Removes every field that `goes`.
+    pub fn remove_if(&mut self, mut goes: impl FnMut(Field<'_>) -> bool) {
+        let text = &self.text;
+        self.entries.retain(|entry| !goes(Field { name: entry.name.of(text), value: entry.value.of(text), known: entry.known }));
+    }
+
     /// Removes every field of that name.
     pub fn remove(&mut self, name: &str) {
-        let text = &self.text;
-        self.entries.retain(|entry| !entry.name.of(text).eq_ignore_ascii_case(name.as_bytes()));
+        self.remove_if(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
     }
 }
 
@@ -246,6 +271,8 @@ pub(crate) fn is_field_byte(byte: u8) -> bool {
 /// Lists a thread keeps for reuse, and the largest text worth keeping: 2 MiB at most.
 const KEEP_SPARE: usize = 128;
 const KEEP_TEXT: usize = 16 * 1024;
+/// How far a head may grow by what is added to it.
+const MOST_TEXT: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -268,6 +295,22 @@ mod tests {
         let headers = list(&[("X-B", "1"), ("x-a", "2"), ("X-B", "3")]);
         assert_eq!(printed(&headers), "X-B=1;x-a=2;X-B=3;");
         assert_eq!(headers.all("x-b").collect::<Vec<_>>(), [b"1", b"3"]);
+    }
+
+    #[test]
+    fn replacing_a_value_keeps_the_place() {
+        let mut headers = list(&[("A", "1"), ("B", "2"), ("C", "3")]);
+        headers.replace(1, b"x y").unwrap();
+        assert_eq!(printed(&headers), "A=1;B=x y;C=3;");
+        assert_eq!(headers.replace(1, b"x\r\nD: 4"), Err(InvalidField));
+    }
+
+    #[test]
+    fn a_head_cannot_grow_without_end() {
+        let mut headers = list(&[]);
+        let value = vec![b'x'; 1000];
+        let grown = (0..100).take_while(|_| headers.append(b"A", &value).is_ok()).count();
+        assert!((50..100).contains(&grown), "{grown}");
     }
 
     #[test]
