@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 
 use crate::bind::{self, Sharing, Spec};
 use crate::log::{self, Log};
+use crate::rules::Rules;
 use crate::site::Site;
 use crate::stats::Stats;
 use crate::support;
@@ -36,6 +37,8 @@ use crate::worker::{self, Order};
 pub(crate) struct Loaded {
     /// The configuration.
     pub(crate) config: Config,
+    /// What became of its rules.
+    pub(crate) rules: Rules,
     /// What it names for TLS.
     pub(crate) tls: Setup,
 }
@@ -43,8 +46,9 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Returns everything that is valid and will surprise.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        let reports = [self.config.warnings().clone(), support::advise(&self.config), self.tls.warnings().clone()];
-        reports.into_iter().flat_map(|report| report.diagnostics().to_vec())
+        let advice = support::advise(&self.config);
+        let reports = [self.config.warnings(), self.rules.warnings(), &advice, self.tls.warnings()];
+        reports.map(|report| report.diagnostics().to_vec()).into_iter().flatten()
     }
 }
 
@@ -54,9 +58,13 @@ impl Loaded {
 /// Everything wrong with them.
 pub(crate) fn load(path: &Path, before: Option<&Setup>) -> Result<Loaded, Report> {
     let config = Config::load(path)?;
-    support::check(&config)?;
-    let tls = Setup::load(&config, before)?;
-    Ok(Loaded { config, tls })
+    match (support::check(&config), Rules::compile(&config), Setup::load(&config, before)) {
+        (Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
+        (supported, rules, tls) => {
+            let reports = [supported.err(), rules.err(), tls.err()];
+            Err(reports.iter().flatten().flat_map(Report::diagnostics).cloned().collect::<Vec<_>>().into())
+        }
+    }
 }
 
 /// Serves the configuration in `path` until told to stop.
@@ -111,13 +119,13 @@ struct Endpoint {
 
 impl Daemon {
     async fn start(path: PathBuf, loaded: Loaded) -> anyhow::Result<Self> {
-        let Loaded { config, tls } = loaded;
+        let Loaded { config, rules, tls } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let sockets = bind_new(&config, None, threads)?;
         let log = Log::of(&config).context("log targets")?;
         let fleet = Fleet::new(Arc::new(config));
-        let site = watch::Sender::new(Arc::new(Site::new(&fleet, log, tls, threads, None)));
+        let site = watch::Sender::new(Arc::new(Site::new(&fleet, log, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
@@ -150,7 +158,7 @@ impl Daemon {
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
-        let Loaded { config, tls } = loaded;
+        let Loaded { config, rules, tls } = loaded;
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
             warn!("the number of threads changes at the next start");
         }
@@ -160,7 +168,7 @@ impl Daemon {
         support::announce(&config);
         before.supersede();
         self.fleet.replace(Arc::new(config));
-        let site = Arc::new(Site::new(&self.fleet, log, tls, self.workers.len(), Some(&before)));
+        let site = Arc::new(Site::new(&self.fleet, log, (rules, tls), self.workers.len(), Some(&before)));
         tokio::spawn(Site::follow(Arc::downgrade(&site), self.fleet.subscribe()));
         self.site.send_replace(site);
         self.order(sockets).await;

@@ -112,6 +112,11 @@ impl Downstream<'_> {
         }
     }
 
+    /// Returns where the client connected to: the proxy in front of us, if there is one that says so.
+    pub(crate) fn find_destination(&self) -> Option<SocketAddr> {
+        self.destination.or_else(|| self.wire.socket().and_then(Socket::local_address))
+    }
+
     /// Sends a whole response, printed as HTTP/1; a client that does not take it within `limit` is not waited for.
     pub(crate) async fn answer(&mut self, response: &[u8], limit: Duration) {
         match &mut self.wire {

@@ -1,6 +1,6 @@
 //! One request from its first byte to the last byte of its response; the file to read first.
 //!
-//! read the head → choose the backend → choose a server, waiting for a slot → connect, or reuse a connection → forward → log. There is
+//! read the head → ask the frontend's rules → choose the backend → ask its rules → choose a server, waiting for a slot → connect, or reuse a connection → forward → log. There is
 //! one loop, around choosing, connecting and forwarding, and nobody below it tries anything twice.
 
 use std::io::Write;
@@ -17,6 +17,7 @@ use crate::downstream::{Downstream, Streamed, Wire};
 use crate::error::ExchangeError;
 use crate::forward::{self, Fate, Finished, Limits, Outgoing, Progress};
 use crate::h1::body::Body;
+use crate::h1::encode::Connection;
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
 use crate::h2::convert;
@@ -24,9 +25,11 @@ use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
 use crate::message::body::Framing;
-use crate::message::head::{Method, RequestHead};
+use crate::message::head::{Method, RequestHead, Version};
 use crate::peer::Peer;
-use crate::reply::{self, BodyOf};
+use crate::reply::{self, BodyOf, Reply};
+use crate::review::{Review, Ruling};
+use crate::rules::Memory;
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
@@ -44,10 +47,10 @@ pub(crate) enum Turn {
 }
 
 /// Serves one request and returns what becomes of the client's connection.
-pub(crate) async fn run(client: &mut Downstream<'_>, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
+pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
     let mut record = Record::new(client.source, frontend, began);
     record.privacy(client.privacy());
-    let fate = match serve(client, frontend, turn, &mut record).await {
+    let fate = match serve(client, memory, frontend, turn, &mut record).await {
         Ok(fate) => fate,
         Err(error) => {
             tell(client.source, frontend, &error);
@@ -84,6 +87,7 @@ fn tell(client: Peer, frontend: &Frontend, error: &ExchangeError) {
 
 async fn serve<'a>(
     client: &mut Downstream<'_>,
+    memory: &'a mut Memory,
     frontend: &'a Frontend,
     turn: Turn,
     record: &mut Record<'a>,
@@ -92,12 +96,19 @@ async fn serve<'a>(
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, record).await);
     }
-    let backend = frontend.backend().ok_or(ExchangeError::NoBackend)?;
+    let mut review = Review::new(client, frontend, turn, memory);
+    if let Err(ruling) = review.enter(&mut head) {
+        return overrule(client, ruling, &head, body, frontend, record).await;
+    }
+    let backend = review.route(&head)?;
     record.backend(backend);
+    if let Err(ruling) = review.leave(&mut head) {
+        return overrule(client, ruling, &head, body, frontend, record).await;
+    }
     add_forwarded_for(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let mut reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
-    let mut request = outgoing(head, body, frontend, backend);
+    let mut request = outgoing(head, body, frontend, backend, review);
     let mut pursuit = {
         let begun = pin!(Pursuit::begin(backend, key, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
@@ -132,6 +143,10 @@ async fn serve<'a>(
                     pool::put(server.load().id(), connection);
                 }
                 return Ok(fate);
+            }
+            Ok(Finished::Overruled { ruling, client: fate }) => {
+                let version = request.head.version();
+                return Ok(announce(client, ruling, fate, version, record).await);
             }
             Ok(Finished::Tunnel(carried)) => {
                 record.tunnel(&carried);
@@ -215,7 +230,7 @@ fn body_in_frames(head: &RequestHead, stream: &Streamed) -> Result<Body, Exchang
 }
 
 /// Tells whether a request may be sent again after a connection failed that had served others before.
-fn may_repeat(request: &Outgoing, progress: &Progress) -> bool {
+fn may_repeat(request: &Outgoing<'_>, progress: &Progress) -> bool {
     progress.unprocessed || (!progress.server_spoke && request.head.method().is_idempotent())
 }
 
@@ -275,11 +290,45 @@ fn add_forwarded_for(head: &mut RequestHead, client: &Downstream<'_>, frontend: 
 }
 
 /// Makes the request that a server gets, and decides which connections may outlive it.
-fn outgoing(head: RequestHead, body: Body, frontend: &Frontend, backend: &Backend) -> Outgoing {
+fn outgoing<'a>(head: RequestHead, body: Body, frontend: &Frontend, backend: &Backend, review: Review<'a>) -> Outgoing<'a> {
     let closes = frontend.closes() || backend.closes();
     let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
-    Outgoing::new(head, body, client, server)
+    Outgoing::new(head, body, client, server, review)
+}
+
+/// Gives the answer a rule decided on to a request that reached no server; the connection stays if the request has arrived whole.
+async fn overrule(
+    client: &mut Downstream<'_>,
+    ruling: Ruling,
+    head: &RequestHead,
+    mut body: Body,
+    frontend: &Frontend,
+    record: &mut Record<'_>,
+) -> Result<Fate, ExchangeError> {
+    if let Wire::H1 { input, .. } = &mut client.wire {
+        let count = body.take(input.filled()).map_err(ExchangeError::Upload)?;
+        input.consume(count);
+    }
+    let stays = body.is_done() && !frontend.closes() && head.keeps_alive() && !idle::is_draining();
+    let fate = if stays { Fate::Keep } else { Fate::Close };
+    Ok(announce(client, ruling, fate, head.version(), record).await)
+}
+
+/// Answers as a rule decided.
+async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
+    record.ruled(ruling.termination);
+    let Some(reply) = ruling.reply else { return Fate::Close };
+    let connection = match (fate, version) {
+        (Fate::Close, _) => Connection::Close,
+        (Fate::Keep, Version::Http10) => Connection::KeepAlive,
+        (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
+    };
+    let status = reply.status();
+    let response = reply.print(if record.is_head() { BodyOf::Head } else { BodyOf::Any }, connection);
+    record.answered(status, response.len());
+    client.answer(&response, REFUSAL).await;
+    fate
 }
 
 /// Answers a request that only asks whether we are there, and leaves no line about it.
@@ -295,7 +344,7 @@ async fn assure(client: &mut Downstream<'_>, head: &RequestHead, body: &Body, re
 async fn refuse(client: &mut Downstream<'_>, error: &ExchangeError, record: &mut Record<'_>) {
     let Some(status) = error.status().filter(|_| record.may_answer()) else { return };
     let body = if record.is_head() { BodyOf::Head } else { BodyOf::Any };
-    let response = reply::error(status, body);
+    let response = Reply::page(status).print(body, Connection::Close);
     record.answered(status, response.len());
     // A client that does not take a few hundred bytes is not waited for.
     client.answer(&response, REFUSAL).await;

@@ -24,6 +24,7 @@ use crate::downstream::{Downstream, Wire};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
+use crate::review::Ruling;
 use crate::stream::Stream;
 use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{Carried, Quiet};
@@ -80,6 +81,13 @@ pub(crate) enum Finished {
         /// The server's.
         server: Fate,
     },
+    /// The client's connection, which still waits for an answer: a rule has put another in place of the server's.
+    Overruled {
+        /// The answer.
+        ruling: Ruling,
+        /// What becomes of the client's connection.
+        client: Fate,
+    },
     /// Nothing: the connections became a tunnel, which has ended.
     Tunnel(Carried),
 }
@@ -119,7 +127,7 @@ enum Uplink<'a> {
 pub(crate) async fn run(
     client: &mut Downstream<'_>,
     server: &mut Upstream,
-    request: &mut Outgoing,
+    request: &mut Outgoing<'_>,
     limits: Limits,
     progress: &mut Progress,
 ) -> Result<Finished, ExchangeError> {
@@ -230,6 +238,9 @@ async fn both(
         Poll::Ready(Ok(match (answered.take().expect("the answer is complete"), uploaded) {
             (Finished::Exchanged { .. }, Uploaded::NotYet | Uploaded::Refused) => {
                 Finished::Exchanged { client: Fate::Close, server: Fate::Close }
+            }
+            (Finished::Overruled { ruling, .. }, Uploaded::NotYet | Uploaded::Refused) => {
+                Finished::Overruled { ruling, client: Fate::Close }
             }
             (finished, _) => finished,
         }))

@@ -35,6 +35,8 @@ mod pipe;
 pub mod proxy_header;
 mod queue;
 mod reply;
+mod review;
+mod rules;
 mod session;
 mod site;
 mod socket;

@@ -194,6 +194,11 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Notes that a rule ended it.
+    pub(crate) fn ruled(&mut self, termination: &'static str) {
+        self.termination = termination;
+    }
+
     /// Tells whether the client has no answer yet.
     pub(crate) fn may_answer(&self) -> bool {
         self.status.is_none()

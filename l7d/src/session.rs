@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use control::config::{Mode, Timeout};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Elapsed};
@@ -24,8 +24,9 @@ use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
+use crate::rules::{Memory, Scene, View};
 use crate::site::{Door, Frontend};
-use crate::stream::Stream;
+use crate::stream::{Privacy, Stream};
 use crate::tcp;
 use crate::tls::handshake;
 
@@ -38,6 +39,8 @@ pub(crate) struct Client {
     pub(crate) source: Peer,
     /// Where the client connected to, if a proxy in front of us said so.
     pub(crate) destination: Option<SocketAddr>,
+    /// What rules keep in mind about it.
+    pub(crate) memory: Memory,
     /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
     pub(crate) early: Option<Buffer>,
     /// The timer of this connection.
@@ -47,7 +50,22 @@ pub(crate) struct Client {
 impl Client {
     /// Returns a client of which nothing is known but its connection.
     pub(crate) fn new(stream: Stream, peer: Peer) -> Self {
-        Self { stream, source: peer, destination: None, early: None, deadline: Deadline::default() }
+        Self { stream, source: peer, destination: None, memory: Memory::default(), early: None, deadline: Deadline::default() }
+    }
+
+    /// Returns what rules may know of the connection.
+    pub(crate) fn scene<'s>(&self, frontend: &'s Frontend) -> Scene<'s> {
+        let rules = frontend.rules();
+        let find = || self.destination.or_else(|| self.stream.socket().local_address());
+        Scene {
+            source: self.source.inet(),
+            destination: if rules.asks_destination() { find() } else { None },
+            is_tls: self.stream.privacy() == Privacy::Tls,
+            is_first: true,
+            frontend: frontend.name(),
+            backend: None,
+            shared: rules.shared(),
+        }
     }
 }
 
@@ -55,6 +73,9 @@ impl Client {
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let door = Arc::clone(&current.borrow());
     let frontend = door.frontend();
+    if frontend.rules().concerns_connections() && !is_admitted(client, frontend) {
+        return debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
+    }
     if door.accepts_proxy()
         && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
     {
@@ -71,6 +92,12 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     }
     drop(door);
     serve_http(client, current).await;
+}
+
+/// Asks the rules about a connection of which nothing has been read yet.
+fn is_admitted(client: &Client, frontend: &Frontend) -> bool {
+    let scene = client.scene(frontend);
+    frontend.rules().admit(&View { scene: &scene, request: None, response: None, memory: &client.memory })
 }
 
 /// Serves one request after the other; each sees the configuration in force when it begins.
@@ -104,11 +131,11 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
 
 /// Serves the request that begins with the client's early bytes.
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
-    let Client { stream, source, destination, early, deadline } = client;
+    let Client { stream, source, destination, memory, early, deadline } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input };
     let mut exchange = Downstream { wire, source: *source, destination: *destination, deadline };
-    let fate = exchange::run(&mut exchange, frontend, turn, began).await;
+    let fate = exchange::run(&mut exchange, memory, frontend, turn, began).await;
     client.early = Some(input).filter(|input| !input.is_empty());
     fate
 }

@@ -67,12 +67,6 @@ impl Findings {
     }
 
     fn frontend(&mut self, frontend: &Frontend) {
-        for acl in frontend.acls() {
-            self.refuse(acl.name().location(), "l7d does not evaluate conditions yet");
-        }
-        for rule in frontend.rules() {
-            self.refuse(rule.location(), "l7d does not carry out rules yet");
-        }
         for option in frontend.options() {
             self.option(option);
         }
@@ -82,12 +76,6 @@ impl Findings {
         self.balance(backend);
         if backend.cookie().is_some() {
             self.refuse(backend.location(), "l7d has no cookie persistence yet");
-        }
-        for acl in backend.acls() {
-            self.refuse(acl.name().location(), "l7d does not evaluate conditions yet");
-        }
-        for rule in backend.rules() {
-            self.refuse(rule.location(), "l7d does not carry out rules yet");
         }
         for option in backend.options() {
             self.option(option);

@@ -9,6 +9,7 @@ use crate::balance::Seen;
 use crate::error::ExchangeError;
 use crate::inspect;
 use crate::log::Record;
+use crate::rules::View;
 use crate::session::Client;
 use crate::site::{Backend, Frontend, Names};
 use crate::stream::Stream;
@@ -32,7 +33,7 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
         Some(names) => Box::pin(by_name(client, names)).await,
         None => None,
     };
-    let backend = named.or(frontend.backend()).ok_or(ExchangeError::NoBackend)?;
+    let backend = named.or_else(|| route(client, frontend)).ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
     let (server, _pursuit) = dial(client, backend, record).await?;
     let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server), early: client.early.take() };
@@ -48,6 +49,12 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
 async fn by_name<'a>(client: &mut Client, names: &'a Names) -> Option<&'a Arc<Backend>> {
     let hello = inspect::look(client, names.delay(), inspect::client_hello).await??;
     names.backend(&hello.server_name?)
+}
+
+/// Chooses the backend by what is known of the connection.
+fn route<'a>(client: &Client, frontend: &'a Frontend) -> Option<&'a Arc<Backend>> {
+    let scene = client.scene(frontend);
+    frontend.route(&View { scene: &scene, request: None, response: None, memory: &client.memory })
 }
 
 /// Connects to a server, trying again and elsewhere as the backend allows.

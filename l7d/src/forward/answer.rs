@@ -27,8 +27,8 @@ use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{self, End, Ends};
 
 /// The response to one request.
-pub(super) struct Answer<'a> {
-    pub(super) request: &'a Outgoing,
+pub(super) struct Answer<'a, 'r> {
+    pub(super) request: &'a Outgoing<'r>,
     pub(super) limits: Limits,
 }
 
@@ -52,7 +52,7 @@ enum Rest<'a> {
     H2(RecvStream),
 }
 
-impl Answer<'_> {
+impl Answer<'_, '_> {
     /// Relays the response; `tunnel` is given if the request is complete, so that the connections may become one.
     pub(super) async fn relay(
         &self,
@@ -62,11 +62,15 @@ impl Answer<'_> {
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
-        let arrived = match reply {
+        let mut arrived = match reply {
             Reply::H1(server) => self.await_bytes(server, &mut outflow, deadline, progress).await?,
             Reply::H2(response) => self.await_frames(response, &mut outflow, deadline, progress).await?,
         };
         progress.answered = Some(std::time::Instant::now());
+        let judged = self.request.review.borrow_mut().respond(&self.request.head, &mut arrived.head);
+        if let Err(ruling) = judged {
+            return Ok(Finished::Overruled { ruling, client: self.request.client });
+        }
         match tunnel {
             Some(ends) if self.opens_tunnel(&arrived) => Box::pin(self.open(arrived, outflow, ends, deadline, progress)).await,
             _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),

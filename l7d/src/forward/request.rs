@@ -1,12 +1,12 @@
 //! A request on its way to a server: its head, what has arrived of its body, and what the server gets of both.
 
-use h2::SendStream;
-use h2::client::ResponseFuture;
-
+use std::cell::RefCell;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
 
 use super::{Fate, Inflow, server_failed};
 use crate::buffer::Buffer;
@@ -19,10 +19,11 @@ use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, flatten};
 use crate::message::head::{Method, RequestHead, Scheme, Version};
 use crate::message::headers::Known;
+use crate::review::Review;
 
 /// A request on its way to a server.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct Outgoing<'a> {
     /// The head as the server gets it.
     pub(crate) head: RequestHead,
     /// What is left of the body, framed as the client frames it.
@@ -37,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) client: Fate,
     /// What becomes of the server's connection if the response leaves it a choice.
     pub(crate) server: Fate,
+    /// The rules, which have a say about the response.
+    pub(super) review: RefCell<Review<'a>>,
 }
 
 /// Whether a request may turn its connection into a tunnel.
@@ -48,11 +51,11 @@ pub(crate) enum Tunnel {
     Unwanted,
 }
 
-impl Outgoing {
+impl<'a> Outgoing<'a> {
     /// Returns a request of which nothing was sent.
-    pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate) -> Self {
+    pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, review: Review<'a>) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
-        Self { head, body, start: None, early: 0, tunnel, client, server }
+        Self { head, body, start: None, early: 0, tunnel, client, server, review: RefCell::new(review) }
     }
 
     /// Prints the request for HTTP/1 once, takes along what of its body has arrived, and returns what may be sent at once.

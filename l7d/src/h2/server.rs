@@ -24,6 +24,7 @@ use crate::error::ExchangeError;
 use crate::exchange::{self, Turn};
 use crate::idle::Seat;
 use crate::peer::Peer;
+use crate::rules::Memory;
 use crate::session::Client;
 use crate::site::Door;
 use crate::stream::{Privacy, Stream};
@@ -37,8 +38,9 @@ type Engine<'a> = Connection<Io<&'a Stream>, Bytes>;
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let timeouts = *current.borrow().frontend().timeouts();
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
-    let Client { stream, source, destination, early, deadline } = client;
+    let Client { stream, source, destination, memory, early, deadline } = client;
     let (stream, source) = (&*stream, *source);
+    let memory = Rc::new(RefCell::new(std::mem::take(memory)));
     let backlog = Rc::new(Backlog::default());
     let mut builder = Builder::new();
     builder
@@ -62,7 +64,8 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         match arrived {
             Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
-                let stream = Arrival { request, respond, source, destination, privacy, turn, active: Active::new(&life.active) };
+                let active = Active::new(&life.active);
+                let stream = Arrival { request, respond, source, destination, privacy, turn, memory: Rc::clone(&memory), active };
                 spawn_local(exchange(stream, Arc::clone(&current.borrow())));
                 turn = Turn::Later;
             }
@@ -183,12 +186,14 @@ struct Arrival {
     destination: Option<SocketAddr>,
     privacy: Privacy,
     turn: Turn,
+    /// What rules keep in mind about the client.
+    memory: Rc<RefCell<Memory>>,
     active: Active,
 }
 
 async fn exchange(arrival: Arrival, door: Arc<Door>) {
     let began = Instant::now();
-    let Arrival { request, mut respond, source, destination, privacy, turn, active: _active } = arrival;
+    let Arrival { request, mut respond, source, destination, privacy, turn, memory: shared, active: _active } = arrival;
     let (parts, body) = request.into_parts();
     let head = match convert::request_head(&parts) {
         Ok(head) => head,
@@ -200,8 +205,11 @@ async fn exchange(arrival: Arrival, door: Arc<Door>) {
     let mut deadline = Deadline::default();
     let stream = Box::new(Streamed { head: Some(head), body, respond, privacy });
     let mut client = Downstream { wire: Wire::H2(stream), source, destination, deadline: &mut deadline };
+    // Streams run side by side: each sees what those before it have left behind.
+    let mut memory = shared.borrow().clone();
     // Boxed here, as what is spawned is moved several times before it rests.
-    Box::pin(exchange::run(&mut client, door.frontend(), turn, began)).await;
+    Box::pin(exchange::run(&mut client, &mut memory, door.frontend(), turn, began)).await;
+    shared.borrow_mut().adopt(memory);
 }
 
 /// Most exchanges of one connection: those of streams that were taken back may last a little longer than the streams.

@@ -1,6 +1,7 @@
 //! A pool of servers at run time: who may be chosen, and the choice.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,6 +14,7 @@ use super::forward_for::{ForwardFor, forward_for};
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::queue::{Limits, Load, Queue, Wants};
+use crate::rules::ProxyRules;
 use crate::stats::Meter;
 use crate::upstream::{Redispatch, Source};
 
@@ -34,6 +36,7 @@ pub(crate) struct Backend {
     timeouts: Timeouts,
     retries: u32,
     redispatch: Redispatch,
+    rules: Arc<ProxyRules>,
     forward_for: Option<ForwardFor>,
     closes: bool,
     reuse: Reuse,
@@ -41,6 +44,36 @@ pub(crate) struct Backend {
     meter: Arc<Meter>,
     /// Counts choices, so that every thread goes on where another left off.
     turn: AtomicU32,
+}
+
+/// Every pool of a site, by id and by name.
+#[derive(Debug)]
+pub(crate) struct Backends {
+    list: Vec<Arc<Backend>>,
+    by_name: HashMap<String, BackendId>,
+}
+
+impl Backends {
+    /// Makes the list of all pools, in the order of their ids.
+    pub(super) fn new(list: Vec<Arc<Backend>>) -> Self {
+        let by_name = list.iter().map(|backend| (backend.name.clone(), backend.id)).collect();
+        Self { list, by_name }
+    }
+
+    /// Returns every pool, in the order of their ids.
+    pub(super) fn all(&self) -> &[Arc<Backend>] {
+        &self.list
+    }
+
+    /// Returns the pool of an id.
+    pub(super) fn of(&self, id: BackendId) -> Option<&Arc<Backend>> {
+        self.list.get(id.index())
+    }
+
+    /// Returns the id of the pool of that name.
+    pub(super) fn named(&self, name: &[u8]) -> Option<BackendId> {
+        self.by_name.get(str::from_utf8(name).ok()?).copied()
+    }
 }
 
 /// One machine.
@@ -80,7 +113,7 @@ impl Backend {
     pub(super) fn new(
         superseded: &Arc<AtomicBool>,
         view: &Arc<View>,
-        model: &config::Backend,
+        (model, rules): (&config::Backend, Arc<ProxyRules>),
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
@@ -104,6 +137,7 @@ impl Backend {
             weights: weights(model.balance(), balance),
             sticky: subject(model.balance()).map(|subject| (subject, Hasher::new(model.hash_type()))),
             all_backups: has(model.options(), &ProxyOption::AllBackups),
+            rules,
             forward_for: forward_for(model.options()),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
@@ -179,6 +213,11 @@ impl Backend {
     /// Returns when it is tried on another server.
     pub(crate) fn redispatch(&self) -> Redispatch {
         self.redispatch
+    }
+
+    /// Returns the rules.
+    pub(crate) fn rules(&self) -> &ProxyRules {
+        &self.rules
     }
 
     /// Returns how the client's address is added to requests.

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use control::config::{self, Mode, ProxyOption, Timeouts};
 use tokio::sync::Semaphore;
 
-use super::backend::Backend;
+use super::backend::{Backend, Backends};
 use super::forward_for::{ForwardFor, forward_for};
 use super::limit::{Counted, Limit};
 use super::names::Names;
 use super::{Shared, has};
 use crate::bind::Spec;
 use crate::log::Log;
+use crate::rules::{ProxyRules, View};
 use crate::stats::Meter;
 use crate::tls::Acceptor;
 
@@ -42,6 +43,8 @@ pub(crate) struct Frontend {
     name: String,
     mode: Mode,
     timeouts: Timeouts,
+    rules: Arc<ProxyRules>,
+    backends: Arc<Backends>,
     backend: Option<Arc<Backend>>,
     names: Option<Names>,
     limit: Option<Limit>,
@@ -98,14 +101,16 @@ impl Door {
 }
 
 impl Frontend {
-    pub(super) fn new(model: &config::Frontend, backends: &[Arc<Backend>], shared: &Shared, before: Option<&Self>) -> Self {
+    pub(super) fn new(model: &config::Frontend, backends: &Arc<Backends>, shared: &Shared, before: Option<&Self>) -> Self {
         let logs = has(model.options(), &ProxyOption::HttpLog) || has(model.options(), &ProxyOption::TcpLog);
         Self {
             name: model.name().to_owned(),
             mode: model.mode(),
             timeouts: *model.timeouts(),
-            backend: model.default_backend().and_then(|id| backends.get(id.index())).map(Arc::clone),
-            names: Names::new(model, backends),
+            rules: shared.rules.of_frontend(model),
+            backend: model.default_backend().and_then(|id| backends.of(id)).map(Arc::clone),
+            names: Names::new(model, backends.all()),
+            backends: Arc::clone(backends),
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
@@ -189,8 +194,14 @@ impl Frontend {
         self.names.as_ref()
     }
 
-    /// Returns the backend of all other traffic.
-    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
-        self.backend.as_ref()
+    /// Returns the rules.
+    pub(crate) fn rules(&self) -> &ProxyRules {
+        &self.rules
+    }
+
+    /// Returns the backend that a rule names, or the one of all other traffic.
+    pub(crate) fn route(&self, view: &View<'_>) -> Option<&Arc<Backend>> {
+        let named = self.rules.route(view, |name| self.backends.named(name));
+        named.and_then(|id| self.backends.of(id)).or(self.backend.as_ref())
     }
 }

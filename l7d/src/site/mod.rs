@@ -25,8 +25,10 @@ pub(crate) use names::Names;
 
 use crate::bind;
 use crate::log::Log;
+use crate::rules::Rules;
 use crate::stats::Meter;
 use crate::tls::Setup;
+use backend::Backends;
 use frontend::Ground;
 use limit::Limit;
 
@@ -34,7 +36,7 @@ use limit::Limit;
 #[derive(Debug)]
 pub(crate) struct Site {
     doors: Vec<Arc<Door>>,
-    backends: Vec<Arc<Backend>>,
+    backends: Arc<Backends>,
     tls: Setup,
     limit: Option<Limit>,
     shared: Shared,
@@ -45,6 +47,7 @@ pub(crate) struct Site {
 #[derive(Debug, Clone)]
 struct Shared {
     log: Log,
+    rules: Arc<Rules>,
     connections: Arc<AtomicU32>,
     /// The numbers of the process.
     meter: Arc<Meter>,
@@ -54,16 +57,19 @@ struct Shared {
 
 impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
-    pub(crate) fn new(fleet: &Fleet, log: Log, tls: Setup, threads: usize, before: Option<&Self>) -> Self {
+    pub(crate) fn new(fleet: &Fleet, log: Log, (rules, tls): (Rules, Setup), threads: usize, before: Option<&Self>) -> Self {
         let view = fleet.view();
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
-        let shared = Shared { log, connections, meter, threads };
+        let shared = Shared { log, rules: Arc::new(rules), connections, meter, threads };
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
-        let new_backend = |model: &config::Backend| Arc::new(Backend::new(&superseded, &view, model, threads, old_backend(model.name())));
-        let backends: Vec<_> = config.backends().iter().map(new_backend).collect();
+        let new_backend = |model: &config::Backend| {
+            let rules = shared.rules.of_backend(model);
+            Arc::new(Backend::new(&superseded, &view, (model, rules), threads, old_backend(model.name())))
+        };
+        let backends = Arc::new(Backends::new(config.backends().iter().map(new_backend).collect()));
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));
         let mut doors = Vec::new();
         for model in config.frontends() {
@@ -96,7 +102,7 @@ impl Site {
     /// Lets every queue know what the fleet knows, until a newer site takes over or this one is gone.
     pub(crate) async fn follow(site: Weak<Self>, mut changes: Changes) {
         while let Some(site) = site.upgrade().filter(|site| !site.superseded.load(Ordering::Acquire)) {
-            site.backends.iter().for_each(|backend| backend.follow());
+            site.backends.all().iter().for_each(|backend| backend.follow());
             drop(site);
             changes.next().await;
         }
@@ -104,7 +110,7 @@ impl Site {
 
     /// Returns every pool of servers.
     pub(crate) fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+        self.backends.all()
     }
 
     /// Returns every frontend that clients can come in by, once.
@@ -134,7 +140,7 @@ impl Site {
     }
 
     fn backend(&self, name: &str) -> Option<&Backend> {
-        self.backends.iter().find(|backend| backend.name() == name).map(|backend| &**backend)
+        self.backends.named(name.as_bytes()).and_then(|id| self.backends.of(id)).map(|backend| &**backend)
     }
 
     fn frontend(&self, name: &str) -> Option<&Frontend> {

@@ -50,9 +50,9 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
     let cases = [
         (
             "default-backend = \"b\"",
-            "default-backend = \"b\"\nrules = [\"tcp-request connection reject if { src 10.0.0.0/8 }\"]",
+            "default-backend = \"b\"\nrules = [\"tcp-request content reject if { src 10.0.0.0/8 }\"]",
             8,
-            "rules",
+            "`tcp-request content` is not supported yet",
         ),
         ("[frontend.a]", "[global]\nstats-socket = { path = \"/run/l7d.sock\" }\n[frontend.a]", 6, "runtime interface"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),

@@ -26,7 +26,7 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-fn length_of(head: &str) -> usize {
+pub(crate) fn length_of(head: &str) -> usize {
     let field =
         head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().to_owned()));
     field.map_or(0, |value| value.parse().unwrap())
@@ -656,7 +656,7 @@ fn curl_is_content() {
 }
 
 /// What either proxy does to a message, apart from the letter case of names and the connection's own fields.
-fn essence(message: &str) -> Vec<String> {
+pub(crate) fn essence(message: &str) -> Vec<String> {
     let (head, body) = message.split_once("\r\n\r\n").unwrap_or((message, ""));
     let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
     for line in lines.iter_mut().skip(1) {

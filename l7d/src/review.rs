@@ -1,0 +1,122 @@
+//! What the rules make of one exchange: the frontend's and the backend's, in the order a request and its response meet them.
+
+use std::sync::Arc;
+
+use crate::downstream::Downstream;
+use crate::error::ExchangeError;
+use crate::exchange::Turn;
+use crate::message::head::{RequestHead, ResponseHead};
+use crate::reply::Reply;
+use crate::rules::{Memory, Scene, Verdict, View};
+use crate::site::{Backend, Frontend};
+use crate::stream::Privacy;
+
+/// One exchange as the rules see it.
+#[derive(Debug)]
+pub(crate) struct Review<'a> {
+    frontend: &'a Frontend,
+    backend: Option<&'a Backend>,
+    scene: Scene<'a>,
+    memory: &'a mut Memory,
+}
+
+/// How a rule ended an exchange.
+#[derive(Debug)]
+pub(crate) struct Ruling {
+    /// The answer the client gets; none if it gets none.
+    pub(crate) reply: Option<Reply>,
+    /// Who ended the exchange and in which phase, in HAProxy's letters.
+    pub(crate) termination: &'static str,
+}
+
+/// Which message a rule was about.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Request,
+    Response,
+}
+
+impl<'a> Review<'a> {
+    /// Begins the review of a client's request.
+    pub(crate) fn new(client: &Downstream<'_>, frontend: &'a Frontend, turn: Turn, memory: &'a mut Memory) -> Self {
+        let rules = frontend.rules();
+        let scene = Scene {
+            source: client.source.inet(),
+            destination: if rules.asks_destination() { client.find_destination() } else { None },
+            is_tls: client.privacy() == Privacy::Tls,
+            is_first: turn == Turn::First,
+            frontend: frontend.name(),
+            backend: None,
+            shared: rules.shared(),
+        };
+        Self { frontend, backend: None, scene, memory }
+    }
+
+    /// Takes the request through the frontend's rules.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
+        let verdict = self.frontend.rules().on_request(head, &self.scene, self.memory);
+        Ruling::of(verdict, Phase::Request)
+    }
+
+    /// Chooses the backend.
+    ///
+    /// # Errors
+    /// No rule names one, and there is none for what is left.
+    pub(crate) fn route(&mut self, head: &RequestHead) -> Result<&'a Arc<Backend>, ExchangeError> {
+        let view = View { scene: &self.scene, request: Some(head), response: None, memory: self.memory };
+        let backend = self.frontend.route(&view).ok_or(ExchangeError::NoBackend)?;
+        self.backend = Some(backend);
+        self.scene.backend = Some(backend.name());
+        Ok(backend)
+    }
+
+    /// Takes the request through the backend's rules.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
+        let Some(backend) = self.backend else { return Ok(()) };
+        let verdict = backend.rules().on_request(head, &self.scene, self.memory);
+        Ruling::of(verdict, Phase::Request)
+    }
+
+    /// Takes the response through the backend's rules and then the frontend's.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
+        self.memory.end_request();
+        if let Some(backend) = self.backend {
+            let verdict = backend.rules().on_response(request, head, &self.scene, self.memory);
+            Ruling::of(verdict, Phase::Response)?;
+        }
+        let verdict = self.frontend.rules().on_response(request, head, &self.scene, self.memory);
+        Ruling::of(verdict, Phase::Response)
+    }
+}
+
+impl Drop for Review<'_> {
+    fn drop(&mut self) {
+        self.memory.end_exchange();
+    }
+}
+
+impl Ruling {
+    fn of(verdict: Verdict, phase: Phase) -> Result<(), Self> {
+        let (given, refused) = match phase {
+            Phase::Request => ("LR", "PR"),
+            Phase::Response => ("LH", "PH"),
+        };
+        let (reply, termination) = match verdict {
+            Verdict::Pass => return Ok(()),
+            Verdict::Answer(reply) => (Some(reply), given),
+            Verdict::Deny(reply) => (Some(reply), refused),
+            Verdict::Close => (None, refused),
+            Verdict::Fail => (Some(Reply::page(500)), refused),
+        };
+        Err(Self { reply, termination })
+    }
+}

@@ -1,0 +1,200 @@
+//! What rules do: end the exchange with an answer, or change its message and variables.
+
+mod header;
+mod parse;
+mod redirect;
+mod reply;
+mod target;
+
+use regex::bytes::Regex;
+
+pub(super) use header::{HeaderChange, NameTest};
+pub(super) use parse::{name_of, parse, parse_redirect};
+pub(super) use redirect::Redirect;
+pub(super) use reply::{Answer, Body};
+pub(super) use target::{Change, Part};
+
+use super::expr::Expression;
+use super::log_format::Format;
+use super::sample::Sample;
+use super::view::{Memory, Scene, VariableId, View};
+use crate::message::head::{RequestHead, ResponseHead};
+use crate::message::headers::{Headers, InvalidField};
+use crate::reply::Reply;
+
+/// Which rules an action is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Request,
+    Response,
+}
+
+/// What a rule does.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// The rules that follow do not matter.
+    Allow,
+    Deny(Answer),
+    Return(Answer),
+    Redirect(Redirect),
+    /// The client's connection closes without an answer.
+    Reject,
+    SetHeader {
+        name: Box<[u8]>,
+        value: Format,
+    },
+    AddHeader {
+        name: Box<[u8]>,
+        value: Format,
+    },
+    RemoveHeader(NameTest),
+    ReplaceHeader(Box<HeaderChange>),
+    SetTarget {
+        part: Part,
+        value: Format,
+    },
+    ReplaceTarget(Box<Change>),
+    SetMethod(Format),
+    SetStatus {
+        status: u16,
+        reason: Option<Box<[u8]>>,
+    },
+    SetVariable {
+        id: VariableId,
+        value: Expression,
+    },
+    SetVariableText {
+        id: VariableId,
+        value: Format,
+    },
+    UnsetVariable(VariableId),
+}
+
+/// A message on its way through the rules, with everything they may look at.
+pub(super) struct Passage<'p> {
+    pub(super) scene: &'p Scene<'p>,
+    pub(super) memory: &'p mut Memory,
+    pub(super) message: Message<'p>,
+    /// Memory for texts on their way into the message.
+    pub(super) scratch: Vec<u8>,
+}
+
+/// The message that rules may change.
+pub(super) enum Message<'p> {
+    Request(&'p mut RequestHead),
+    Response { request: &'p RequestHead, response: &'p mut ResponseHead },
+}
+
+/// What follows from an action.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// The next rule.
+    Next,
+    /// No further rule of this list.
+    Done,
+    /// The exchange ends with an answer that a rule refuses it by.
+    Denied(Reply),
+    /// The exchange ends with an answer that a rule gives.
+    Answered(Reply),
+    /// The exchange and its connection end without an answer.
+    Closed,
+}
+
+impl Passage<'_> {
+    /// Returns what expressions look at.
+    pub(super) fn view(&self) -> View<'_> {
+        let (request, response) = match &self.message {
+            Message::Request(request) => (&**request, None),
+            Message::Response { request, response } => (*request, Some(&**response)),
+        };
+        View { scene: self.scene, request: Some(request), response, memory: self.memory }
+    }
+
+    fn headers(&mut self) -> &mut Headers {
+        match &mut self.message {
+            Message::Request(head) => &mut head.headers,
+            Message::Response { response, .. } => &mut response.headers,
+        }
+    }
+
+    /// Prints a format and hands it to `change`.
+    fn with(&mut self, format: &Format, change: impl FnOnce(&mut Self, &[u8]) -> Result<(), InvalidField>) -> Result<(), InvalidField> {
+        if let Some(text) = format.constant() {
+            return change(self, text);
+        }
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        format.write(&self.view(), &mut text);
+        let outcome = change(self, &text);
+        self.scratch = text;
+        outcome
+    }
+}
+
+impl Action {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// A message cannot hold what the rule would put into it.
+    pub(super) fn run(&self, passage: &mut Passage<'_>) -> Result<Effect, InvalidField> {
+        match self {
+            Self::Allow => return Ok(Effect::Done),
+            Self::Reject => return Ok(Effect::Closed),
+            Self::Deny(answer) => return answer.reply(&passage.view()).map(Effect::Denied),
+            Self::Return(answer) => return answer.reply(&passage.view()).map(Effect::Answered),
+            Self::Redirect(redirect) => {
+                let reply = redirect.reply(&passage.view())?;
+                return Ok(reply.map_or(Effect::Next, Effect::Answered));
+            }
+            Self::SetHeader { name, value } => passage.with(value, |passage, value| {
+                let headers = passage.headers();
+                headers.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+                headers.append(name, value)
+            })?,
+            Self::AddHeader { name, value } => passage.with(value, |passage, value| passage.headers().append(name, value))?,
+            Self::RemoveHeader(test) => passage.headers().remove_if(|field| !header::is_framing(field.known) && test.matches(field.name)),
+            Self::ReplaceHeader(change) => {
+                passage.with(&change.replacement, |passage, text| change.apply(passage.headers(), text))?;
+            }
+            Self::SetTarget { part, value } => passage.with(value, |passage, value| passage.set_target(*part, value))?,
+            Self::ReplaceTarget(change) => {
+                passage.with(&change.replacement, |passage, text| match change.apply(&passage.view(), text) {
+                    Some(value) => passage.set_target(change.part, &value),
+                    None => Ok(()),
+                })?;
+            }
+            Self::SetMethod(value) => passage.with(value, |passage, value| match &mut passage.message {
+                Message::Request(head) => head.set_method(value),
+                Message::Response { .. } => Ok(()),
+            })?,
+            Self::SetStatus { status, reason } => {
+                if let Message::Response { response, .. } = &mut passage.message {
+                    let usual = crate::reply::reason(*status).as_bytes();
+                    response.set_status(*status, reason.as_deref().unwrap_or(usual))?;
+                }
+            }
+            Self::SetVariable { id, value } => {
+                let value = value.value(&passage.view()).map(Sample::into_owned);
+                if let Some(value) = value {
+                    passage.memory.set(passage.scene.shared, *id, value);
+                }
+            }
+            Self::SetVariableText { id, value } => {
+                passage.with(value, |passage, text| {
+                    passage.memory.set(passage.scene.shared, *id, Sample::own(text.to_vec()));
+                    Ok(())
+                })?;
+            }
+            Self::UnsetVariable(id) => passage.memory.unset(passage.scene.shared, *id),
+        }
+        Ok(Effect::Next)
+    }
+}
+
+/// Finds an expression in a text and prints what takes the text's place.
+fn replaced(regex: &Regex, text: &[u8], replacement: &[u8]) -> Option<Vec<u8>> {
+    let groups = regex.captures(text)?;
+    let mut out = Vec::new();
+    super::replace::Replacement::parse(replacement).write(&groups, &mut out);
+    Some(out)
+}

@@ -1,0 +1,367 @@
+//! The words of an action.
+
+use std::path::Path;
+
+use control::config::{Diagnostic, suggest};
+
+use super::header::is_framing;
+use super::redirect::{Destination, Query};
+use super::{Action, Answer, Body, Change, HeaderChange, NameTest, Part, Redirect, Stage};
+use crate::message::headers::{Known, is_field_byte, is_token};
+use crate::reply;
+use crate::rules::expr::Expression;
+use crate::rules::fetch::Needs;
+use crate::rules::log_format::Format;
+use crate::rules::names;
+use crate::rules::pattern::{Case, regex};
+use crate::rules::program::Compiler;
+use crate::rules::view::VariableId;
+use crate::rules::word::{Word, Words, unknown};
+
+const REQUEST: [&str; 21] = [
+    "add-header",
+    "allow",
+    "del-header",
+    "deny",
+    "redirect",
+    "reject",
+    "replace-header",
+    "replace-path",
+    "replace-pathq",
+    "replace-uri",
+    "replace-value",
+    "return",
+    "set-header",
+    "set-method",
+    "set-path",
+    "set-pathq",
+    "set-query",
+    "set-uri",
+    "set-var",
+    "set-var-fmt",
+    "unset-var",
+];
+const RESPONSE: [&str; 13] = [
+    "add-header",
+    "allow",
+    "del-header",
+    "deny",
+    "redirect",
+    "replace-header",
+    "replace-value",
+    "return",
+    "set-header",
+    "set-status",
+    "set-var",
+    "set-var-fmt",
+    "unset-var",
+];
+
+/// Returns the name of an action without its arguments.
+pub(in crate::rules) fn name_of(word: &str) -> &str {
+    word.split('(').next().unwrap_or_default()
+}
+
+/// Reads an action up to its condition.
+///
+/// # Errors
+/// Names what is not known or does not fit.
+pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Stage) -> Result<Action, Diagnostic> {
+    let word = words.expect("an action")?;
+    let name = name_of(word.text());
+    let known: &[&str] = if stage == Stage::Request { &REQUEST } else { &RESPONSE };
+    if !known.contains(&name) {
+        let (message, hint) = unknown("action", name, known, &names::LATER_ACTIONS);
+        return Err(word.error(message).hint(hint));
+    }
+    let mut reader = Reader { words, compiler, stage };
+    Ok(match name {
+        "allow" => Action::Allow,
+        "deny" => Action::Deny(reader.answer(Kind::Deny)?),
+        "return" => Action::Return(reader.answer(Kind::Return)?),
+        "redirect" => reader.redirect()?,
+        "reject" => Action::Reject,
+        "set-header" => Action::SetHeader { name: reader.header_name()?, value: reader.format("the value")? },
+        "add-header" => Action::AddHeader { name: reader.header_name()?, value: reader.format("the value")? },
+        "del-header" => Action::RemoveHeader(reader.name_test()?),
+        "replace-header" => reader.replace_header(false)?,
+        "replace-value" => reader.replace_header(true)?,
+        "set-path" => Action::SetTarget { part: Part::Path, value: reader.format("the path")? },
+        "set-pathq" => Action::SetTarget { part: Part::PathAndQuery, value: reader.format("the path")? },
+        "set-query" => Action::SetTarget { part: Part::Query, value: reader.format("the query")? },
+        "set-uri" => Action::SetTarget { part: Part::Whole, value: reader.format("the target")? },
+        "replace-path" => reader.replace_target(Part::Path)?,
+        "replace-pathq" => reader.replace_target(Part::PathAndQuery)?,
+        "replace-uri" => reader.replace_target(Part::Whole)?,
+        "set-method" => Action::SetMethod(reader.format("the method")?),
+        "set-status" => reader.set_status()?,
+        "set-var" => {
+            let id = reader.variable(word)?;
+            Action::SetVariable { id, value: reader.expression()? }
+        }
+        "set-var-fmt" => {
+            let id = reader.variable(word)?;
+            Action::SetVariableText { id, value: reader.format("the value")? }
+        }
+        "unset-var" => Action::UnsetVariable(reader.variable(word)?),
+        other => return Err(word.error(format!("action `{other}` is not supported yet"))),
+    })
+}
+
+/// Reads what follows the word `redirect`.
+///
+/// # Errors
+/// Names what is not known or does not fit.
+pub(in crate::rules) fn parse_redirect(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Stage) -> Result<Action, Diagnostic> {
+    Reader { words, compiler, stage }.redirect()
+}
+
+/// The two actions that answer with whatever is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Deny,
+    Return,
+}
+
+struct Reader<'a, 'w, 'r, 'c> {
+    words: &'a mut Words<'w, 'r>,
+    compiler: &'a mut Compiler<'c>,
+    stage: Stage,
+}
+
+impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
+    fn needs(&self) -> Needs {
+        match self.stage {
+            Stage::Request => Needs::Request,
+            Stage::Response => Needs::Response,
+        }
+    }
+
+    fn format(&mut self, what: &str) -> Result<Format, Diagnostic> {
+        let word = self.words.expect(what)?;
+        let stage = self.needs();
+        Format::parse(word, &mut self.compiler.names, stage)
+    }
+
+    fn expression(&mut self) -> Result<Expression, Diagnostic> {
+        let word = self.words.expect("an expression")?;
+        let expression = Expression::of_word(word, &mut self.compiler.names)?;
+        if expression.needs() > self.needs() {
+            return Err(word.error(format!("`{}` is not known when this rule runs", word.text())));
+        }
+        Ok(expression)
+    }
+
+    fn header_name(&mut self) -> Result<Box<[u8]>, Diagnostic> {
+        field_name(self.words.expect("the name of a header field")?)
+    }
+
+    fn name_test(&mut self) -> Result<NameTest, Diagnostic> {
+        let word = self.words.expect("the name of a header field")?;
+        if !self.words.accept("-m") {
+            return field_name(word).map(NameTest::Is);
+        }
+        let name: Box<[u8]> = word.text().as_bytes().into();
+        let method = self.words.expect("a matching method")?;
+        Ok(match method.text() {
+            "str" => NameTest::Is(name),
+            "beg" => NameTest::Begins(name),
+            "end" => NameTest::Ends(name),
+            "sub" => NameTest::Contains(name),
+            "reg" => NameTest::Matches(Box::new(regex(word.text(), Case::Ignored).map_err(|reason| word.error(reason))?)),
+            other => return Err(method.error(format!("names are not compared by `{other}`")).hint("str, beg, end, sub or reg")),
+        })
+    }
+
+    fn regex(&mut self) -> Result<regex::bytes::Regex, Diagnostic> {
+        let word = self.words.expect("a regular expression")?;
+        regex(word.text(), Case::Kept).map_err(|reason| word.error(reason))
+    }
+
+    fn replace_header(&mut self, by_value: bool) -> Result<Action, Diagnostic> {
+        let change =
+            HeaderChange { name: self.header_name()?, regex: self.regex()?, replacement: self.format("the replacement")?, by_value };
+        Ok(Action::ReplaceHeader(Box::new(change)))
+    }
+
+    fn replace_target(&mut self, part: Part) -> Result<Action, Diagnostic> {
+        let change = Change { part, regex: self.regex()?, replacement: self.format("the replacement")? };
+        Ok(Action::ReplaceTarget(Box::new(change)))
+    }
+
+    fn status(&mut self, first: u16) -> Result<u16, Diagnostic> {
+        let word = self.words.expect("a status")?;
+        let status = word.text().parse().ok().filter(|status| (first..=599).contains(status));
+        status.ok_or_else(|| word.error(format!("`{}` is not a status from {first} to 599", word.text())))
+    }
+
+    fn set_status(&mut self) -> Result<Action, Diagnostic> {
+        let status = self.status(100)?;
+        let reason = if self.words.accept("reason") {
+            let word = self.words.expect("a reason")?;
+            if !word.text().bytes().all(is_field_byte) {
+                return Err(word.error("a reason cannot hold control characters"));
+            }
+            Some(word.text().as_bytes().into())
+        } else {
+            None
+        };
+        Ok(Action::SetStatus { status, reason })
+    }
+
+    fn variable(&mut self, word: &Word<'_>) -> Result<VariableId, Diagnostic> {
+        let text = word.text();
+        let open = text.find('(').filter(|_| text.ends_with(')'));
+        let Some(open) = open else {
+            return Err(word.error(format!("`{}` wants the name of a variable in parentheses", name_of(text))));
+        };
+        let inner = open + 1..text.len() - 1;
+        if let Some(comma) = text[inner.clone()].find(',') {
+            return Err(word.error_at(inner.start + comma + 1..inner.end, "conditions inside `set-var` are not supported yet"));
+        }
+        let id = self.compiler.names.variable(&text[inner.clone()]);
+        id.map_err(|message| word.error_at(inner, message))
+    }
+
+    fn redirect(&mut self) -> Result<Action, Diagnostic> {
+        let word = self.words.expect("location, prefix or scheme")?;
+        let to = match word.text() {
+            "location" => Destination::Location(self.format("where to")?),
+            "prefix" => Destination::Prefix(self.format("the prefix")?),
+            "scheme" => Destination::Scheme(self.format("the scheme")?),
+            other => {
+                let hint = suggest::hint(other, &["location", "prefix", "scheme"]);
+                return Err(word.error(format!("`{other}` is not a way to redirect")).hint(hint));
+            }
+        };
+        let (appends_slash, ignores_empty) = (false, false);
+        let mut redirect = Redirect { to, status: 302, query: Query::Kept, appends_slash, ignores_empty, cookie: None };
+        while let Some(word) = self.words.peek().filter(|word| !matches!(word.text(), "if" | "unless")) {
+            self.words.next();
+            match word.text() {
+                "code" => {
+                    let code = self.words.expect("a status")?;
+                    let status = code.text().parse().ok().filter(|status| [301, 302, 303, 307, 308].contains(status));
+                    let wrong = || code.error(format!("`{}` is not a redirection", code.text())).hint("301, 302, 303, 307 or 308");
+                    redirect.status = status.ok_or_else(wrong)?;
+                }
+                "drop-query" => redirect.query = Query::Dropped,
+                "append-slash" => redirect.appends_slash = true,
+                "ignore-empty" => redirect.ignores_empty = true,
+                "set-cookie" => redirect.cookie = Some(self.cookie("; path=/;")?),
+                "clear-cookie" => redirect.cookie = Some(self.cookie("; path=/; Max-Age=0;")?),
+                other => {
+                    let known = ["code", "drop-query", "append-slash", "ignore-empty", "set-cookie", "clear-cookie"];
+                    return Err(word.error(format!("`{other}` is not an option of `redirect`")).hint(suggest::hint(other, &known)));
+                }
+            }
+        }
+        Ok(Action::Redirect(redirect))
+    }
+
+    fn cookie(&mut self, attributes: &str) -> Result<Box<[u8]>, Diagnostic> {
+        let word = self.words.expect("a cookie")?;
+        if word.text().is_empty() || !word.text().bytes().all(is_field_byte) {
+            return Err(word.error("a cookie cannot hold control characters"));
+        }
+        Ok([word.text(), attributes].concat().into_bytes().into())
+    }
+
+    fn answer(&mut self, kind: Kind) -> Result<Answer, Diagnostic> {
+        let usual = match (kind, self.stage) {
+            (Kind::Return, _) => 200,
+            (Kind::Deny, Stage::Request) => 403,
+            (Kind::Deny, Stage::Response) => 502,
+        };
+        let mut found = Found { status: usual, content_type: None, text: None, fields: Vec::new() };
+        let mut status_at = None;
+        while let Some(word) = self.words.peek().filter(|word| !matches!(word.text(), "if" | "unless")) {
+            self.words.next();
+            match word.text() {
+                "status" => (found.status, status_at) = (self.status(200)?, Some(word)),
+                "deny_status" if kind == Kind::Deny => (found.status, status_at) = (self.status(200)?, Some(word)),
+                "content-type" => found.content_type = Some(self.content_type()?),
+                "default-errorfiles" => found.text = None,
+                "string" => found.text = Some(Format::text(self.words.expect("a text")?.text().as_bytes())),
+                "lf-string" => found.text = Some(self.format("a text")?),
+                "file" => found.text = Some(Format::text(&self.file()?.1)),
+                "lf-file" => found.text = Some(self.format_file()?),
+                "hdr" => {
+                    let field = (self.header_name()?, self.format("the value")?);
+                    found.fields.push(field);
+                }
+                known @ ("errorfile" | "errorfiles") => return Err(word.error(format!("`{known}` is not supported yet"))),
+                other => {
+                    let known = ["status", "content-type", "string", "lf-string", "file", "lf-file", "hdr"];
+                    return Err(word.error(format!("`{other}` is not an option of this action")).hint(suggest::hint(other, &known)));
+                }
+            }
+        }
+        let is_plain = found.text.is_none() && found.content_type.is_none() && found.fields.is_empty();
+        if let Some(word) = status_at.filter(|_| kind == Kind::Deny && is_plain && !reply::has_page(found.status)) {
+            let message = format!("there is no page for status {}", found.status);
+            return Err(word.error(message).hint("write one: content-type text/plain string \"...\""));
+        }
+        found.answer(kind, self.words)
+    }
+
+    fn content_type(&mut self) -> Result<Box<[u8]>, Diagnostic> {
+        let word = self.words.expect("a type")?;
+        if word.text().is_empty() || !word.text().bytes().all(is_field_byte) {
+            return Err(word.error("this cannot be a type"));
+        }
+        Ok(word.text().as_bytes().into())
+    }
+
+    fn file(&mut self) -> Result<(&'w Word<'r>, Vec<u8>), Diagnostic> {
+        let word = self.words.expect("the name of a file")?;
+        let bytes = std::fs::read(Path::new(word.text())).map_err(|error| word.error(format!("{}: {error}", word.text())))?;
+        if bytes.len() > LARGEST_BODY {
+            return Err(word.error(format!("{} is larger than {} KiB", word.text(), LARGEST_BODY >> 10)));
+        }
+        Ok((word, bytes))
+    }
+
+    fn format_file(&mut self) -> Result<Format, Diagnostic> {
+        let (word, bytes) = self.file()?;
+        let text = String::from_utf8(bytes).map_err(|_| word.error(format!("{} is not UTF-8", word.text())))?;
+        let stage = self.needs();
+        Format::parse(&word.with_text(text), &mut self.compiler.names, stage)
+    }
+}
+
+fn field_name(word: &Word<'_>) -> Result<Box<[u8]>, Diagnostic> {
+    let name = word.text().as_bytes();
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(word.error(format!("`{}` cannot be the name of a header field", word.text())));
+    }
+    if is_framing(Known::recognise(name)) {
+        let error = word.error(format!("rules cannot change `{}`", word.text()));
+        return Err(error.hint("it says where the message ends or what becomes of its connection"));
+    }
+    Ok(name.into())
+}
+
+/// The options of an answer.
+struct Found {
+    status: u16,
+    content_type: Option<Box<[u8]>>,
+    text: Option<Format>,
+    fields: Vec<(Box<[u8]>, Format)>,
+}
+
+impl Found {
+    fn answer(self, kind: Kind, words: &Words<'_, '_>) -> Result<Answer, Diagnostic> {
+        let body = match (self.text, self.content_type) {
+            (None, Some(_)) => return Err(words.error("a content-type needs a text: string, lf-string, file or lf-file")),
+            (Some(text), Some(content_type)) => Body::Text { content_type, text },
+            (Some(_), None) => return Err(words.error("a text needs its type: for example content-type text/plain")),
+            (None, None) if kind == Kind::Deny && self.fields.is_empty() => Body::Page,
+            (None, None) => Body::None,
+        };
+        Ok(Answer { status: self.status, fields: self.fields.into(), body })
+    }
+}
+
+/// Longest answer that is kept in memory for every rule.
+const LARGEST_BODY: usize = 1 << 20;

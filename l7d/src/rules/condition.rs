@@ -1,0 +1,138 @@
+//! Conditions: `if` and `unless`, with tests that must all pass, and alternatives of them.
+
+use std::sync::Arc;
+
+use control::config::{Diagnostic, suggest};
+
+use super::acl::{Acl, Test};
+use super::fetch::Needs;
+use super::program::Compiler;
+use super::view::View;
+use super::word::Words;
+
+/// When a rule applies.
+#[derive(Debug)]
+pub(super) enum Condition {
+    /// Whatever comes.
+    Always,
+    /// Whatever comes, not.
+    Never,
+    /// When all terms of one of these alternatives hold.
+    If(Box<[Box<[Term]>]>),
+    /// When none of these alternatives has only terms that hold.
+    Unless(Box<[Box<[Term]>]>),
+}
+
+/// A test, or its contrary.
+#[derive(Debug)]
+pub(super) struct Term {
+    negated: bool,
+    acl: Arc<Acl>,
+}
+
+impl Condition {
+    /// Tells whether the rule applies.
+    pub(super) fn holds(&self, view: &View<'_>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::If(alternatives) => any(alternatives, view),
+            Self::Unless(alternatives) => !any(alternatives, view),
+        }
+    }
+
+    /// Reads what is left of a rule.
+    ///
+    /// # Errors
+    /// Names what is not known, and what stands where a condition should.
+    pub(super) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Needs) -> Result<Self, Diagnostic> {
+        let Some(word) = words.next() else { return Ok(Self::Always) };
+        let is_unless = match word.text() {
+            "if" => false,
+            "unless" => true,
+            other => return Err(word.error(format!("`{other}` stands where the rule should end")).hint("or `if` with a condition")),
+        };
+        if words.peek().is_none() {
+            return Err(word.error(format!("nothing follows `{}`", word.text())));
+        }
+        let mut alternatives = vec![Vec::new()];
+        while let Some(word) = words.peek() {
+            if matches!(word.text(), "or" | "||") {
+                let empty = alternatives.last().is_some_and(Vec::is_empty);
+                words.next();
+                if empty || words.peek().is_none() {
+                    return Err(word.error(format!("`{}` stands between two conditions", word.text())));
+                }
+                alternatives.push(Vec::new());
+                continue;
+            }
+            let term = term(words, compiler, stage)?;
+            if let Some(last) = alternatives.last_mut() {
+                last.push(term);
+            }
+        }
+        Ok(Self::folded(alternatives, is_unless))
+    }
+
+    /// Leaves out what never changes.
+    fn folded(alternatives: Vec<Vec<Term>>, is_unless: bool) -> Self {
+        let mut left: Vec<Box<[Term]>> = Vec::new();
+        let mut always = false;
+        for terms in alternatives {
+            let constant = |term: &Term| term.acl.outcome().map(|outcome| outcome != term.negated);
+            if terms.iter().any(|term| constant(term) == Some(false)) {
+                continue;
+            }
+            let open: Box<[Term]> = terms.into_iter().filter(|term| constant(term).is_none()).collect();
+            always |= open.is_empty();
+            left.push(open);
+        }
+        match (always, left.is_empty(), is_unless) {
+            (true, _, false) | (false, true, true) => Self::Always,
+            (true, _, true) | (false, true, false) => Self::Never,
+            (false, false, false) => Self::If(left.into()),
+            (false, false, true) => Self::Unless(left.into()),
+        }
+    }
+}
+
+fn any(alternatives: &[Box<[Term]>], view: &View<'_>) -> bool {
+    alternatives.iter().any(|terms| terms.iter().all(|term| term.acl.passes(view) != term.negated))
+}
+
+fn term(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Needs) -> Result<Term, Diagnostic> {
+    let mut negated = false;
+    while words.accept("!") {
+        negated = !negated;
+    }
+    let word = words.expect("a condition")?;
+    let name = word.text().trim_start_matches('!');
+    let marks = word.text().len() - name.len();
+    if marks % 2 == 1 {
+        negated = !negated;
+    }
+    let acl = if name == "{" {
+        let test = Test::parse(words, &mut compiler.names)?;
+        if !words.accept("}") {
+            return Err(word.error("this brace is not closed").hint("`}` must be a word of its own"));
+        }
+        Arc::new(Acl::new(vec![Arc::new(test)]))
+    } else {
+        compiler.acl(name).ok_or_else(|| {
+            let known = compiler.acl_names();
+            let meant = suggest::nearest(name, known.iter().map(String::as_str));
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if name.starts_with('{') => "`{` must be a word of its own".to_owned(),
+                None => "declare it, or write the condition in `{ }`".to_owned(),
+            };
+            word.error_at(marks..word.text().len(), format!("there is no acl `{name}`")).hint(hint)
+        })?
+    };
+    let needs = acl.needs();
+    if needs > stage {
+        let what = if needs == Needs::Response { "responses" } else { "requests" };
+        compiler.names.warn(word.warning(format!("this condition reads {what}, which this rule does not see, and will never hold")));
+    }
+    Ok(Term { negated, acl })
+}

@@ -1,0 +1,170 @@
+//! The first words of a rule: which list it belongs to.
+
+use control::config::{Diagnostic, Mode};
+
+use super::action::{self, Stage};
+use super::condition::Condition;
+use super::fetch::Needs;
+use super::log_format::Format;
+use super::names;
+use super::program::{Admission, Compiler, ProxyRules, Rule, Target};
+use super::word::{Word, Words, unknown};
+
+/// Where a rule stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) side: Side,
+    pub(super) mode: Mode,
+}
+
+/// The kind of proxy a rule belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Frontend,
+    Backend,
+}
+
+/// Reads one rule and adds it to the list it belongs to.
+///
+/// # Errors
+/// Names what is not known or does not fit.
+pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, proxy: &mut ProxyRules) -> Result<(), Diagnostic> {
+    let first = words.expect("a rule")?;
+    match first.text() {
+        "http-request" => {
+            needs_http(first, place)?;
+            warn_if_late(first, compiler, proxy);
+            let action = action::parse(words, compiler, Stage::Request)?;
+            let condition = Condition::parse(words, compiler, Needs::Request)?;
+            proxy.request.push(Rule { condition, action });
+        }
+        "http-response" => {
+            needs_http(first, place)?;
+            let action = action::parse(words, compiler, Stage::Response)?;
+            let condition = Condition::parse(words, compiler, Needs::Response)?;
+            proxy.response.push(Rule { condition, action });
+        }
+        "redirect" => {
+            needs_http(first, place)?;
+            warn_if_late(first, compiler, proxy);
+            let action = action::parse_redirect(words, compiler, Stage::Request)?;
+            let condition = Condition::parse(words, compiler, Needs::Request)?;
+            proxy.redirects.push(Rule { condition, action });
+        }
+        "use_backend" => {
+            needs_frontend(first, place)?;
+            let rule = route(words, compiler, place)?;
+            proxy.routes.push(rule);
+        }
+        "tcp-request" => {
+            let rule = tcp_request(words, compiler, place)?;
+            proxy.connection.push(rule);
+        }
+        other => return Err(not_a_rule(first, other)),
+    }
+    Ok(())
+}
+
+fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
+    if let Some((_, instead)) = REMOVED.iter().find(|(removed, _)| *removed == name) {
+        return word.error(format!("`{name}` is gone from the language")).hint(format!("write {instead}"));
+    }
+    if matches!(name, "acl" | "default_backend" | "server" | "balance" | "bind" | "timeout") {
+        return word.error(format!("`{name}` is not a rule")).hint("it has a key of its own in this file");
+    }
+    let (message, hint) = unknown("rule", name, &RULES, &names::LATER_DIRECTIVES);
+    word.error(message).hint(hint)
+}
+
+const RULES: [&str; 5] = ["http-request", "http-response", "redirect", "tcp-request", "use_backend"];
+
+/// What HAProxy took out of its language, and what says the same today.
+const REMOVED: [(&str, &str); 20] = [
+    ("block", "http-request deny"),
+    ("reqadd", "http-request add-header"),
+    ("reqallow", "http-request allow"),
+    ("reqdel", "http-request del-header"),
+    ("reqdeny", "http-request deny"),
+    ("reqiallow", "http-request allow"),
+    ("reqidel", "http-request del-header"),
+    ("reqideny", "http-request deny"),
+    ("reqipass", "http-request allow"),
+    ("reqirep", "http-request replace-header or replace-path"),
+    ("reqitarpit", "http-request tarpit"),
+    ("reqpass", "http-request allow"),
+    ("reqrep", "http-request replace-header or replace-path"),
+    ("reqtarpit", "http-request tarpit"),
+    ("rspadd", "http-response add-header"),
+    ("rspdel", "http-response del-header"),
+    ("rspdeny", "http-response deny"),
+    ("rspidel", "http-response del-header"),
+    ("rspirep", "http-response replace-header"),
+    ("rsprep", "http-response replace-header"),
+];
+
+fn needs_http(word: &Word<'_>, place: Place) -> Result<(), Diagnostic> {
+    match place.mode {
+        Mode::Http => Ok(()),
+        Mode::Tcp => Err(word.error(format!("`{}` needs mode http", word.text()))),
+    }
+}
+
+fn needs_frontend(word: &Word<'_>, place: Place) -> Result<(), Diagnostic> {
+    match place.side {
+        Side::Frontend => Ok(()),
+        Side::Backend => Err(word.error(format!("`{}` belongs in a frontend", word.text()))),
+    }
+}
+
+/// Warns of a rule that runs before others it stands behind.
+fn warn_if_late(word: &Word<'_>, compiler: &mut Compiler<'_>, proxy: &ProxyRules) {
+    let before = match word.text() {
+        "http-request" if !proxy.redirects.is_empty() => "redirect",
+        _ if !proxy.routes.is_empty() => "use_backend",
+        _ => return,
+    };
+    compiler.names.warn(word.warning(format!("this `{}` rule runs before the `{before}` rules above it", word.text())));
+}
+
+fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<Rule<Target>, Diagnostic> {
+    let stage = match place.mode {
+        Mode::Http => Needs::Request,
+        Mode::Tcp => Needs::Connection,
+    };
+    let name = words.expect("the name of a backend")?;
+    let format = Format::parse(name, &mut compiler.names, stage)?;
+    let action = match format.constant() {
+        None => Target::Named(format),
+        Some(_) => {
+            let (id, mode) = compiler.backend_named(name.text()).ok_or_else(|| name.error(format!("no backend `{}`", name.text())))?;
+            if mode != place.mode {
+                return Err(name.error(format!("backend `{}` has another mode than this frontend", name.text())));
+            }
+            Target::Backend(id)
+        }
+    };
+    let condition = Condition::parse(words, compiler, stage)?;
+    Ok(Rule { condition, action })
+}
+
+fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<Rule<Admission>, Diagnostic> {
+    let phase = words.expect("connection")?;
+    match phase.text() {
+        "connection" => needs_frontend(phase, place)?,
+        known @ ("content" | "session" | "inspect-delay") => return Err(phase.error(format!("`tcp-request {known}` is not supported yet"))),
+        other => {
+            return Err(phase.error(format!("there is no `tcp-request {other}`")).hint("connection, session, content or inspect-delay"));
+        }
+    }
+    let word = words.expect("an action")?;
+    let action = match word.text() {
+        "accept" => Admission::Accept,
+        "reject" => Admission::Reject,
+        other => {
+            let (message, hint) = unknown("action", action::name_of(other), &["accept", "reject"], &names::LATER_ACTIONS);
+            return Err(word.error(message).hint(hint));
+        }
+    };
+    let condition = Condition::parse(words, compiler, Needs::Connection)?;
+    Ok(Rule { condition, action })
+}

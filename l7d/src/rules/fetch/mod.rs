@@ -1,0 +1,250 @@
+//! Where samples come from: every name a rule can ask for, what it needs, and what it finds.
+
+mod header;
+mod table;
+mod uri;
+
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) use header::{Cookie, Form, HeaderField, Side, values};
+pub(super) use table::{DERIVING, build, hexadecimal, names};
+pub(super) use uri::Parameter;
+
+use super::sample::{Kind, Sample};
+use super::view::{VariableId, View};
+use crate::message::head::RequestHead;
+
+/// What must have arrived before a sample can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needs {
+    /// Nothing but the connection.
+    Connection,
+    /// The head of a request.
+    Request,
+    /// The head of a response.
+    Response,
+}
+
+/// A source of samples.
+#[derive(Debug)]
+pub(super) enum Fetch {
+    Constant(Sample<'static>),
+    Source,
+    SourcePort,
+    Destination,
+    DestinationPort,
+    IsTls,
+    IsFirstRequest,
+    FrontendName,
+    BackendName,
+    Method,
+    Target(Part),
+    RequestVersion,
+    ResponseVersion,
+    Status,
+    Header(HeaderField),
+    HeaderCount(HeaderField),
+    HeaderNames { side: Side, delimiter: String },
+    Cookie(Cookie),
+    CookieCount(Cookie),
+    Parameter(Parameter),
+    Variable { id: VariableId, default: Option<Sample<'static>> },
+    Date { offset: i64, unit: Unit },
+    Random { below: u32 },
+    Uuid,
+}
+
+/// A part of a request's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Path,
+    PathAndQuery,
+    Query,
+    Url,
+    /// The host and the path.
+    Base,
+    /// The host, the path and the query.
+    BaseAndQuery,
+}
+
+/// The unit of a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+}
+
+/// Which of several samples are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The one meant where one value is used.
+    One,
+    /// Each, until one is taken.
+    Each,
+}
+
+impl Fetch {
+    /// Returns the type of what it finds.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Constant(value) => value.kind(),
+            Self::Source | Self::Destination => Kind::Address,
+            Self::SourcePort
+            | Self::DestinationPort
+            | Self::Status
+            | Self::HeaderCount(_)
+            | Self::CookieCount(_)
+            | Self::Date { .. }
+            | Self::Random { .. } => Kind::Int,
+            Self::IsTls | Self::IsFirstRequest => Kind::Bool,
+            Self::Header(field) => field.form.kind(),
+            Self::Cookie(Cookie { form, .. }) | Self::Parameter(Parameter { form, .. }) => form.kind(),
+            Self::FrontendName
+            | Self::BackendName
+            | Self::Method
+            | Self::Target(_)
+            | Self::RequestVersion
+            | Self::ResponseVersion
+            | Self::HeaderNames { .. }
+            | Self::Uuid => Kind::Text,
+            Self::Variable { .. } => Kind::Any,
+        }
+    }
+
+    /// Returns what must have arrived before it finds anything.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::Constant(_)
+            | Self::Source
+            | Self::SourcePort
+            | Self::Destination
+            | Self::DestinationPort
+            | Self::IsTls
+            | Self::FrontendName
+            | Self::BackendName
+            | Self::Variable { .. }
+            | Self::Date { .. }
+            | Self::Random { .. }
+            | Self::Uuid => Needs::Connection,
+            Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => Needs::Request,
+            Self::ResponseVersion | Self::Status => Needs::Response,
+            Self::Header(HeaderField { side, .. })
+            | Self::HeaderCount(HeaderField { side, .. })
+            | Self::HeaderNames { side, .. }
+            | Self::Cookie(Cookie { side, .. })
+            | Self::CookieCount(Cookie { side, .. }) => side.needs(),
+        }
+    }
+
+    /// Returns the sample, or of several the one meant where one value is used.
+    pub(super) fn one<'v>(&'v self, view: &View<'v>) -> Option<Sample<'v>> {
+        let mut found = None;
+        self.visit(view, Wanted::One, &mut |sample| {
+            found = Some(sample);
+            true
+        });
+        found
+    }
+
+    /// Hands out every sample until `takes` one; tells whether it did.
+    pub(super) fn any<'v>(&'v self, view: &View<'v>, mut takes: impl FnMut(Sample<'v>) -> bool) -> bool {
+        self.visit(view, Wanted::Each, &mut takes)
+    }
+
+    fn visit<'v>(&'v self, view: &View<'v>, wanted: Wanted, takes: &mut dyn FnMut(Sample<'v>) -> bool) -> bool {
+        if let Self::Header(field) = self {
+            return field.visit(view, wanted, takes);
+        }
+        if let Self::Cookie(cookie) = self {
+            return cookie.visit(view, wanted, takes);
+        }
+        if let Self::Parameter(parameter) = self {
+            return parameter.visit(view, wanted, takes);
+        }
+        self.single(view).is_some_and(takes)
+    }
+
+    fn single<'v>(&'v self, view: &View<'v>) -> Option<Sample<'v>> {
+        let scene = view.scene;
+        Some(match self {
+            Self::Constant(value) => value.borrowed(),
+            Self::Source => Sample::Address(scene.source?.ip().to_canonical()),
+            Self::SourcePort => Sample::Int(scene.source?.port().into()),
+            Self::Destination => Sample::Address(scene.destination?.ip().to_canonical()),
+            Self::DestinationPort => Sample::Int(scene.destination?.port().into()),
+            Self::IsTls => Sample::Bool(scene.is_tls),
+            Self::IsFirstRequest => Sample::Bool(scene.is_first),
+            Self::FrontendName => Sample::text(scene.frontend.as_bytes()),
+            Self::BackendName => Sample::text(scene.backend?.as_bytes()),
+            Self::Method => Sample::text(view.request?.method_text()),
+            Self::RequestVersion => Sample::text(number_of(view.request?.version())),
+            Self::ResponseVersion => Sample::text(number_of(view.response?.version())),
+            Self::Status => Sample::Int(view.response?.status().into()),
+            Self::Variable { id, default } => view.variable(*id).or_else(|| default.as_ref().map(Sample::borrowed))?,
+            Self::Date { offset, unit } => Sample::Int(unit.now()?.saturating_add(*offset)),
+            Self::Random { below } => Sample::Int(fastrand::u32(..(*below).max(1)).into()),
+            Self::Uuid => Sample::own(uuid(fastrand::u128(..)).into_bytes()),
+            Self::HeaderCount(field) => Sample::Int(field.count(view)?),
+            Self::CookieCount(cookie) => Sample::Int(cookie.count(view)?),
+            Self::HeaderNames { side, delimiter } => Sample::own(header::names(side.headers(view)?, delimiter)),
+            Self::Target(part) => part.of(view.request?)?,
+            Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
+        })
+    }
+}
+
+impl Part {
+    fn of(self, head: &RequestHead) -> Option<Sample<'_>> {
+        let target = head.target_parts();
+        let present = |text: &'_ [u8]| !text.is_empty();
+        Some(match self {
+            Self::Path => Sample::text(Some(target.path).filter(|path| present(path))?),
+            Self::PathAndQuery => Sample::text(Some(target.path_and_query(head.target())).filter(|text| present(text))?),
+            Self::Query => Sample::text(target.query?),
+            Self::Url => Sample::text(head.target()),
+            Self::Base => uri::base(head, target.path),
+            Self::BaseAndQuery => uri::base(head, target.path_and_query(head.target())),
+        })
+    }
+}
+
+impl Unit {
+    fn now(self) -> Option<i64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        match self {
+            Self::Seconds => i64::try_from(now.as_secs()).ok(),
+            Self::Milliseconds => i64::try_from(now.as_millis()).ok(),
+            Self::Microseconds => i64::try_from(now.as_micros()).ok(),
+        }
+    }
+}
+
+fn number_of(version: crate::message::head::Version) -> &'static [u8] {
+    version.as_str().strip_prefix("HTTP/").unwrap_or_default().as_bytes()
+}
+
+/// Returns the name of this host.
+pub(super) fn hostname() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned())
+}
+
+/// Prints a random number as an identifier of version 4 (RFC 9562 section 5.4).
+fn uuid(random: u128) -> String {
+    let value = (random & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);
+    let digits = format!("{value:032x}");
+    format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_have_their_version_and_variant() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

@@ -1,0 +1,273 @@
+//! Every name of a sample fetch, and how it is made from its arguments.
+
+use control::config::Diagnostic;
+
+use super::{Cookie, Fetch, Form, HeaderField, Parameter, Part, Side, Unit};
+use crate::message::headers::is_token;
+use crate::rules::argument::Call;
+use crate::rules::names;
+use crate::rules::program::Names;
+use crate::rules::sample::Sample;
+use crate::rules::word::unknown;
+
+type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Fetch, Diagnostic>;
+
+/// The names behind which `_beg`, `_end` and the other ways to compare may be written.
+pub(in crate::rules) const DERIVING: [&str; 14] =
+    ["base", "cook", "hdr", "path", "req.cook", "req.fhdr", "req.hdr", "res.cook", "res.fhdr", "res.hdr", "scook", "shdr", "url", "urlp"];
+
+const TABLE: [(&str, Build); 73] = [
+    ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
+    ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
+    ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
+    ("baseq", |call, _| plain(call, Fetch::Target(Part::BaseAndQuery))),
+    ("be_name", |call, _| plain(call, Fetch::BackendName)),
+    ("bin", |call, _| bin(call)),
+    ("bool", |call, _| boolean(call)),
+    ("cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
+    ("cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
+    ("cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
+    ("cookie", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
+    ("date", |call, _| date(call)),
+    ("dst", |call, names| plain(call, names.destination(Fetch::Destination))),
+    ("dst_port", |call, names| plain(call, names.destination(Fetch::DestinationPort))),
+    ("env", |call, _| env(call)),
+    ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
+    ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
+    ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
+    ("hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
+    ("hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
+    ("hostname", |call, _| plain(call, Fetch::Constant(Sample::text(super::hostname().as_bytes())))),
+    ("http_first_req", |call, _| plain(call, Fetch::IsFirstRequest)),
+    ("int", |call, _| integer(call)),
+    ("ipv4", |call, _| address(call)),
+    ("ipv6", |call, _| address(call)),
+    ("method", |call, _| plain(call, Fetch::Method)),
+    ("path", |call, _| plain(call, Fetch::Target(Part::Path))),
+    ("pathq", |call, _| plain(call, Fetch::Target(Part::PathAndQuery))),
+    ("query", |call, _| plain(call, Fetch::Target(Part::Query))),
+    ("rand", |call, _| random(call)),
+    ("req.cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
+    ("req.cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
+    ("req.cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
+    ("req.fhdr", |call, _| whole_header(call, Side::Request).map(Fetch::Header)),
+    ("req.fhdr_cnt", |call, _| whole_header(call, Side::Request).map(Fetch::HeaderCount)),
+    ("req.hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
+    ("req.hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
+    ("req.hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
+    ("req.hdr_names", |call, _| header_names(call, Side::Request)),
+    ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
+    ("req.ver", |call, _| plain(call, Fetch::RequestVersion)),
+    ("req_ver", |call, _| plain(call, Fetch::RequestVersion)),
+    ("res.cook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
+    ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
+    ("res.cook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
+    ("res.fhdr", |call, _| whole_header(call, Side::Response).map(Fetch::Header)),
+    ("res.fhdr_cnt", |call, _| whole_header(call, Side::Response).map(Fetch::HeaderCount)),
+    ("res.hdr", |call, _| header(call, Side::Response, Form::Text).map(Fetch::Header)),
+    ("res.hdr_cnt", |call, _| header(call, Side::Response, Form::Text).map(Fetch::HeaderCount)),
+    ("res.hdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
+    ("res.hdr_names", |call, _| header_names(call, Side::Response)),
+    ("res.hdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
+    ("res.ver", |call, _| plain(call, Fetch::ResponseVersion)),
+    ("resp_ver", |call, _| plain(call, Fetch::ResponseVersion)),
+    ("scook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
+    ("scook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
+    ("scook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
+    ("set-cookie", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
+    ("shdr", |call, _| header(call, Side::Response, Form::Text).map(Fetch::Header)),
+    ("shdr_cnt", |call, _| header(call, Side::Response, Form::Text).map(Fetch::HeaderCount)),
+    ("shdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
+    ("shdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
+    ("src", |call, _| plain(call, Fetch::Source)),
+    ("src_port", |call, _| plain(call, Fetch::SourcePort)),
+    ("ssl_fc", |call, _| plain(call, Fetch::IsTls)),
+    ("status", |call, _| plain(call, Fetch::Status)),
+    ("str", |call, _| text(call)),
+    ("url", |call, _| plain(call, Fetch::Target(Part::Url))),
+    ("url_param", |call, _| parameter(call, Form::Text)),
+    ("urlp", |call, _| parameter(call, Form::Text)),
+    ("urlp_val", |call, _| parameter(call, Form::Number)),
+    ("uuid", |call, _| uuid(call)),
+    ("var", |call, names| variable(call, names)),
+];
+
+/// Returns every known name.
+pub(in crate::rules) fn names() -> Vec<&'static str> {
+    TABLE.iter().map(|(name, _)| *name).collect()
+}
+
+/// Makes the fetch of that name.
+///
+/// # Errors
+/// Names what is not known, and arguments that do not fit.
+pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Result<Fetch, Diagnostic> {
+    match TABLE.iter().find(|(name, _)| *name == call.name) {
+        Some((_, build)) => build(call, variables),
+        None => {
+            let (message, hint) = unknown("sample fetch", call.name, &names(), &names::LATER_FETCHES);
+            Err(call.error(message).hint(hint))
+        }
+    }
+}
+
+fn plain(call: &Call<'_, '_>, fetch: Fetch) -> Result<Fetch, Diagnostic> {
+    call.at_most(0).map(|()| fetch)
+}
+
+fn text(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let text = call.required(0, "a string")?.text.clone();
+    Ok(Fetch::Constant(Sample::own(text.into_bytes())))
+}
+
+fn integer(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    call.required(0, "a whole number")?;
+    call.number(0, 0).map(|value| Fetch::Constant(Sample::Int(value)))
+}
+
+fn boolean(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let argument = call.required(0, "true or false")?;
+    match argument.text.as_str() {
+        "true" | "1" => Ok(Fetch::Constant(Sample::Bool(true))),
+        "false" | "0" => Ok(Fetch::Constant(Sample::Bool(false))),
+        other => Err(call.error_in(argument, format!("`{other}` is neither true nor false"))),
+    }
+}
+
+fn address(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let argument = call.required(0, "an address")?;
+    let wanted = if call.name == "ipv4" { "IPv4" } else { "IPv6" };
+    let address = argument.text.parse::<std::net::IpAddr>().ok().filter(|address| address.is_ipv4() == (wanted == "IPv4"));
+    let wrong = || call.error_in(argument, format!("`{}` is not an {wanted} address", argument.text));
+    address.map(|address| Fetch::Constant(Sample::Address(address))).ok_or_else(wrong)
+}
+
+fn bin(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let argument = call.required(0, "hexadecimal digits")?;
+    let wrong = || call.error_in(argument, format!("`{}` is no even number of hexadecimal digits", argument.text));
+    let bytes = hexadecimal(&argument.text).ok_or_else(wrong)?;
+    Ok(Fetch::Constant(Sample::Binary(bytes.into())))
+}
+
+/// Reads pairs of hexadecimal digits.
+pub(in crate::rules) fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.len().is_multiple_of(2);
+    digits.then(|| text.as_bytes().chunks(2).map(pair).collect()).flatten()
+}
+
+fn env(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let name = &call.required(0, "the name of an environment variable")?.text;
+    Ok(Fetch::Constant(Sample::own(std::env::var(name).unwrap_or_default().into_bytes())))
+}
+
+fn date(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(2)?;
+    let unit = match call.optional(1).map(|unit| (unit.text.as_str(), unit)) {
+        None | Some(("s", _)) => Unit::Seconds,
+        Some(("ms", _)) => Unit::Milliseconds,
+        Some(("us", _)) => Unit::Microseconds,
+        Some((other, argument)) => return Err(call.error_in(argument, format!("`{other}` is not s, ms or us"))),
+    };
+    Ok(Fetch::Date { offset: call.number(0, 0)?, unit })
+}
+
+fn random(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let below = call.number(0, i64::from(u32::MAX))?;
+    let below = u32::try_from(below).ok().filter(|below| *below > 0);
+    below.map(|below| Fetch::Random { below }).ok_or_else(|| call.error("`rand` wants a number from 1 to 4294967295"))
+}
+
+fn uuid(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    match call.number(0, 4)? {
+        4 => Ok(Fetch::Uuid),
+        other => Err(call.error(format!("version {other} of `uuid` is not supported")).hint("version 4 is random")),
+    }
+}
+
+fn header(call: &Call<'_, '_>, side: Side, form: Form) -> Result<HeaderField, Diagnostic> {
+    field(call, side, form, false)
+}
+
+fn whole_header(call: &Call<'_, '_>, side: Side) -> Result<HeaderField, Diagnostic> {
+    field(call, side, Form::Text, true)
+}
+
+fn field(call: &Call<'_, '_>, side: Side, form: Form, whole: bool) -> Result<HeaderField, Diagnostic> {
+    call.at_most(2)?;
+    let name = call.required(0, "the name of a header field")?;
+    if name.text.is_empty() || !name.text.bytes().all(is_token) {
+        return Err(call.error_in(name, format!("`{}` cannot be the name of a header field", name.text)));
+    }
+    let occurrence = match call.optional(1) {
+        None => None,
+        Some(argument) => match call.number(1, 0)? {
+            0 => None,
+            occurrence @ -10..=i64::MAX => Some(occurrence),
+            _ => return Err(call.error_in(argument, "occurrences are counted from 1, or backwards from -1 to -10")),
+        },
+    };
+    Ok(HeaderField::new(side, &name.text, whole, form, occurrence))
+}
+
+fn header_names(call: &Call<'_, '_>, side: Side) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let delimiter = call.optional(0).map_or(",", |argument| argument.text.as_str()).to_owned();
+    Ok(Fetch::HeaderNames { side, delimiter })
+}
+
+fn cookie(call: &Call<'_, '_>, side: Side, form: Form) -> Result<Cookie, Diagnostic> {
+    call.at_most(1)?;
+    Ok(Cookie { side, name: call.optional(0).map(|name| name.text.as_bytes().into()), form })
+}
+
+fn parameter(call: &Call<'_, '_>, form: Form) -> Result<Fetch, Diagnostic> {
+    call.at_most(2)?;
+    let name = call.optional(0).map(|name| name.text.as_bytes().into());
+    let delimiter = match call.optional(1) {
+        None => b'?',
+        Some(argument) => match argument.text.as_bytes() {
+            [byte] => *byte,
+            _ => return Err(call.error_in(argument, "the delimiter is a single character")),
+        },
+    };
+    Ok(Fetch::Parameter(Parameter { name, delimiter, form }))
+}
+
+fn variable(call: &Call<'_, '_>, names: &mut Names) -> Result<Fetch, Diagnostic> {
+    call.at_most(2)?;
+    let name = call.required(0, "the name of a variable")?;
+    let id = names.variable(&name.text).map_err(|message| call.error_in(name, message))?;
+    let default = call.arguments.get(1).map(|default| Sample::own(default.text.clone().into_bytes()));
+    Ok(Fetch::Variable { id, default })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_both_known_and_missing() {
+        let known = names();
+        let both: Vec<_> = names::LATER_FETCHES.iter().filter(|name| known.contains(name)).collect();
+        assert!(both.is_empty(), "{both:?}");
+        assert!(known.is_sorted(), "so that a name is found by eye");
+        assert!(DERIVING.iter().all(|name| known.contains(name)));
+    }
+
+    #[test]
+    fn digits_come_in_pairs() {
+        assert_eq!(hexadecimal("48656C6c6f"), Some(b"Hello".to_vec()));
+        for text in ["4", "4g", "+4"] {
+            assert_eq!(hexadecimal(text), None, "{text}");
+        }
+    }
+}

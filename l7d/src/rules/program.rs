@@ -1,0 +1,291 @@
+//! The rules of a configuration, compiled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report};
+
+use super::acl::{Acl, Test};
+use super::action::Action;
+use super::condition::Condition;
+use super::directive;
+use super::log_format::Format;
+use super::view::{Lifetime, Shared, VariableId};
+use super::word::{self, Word, Words};
+
+/// What the rules of a configuration became.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    frontends: Vec<Arc<ProxyRules>>,
+    backends: Vec<Arc<ProxyRules>>,
+    warnings: Report,
+}
+
+/// The rules of one frontend or backend, each list in the order of the file.
+#[derive(Debug, Default)]
+pub(crate) struct ProxyRules {
+    pub(super) connection: Vec<Rule<Admission>>,
+    pub(super) request: Vec<Rule<Action>>,
+    /// Plain `redirect` rules, which come after the others wherever they stand.
+    pub(super) redirects: Vec<Rule<Action>>,
+    pub(super) routes: Vec<Rule<Target>>,
+    pub(super) response: Vec<Rule<Action>>,
+    shared: Arc<Shared>,
+    asks_destination: bool,
+}
+
+impl ProxyRules {
+    /// Returns the variables of the process.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Tells whether any rule of the configuration wants to know where clients connected to.
+    pub(crate) fn asks_destination(&self) -> bool {
+        self.asks_destination
+    }
+}
+
+/// What to do, and when.
+#[derive(Debug)]
+pub(super) struct Rule<A> {
+    pub(super) condition: Condition,
+    pub(super) action: A,
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is served.
+    Accept,
+    /// It is closed.
+    Reject,
+}
+
+/// Which backend is used.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// This one.
+    Backend(BackendId),
+    /// The one of this name, if there is one.
+    Named(Format),
+}
+
+impl Rules {
+    /// Compiles the rules of a configuration.
+    ///
+    /// # Errors
+    /// Everything wrong with any of them.
+    pub(crate) fn compile(config: &Config) -> Result<Self, Report> {
+        let mut compiler = Compiler::new(config);
+        let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
+        let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
+        compiler.found.append(&mut compiler.names.warnings);
+        let report = Report::from(compiler.found);
+        if report.has_errors() {
+            return Err(report);
+        }
+        let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
+        let complete = |rules: ProxyRules| Arc::new(ProxyRules { shared: Arc::clone(&shared), asks_destination, ..rules });
+        Ok(Self {
+            frontends: frontends.into_iter().map(complete).collect(),
+            backends: backends.into_iter().map(complete).collect(),
+            warnings: report,
+        })
+    }
+
+    /// Returns what is valid and will surprise.
+    pub(crate) fn warnings(&self) -> &Report {
+        &self.warnings
+    }
+
+    /// Returns the rules of a frontend.
+    pub(crate) fn of_frontend(&self, model: &config::Frontend) -> Arc<ProxyRules> {
+        self.frontends.get(model.id().index()).map_or_else(Arc::default, Arc::clone)
+    }
+
+    /// Returns the rules of a backend.
+    pub(crate) fn of_backend(&self, model: &config::Backend) -> Arc<ProxyRules> {
+        self.backends.get(model.id().index()).map_or_else(Arc::default, Arc::clone)
+    }
+}
+
+/// The names of a configuration that are not backends: variables, and the numbers of acls.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    variables: HashMap<String, u32>,
+    acl_ids: HashMap<u32, String>,
+    asks_destination: bool,
+    /// What was found that is valid and will surprise.
+    warnings: Vec<Diagnostic>,
+}
+
+impl Names {
+    /// Notes something valid that will surprise.
+    pub(super) fn warn(&mut self, diagnostic: Diagnostic) {
+        self.warnings.push(diagnostic);
+    }
+
+    /// Notes that something wants to know where clients connected to, and returns it.
+    pub(super) fn destination<T>(&mut self, asking: T) -> T {
+        self.asks_destination = true;
+        asking
+    }
+
+    /// Returns the variable of that name.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub(super) fn variable(&mut self, name: &str) -> Result<VariableId, String> {
+        let Some((scope, rest)) = name.split_once('.') else {
+            return Err(format!("`{name}` does not say where the variable lives: for example txn.{name}"));
+        };
+        let lifetime = match scope {
+            "proc" => Lifetime::Process,
+            "sess" => Lifetime::Session,
+            "txn" => Lifetime::Transaction,
+            "req" => Lifetime::Request,
+            "res" => Lifetime::Response,
+            "check" => return Err("variables of checks are not supported yet".to_owned()),
+            other => return Err(format!("`{other}` is not a scope: proc, sess, txn, req or res")),
+        };
+        if rest.is_empty() || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
+            return Err(format!("`{name}` cannot be the name of a variable: letters, digits, `_` and `.` can"));
+        }
+        let next = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
+        let number = *self.variables.entry(name.to_owned()).or_insert(next);
+        Ok(VariableId { lifetime, number })
+    }
+
+    /// Notes the number of an acl.
+    ///
+    /// # Errors
+    /// Refuses what is no number, and one that is taken.
+    pub(super) fn acl_id(&mut self, word: &Word<'_>) -> Result<(), Diagnostic> {
+        let Some(id) = word.text().parse::<u32>().ok().filter(|id| *id > 0) else {
+            return Err(word.error(format!("`{}` is not a number", word.text())));
+        };
+        match self.acl_ids.insert(id, word.location().to_string()) {
+            Some(before) => Err(word.error(format!("the id {id} is taken by {before}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Compiles one proxy after the other.
+pub(super) struct Compiler<'c> {
+    pub(super) config: &'c Config,
+    pub(super) names: Names,
+    /// Those of the proxy at hand.
+    acls: HashMap<String, Arc<Acl>>,
+    backends: HashMap<&'c str, BackendId>,
+    found: Vec<Diagnostic>,
+}
+
+impl<'c> Compiler<'c> {
+    fn new(config: &'c Config) -> Self {
+        let backends = config.backends().iter().map(|backend| (backend.name(), backend.id())).collect();
+        Self { config, names: Names::default(), acls: HashMap::new(), backends, found: Vec::new() }
+    }
+
+    fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
+        self.declare(model.acls());
+        self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() })
+    }
+
+    fn backend(&mut self, model: &config::Backend) -> ProxyRules {
+        self.declare(model.acls());
+        self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() })
+    }
+
+    fn declare(&mut self, models: &[config::Acl]) {
+        self.acls.clear();
+        for model in models {
+            if matches!(model.name().as_str(), "or" | "||" | "{" | "}" | "if" | "unless") {
+                self.found.push(Diagnostic::error(model.name().location(), format!("an acl cannot be called `{}`", model.name())));
+            }
+            let tests = model.expressions().iter().filter_map(|text| match test(text, &mut self.names) {
+                Ok(test) => Some(Arc::new(test)),
+                Err(error) => {
+                    self.found.push(error);
+                    None
+                }
+            });
+            let acl = Acl::new(tests.collect());
+            self.acls.insert(model.name().value().clone(), Arc::new(acl));
+        }
+    }
+
+    fn rules(&mut self, rules: &[Located<String>], place: directive::Place) -> ProxyRules {
+        let mut proxy = ProxyRules::default();
+        for rule in rules {
+            let words = match word::split(rule) {
+                Ok(words) => words,
+                Err(error) => {
+                    self.found.push(error);
+                    continue;
+                }
+            };
+            if let Err(error) = directive::read(&mut Words::new(&words, rule), self, place, &mut proxy) {
+                self.found.push(error);
+            }
+        }
+        proxy
+    }
+
+    /// Returns the acl of that name: a declared one, or one that is always there.
+    pub(super) fn acl(&mut self, name: &str) -> Option<Arc<Acl>> {
+        if let Some(acl) = self.acls.get(name) {
+            return Some(Arc::clone(acl));
+        }
+        let (_, text) = PREDEFINED.iter().find(|(known, _)| *known == name)?;
+        let text = Located::elsewhere((*text).to_owned(), "predefined", text);
+        let acl = Arc::new(Acl::new(vec![Arc::new(test(&text, &mut self.names).ok()?)]));
+        self.acls.insert(name.to_owned(), Arc::clone(&acl));
+        Some(acl)
+    }
+
+    /// Returns the names of all acls that can be used.
+    pub(super) fn acl_names(&self) -> Vec<String> {
+        self.acls.keys().cloned().chain(PREDEFINED.iter().map(|(name, _)| (*name).to_owned())).collect()
+    }
+
+    /// Returns the backend of that name.
+    pub(super) fn backend_named(&self, name: &str) -> Option<(BackendId, Mode)> {
+        let id = *self.backends.get(name)?;
+        Some((id, self.config.backend(id).mode()))
+    }
+}
+
+fn test(text: &Located<String>, names: &mut Names) -> Result<Test, Diagnostic> {
+    let words = word::split(text)?;
+    let mut words = Words::new(&words, text);
+    let test = Test::parse(&mut words, names)?;
+    match words.next() {
+        Some(word) => Err(word.error(format!("`{}` closes nothing", word.text()))),
+        None => Ok(test),
+    }
+}
+
+/// Acls that need no declaration.
+const PREDEFINED: [(&str, &str); 19] = [
+    ("FALSE", "always_false"),
+    ("HTTP", "method -m found"),
+    ("HTTP_1.0", "req.ver 1.0"),
+    ("HTTP_1.1", "req.ver 1.1"),
+    ("HTTP_2.0", "req.ver 2.0"),
+    ("HTTP_CONTENT", "req.hdr_val(content-length) gt 0"),
+    ("HTTP_URL_ABS", "url_reg ^[^/:]*://"),
+    ("HTTP_URL_SLASH", "url_beg /"),
+    ("HTTP_URL_STAR", "url *"),
+    ("LOCALHOST", "src 127.0.0.1/8 ::1"),
+    ("METH_CONNECT", "method CONNECT"),
+    ("METH_DELETE", "method DELETE"),
+    ("METH_GET", "method GET HEAD"),
+    ("METH_HEAD", "method HEAD"),
+    ("METH_OPTIONS", "method OPTIONS"),
+    ("METH_POST", "method POST"),
+    ("METH_PUT", "method PUT"),
+    ("METH_TRACE", "method TRACE"),
+    ("TRUE", "always_true"),
+];

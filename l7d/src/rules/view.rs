@@ -1,0 +1,158 @@
+//! What rules look at: the connection, the messages, and the variables other rules have set.
+
+use std::net::SocketAddr;
+use std::sync::{PoisonError, RwLock};
+
+use super::sample::Sample;
+use crate::message::head::{RequestHead, ResponseHead};
+
+/// What is known of an exchange besides its messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    /// Who the client is; none if it has no address.
+    pub(crate) source: Option<SocketAddr>,
+    /// Which address the client connected to; none where no rule wants to know.
+    pub(crate) destination: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted.
+    pub(crate) is_tls: bool,
+    /// Whether the request is the first of its connection.
+    pub(crate) is_first: bool,
+    /// The name of the frontend.
+    pub(crate) frontend: &'a str,
+    /// The name of the backend, once there is one.
+    pub(crate) backend: Option<&'a str>,
+    /// The variables of the process.
+    pub(crate) shared: &'a Shared,
+}
+
+/// Everything an expression can be evaluated over.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'v> {
+    /// The exchange.
+    pub(crate) scene: &'v Scene<'v>,
+    /// The request, once there is one.
+    pub(crate) request: Option<&'v RequestHead>,
+    /// The response, once there is one.
+    pub(crate) response: Option<&'v ResponseHead>,
+    /// The variables.
+    pub(crate) memory: &'v Memory,
+}
+
+/// Where a variable lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lifetime {
+    /// As long as the process.
+    Process,
+    /// As long as the client's connection.
+    Session,
+    /// As long as one request and its response.
+    Transaction,
+    /// As long as the request is processed.
+    Request,
+    /// As long as the response is processed.
+    Response,
+}
+
+/// A variable: where it lives, and its number among all names of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct VariableId {
+    pub(super) lifetime: Lifetime,
+    pub(super) number: u32,
+}
+
+/// The variables that live as long as the process; every thread reads and writes them, holding the lock for one access at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Shared(RwLock<Vec<(VariableId, Sample<'static>)>>);
+
+impl Shared {
+    fn value(&self, id: VariableId) -> Option<Sample<'static>> {
+        let values = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        values.iter().find(|(known, _)| *known == id).map(|(_, value)| value.clone())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<(VariableId, Sample<'static>)>)) {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The variables of one client and of its exchange at hand.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Memory {
+    own: Vec<(VariableId, Sample<'static>)>,
+}
+
+impl<'v> View<'v> {
+    /// Returns the value of a variable.
+    pub(super) fn variable(&self, id: VariableId) -> Option<Sample<'v>> {
+        if id.lifetime == Lifetime::Process {
+            return self.scene.shared.value(id);
+        }
+        self.memory.own.iter().find(|(known, _)| *known == id).map(|(_, value)| value.borrowed())
+    }
+}
+
+impl Memory {
+    /// Sets a variable.
+    pub(super) fn set(&mut self, shared: &Shared, id: VariableId, value: Sample<'static>) {
+        if id.lifetime == Lifetime::Process { shared.change(|values| put(values, id, value)) } else { put(&mut self.own, id, value) }
+    }
+
+    /// Forgets a variable.
+    pub(super) fn unset(&mut self, shared: &Shared, id: VariableId) {
+        let forget = |values: &mut Vec<(VariableId, Sample<'static>)>| values.retain(|(known, _)| *known != id);
+        if id.lifetime == Lifetime::Process { shared.change(forget) } else { forget(&mut self.own) }
+    }
+
+    /// Takes over what another exchange of the same client has left behind.
+    pub(crate) fn adopt(&mut self, other: Self) {
+        for (id, value) in other.own {
+            put(&mut self.own, id, value);
+        }
+    }
+
+    /// Forgets what does not outlive the request's way to the server.
+    pub(crate) fn end_request(&mut self) {
+        self.own.retain(|(id, _)| id.lifetime != Lifetime::Request);
+    }
+
+    /// Forgets what does not outlive the exchange.
+    pub(crate) fn end_exchange(&mut self) {
+        self.own.retain(|(id, _)| id.lifetime == Lifetime::Session);
+    }
+}
+
+fn put(values: &mut Vec<(VariableId, Sample<'static>)>, id: VariableId, value: Sample<'static>) {
+    match values.iter_mut().find(|(known, _)| *known == id) {
+        Some((_, old)) => *old = value,
+        None => values.push((id, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_live_as_long_as_they_should() {
+        let shared = Shared::default();
+        let mut memory = Memory::default();
+        let id = |lifetime| VariableId { lifetime, number: 1 };
+        let all = [Lifetime::Process, Lifetime::Session, Lifetime::Transaction, Lifetime::Request, Lifetime::Response];
+        for (value, lifetime) in (1..).zip(all) {
+            memory.set(&shared, id(lifetime), Sample::Int(value));
+        }
+        let living = |memory: &Memory| {
+            let scene = crate::rules::tests::scene(&shared);
+            let view = View { scene: &scene, request: None, response: None, memory };
+            all.into_iter().filter(|lifetime| view.variable(id(*lifetime)).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(living(&memory), all);
+        memory.end_request();
+        assert_eq!(living(&memory), [Lifetime::Process, Lifetime::Session, Lifetime::Transaction, Lifetime::Response]);
+        memory.end_exchange();
+        assert_eq!(living(&memory), [Lifetime::Process, Lifetime::Session]);
+        assert_eq!(living(&Memory::default()), [Lifetime::Process]);
+        memory.unset(&shared, id(Lifetime::Process));
+        assert_eq!(living(&Memory::default()), []);
+    }
+}
