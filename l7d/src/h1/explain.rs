@@ -150,7 +150,8 @@ impl Scan<'_> {
                 _ => self.field()?,
             }
         }
-        self.fail(Fault::TooManyFields)
+        // Whatever comes next is one too many, and may not have come yet.
+        Err(Stop::Fault(SyntaxError { offset: self.at, found: None, fault: Fault::TooManyFields }))
     }
 
     fn field(&mut self) -> Result<(), Stop> {

@@ -39,6 +39,7 @@ fn unmark(message: &[u8], fault: Fault) -> (Vec<u8>, String) {
     let in_body = at >= body && !matches!(fault, Fault::TooManyFields);
     let offset = if in_body { at - body } else { at };
     let is_missing = matches!(fault, Fault::Length | Fault::Coding) && bytes[at] == b'\r';
+    let is_missing = is_missing || matches!(fault, Fault::TooManyFields);
     let named = if is_missing { format!("byte {offset}: {fault}") } else { format!("byte {offset} (0x{:02x}): {fault}", bytes[at]) };
     (bytes, named)
 }
