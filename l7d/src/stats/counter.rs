@@ -29,7 +29,7 @@ pub(crate) enum Counter {
     Status2xx,
     /// Exchanges whose times were noted.
     Timed,
-    /// Sum of recent times in the queue, in microseconds; see [`super::meter::WINDOW`].
+    /// Sum of recent times in the queue, in microseconds.
     QueueTime,
     /// Sum of recent times to connect.
     ConnectTime,
