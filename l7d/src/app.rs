@@ -20,7 +20,7 @@ use control::shutdown::Trigger;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::bind::{self, Sharing, Spec};
@@ -179,14 +179,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Hands the site to every worker, with one socket of each new address.
+    /// Hands the site to every worker, with one socket of each new address, and waits until they serve it.
     async fn order(&self, mut sockets: Vec<(Spec, Vec<OwnedFd>)>) {
+        let mut followed = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
             let sockets = sockets.iter_mut().filter_map(|(spec, sockets)| Some((spec.clone(), sockets.pop()?))).collect();
-            let order = Order { site: Arc::clone(&self.site.borrow()), sockets };
+            let (done, follows) = oneshot::channel();
+            let order = Order { site: Arc::clone(&self.site.borrow()), sockets, done };
             if worker.orders.send(order).await.is_err() {
                 error!("a worker is gone");
             }
+            followed.push(follows);
+        }
+        for follows in followed {
+            // A worker that drains follows no order any more.
+            let _ = follows.await;
         }
     }
 

@@ -107,67 +107,82 @@ async fn serve<'a>(
     }
     add_forwarded_for(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
-    let mut reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
-    let mut request = outgoing(head, body, frontend, backend, review);
-    let mut pursuit = {
+    let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
+    let request = outgoing(head, body, frontend, backend, review);
+    let pursuit = {
         let begun = pin!(Pursuit::begin(backend, key, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
-    let limits = limits(frontend, backend);
-    loop {
-        let server = pursuit.server();
-        record.server(server, pursuit.failed());
-        let idle = if reuse == Reuse::Allowed && server.shares_connections() { pool::take(server.load().id()) } else { None };
-        let reused = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => {
-                record.reused();
-                connection
-            }
-            None => match open(client, backend, server, record).await? {
-                Ok(connection) => connection,
-                Err(error) => match try_again(client, &mut pursuit).await? {
-                    Verdict::TryAgain => continue,
-                    Verdict::GiveUp => return Err(error.into()),
-                },
-            },
-        };
-        let whole = request.body.is_done();
-        let mut progress = Progress::default();
-        let outcome = forward::run(client, &mut connection, &mut request, limits, &mut progress).await;
-        record.response(&progress);
-        match outcome {
-            Ok(Finished::Exchanged { client: fate, server: rest }) => {
-                if rest == Fate::Keep && server.shares_connections() {
-                    pool::put(server.load().id(), connection);
+    Delivery { request, backend, pursuit, reuse, limits: limits(frontend, backend) }.run(client, record).await
+}
+
+/// A request that has a backend, until one of its servers has answered.
+struct Delivery<'a> {
+    request: Outgoing<'a>,
+    backend: &'a Backend,
+    pursuit: Pursuit<'a>,
+    reuse: Reuse,
+    limits: Limits,
+}
+
+impl<'a> Delivery<'a> {
+    /// Tries servers and connections until one has answered, or none is left.
+    async fn run(mut self, client: &mut Downstream<'_>, record: &mut Record<'a>) -> Result<Fate, ExchangeError> {
+        loop {
+            let server = self.pursuit.server();
+            record.server(server, self.pursuit.failed());
+            let idle = if self.reuse == Reuse::Allowed && server.shares_connections() { pool::take(server.load().id()) } else { None };
+            let reused = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => {
+                    record.reused();
+                    connection
                 }
-                return Ok(fate);
-            }
-            Ok(Finished::Overruled { ruling, client: fate }) => {
-                let version = request.head.version();
-                return Ok(announce(client, ruling, fate, version, record).await);
-            }
-            Ok(Finished::Tunnel(carried)) => {
-                record.tunnel(&carried);
-                return Ok(Fate::Close);
-            }
-            // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
-            Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(&request, &progress))) => {
-                reuse = Reuse::Never;
-            }
-            // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
-            Err(error @ ExchangeError::Server(_)) if whole && progress.unprocessed => {
-                if try_again(client, &mut pursuit).await? == Verdict::GiveUp {
+                None => match open(client, self.backend, server, record).await? {
+                    Ok(connection) => connection,
+                    Err(error) => match try_again(client, &mut self.pursuit).await? {
+                        Verdict::TryAgain => continue,
+                        Verdict::GiveUp => return Err(error.into()),
+                    },
+                },
+            };
+            let whole = self.request.body.is_done();
+            let mut progress = Progress::default();
+            let outcome = forward::run(client, &mut connection, &mut self.request, self.limits, &mut progress).await;
+            record.response(&progress);
+            match outcome {
+                Ok(Finished::Exchanged { client: fate, server: rest }) => {
+                    if rest == Fate::Keep && server.shares_connections() {
+                        pool::put(server.load().id(), connection);
+                    }
+                    return Ok(fate);
+                }
+                Ok(Finished::Overruled { ruling, client: fate }) => {
+                    let version = self.request.head.version();
+                    return Ok(announce(client, ruling, fate, version, record).await);
+                }
+                Ok(Finished::Tunnel(carried)) => {
+                    record.tunnel(&carried);
+                    return Ok(Fate::Close);
+                }
+                // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
+                Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(&self.request, &progress))) => {
+                    self.reuse = Reuse::Never;
+                }
+                // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
+                Err(error @ ExchangeError::Server(_)) if whole && progress.unprocessed => {
+                    if try_again(client, &mut self.pursuit).await? == Verdict::GiveUp {
+                        return Err(error);
+                    }
+                }
+                Err(error) => {
+                    // The connection may be one whose other end is gone without a word.
+                    if matches!(error, ExchangeError::ServerTimeout) {
+                        connection.distrust();
+                    }
                     return Err(error);
                 }
-            }
-            Err(error) => {
-                // The connection may be one whose other end is gone without a word.
-                if matches!(error, ExchangeError::ServerTimeout) {
-                    connection.distrust();
-                }
-                return Err(error);
             }
         }
     }

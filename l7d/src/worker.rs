@@ -31,6 +31,8 @@ pub(crate) struct Order {
     pub(crate) site: Arc<Site>,
     /// New sockets.
     pub(crate) sockets: Vec<(Spec, OwnedFd)>,
+    /// Told once the site is served.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// Starts the thread with this number; it ends when `orders` does.
@@ -105,6 +107,8 @@ impl Listening {
             };
             self.sockets.insert(door.spec().clone(), accepting);
         }
+        // Whoever gave the order may have stopped waiting.
+        let _ = order.done.send(());
     }
 
     fn accept(&self, socket: OwnedFd, door: &Arc<Door>) -> std::io::Result<Accepting> {

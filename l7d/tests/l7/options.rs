@@ -37,7 +37,8 @@ fn connection_without_a_word_is_logged_unless_told_otherwise() {
     client.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
-    daemon.wait_for_log(&format!(" 400 {} - - CR-- ", answer.len()));
+    let line = daemon.wait_for_log(&format!("{} [", client.local_addr().unwrap()));
+    assert!(line.contains(&format!(" 400 {} - - CR-- ", answer.len())), "{line}");
     assert_eq!(daemon.count("<BADREQ>"), 2, "the one that said something and the one before the reload");
 }
 
