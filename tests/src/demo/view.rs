@@ -133,7 +133,7 @@ pub(super) fn table(story: &Story, tally: &Tally, rates: &Rates, seen: &View, co
     lines.push(Line::new(Style::Bold, "  HTTP      l7d says    req/s      total   share of requests"));
     lines.extend(servers(&seen.user.states, &tally.http, &rates.http, columns));
     lines.push(Line::default());
-    let packets = format!("   {} packets in the kernel", grouped(seen.kernel.forwarded + seen.kernel.returned));
+    let packets = format!("   {} packets by XDP", grouped(seen.kernel.forwarded + seen.kernel.returned));
     lines.push(outcome("  TCP   ", &tally.tcp, &rates.tcp).and(Style::Plain, packets));
     let requests = format!("   {} by l7d's count", grouped(seen.user.requests));
     lines.push(outcome("  HTTP  ", &tally.http, &rates.http).and(Style::Plain, requests));
