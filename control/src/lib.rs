@@ -1,13 +1,14 @@
 //! What both daemons share.
 //!
 //! [`config`] turns a file into the typed model. [`server_state`] is the pure machine of one server, [`fleet`] all servers of a configuration at run time, and
-//! [`health`] probes them. [`exposition`], [`telemetry`], [`descriptors`] and [`shutdown`] are what every daemon needs around that.
+//! [`health`] probes them. [`exposition`], [`telemetry`], [`descriptors`], [`mod@file`] and [`shutdown`] are what every daemon needs around that.
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod descriptors;
 pub mod exposition;
+pub mod file;
 pub mod fleet;
 pub mod health;
 pub mod server_state;

@@ -12,6 +12,7 @@
 
 mod app;
 mod balance;
+mod base64;
 mod bind;
 pub mod buffer;
 pub mod cli;

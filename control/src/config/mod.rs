@@ -20,8 +20,6 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 pub use error::{Diagnostic, Report, Severity};
@@ -34,6 +32,7 @@ pub use model::{
     TlsVersion, Transport, Trust, UnixAddress, UriHash, Xdp, XdpBalance, XdpFrontend,
 };
 
+use crate::file;
 use location::Source;
 
 impl Config {
@@ -44,7 +43,7 @@ impl Config {
     /// Everything wrong with the file, in the order of its lines; warnings are among it.
     pub fn load(path: &Path) -> Result<Self, Report> {
         let name = path.display().to_string();
-        let bytes = read(path).map_err(|error| Diagnostic::file_error(&name, error.to_string()))?;
+        let bytes = file::read(path, file::LARGEST).map_err(|error| Diagnostic::file_error(&name, error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let source = Source::new(&name, &String::from_utf8_lossy(error.as_bytes()));
@@ -66,17 +65,4 @@ impl Config {
         }
         resolve::resolve(outcome.written, outcome.diagnostics)
     }
-}
-
-/// Far more than a configuration of a hundred thousand servers takes.
-const LARGEST: u64 = 256 << 20;
-
-/// Reads a file, unless it has no end.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
-        return Ok(bytes);
-    }
-    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", LARGEST >> 20)))
 }

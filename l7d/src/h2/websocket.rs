@@ -2,27 +2,17 @@
 
 use aws_lc_rs::digest;
 
+use crate::base64;
+
 /// Returns a fresh value for `Sec-WebSocket-Key`.
 pub(crate) fn key() -> String {
-    base64(&fastrand::u128(..).to_le_bytes())
+    base64::encode(&fastrand::u128(..).to_le_bytes())
 }
 
 /// Returns the value of `Sec-WebSocket-Accept` that answers a key.
 pub(crate) fn accept(key: &[u8]) -> String {
     let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
-    base64(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &text).as_ref())
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |group: u32, place: u32| char::from(DIGITS[(group >> (18 - 6 * place) & 63) as usize]);
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for part in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        text.extend((0..4).map(|place| if place as usize <= part.len() { digit(group, place) } else { '=' }));
-    }
-    text
+    base64::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &text).as_ref())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use control::config::{Diagnostic, suggest};
+use control::file;
 
 use super::argument::calls;
 use super::expr::Expression;
@@ -188,7 +189,8 @@ impl<'w, 'r> Reader<'w, 'r> {
     }
 
     fn take_file(&mut self, word: &'w Word<'r>) -> Result<(), Diagnostic> {
-        let text = std::fs::read_to_string(Path::new(word.text())).map_err(|error| word.error(format!("{}: {error}", word.text())))?;
+        let text =
+            file::read_text(Path::new(word.text()), file::LARGEST).map_err(|error| word.error(format!("{}: {error}", word.text())))?;
         for (number, line) in (1..).zip(text.lines()) {
             if line.starts_with('#') {
                 continue;

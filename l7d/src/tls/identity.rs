@@ -3,12 +3,12 @@
 //! A file holds the chain and the key in any order, or the key lies beside it in `FILE.key`, or with `.key` in place of its ending. A
 //! response about its revocation lies beside it in `FILE.ocsp`. The certificate that belongs to the key is the leaf, wherever it stands.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use control::file;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -74,7 +74,7 @@ impl Pem {
     /// # Errors
     /// Fails if it cannot be read or is no PEM, with the file named.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = fs::read(path).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
+        let bytes = file::read(path, LARGEST).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
         let mut pem = Self { is_encrypted: bytes.windows(MARK.len()).any(|window| window == MARK), ..Self::default() };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
             let (kind, der) = section.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -94,6 +94,9 @@ impl Pem {
 }
 
 /// Returns what the system says without its number.
+/// Far more than the longest chain, or list of revoked certificates, takes.
+const LARGEST: usize = 64 << 20;
+
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
@@ -187,7 +190,7 @@ fn doubt(certificate: &X509Certificate<'_>) -> Option<String> {
 /// Reads the response about revocation from the file beside the certificate, if there is one.
 fn ocsp_beside(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let file = with_ending(path, ".ocsp");
-    let bytes = match fs::read(&file) {
+    let bytes = match file::read(&file, LARGEST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{}: {}", file.display(), reason(&error))),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use control::config;
+use control::{config, file};
 use rustls::SignatureAlgorithm;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -66,7 +66,7 @@ impl<'a> Loader<'a> {
 
     /// Adds the certificates that a list names.
     pub(super) fn add_list(&mut self, path: &Path, store: &mut Store, remarks: &mut Remarks) {
-        let text = match fs::read_to_string(path) {
+        let text = match file::read_text(path, file::LARGEST) {
             Ok(text) => text,
             Err(error) => return remarks.errors.push(format!("{}: {error}", path.display())),
         };

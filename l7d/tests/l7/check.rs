@@ -66,3 +66,20 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
         assert!(text.contains(&format!("site.toml:{line}:")) && text.contains(reason), "{to}: {text}");
     }
 }
+
+#[test]
+fn files_without_an_end_are_refused_wherever_one_is_named() {
+    let endless = [
+        ("bind = { address = \"127.0.0.1:8443\", tls = { certificates = [\"/dev/zero\"] } }", "/dev/zero: larger than 64 MiB"),
+        ("bind = \"127.0.0.1:8443\"\nrules = [\"http-request deny if { path -f /dev/zero }\"]", "/dev/zero: larger than 256 MiB"),
+        ("bind = \"127.0.0.1:8443\"\nrules = [\"http-request return file /dev/zero content-type a/b\"]", "/dev/zero: larger than 1 MiB"),
+    ];
+    for (settings, message) in endless {
+        let timeouts = "timeout = { connect = \"1s\", client = \"1s\", server = \"1s\" }";
+        let config =
+            format!("[defaults]\n{timeouts}\n[frontend.f]\n{settings}\ndefault-backend = \"b\"\n[backend.b]\nserver.s = \"127.0.0.1:1\"\n");
+        let (output, text) = check(&config);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(message), "{text}");
+    }
+}

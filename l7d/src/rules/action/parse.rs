@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use control::config::{Diagnostic, suggest};
+use control::file;
 
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
@@ -315,10 +316,8 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
 
     fn file(&mut self) -> Result<(&'w Word<'r>, Vec<u8>), Diagnostic> {
         let word = self.words.expect("the name of a file")?;
-        let bytes = std::fs::read(Path::new(word.text())).map_err(|error| word.error(format!("{}: {error}", word.text())))?;
-        if bytes.len() > LARGEST_BODY {
-            return Err(word.error(format!("{} is larger than {} KiB", word.text(), LARGEST_BODY >> 10)));
-        }
+        let bytes = file::read(Path::new(word.text()), LARGEST_BODY);
+        let bytes = bytes.map_err(|error| word.error(format!("{}: {error}", word.text())))?;
         Ok((word, bytes))
     }
 

@@ -14,6 +14,7 @@ use super::pattern::masked;
 use super::replace::{self, Replacement};
 use super::sample::{Kind, Sample};
 use super::view::{VariableId, View};
+use crate::base64;
 
 /// One step from one sample to another.
 #[derive(Debug)]
@@ -188,7 +189,7 @@ impl Converter {
                 Sample::own(out)
             }
             Self::Hex => Sample::own(hex(&sample.to_bytes())),
-            Self::ToBase64 => Sample::own(text::to_base64(&sample.to_bytes())),
+            Self::ToBase64 => Sample::own(base64::encode(&sample.to_bytes()).into_bytes()),
             Self::FromBase64 => Sample::Binary(text::from_base64(&sample.to_bytes())?.into()),
             Self::DecodeUrl { form } => text::decode_url(sample, *form)?,
             Self::EncodeUrl => Sample::own(text::encode_url(&sample.to_bytes())),

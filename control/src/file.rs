@@ -1,0 +1,43 @@
+//! Files that a configuration names: read whole, unless they have no end.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Most bytes of a configuration or a list, far more than a hundred thousand servers or a million lines take.
+pub const LARGEST: usize = 256 << 20;
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// As opening and reading, and if the file is larger, as a device without an end is.
+pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() <= most {
+        return Ok(bytes);
+    }
+    let limit = if most < 1 << 20 { format!("{} KiB", most >> 10) } else { format!("{} MiB", most >> 20) };
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit}")))
+}
+
+/// Reads a text of at most so many bytes.
+///
+/// # Errors
+/// As [`read`], and if the file is not UTF-8.
+pub fn read_text(path: &Path, most: usize) -> io::Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let error = read(Path::new("/dev/zero"), 2 << 20).unwrap_err();
+        assert_eq!(error.to_string(), "larger than 2 MiB");
+        assert_eq!(read_text(Path::new("/dev/zero"), 4096).unwrap_err().to_string(), "larger than 4 KiB");
+        assert!(read(Path::new("/dev/null"), 0).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,16 @@
+//! Bytes in base64 (RFC 4648 section 4).
+
+/// Prints bytes.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let digit = |group: u32, place: u32| char::from(ALPHABET[(group >> (18 - 6 * place) & 63) as usize]);
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for part in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        text.extend((0..4).map(|place| if place as usize <= part.len() { digit(group, place) } else { '=' }));
+    }
+    text
+}
+
+/// The digits, by their values.
+pub(crate) const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
