@@ -46,3 +46,5 @@ mod strain;
 mod tcp;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tls_binds;

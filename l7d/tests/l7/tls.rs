@@ -14,7 +14,7 @@ use crate::certs::Authority;
 use crate::kit::{Daemon, PATIENCE, Server, connect, directory, unused_address};
 
 /// Returns a configuration with one frontend that ends TLS as `tls` says.
-fn site(mode: &str, front: SocketAddr, tls: &str, server: SocketAddr) -> String {
+pub(crate) fn site(mode: &str, front: SocketAddr, tls: &str, server: SocketAddr) -> String {
     format!(
         "[global]\nnbthread = 2\nlog = \"stderr format raw local0\"\n[defaults]\nmode = \"{mode}\"\n\
          timeout = {{ connect = \"5s\", client = \"30s\", server = \"30s\" }}\noption = [\"{mode}log\"]\n\
@@ -24,7 +24,7 @@ fn site(mode: &str, front: SocketAddr, tls: &str, server: SocketAddr) -> String 
 }
 
 /// A server that answers every request with its body, or with its name if there is none.
-fn http_echo() -> Server {
+pub(crate) fn http_echo() -> Server {
     Server::start(|mut stream| {
         let mut head = Vec::new();
         let mut byte = [0];
@@ -59,7 +59,7 @@ fn said(output: &Output) -> String {
 }
 
 /// Runs `openssl s_client`, sends it `input`, and returns all that it says.
-fn s_client(front: SocketAddr, arguments: &[&str], input: &str) -> String {
+pub(crate) fn s_client(front: SocketAddr, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("timeout");
     command.args(["20", "openssl", "s_client", "-connect", &front.to_string()]).args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -67,7 +67,7 @@ fn s_client(front: SocketAddr, arguments: &[&str], input: &str) -> String {
     said(&child.wait_with_output().unwrap())
 }
 
-const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+pub(crate) const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn requests_pass_in_every_version_and_the_log_says_that_they_were_secure() {
@@ -132,7 +132,7 @@ fn tunnel_closes_one_way_at_a_time() {
 }
 
 /// Connects with a client that can close its sending half alone, as the programs cannot.
-fn client(
+pub(crate) fn client(
     front: SocketAddr,
     authority: &Authority,
     version: &'static rustls::SupportedProtocolVersion,

@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 7] = [
+pub(crate) const LAB: [Package; 9] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -23,6 +23,12 @@ pub(crate) const LAB: [Package; 7] = [
         proof: "/usr/lib/python3/dist-packages/websockets/__init__.py",
         why: "a WebSocket client and server that are not ours",
     },
+    Package {
+        name: "python3-grpcio",
+        proof: "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        why: "a gRPC client and server that are not ours",
+    },
+    Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 
 /// Debian's compiler with a ready `core` for BPF.

@@ -1,6 +1,7 @@
 //! What wears a proxy down: large bodies, slow peers, peers that vanish, a real WebSocket client, and a real server.
 
 mod aborts;
+mod grpc;
 mod large;
 mod real;
 mod slow;

@@ -8,7 +8,7 @@ use super::site;
 use crate::kit::{Daemon, PATIENCE, directory, unused_address};
 
 /// A child process that is killed when dropped.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -17,7 +17,7 @@ impl Drop for Running {
     }
 }
 
-fn wait_until_served(address: SocketAddr) {
+pub(super) fn wait_until_served(address: SocketAddr) {
     let end = Instant::now() + PATIENCE;
     while std::net::TcpStream::connect(address).is_err() {
         assert!(Instant::now() < end, "nobody listens on {address}");
@@ -25,8 +25,8 @@ fn wait_until_served(address: SocketAddr) {
     }
 }
 
-/// Debian's interpreter, for which `cargo xtask setup` installs the `websockets` module.
-const PYTHON: &str = "/usr/bin/python3";
+/// Debian's interpreter, for which `cargo xtask setup` installs the modules.
+pub(super) const PYTHON: &str = "/usr/bin/python3";
 
 const SERVER: &str = r#"
 import asyncio, sys, websockets

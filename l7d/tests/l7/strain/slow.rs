@@ -1,7 +1,8 @@
 //! Slow clients and servers: each phase ends by its own time-out, with HAProxy's status and letters, and nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{LogTap, ask, obliging, read_head, site, status};
@@ -133,4 +134,25 @@ fn thousands_of_slow_clients_harm_nobody() {
     let answers = slow.iter_mut().map(read_head).filter(|head| status(head) == "408").count();
     assert_eq!(answers, COUNT);
     assert_eq!(ask(front), "200");
+}
+
+/// What `slowhttptest` finds when it attacks in one of its ways.
+fn attack(front: SocketAddr, way: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.args(["60", "slowhttptest"]).args(way).args(["-c", "300", "-r", "300", "-l", "8", "-p", "3", "-u"]);
+    let output = command.arg(format!("http://{front}/")).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn program_that_attacks_slowly_gives_up_while_others_are_served() {
+    let (server, front) = (obliging(), unused_address());
+    let config = site(front, "", &[server.address()]).replace("client = \"30s\"", "client = \"2s\", http-request = \"2s\"");
+    let _daemon = Daemon::start(&config);
+    for way in [&["-H", "-i", "1"][..], &["-B", "-i", "4", "-s", "8192"], &["-X", "-w", "8", "-y", "16", "-n", "1", "-z", "8"]] {
+        let found = attack(front, way);
+        assert!(found.contains("service available:") && !found.contains("NO"), "{way:?}: {found}");
+        assert!(found.contains("No open connections left"), "{way:?}: {found}");
+        assert_eq!(ask(front), "200", "{way:?}");
+    }
 }
