@@ -1,7 +1,7 @@
 //! What both daemons share.
 //!
 //! [`config`] turns a file into the typed model. [`server_state`] is the pure machine of one server, [`fleet`] all servers of a configuration at run time, and
-//! [`health`] probes them. [`exposition`], [`telemetry`], [`descriptors`], [`mod@file`] and [`shutdown`] are what every daemon needs around that.
+//! [`health`] probes them. [`tls`] has what TLS is spoken with. [`exposition`], [`telemetry`], [`descriptors`], [`mod@file`] and [`shutdown`] are what every daemon needs around that.
 
 #![forbid(unsafe_code)]
 
@@ -14,3 +14,4 @@ pub mod health;
 pub mod server_state;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;

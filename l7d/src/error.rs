@@ -89,11 +89,17 @@ pub(crate) enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Tells whether someone sent what may have been meant to deceive, which an administrator wants to see.
+    /// Tells whether someone sent what may have been meant to deceive, or is not who it should be, which an administrator wants to see.
     pub(crate) fn is_doubtful(&self) -> bool {
         matches!(
             self,
-            Self::Request(_) | Self::Malformed(_) | Self::Unsendable(_) | Self::Upload(_) | Self::Response(_) | Self::DownloadInvalid(_)
+            Self::Request(_)
+                | Self::Malformed(_)
+                | Self::Unsendable(_)
+                | Self::Upload(_)
+                | Self::Response(_)
+                | Self::DownloadInvalid(_)
+                | Self::Connect(ConnectError::Tls(_))
         )
     }
 
@@ -128,7 +134,7 @@ impl ExchangeError {
             Self::Request(_) | Self::RequestTooLong | Self::Malformed(_) | Self::Unsendable(_) => "PR",
             Self::RequestTimeout => "cR",
             Self::RequestCut => "CR",
-            Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_)) => "SC",
+            Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_) | ConnectError::Tls(_)) => "SC",
             Self::NoServer(NoServer::QueueTimeout) => "sQ",
             Self::Connect(ConnectError::TimedOut) => "sC",
             Self::Server(_) => "SH",

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use control::config::Timeout;
+use control::tls::Host;
 use tracing::{debug, info};
 
 use crate::balance::Seen;
@@ -132,14 +133,17 @@ impl<'a> Delivery<'a> {
         loop {
             let server = self.pursuit.server();
             record.server(server, self.pursuit.failed());
-            let idle = if self.reuse == Reuse::Allowed && server.shares_connections() { pool::take(server.load().id()) } else { None };
+            let host = self.request.host_for(server);
+            let host = host.as_deref().map_or(Host::Unstated, Host::Named);
+            let kind = server.kind(host);
+            let idle = if self.reuse == Reuse::Allowed && server.shares_connections() { pool::take(kind) } else { None };
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => {
                     record.reused();
                     connection
                 }
-                None => match open(client, self.backend, server, record).await? {
+                None => match open(client, self.backend, server, host, record).await? {
                     Ok(connection) => connection,
                     Err(error) => match try_again(client, &mut self.pursuit).await? {
                         Verdict::TryAgain => continue,
@@ -154,7 +158,7 @@ impl<'a> Delivery<'a> {
             match outcome {
                 Ok(Finished::Exchanged { client: fate, server: rest }) => {
                     if rest == Fate::Keep && server.shares_connections() {
-                        pool::put(server.load().id(), connection);
+                        pool::put(kind, connection);
                     }
                     return Ok(fate);
                 }
@@ -193,10 +197,11 @@ async fn open(
     client: &mut Downstream<'_>,
     backend: &Backend,
     server: &Server,
+    host: Host<'_>,
     record: &mut Record<'_>,
 ) -> Result<Result<Upstream, ConnectError>, ExchangeError> {
     record.connecting();
-    let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket() };
+    let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket(), host };
     let connection = {
         let opening = pin!(upstream::open(backend, server, inbound, client.deadline));
         client.wire.unless_left(opening).await.map_err(ExchangeError::LeftConnect)?

@@ -1,5 +1,6 @@
 //! What the rules make of one exchange: the frontend's and the backend's, in the order a request and its response meet them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::downstream::Downstream;
@@ -8,7 +9,7 @@ use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::rules::{Memory, Scene, Verdict, View};
-use crate::site::{Backend, Frontend};
+use crate::site::{Backend, Frontend, Server};
 use crate::stream::Privacy;
 
 /// One exchange as the rules see it.
@@ -71,6 +72,14 @@ impl<'a> Review<'a> {
         self.backend = Some(backend);
         self.scene.backend = Some(backend.name());
         Ok(backend)
+    }
+
+    /// Returns the host that a server is asked for in the handshake of TLS.
+    pub(crate) fn host_for<'s>(&self, server: &'s Server, head: &RequestHead) -> Option<Cow<'s, [u8]>> {
+        if !server.wants_host() {
+            return None;
+        }
+        server.host(&View { scene: &self.scene, request: Some(head), response: None, memory: self.memory })
     }
 
     /// Takes the request through the backend's rules.

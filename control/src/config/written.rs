@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, Cookie, Forward, HashType, Mode, OnStop, PortRange, Protocol, SendProxy, ServerAddress,
-    ServerSource, SocketLevel, Stored, TableKey, Timeout, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, Forward, HashType, Mode, OnStop, PortRange, Protocol, SendProxy,
+    ServerAddress, ServerSource, SocketLevel, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
+use super::value::word::Ask;
 
 /// All sections of a configuration.
 #[derive(Debug, Default)]
@@ -154,6 +155,33 @@ pub(super) struct ServerSettings {
     pub(super) protocol: Option<Protocol>,
     pub(super) source: Option<Located<ServerSource>>,
     pub(super) send_proxy: Option<ProxySwitch>,
+    pub(super) tls: ServerTlsSettings,
+}
+
+/// Whether TLS is spoken with a server, and how.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerTlsSettings {
+    pub(super) on: Option<bool>,
+    pub(super) verify: Option<Located<Ask>>,
+    pub(super) ca: Option<Vec<Located<PathBuf>>>,
+    pub(super) crl: Option<Vec<Located<PathBuf>>>,
+    pub(super) sni: Option<Located<String>>,
+    pub(super) verify_host: Option<Located<String>>,
+    pub(super) certificate: Option<Located<PathBuf>>,
+    pub(super) alpn: Option<Vec<String>>,
+    pub(super) resumption: Option<bool>,
+    pub(super) tickets: Option<bool>,
+    pub(super) protocol: TlsProtocolSettings,
+}
+
+/// What of TLS is spoken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TlsProtocolSettings {
+    pub(super) min: Option<Located<TlsVersion>>,
+    pub(super) max: Option<Located<TlsVersion>>,
+    pub(super) ciphers: Option<Vec<CipherSuite>>,
+    pub(super) ciphersuites: Option<Vec<CipherSuite>>,
+    pub(super) curves: Option<Vec<Curve>>,
 }
 
 /// Whether connections begin with a PROXY header, and with which.

@@ -1,5 +1,6 @@
 //! A request on its way to a server: its head, what has arrived of its body, and what the server gets of both.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::pin::pin;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use crate::h1::encode::{self, Connection};
 use crate::h2::client::{Ends, Sender};
 use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, flatten};
-use crate::message::head::{Method, RequestHead, Scheme, Version};
+use crate::message::head::{Method, RequestHead, Version};
 use crate::message::headers::Known;
 use crate::review::Review;
+use crate::site::Server;
 
 /// A request on its way to a server.
 #[derive(Debug)]
@@ -56,6 +58,11 @@ impl<'a> Outgoing<'a> {
     pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, review: Review<'a>) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
         Self { head, body, start: None, early: 0, tunnel, client, server, review: RefCell::new(review) }
+    }
+
+    /// Returns the host that a server is asked for in the handshake of TLS.
+    pub(crate) fn host_for<'s>(&self, server: &'s Server) -> Option<Cow<'s, [u8]>> {
+        self.review.borrow().host_for(server, &self.head)
     }
 
     /// Prints the request for HTTP/1 once, takes along what of its body has arrived, and returns what may be sent at once.
@@ -123,7 +130,7 @@ impl<'a> Outgoing<'a> {
             // Part of the body went to a server of HTTP/1 that failed, framed for it alone.
             return Err(server_failed(IoFailure::Io(std::io::ErrorKind::BrokenPipe.into())));
         }
-        let request = convert::request(&self.head, Scheme::Http).map_err(ExchangeError::Unsendable)?;
+        let request = convert::request(&self.head, sender.scheme()).map_err(ExchangeError::Unsendable)?;
         let is_tunnel = self.tunnel == Tunnel::Wanted && (self.head.method() == Method::Connect || convert::asks_for_websocket(&self.head));
         let ends = if self.body.is_done() && !is_tunnel { Ends::Here } else { Ends::Later };
         let sending = async { sender.send(request, ends).await.map_err(io_error) };

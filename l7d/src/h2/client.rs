@@ -14,7 +14,8 @@ use tracing::debug;
 
 use super::io::Io;
 use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, STREAM_WINDOW, io_error};
-use crate::stream::Stream;
+use crate::message::head::Scheme;
+use crate::stream::{Privacy, Stream};
 
 /// Whether a connection takes further exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,7 @@ enum State {
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
     requests: SendRequest<Bytes>,
+    scheme: Scheme,
     /// One holder for each exchange, and one for the pool.
     holders: Rc<()>,
     state: Rc<Cell<State>>,
@@ -49,6 +51,10 @@ impl Sender {
             .max_header_list_size(MAX_HEAD)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
+        let scheme = match stream.privacy() {
+            Privacy::Clear => Scheme::Http,
+            Privacy::Tls => Scheme::Https,
+        };
         let io = Io { stream: Rc::new(stream), early: None, backlog: Rc::default() };
         let (requests, connection) = builder.handshake(io).await.map_err(io_error)?;
         let state = Rc::new(Cell::new(State::Open));
@@ -59,7 +65,12 @@ impl Sender {
             }
             end.set(State::Ended);
         });
-        Ok(Self { requests, holders: Rc::new(()), state })
+        Ok(Self { requests, scheme, holders: Rc::new(()), state })
+    }
+
+    /// Returns the scheme of what is asked for here.
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// Tells whether it takes one more exchange now; a connection whose server sends its clients away does not.

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report};
+use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, ServerId};
 
 use super::acl::{Acl, Test};
 use super::action::Action;
 use super::condition::Condition;
 use super::directive;
+use super::host::ServerHost;
 use super::log_format::Format;
 use super::view::{Lifetime, Shared, VariableId};
 use super::word::{self, Word, Words};
@@ -18,6 +19,7 @@ use super::word::{self, Word, Words};
 pub(crate) struct Rules {
     frontends: Vec<Arc<ProxyRules>>,
     backends: Vec<Arc<ProxyRules>>,
+    hosts: HashMap<ServerId, Arc<ServerHost>>,
     warnings: Report,
 }
 
@@ -80,6 +82,7 @@ impl Rules {
         let mut compiler = Compiler::new(config);
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
+        let hosts = config.servers().iter().filter_map(|model| compiler.host(model)).collect();
         compiler.found.append(&mut compiler.names.warnings);
         let report = Report::from(compiler.found);
         if report.has_errors() {
@@ -90,6 +93,7 @@ impl Rules {
         Ok(Self {
             frontends: frontends.into_iter().map(complete).collect(),
             backends: backends.into_iter().map(complete).collect(),
+            hosts,
             warnings: report,
         })
     }
@@ -107,6 +111,11 @@ impl Rules {
     /// Returns the rules of a backend.
     pub(crate) fn of_backend(&self, model: &config::Backend) -> Arc<ProxyRules> {
         self.backends.get(model.id().index()).map_or_else(Arc::default, Arc::clone)
+    }
+
+    /// Returns the host that a server is asked for in the handshake of TLS.
+    pub(crate) fn host_of(&self, model: &config::Server) -> Option<Arc<ServerHost>> {
+        self.hosts.get(&model.id()).map(Arc::clone)
     }
 }
 
@@ -196,6 +205,17 @@ impl<'c> Compiler<'c> {
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {
         self.declare(model.acls());
         self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() })
+    }
+
+    fn host(&mut self, model: &config::Server) -> Option<(ServerId, Arc<ServerHost>)> {
+        let text = model.tls()?.sni()?;
+        match ServerHost::compile(text, self.config.backend(model.backend()).mode(), &mut self.names) {
+            Ok(host) => Some((model.id(), Arc::new(host))),
+            Err(error) => {
+                self.found.push(error);
+                None
+            }
+        }
     }
 
     fn declare(&mut self, models: &[config::Acl]) {

@@ -1,5 +1,6 @@
 //! A pool of servers at run time: who may be chosen, and the choice.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,15 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use control::config::{self, BackendId, HashMethod, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
 use control::fleet::View;
+use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::forward_for::{ForwardFor, forward_for};
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::queue::{Limits, Load, Queue, Wants};
-use crate::rules::ProxyRules;
+use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::Meter;
-use crate::upstream::{Redispatch, Source};
+use crate::tls::{Connector, Setup};
+use crate::upstream::{Redispatch, Source, pool};
 
 /// A pool of servers.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub(crate) struct Server {
     /// None if it depends on the port the client connected to.
     address: Option<SocketAddrAny>,
     source: Option<Source>,
+    /// What begins TLS with it, and the host it is asked for.
+    tls: Option<(Arc<Connector>, Option<Arc<ServerHost>>)>,
     load: Arc<Load>,
     meter: Arc<Meter>,
     /// Made of the name, so that no other server's coming or going changes it.
@@ -113,11 +118,15 @@ impl Backend {
     pub(super) fn new(
         superseded: &Arc<AtomicBool>,
         view: &Arc<View>,
-        (model, rules): (&config::Backend, Arc<ProxyRules>),
+        (model, rules, tls): (&config::Backend, &Rules, &Setup),
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
-        let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(|server| Server::new(server, threads, before)).collect();
+        let server = |server: &config::Server| {
+            let tls = tls.connector(model, server).map(|connector| (Arc::clone(connector), rules.host_of(server)));
+            Server::new(server, tls, threads, before)
+        };
+        let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(server).collect();
         let loads = servers.iter().map(|server| Arc::clone(&server.load)).collect();
         let redispatch = model.options().iter().find_map(|option| {
             let ProxyOption::Redispatch(every) = option.value() else { return None };
@@ -137,7 +146,7 @@ impl Backend {
             weights: weights(model.balance(), balance),
             sticky: subject(model.balance()).map(|subject| (subject, Hasher::new(model.hash_type()))),
             all_backups: has(model.options(), &ProxyOption::AllBackups),
-            rules,
+            rules: rules.of_backend(model),
             forward_for: forward_for(model.options()),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
@@ -293,7 +302,12 @@ impl Backend {
 }
 
 impl Server {
-    fn new(model: &config::Server, threads: usize, before: Option<&Backend>) -> Self {
+    fn new(
+        model: &config::Server,
+        tls: Option<(Arc<Connector>, Option<Arc<ServerHost>>)>,
+        threads: usize,
+        before: Option<&Backend>,
+    ) -> Self {
         let same = |old: &&Self| old.name == model.name() && old.model.address() == model.address();
         let old = before.and_then(|backend| backend.servers.iter().find(same));
         let limits = Limits { most: model.maxconn(), least: model.minconn(), waiting: model.maxqueue() };
@@ -314,6 +328,7 @@ impl Server {
             model: model.clone(),
             address: address(model.address()),
             source: model.source().map(Source::new),
+            tls,
             load,
             meter,
             seed,
@@ -360,9 +375,30 @@ impl Server {
         &self.model
     }
 
-    /// Returns what it speaks.
-    pub(crate) fn protocol(&self) -> Protocol {
+    /// Returns what it speaks; none leaves it to what TLS agrees on.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
         self.model.protocol()
+    }
+
+    /// Returns what begins TLS with it.
+    pub(crate) fn connector(&self) -> Option<&Connector> {
+        self.tls.as_ref().map(|(connector, _)| &**connector)
+    }
+
+    /// Returns the host that it is asked for, where there is TLS and something to ask for.
+    pub(crate) fn host(&self, view: &Scenery<'_>) -> Option<Cow<'_, [u8]>> {
+        let (_, host) = self.tls.as_ref()?;
+        host.as_ref()?.value(view)
+    }
+
+    /// Tells whether it is asked for a host.
+    pub(crate) fn wants_host(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(_, host)| host.is_some())
+    }
+
+    /// Returns which idle connections to it will do for who asks it for a host.
+    pub(crate) fn kind(&self, host: Host<'_>) -> pool::Key {
+        pool::Key { server: self.load.id(), kinship: self.connector().map_or(0, |connector| connector.kinship(host)) }
     }
 
     /// Returns what it carries.

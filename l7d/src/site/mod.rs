@@ -66,8 +66,7 @@ impl Site {
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
         let new_backend = |model: &config::Backend| {
-            let rules = shared.rules.of_backend(model);
-            Arc::new(Backend::new(&superseded, &view, (model, rules), threads, old_backend(model.name())))
+            Arc::new(Backend::new(&superseded, &view, (model, &shared.rules, &tls), threads, old_backend(model.name())))
         };
         let backends = Arc::new(Backends::new(config.backends().iter().map(new_backend).collect()));
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use control::config::{self, ClientAuth, Diagnostic, Trust};
+use control::config::{self, ClientAuth, Diagnostic};
+use control::tls::{self, trusted};
+use rustls::Error;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::CertificateRevocationListDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoClientAuth, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, UnbufferedServerConnection,
     WebPkiClientVerifier,
 };
-use rustls::{Error, RootCertStore};
 
-use super::identity::Pem;
 use super::layer::Layer;
 use super::records::Connection;
 use super::store::{Loader, Remarks, Store};
-use super::suites;
 
 /// Accepts TLS from the clients of one bind.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ impl Acceptor {
         findings: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let errors_before = findings.len();
-        let provider = Arc::new(suites::provider(model.protocol()));
+        let provider = Arc::new(tls::provider(model.protocol()));
         let store = store(model, &provider, findings);
         let (verifier, verification) = verifier(model.client(), &provider, findings);
         let failed = findings[errors_before..].iter().any(|finding| finding.severity() == config::Severity::Error);
@@ -109,7 +107,7 @@ fn server_config(
     store: Store,
     sessions: &Sessions,
 ) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&suites::versions(model.protocol()))?;
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&tls::versions(model.protocol()))?;
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(store));
     config.alpn_protocols = model.alpn().iter().map(|protocol| protocol.clone().into_bytes()).collect();
     config.session_storage = Arc::clone(&sessions.cache);
@@ -166,47 +164,6 @@ fn verifier(
             (None, verification)
         }
     }
-}
-
-/// Reads authorities and what they have revoked; `files` gets their bytes.
-pub(super) fn trusted(
-    trust: &Trust,
-    files: &mut Vec<Vec<u8>>,
-    findings: &mut Vec<Diagnostic>,
-) -> Option<(RootCertStore, Vec<CertificateRevocationListDer<'static>>)> {
-    let (mut roots, mut crls) = (RootCertStore::empty(), Vec::new());
-    let errors_before = findings.len();
-    for path in trust.ca() {
-        match authorities(path.value(), &mut roots) {
-            Ok(bytes) => files.extend(bytes),
-            Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
-        }
-    }
-    for path in trust.crl() {
-        match Pem::read(path.value()) {
-            Ok(pem) if pem.crls.is_empty() => {
-                findings.push(Diagnostic::error(path.location(), format!("{}: no revocation list in it", path.display())));
-            }
-            Ok(pem) => {
-                files.extend(pem.crls.iter().cloned());
-                crls.extend(pem.crls.into_iter().map(CertificateRevocationListDer::from));
-            }
-            Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
-        }
-    }
-    (findings.len() == errors_before).then_some((roots, crls))
-}
-
-fn authorities(path: &std::path::Path, roots: &mut RootCertStore) -> Result<Vec<Vec<u8>>, String> {
-    let pem = Pem::read(path)?;
-    if pem.certificates.is_empty() {
-        return Err(format!("{}: no certificate in it", path.display()));
-    }
-    let bytes = pem.certificates.iter().map(|certificate| certificate.to_vec()).collect();
-    for certificate in pem.certificates {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    Ok(bytes)
 }
 
 /// Sessions remembered for clients without tickets, as many as HAProxy does.

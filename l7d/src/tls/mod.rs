@@ -4,27 +4,30 @@
 //! rustls' with AWS-LC; the handshake runs on the thread that accepted the connection.
 
 mod acceptor;
+mod connector;
 mod crt_list;
 pub(crate) mod handshake;
-mod identity;
 mod layer;
 mod records;
 mod store;
-mod suites;
 mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use control::config::{Bind, Config, Diagnostic, Frontend, Report, Severity};
+use control::config::{Backend, Bind, Config, Diagnostic, Frontend, Report, Server, Severity};
+use control::tls::Client;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use connector::Connector;
 pub(crate) use layer::{Agreed, Layer};
 
 /// What all files that a configuration names for TLS amount to.
 #[derive(Debug, Default)]
 pub(crate) struct Setup {
     acceptors: HashMap<String, Arc<Acceptor>>,
+    /// By the names of backend and server.
+    connectors: HashMap<(String, String), Arc<Connector>>,
     warnings: Report,
 }
 
@@ -45,6 +48,14 @@ impl Setup {
                 }
             }
         }
+        for server in config.servers() {
+            let Some(model) = server.tls() else { continue };
+            let names = (config.backend(server.backend()).name().to_owned(), server.name().to_owned());
+            let old = before.and_then(|before| before.connectors.get(&names));
+            if let Some(client) = Client::load(model, server.location(), old.map(|old| old.client()), &mut findings) {
+                setup.connectors.insert(names, Connector::new(client, old));
+            }
+        }
         if findings.iter().any(|finding: &Diagnostic| finding.severity() == Severity::Error) {
             return Err(findings.into());
         }
@@ -60,6 +71,11 @@ impl Setup {
     /// Returns what accepts TLS on a bind.
     pub(crate) fn acceptor(&self, frontend: &Frontend, bind: &Bind) -> Option<&Arc<Acceptor>> {
         bind.tls().and_then(|_| self.acceptors.get(&name(frontend.name(), bind)))
+    }
+
+    /// Returns what begins TLS with a server.
+    pub(crate) fn connector(&self, backend: &Backend, server: &Server) -> Option<&Arc<Connector>> {
+        server.tls().and_then(|_| self.connectors.get(&(backend.name().to_owned(), server.name().to_owned())))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::IoSlice;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
 use rustls::{CommonState, Error};
@@ -17,12 +18,15 @@ use crate::buffer::Buffer;
 pub(crate) enum Connection {
     /// The one who is connected to.
     Server(UnbufferedServerConnection),
+    /// The one who connects.
+    Client(UnbufferedClientConnection),
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Server(_) => "Server",
+            Self::Client(_) => "Client",
         })
     }
 }
@@ -79,6 +83,7 @@ impl Records {
     pub(super) fn agreed(&self) -> &CommonState {
         match &self.connection {
             Connection::Server(connection) => connection,
+            Connection::Client(connection) => connection,
         }
     }
 
@@ -257,6 +262,7 @@ impl Records {
         let mut output = Output { bytes, plain: &mut self.plain, outgoing: &mut self.outgoing };
         let (discard, step) = match &mut self.connection {
             Connection::Server(connection) => output.accept(connection.process_tls_records(input), wish),
+            Connection::Client(connection) => output.accept(connection.process_tls_records(input), wish),
         };
         if let Some(wire) = &mut self.incoming {
             wire.consume(discard);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use control::tls::Identity;
 use control::{config, file};
 use rustls::SignatureAlgorithm;
 use rustls::crypto::CryptoProvider;
@@ -12,7 +13,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::crt_list::{self, Entry};
-use super::identity::Identity;
 
 /// Certificates by host name.
 ///

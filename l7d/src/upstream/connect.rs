@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use control::config::{SendProxy, Timeout};
+use control::tls::Host;
 use rustix::net::{AddressFamily, SocketAddrAny, sockopt};
 
 use super::source::Given;
@@ -24,6 +25,9 @@ pub(crate) enum ConnectError {
     /// It took too long.
     #[error("timed out")]
     TimedOut,
+    /// There is no TLS with it.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
 }
 
 /// The client's connection, on behalf of which a server is connected to.
@@ -35,6 +39,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) destination: Option<SocketAddr>,
     /// The socket, whose own address is the destination if nothing else is known.
     pub(crate) socket: Option<&'a Socket>,
+    /// The host that a server of TLS is asked for.
+    pub(crate) host: Host<'a>,
 }
 
 impl Inbound<'_> {
@@ -48,7 +54,7 @@ impl Inbound<'_> {
     }
 }
 
-/// Connects to a server on behalf of a client, and announces the client if the server wants that.
+/// Connects to a server on behalf of a client, announces the client if the server wants that, and begins TLS.
 ///
 /// # Errors
 /// Fails as connecting does, or when it takes longer than the backend allows.
@@ -59,22 +65,25 @@ pub(crate) async fn connect(
     deadline: &mut Deadline,
 ) -> Result<Stream, ConnectError> {
     let limit = backend.timeouts().of(Timeout::Connect);
-    let opened = deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)?;
-    Ok(opened?)
+    deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)?
 }
 
-async fn open(server: &Server, inbound: Inbound<'_>) -> io::Result<Stream> {
+async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {
     let socket = match server.address() {
         Some(address) => dial(server, address).await?,
         None => {
             let port = inbound.destination().map(|destination| destination.port());
-            let address = port.and_then(|port| server.address_for(port)).ok_or(io::ErrorKind::AddrNotAvailable)?;
+            let address = port.and_then(|port| server.address_for(port)).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
             dial(server, &address).await?
         }
     };
-    let stream = Stream::plain(socket);
+    let mut stream = Stream::plain(socket);
     if let Some(version) = server.send_proxy() {
         stream.send(&header(version, &inbound.endpoints())).await?;
+    }
+    if let Some(connector) = server.connector() {
+        stream.secure(connector.begin(inbound.host).map_err(ConnectError::Tls)?);
+        stream.handshake().await.map_err(ConnectError::Tls)?;
     }
     Ok(stream)
 }

@@ -50,12 +50,13 @@ pub(crate) async fn open(
     deadline: &mut Deadline,
 ) -> Result<Upstream, ConnectError> {
     let stream = connect(backend, server, inbound, deadline).await?;
-    match server.protocol() {
+    let agreed = || stream.tls().is_some_and(|agreed| agreed.alpn.as_deref() == Some(b"h2"));
+    match server.protocol().unwrap_or_else(|| if agreed() { Protocol::H2 } else { Protocol::H1 }) {
         Protocol::H1 => Ok(Upstream::H1(stream)),
         Protocol::H2 => {
             let sender = Sender::open(stream).await?;
             if server.shares_connections() {
-                pool::share(server.load().id(), &sender);
+                pool::share(server.kind(inbound.host), &sender);
             }
             Ok(Upstream::H2(sender))
         }

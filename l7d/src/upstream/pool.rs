@@ -13,10 +13,19 @@ use crate::h2::client::Sender;
 use crate::queue::LoadId;
 use crate::stream::Stream;
 
-/// Takes a connection to the server of this load that can serve one more exchange now, if there is one.
-pub(crate) fn take(server: LoadId) -> Option<Upstream> {
+/// Which connections will do for an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// Those to the server of this load.
+    pub(crate) server: LoadId,
+    /// Those of this [`kinship`](crate::tls::Connector::kinship); 0 for those without TLS.
+    pub(crate) kinship: u64,
+}
+
+/// Takes a connection of this kind that can serve one more exchange now, if there is one.
+pub(crate) fn take(key: Key) -> Option<Upstream> {
     POOL.with_borrow_mut(|pool| {
-        let kept = pool.get_mut(&server)?;
+        let kept = pool.get_mut(&key)?;
         if let Some(shared) = kept.shared.iter_mut().find_map(|shared| shared.sender.has_room().then_some(shared)) {
             return Some(Upstream::H2(shared.sender.clone()));
         }
@@ -25,10 +34,10 @@ pub(crate) fn take(server: LoadId) -> Option<Upstream> {
 }
 
 /// Keeps a connection for the next exchange; one of HTTP/2 is kept already.
-pub(crate) fn put(server: LoadId, connection: Upstream) {
+pub(crate) fn put(key: Key, connection: Upstream) {
     let Upstream::H1(stream) = connection else { return };
     POOL.with_borrow_mut(|pool| {
-        let idle = &mut pool.entry(server).or_default().idle;
+        let idle = &mut pool.entry(key).or_default().idle;
         if idle.len() < KEEP {
             idle.push(Idle { stream, since: Instant::now() });
         }
@@ -36,9 +45,9 @@ pub(crate) fn put(server: LoadId, connection: Upstream) {
 }
 
 /// Lets other exchanges have a part in a connection of HTTP/2.
-pub(crate) fn share(server: LoadId, sender: &Sender) {
+pub(crate) fn share(key: Key, sender: &Sender) {
     POOL.with_borrow_mut(|pool| {
-        let shared = &mut pool.entry(server).or_default().shared;
+        let shared = &mut pool.entry(key).or_default().shared;
         shared.retain(|shared| !shared.sender.is_spent());
         if shared.len() < KEEP {
             shared.push(Shared { sender: sender.clone(), used: Instant::now() });
@@ -65,7 +74,7 @@ pub(crate) fn sweep(now: Instant) {
     });
 }
 
-/// The connections of one server.
+/// The connections of one kind.
 #[derive(Debug, Default)]
 struct Kept {
     /// Those of HTTP/1 that wait for their next exchange.
@@ -87,7 +96,7 @@ struct Idle {
     since: Instant,
 }
 
-/// Ids are counted up, so they spread by themselves.
+/// Ids are counted up or hashed already, so they spread by themselves.
 #[derive(Debug, Default)]
 struct IdHasher(u64);
 
@@ -102,11 +111,11 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, id: u64) {
         // The table takes its buckets from the low bits and its tags from the high ones.
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = (self.0.rotate_left(32) ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
-type Pool = HashMap<LoadId, Kept, BuildHasherDefault<IdHasher>>;
+type Pool = HashMap<Key, Kept, BuildHasherDefault<IdHasher>>;
 
 thread_local! {
     static POOL: RefCell<Pool> = RefCell::default();
@@ -128,6 +137,10 @@ mod tests {
     use crate::queue::{Limits, Load};
     use crate::socket::Socket;
 
+    fn key() -> Key {
+        Key { server: Load::new(Limits::default()).id(), kinship: 0 }
+    }
+
     fn address(connection: Option<Upstream>) -> SocketAddr {
         let Some(Upstream::H1(stream)) = connection else { panic!("{connection:?}") };
         stream.socket().local_address().unwrap()
@@ -141,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn freshest_connection_is_lent_first_and_only_to_its_server() {
-        let (server, other) = (Load::new(Limits::default()).id(), Load::new(Limits::default()).id());
+        let (server, other) = (key(), key());
         let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
         let newest = two.socket().local_address().unwrap();
         put(server, Upstream::H1(one));
@@ -154,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn connection_on_which_something_arrived_is_not_lent() {
-        let server = Load::new(Limits::default()).id();
+        let server = key();
         let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
             (connection().await, connection().await, connection().await);
         let expected = good.socket().local_address().unwrap();
@@ -170,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn old_connections_are_swept() {
-        let server = Load::new(Limits::default()).id();
+        let server = key();
         let (ours, _theirs) = connection().await;
         put(server, Upstream::H1(ours));
         sweep(Instant::now());

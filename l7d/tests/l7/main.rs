@@ -48,3 +48,5 @@ mod tcp;
 mod tls;
 #[cfg(test)]
 mod tls_binds;
+#[cfg(test)]
+mod tls_out;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::Check;
 use super::connection::{SendProxy, ServerAddress, ServerSource};
-use super::{BackendId, ServerId};
+use super::{BackendId, ServerId, ServerTls};
 use crate::config::location::{Located, Location};
 
 /// One machine of a backend.
@@ -24,7 +24,8 @@ pub struct Server {
     pub(in crate::config) slowstart: Option<Duration>,
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) cookie: Option<String>,
-    pub(in crate::config) protocol: Protocol,
+    pub(in crate::config) protocol: Option<Protocol>,
+    pub(in crate::config) tls: Option<ServerTls>,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
 }
@@ -124,9 +125,14 @@ impl Server {
         self.check.as_ref()
     }
 
-    /// Returns what is spoken to it in mode http.
-    pub fn protocol(&self) -> Protocol {
+    /// Returns what is spoken to it in mode http; none leaves it to what TLS agrees on, or else HTTP/1.1.
+    pub fn protocol(&self) -> Option<Protocol> {
         self.protocol
+    }
+
+    /// Returns how TLS is spoken with it; none means not at all.
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
     }
 
     /// Returns its value in the persistence cookie.

@@ -72,7 +72,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Returns the PEM files of the authorities, at least one.
+    /// Returns the PEM files of the authorities, at least one; a directory stands for the files in it, `@system-ca` for those of the system.
     pub fn ca(&self) -> &[Located<PathBuf>] {
         &self.ca
     }
@@ -81,6 +81,70 @@ impl Trust {
     pub fn crl(&self) -> &[Located<PathBuf>] {
         &self.crl
     }
+}
+
+/// How TLS is spoken with a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    pub(in crate::config) verify: ServerAuth,
+    pub(in crate::config) sni: Option<Located<String>>,
+    pub(in crate::config) verify_host: Option<Located<String>>,
+    pub(in crate::config) certificate: Option<Located<PathBuf>>,
+    pub(in crate::config) alpn: Vec<String>,
+    pub(in crate::config) resumption: bool,
+    pub(in crate::config) tickets: bool,
+    pub(in crate::config) protocol: TlsProtocol,
+}
+
+impl ServerTls {
+    /// Returns what the server must show.
+    pub fn verify(&self) -> &ServerAuth {
+        &self.verify
+    }
+
+    /// Returns the expression of the name the server is asked for, and which its certificate must bear, as written.
+    pub fn sni(&self) -> Option<&Located<String>> {
+        self.sni.as_ref()
+    }
+
+    /// Returns the name its certificate must bear where it is asked for none.
+    pub fn verify_host(&self) -> Option<&Located<String>> {
+        self.verify_host.as_ref()
+    }
+
+    /// Returns the PEM file of the certificate we show.
+    pub fn certificate(&self) -> Option<&Located<PathBuf>> {
+        self.certificate.as_ref()
+    }
+
+    /// Returns the protocols offered by ALPN, best first.
+    pub fn alpn(&self) -> &[String] {
+        &self.alpn
+    }
+
+    /// Tells whether sessions are resumed.
+    pub fn resumption(&self) -> bool {
+        self.resumption
+    }
+
+    /// Tells whether sessions of TLS 1.2 are resumed by tickets, too.
+    pub fn tickets(&self) -> bool {
+        self.tickets
+    }
+
+    /// Returns what of the protocol is spoken.
+    pub fn protocol(&self) -> &TlsProtocol {
+        &self.protocol
+    }
+}
+
+/// What a server must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAuth {
+    /// Anything.
+    None,
+    /// A certificate that can be trusted.
+    Required(Trust),
 }
 
 /// What of TLS is spoken.

@@ -4,9 +4,8 @@ use super::Resolver;
 use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::proxy;
-use crate::config::model::{
-    Backend, BackendId, Balance, Frontend, HashMethod, Mode, Protocol, Server, ServerId, ServerSource, Timeout, Timeouts,
-};
+use super::tls;
+use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts};
 use crate::config::value::balance;
 use crate::config::written::{self, Defaults, ProxySwitch, ServerSettings};
 
@@ -164,6 +163,7 @@ fn server(
     // A persistence cookie needs a value for each server; the name is one.
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     let cookie = cookie.or_else(|| backend.cookie.as_ref().map(|_| written.name.value().clone()));
+    let protocol = last(&layers, |settings| settings.protocol);
     Some(Server {
         id: place.id,
         backend: place.backend,
@@ -178,7 +178,8 @@ fn server(
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
         cookie,
-        protocol: last(&layers, |settings| settings.protocol).unwrap_or(Protocol::H1),
+        protocol,
+        tls: tls::tls(resolver, written, &layers, protocol),
         source,
         send_proxy,
     })

@@ -102,6 +102,9 @@ fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server
     if server.send_proxy().is_some() {
         refuse(resolver, "send PROXY headers", "leave out `send-proxy` or `xdp`");
     }
+    if server.tls().is_some() {
+        refuse(resolver, "speak TLS", "leave out `tls` or `xdp`");
+    }
     if server.source().is_some() {
         refuse(resolver, "choose a source for each server", "write source-addresses in [xdp], and leave out `source`");
     }

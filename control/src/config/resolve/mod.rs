@@ -10,6 +10,7 @@ mod kernel;
 mod limits;
 mod proxy;
 mod rules;
+mod tls;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -6,24 +6,21 @@ use super::check;
 use super::connection::{self, source};
 use super::reader::{Item, Reader};
 use super::section::Section;
+use super::tls;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
 use crate::config::value::{Mistake, address, word};
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 28] = [
+const LATER: [&str; 21] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
     "agent-port",
     "agent-send",
-    "alpn",
-    "ca-file",
     "check-sni",
     "check-ssl",
-    "ciphers",
-    "crt",
     "error-limit",
     "id",
     "init-addr",
@@ -37,10 +34,7 @@ const LATER: [&str; 28] = [
     "redir",
     "resolve-prefer",
     "resolvers",
-    "sni",
-    "tls",
     "track",
-    "verify",
 ];
 
 pub(super) fn servers(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Server> {
@@ -104,13 +98,20 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", cookie_text)),
         source: source(reader, section),
         send_proxy: connection::send_proxy(reader, section),
+        tls: tls::server(reader, section),
     };
     section.misplaced(reader, &["send-proxy-v2"], |_| "write send-proxy = \"v2\"".to_owned());
     section.misplaced(reader, &["proxy-v2-options"], |_| "write send-proxy = { version = \"v2\", options = [\"crc32c\"] }".to_owned());
     section.misplaced(reader, &["check-send-proxy"], |_| "write check = { send-proxy = true }".to_owned());
     section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
     section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());
-    section.misplaced(reader, &["ssl"], |_| "TLS to servers is not supported yet".to_owned());
+    section.misplaced(reader, &["ssl"], |_| "write tls = true, or tls = { … }".to_owned());
+    section
+        .misplaced(reader, &["alpn", "ciphers", "ciphersuites", "curves", "sni", "verify"], |key| format!("write tls = {{ {key} = … }}"));
+    section.misplaced(reader, &["ca-file", "crl-file"], |key| format!("write tls = {{ {} = … }}", key.trim_end_matches("-file")));
+    section.misplaced(reader, &["crt"], |_| "write tls = { certificate = … }".to_owned());
+    section.misplaced(reader, &["verifyhost"], |_| "write tls = { verify-host = … }".to_owned());
+    section.misplaced(reader, &["no-ssl-reuse"], |_| "write tls = { resumption = false }".to_owned());
     settings
 }
 

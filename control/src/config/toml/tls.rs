@@ -1,12 +1,15 @@
 //! The key `tls` of binds and servers.
 
+use ::toml::de::DeValue;
+
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{ClientAuth, Tls, TlsProtocol, TlsVersion, Trust};
+use crate::config::model::{ClientAuth, Tls, TlsVersion, Trust};
 use crate::config::value::word::{self, Ask, Words};
 use crate::config::value::{Mistake, text};
+use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
 
 /// Settings HAProxy has for TLS on binds and this model has no place for.
 const LATER: [&str; 4] = ["allow-0rtt", "ca-ignore-err", "crt-ignore-err", "ocsp-update"];
@@ -23,11 +26,11 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
     let tls = Tls {
         certificates,
         crt_lists,
-        alpn: alpn(reader, &mut section),
+        alpn: section.take("alpn").map(|item| protocol_names(reader, &item)).unwrap_or_default(),
         strict_sni: section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         tickets: section.take("tickets").and_then(|item| reader.boolean(&item)).unwrap_or(true),
         client: client(reader, &mut section),
-        protocol: protocol(reader, &mut section),
+        protocol: protocol(reader, &mut section).with_defaults(),
     };
     section.misplaced(reader, &["ca-file", "crl-file"], |key| format!("write {}", key.trim_end_matches("-file")));
     section.misplaced(reader, &["ocsp"], |_| {
@@ -69,8 +72,39 @@ fn files(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> V
     section.take(key).map(|item| reader.texts(&item, "/etc/l7d/ca.pem", text::path)).unwrap_or_default()
 }
 
+/// Reads whether and how TLS is spoken with a server.
+pub(super) fn server(reader: &mut Reader, section: &mut Section<'_>) -> ServerTlsSettings {
+    let Some(item) = section.take("tls") else { return ServerTlsSettings::default() };
+    if let DeValue::Boolean(on) = item.value {
+        return ServerTlsSettings { on: Some(*on), ..ServerTlsSettings::default() };
+    }
+    let example = "{ ca = \"/etc/l7d/ca.pem\", sni = \"req.hdr(host)\" }";
+    let Some(mut section) = reader.section(&item, "`tls`", example) else { return ServerTlsSettings::default() };
+    let some_files =
+        |reader: &mut Reader, section: &mut Section<'_>, key| Some(files(reader, section, key)).filter(|files| !files.is_empty());
+    let settings = ServerTlsSettings {
+        on: Some(true),
+        verify: section.take("verify").and_then(|item| reader.text(&item, "required", |text| word::SERVER_AUTH.read(text))),
+        ca: some_files(reader, &mut section, "ca"),
+        crl: some_files(reader, &mut section, "crl"),
+        sni: section.take("sni").and_then(|item| reader.text(&item, "req.hdr(host)", text::not_empty)),
+        verify_host: section.take("verify-host").and_then(|item| reader.text(&item, "app.internal", text::not_empty)),
+        certificate: section.take("certificate").and_then(|item| reader.text(&item, "/etc/l7d/client.pem", text::path)),
+        alpn: section.take("alpn").map(|item| protocol_names(reader, &item)),
+        resumption: section.take("resumption").and_then(|item| reader.boolean(&item)),
+        tickets: section.take("tickets").and_then(|item| reader.boolean(&item)),
+        protocol: protocol(reader, &mut section),
+    };
+    section.misplaced(reader, &["ca-file", "crl-file"], |key| format!("write {}", key.trim_end_matches("-file")));
+    section.misplaced(reader, &["verifyhost"], |_| "write verify-host".to_owned());
+    section.misplaced(reader, &["crt", "certificates"], |_| "write certificate = \"…\"".to_owned());
+    section.misplaced(reader, &["no-ssl-reuse"], |_| "write resumption = false".to_owned());
+    section.finish(reader, &LATER);
+    settings
+}
+
 /// Reads versions, suites and curves.
-fn protocol(reader: &mut Reader, section: &mut Section<'_>) -> TlsProtocol {
+fn protocol(reader: &mut Reader, section: &mut Section<'_>) -> TlsProtocolSettings {
     let min = version(reader, section, "min");
     let max = version(reader, section, "max");
     if let (Some(min), Some(max)) = (&min, &max)
@@ -78,9 +112,9 @@ fn protocol(reader: &mut Reader, section: &mut Section<'_>) -> TlsProtocol {
     {
         reader.push(Diagnostic::error(max.location(), "`max` is older than `min`"));
     }
-    TlsProtocol {
-        min: min.map_or(TlsVersion::V1_2, |min| *min),
-        max: max.map_or(TlsVersion::V1_3, |max| *max),
+    TlsProtocolSettings {
+        min,
+        max,
         ciphers: names(reader, section, "ciphers", &word::CIPHER),
         ciphersuites: names(reader, section, "ciphersuites", &word::CIPHERSUITE),
         curves: names(reader, section, "curves", &word::CURVE),
@@ -102,9 +136,8 @@ fn names<T: Copy>(reader: &mut Reader, section: &mut Section<'_>, key: &'static 
     Some(reader.texts(&item, "X25519", all).iter().flat_map(|names| names.value().iter().copied()).collect())
 }
 
-fn alpn(reader: &mut Reader, section: &mut Section<'_>) -> Vec<String> {
-    let names = section.take("alpn").map(|item| reader.texts(&item, "h2", protocol_name)).unwrap_or_default();
-    names.into_iter().map(|name| name.value().clone()).collect()
+fn protocol_names(reader: &mut Reader, item: &Item<'_>) -> Vec<String> {
+    reader.texts(item, "h2", protocol_name).into_iter().map(|name| name.value().clone()).collect()
 }
 
 fn protocol_name(text: &str) -> Result<String, Mistake> {

@@ -109,6 +109,10 @@ pub(in crate::config) const CURVE: Words<Curve> = Words {
 pub(in crate::config) const CLIENT_AUTH: Words<Ask> =
     Words { what: "a way to verify clients", words: &[("none", Ask::Never), ("optional", Ask::Optional), ("required", Ask::Required)] };
 
+/// What we ask of a server.
+pub(in crate::config) const SERVER_AUTH: Words<Ask> =
+    Words { what: "a way to verify servers", words: &[("none", Ask::Never), ("required", Ask::Required)] };
+
 /// Whether a certificate is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Ask {

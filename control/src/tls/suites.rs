@@ -1,13 +1,14 @@
 //! What the configuration calls versions, suites and curves, in rustls' terms.
 
-use control::config::{CipherSuite, Curve, TlsProtocol, TlsVersion};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::config::{CipherSuite, Curve, TlsProtocol, TlsVersion};
+
 /// Returns the cryptography that `protocol` allows.
-pub(super) fn provider(protocol: &TlsProtocol) -> CryptoProvider {
+pub fn provider(protocol: &TlsProtocol) -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     if let Some(curves) = protocol.curves() {
         provider.kx_groups = curves.iter().map(|curve| group(*curve)).collect();
@@ -21,7 +22,7 @@ pub(super) fn provider(protocol: &TlsProtocol) -> CryptoProvider {
 }
 
 /// Returns the versions that `protocol` allows.
-pub(super) fn versions(protocol: &TlsProtocol) -> Vec<&'static SupportedProtocolVersion> {
+pub fn versions(protocol: &TlsProtocol) -> Vec<&'static SupportedProtocolVersion> {
     match (protocol.min(), protocol.max()) {
         (TlsVersion::V1_2, TlsVersion::V1_2) => vec![&TLS12],
         (TlsVersion::V1_2, TlsVersion::V1_3) => vec![&TLS13, &TLS12],

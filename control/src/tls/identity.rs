@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use control::file;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,15 +16,17 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::file;
+
 /// A certificate that can be shown, and what it is for.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub struct Identity {
     /// The chain, leaf first, with the key and the response about revocation.
-    pub(super) key: Arc<CertifiedKey>,
+    pub key: Arc<CertifiedKey>,
     /// Host names in lower case, some with a wildcard as first label.
-    pub(super) names: Vec<String>,
+    pub names: Vec<String>,
     /// Why it will not be trusted now, although it can be shown.
-    pub(super) doubt: Option<String>,
+    pub doubt: Option<String>,
 }
 
 impl Identity {
@@ -33,7 +34,7 @@ impl Identity {
     ///
     /// # Errors
     /// Says which file is wrong and how.
-    pub(super) fn load(path: &Path, provider: &CryptoProvider) -> Result<Self, String> {
+    pub fn load(path: &Path, provider: &CryptoProvider) -> Result<Self, String> {
         let mut pem = Pem::read(path)?;
         if pem.certificates.is_empty() {
             return Err(format!("{}: no certificate in it", path.display()));
@@ -58,13 +59,13 @@ impl Identity {
 
 /// What a PEM file holds of what we look for.
 #[derive(Debug, Default)]
-pub(super) struct Pem {
+pub struct Pem {
     /// Certificates in the order of the file.
-    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub certificates: Vec<CertificateDer<'static>>,
     /// Private keys.
-    pub(super) keys: Vec<PrivateKeyDer<'static>>,
+    pub keys: Vec<PrivateKeyDer<'static>>,
     /// Lists of what was revoked.
-    pub(super) crls: Vec<Vec<u8>>,
+    pub crls: Vec<Vec<u8>>,
     is_encrypted: bool,
 }
 
@@ -73,7 +74,7 @@ impl Pem {
     ///
     /// # Errors
     /// Fails if it cannot be read or is no PEM, with the file named.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
+    pub fn read(path: &Path) -> Result<Self, String> {
         let bytes = file::read(path, LARGEST).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
         let mut pem = Self { is_encrypted: bytes.windows(MARK.len()).any(|window| window == MARK), ..Self::default() };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
@@ -94,9 +95,6 @@ impl Pem {
 }
 
 /// Returns what the system says without its number.
-/// Far more than the longest chain, or list of revoked certificates, takes.
-const LARGEST: usize = 64 << 20;
-
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
@@ -155,7 +153,7 @@ fn issuer_of(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) ->
     Ok(None)
 }
 
-fn parse<'c>(certificate: &'c CertificateDer<'_>) -> Result<X509Certificate<'c>, String> {
+pub(super) fn parse<'c>(certificate: &'c CertificateDer<'_>) -> Result<X509Certificate<'c>, String> {
     X509Certificate::from_der(certificate)
         .map(|(_, certificate)| certificate)
         .map_err(|error| format!("a certificate in it is broken: {error}"))
@@ -178,7 +176,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 /// Returns why a certificate will not be trusted now.
-fn doubt(certificate: &X509Certificate<'_>) -> Option<String> {
+pub(super) fn doubt(certificate: &X509Certificate<'_>) -> Option<String> {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
     let validity = certificate.validity();
     if validity.not_after.timestamp() < now {
@@ -205,5 +203,7 @@ fn is_successful(response: &[u8]) -> bool {
     rest.get(length_bytes..).is_some_and(|content| content.starts_with(&[0x0a, 1, 0]))
 }
 
+/// Far more than the longest chain, or list of revoked certificates, takes.
+const LARGEST: usize = 64 << 20;
 /// Stands in every encrypted key, old format or new.
 const MARK: &[u8] = b"ENCRYPTED";

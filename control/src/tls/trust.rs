@@ -1,0 +1,95 @@
+//! Who is trusted: authorities, and what they have revoked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+
+use super::identity::Pem;
+use crate::config::{Diagnostic, Trust};
+
+/// Reads authorities and what they have revoked; `files` gets their bytes.
+pub fn trusted(
+    trust: &Trust,
+    files: &mut Vec<Vec<u8>>,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<(RootCertStore, Vec<CertificateRevocationListDer<'static>>)> {
+    let (mut roots, mut crls) = (RootCertStore::empty(), Vec::new());
+    let errors_before = findings.len();
+    for path in trust.ca() {
+        match authorities(path.value()).and_then(|found| add(path.value(), found, &mut roots)) {
+            Ok(bytes) => files.extend(bytes),
+            Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
+        }
+    }
+    for path in trust.crl() {
+        match Pem::read(path.value()) {
+            Ok(pem) if pem.crls.is_empty() => {
+                findings.push(Diagnostic::error(path.location(), format!("{}: no revocation list in it", path.display())));
+            }
+            Ok(pem) => {
+                files.extend(pem.crls.iter().cloned());
+                crls.extend(pem.crls.into_iter().map(CertificateRevocationListDer::from));
+            }
+            Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
+        }
+    }
+    (findings.len() == errors_before).then_some((roots, crls))
+}
+
+/// Reads the certificates of a file, of all files of a directory, or of the system.
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    if path == Path::new(SYSTEM) {
+        return of_system();
+    }
+    if !path.is_dir() {
+        return of_file(path);
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut files: Vec<PathBuf> = entries.map_err(|error| format!("{}: {error}", path.display()))?.iter().map(fs::DirEntry::path).collect();
+    files.retain(|file| is_certificate_file(file));
+    files.sort();
+    let mut all = Vec::new();
+    for file in &files {
+        all.extend(of_file(file)?);
+    }
+    if all.is_empty() { Err(format!("{}: no certificate file in it", path.display())) } else { Ok(all) }
+}
+
+fn is_certificate_file(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !is_hidden && path.extension().is_some_and(|ending| ["pem", "crt", "cer"].iter().any(|known| ending == *known))
+}
+
+fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = Pem::read(path)?;
+    if pem.certificates.is_empty() { Err(format!("{}: no certificate in it", path.display())) } else { Ok(pem.certificates) }
+}
+
+fn of_system() -> Result<Vec<CertificateDer<'static>>, String> {
+    match SYSTEM_FILES.iter().map(Path::new).find(|path| path.is_file()) {
+        Some(path) => of_file(path),
+        None => Err(format!("{SYSTEM}: this system keeps its authorities in none of {}", SYSTEM_FILES.join(", "))),
+    }
+}
+
+/// Returns the bytes of what was added.
+fn add(path: &Path, certificates: Vec<CertificateDer<'static>>, roots: &mut RootCertStore) -> Result<Vec<Vec<u8>>, String> {
+    let bytes = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+    if path == Path::new(SYSTEM) {
+        // Some of a hundred authorities are always older than what can be read here.
+        roots.add_parsable_certificates(certificates);
+        return Ok(bytes);
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(bytes)
+}
+
+/// Stands for the authorities the system trusts.
+const SYSTEM: &str = "@system-ca";
+/// Where systems keep them, in one file.
+const SYSTEM_FILES: [&str; 4] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
