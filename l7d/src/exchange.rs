@@ -53,7 +53,7 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
     record.privacy(client.privacy());
     let fate = match serve(client, memory, frontend, turn, &mut record).await {
         Ok(fate) => fate,
-        Err(error) => {
+        Err(Failure { error, reply, fate }) => {
             tell(client.source, frontend, &error);
             if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut)
                 && client.wire.is_silent()
@@ -62,12 +62,28 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
                 record.silence();
             }
             record.fail(&error);
-            refuse(client, &error, &mut record).await;
-            Fate::Close
+            refuse(client, reply, fate, &mut record).await
         }
     };
     record.write(frontend);
     fate
+}
+
+/// An exchange that failed.
+struct Failure {
+    error: ExchangeError,
+    /// What the client is told, if anything.
+    reply: Option<Reply>,
+    /// What becomes of the client's connection.
+    fate: Fate,
+}
+
+impl Failure {
+    /// Makes it of what went wrong, after which the connection closes.
+    fn new(error: ExchangeError, review: &Review<'_>, head: Option<&RequestHead>) -> Self {
+        let reply = error.status().map(|status| review.page(status, head));
+        Self { error, reply, fate: Fate::Close }
+    }
 }
 
 /// Notes a request that was refused before it became an exchange.
@@ -92,42 +108,69 @@ async fn serve<'a>(
     frontend: &'a Frontend,
     turn: Turn,
     record: &mut Record<'a>,
-) -> Result<Fate, ExchangeError> {
-    let (mut head, body) = request(client, frontend, record).await?;
+) -> Result<Fate, Failure> {
+    let mut review = Review::new(client, frontend, turn, memory);
+    let (mut head, body) = match request(client, frontend, record).await {
+        Ok(request) => request,
+        Err(error) => return Err(Failure::new(error, &review, None)),
+    };
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, record).await);
     }
-    let mut review = Review::new(client, frontend, turn, memory);
     if let Err(ruling) = review.enter(&mut head) {
-        return overrule(client, ruling, &head, body, frontend, record).await;
+        let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+        return overruled.map_err(|error| Failure::new(error, &review, Some(&head)));
     }
-    let backend = review.route(&head)?;
+    let backend = match review.route(&head) {
+        Ok(backend) => backend,
+        Err(error) => return Err(Failure::new(error, &review, Some(&head))),
+    };
     record.backend(backend);
     if let Err(ruling) = review.leave(&mut head) {
-        return overrule(client, ruling, &head, body, frontend, record).await;
+        let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+        return overruled.map_err(|error| Failure::new(error, &review, Some(&head)));
     }
     add_forwarded_for(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
-    let request = outgoing(head, body, frontend, backend, review);
+    let whole = body.is_done();
+    let mut request = outgoing(head, body, frontend, backend, review);
+    let outcome = deliver(client, &mut request, backend, (key, reuse), limits(frontend, backend), record).await;
+    outcome.map_err(|error| {
+        let failure = Failure::new(error, &request.review.borrow(), Some(&request.head));
+        // A client whose request is over may go on with the next one, whatever became of this one's server.
+        let stays = whole && request.head.version() != Version::Http10 && matches!(failure.error.status(), Some(502..=504));
+        Failure { fate: if stays { request.client } else { Fate::Close }, ..failure }
+    })
+}
+
+/// Finds a server for a request and relays its answer.
+async fn deliver<'a>(
+    client: &mut Downstream<'_>,
+    request: &mut Outgoing<'a>,
+    backend: &'a Backend,
+    (key, reuse): (Option<u32>, Reuse),
+    limits: Limits,
+    record: &mut Record<'a>,
+) -> Result<Fate, ExchangeError> {
     let pursuit = {
         let begun = pin!(Pursuit::begin(backend, key, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
-    Delivery { request, backend, pursuit, reuse, limits: limits(frontend, backend) }.run(client, record).await
+    Delivery { request, backend, pursuit, reuse, limits }.run(client, record).await
 }
 
 /// A request that has a backend, until one of its servers has answered.
-struct Delivery<'a> {
-    request: Outgoing<'a>,
+struct Delivery<'a, 'r> {
+    request: &'r mut Outgoing<'a>,
     backend: &'a Backend,
     pursuit: Pursuit<'a>,
     reuse: Reuse,
     limits: Limits,
 }
 
-impl<'a> Delivery<'a> {
+impl<'a> Delivery<'a, '_> {
     /// Tries servers and connections until one has answered, or none is left.
     async fn run(mut self, client: &mut Downstream<'_>, record: &mut Record<'a>) -> Result<Fate, ExchangeError> {
         loop {
@@ -153,7 +196,7 @@ impl<'a> Delivery<'a> {
             };
             let whole = self.request.body.is_done();
             let mut progress = Progress::default();
-            let outcome = forward::run(client, &mut connection, &mut self.request, self.limits, &mut progress).await;
+            let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut progress).await;
             record.response(&progress);
             match outcome {
                 Ok(Finished::Exchanged { client: fate, server: rest }) => {
@@ -171,7 +214,7 @@ impl<'a> Delivery<'a> {
                     return Ok(Fate::Close);
                 }
                 // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
-                Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(&self.request, &progress))) => {
+                Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(self.request, &progress))) => {
                     self.reuse = Reuse::Never;
                 }
                 // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
@@ -339,6 +382,12 @@ async fn overrule(
 async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
     record.ruled(ruling.termination);
     let Some(reply) = ruling.reply else { return Fate::Close };
+    answer(client, reply, fate, version, record).await
+}
+
+/// Sends an answer of our own.
+async fn answer(client: &mut Downstream<'_>, reply: Reply, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
+    let fate = if reply.closes() { Fate::Close } else { fate };
     let connection = match (fate, version) {
         (Fate::Close, _) => Connection::Close,
         (Fate::Keep, Version::Http10) => Connection::KeepAlive,
@@ -347,6 +396,7 @@ async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, versi
     let status = reply.status();
     let response = reply.print(if record.is_head() { BodyOf::Head } else { BodyOf::Any }, connection);
     record.answered(status, response.len());
+    // A client that does not take a few hundred bytes is not waited for.
     client.answer(&response, REFUSAL).await;
     fate
 }
@@ -361,13 +411,11 @@ async fn assure(client: &mut Downstream<'_>, head: &RequestHead, body: &Body, re
 }
 
 /// Answers a request that failed, if the client still waits for an answer.
-async fn refuse(client: &mut Downstream<'_>, error: &ExchangeError, record: &mut Record<'_>) {
-    let Some(status) = error.status().filter(|_| record.may_answer()) else { return };
-    let body = if record.is_head() { BodyOf::Head } else { BodyOf::Any };
-    let response = Reply::page(status).print(body, Connection::Close);
-    record.answered(status, response.len());
-    // A client that does not take a few hundred bytes is not waited for.
-    client.answer(&response, REFUSAL).await;
+async fn refuse(client: &mut Downstream<'_>, reply: Option<Reply>, fate: Fate, record: &mut Record<'_>) -> Fate {
+    match reply.filter(|_| record.may_answer()) {
+        Some(reply) => answer(client, reply, fate, Version::Http11, record).await,
+        None => Fate::Close,
+    }
 }
 
 /// How long a refusal may take to be written.

@@ -1,71 +1,160 @@
 //! The answers we give ourselves: when no server can, when none is asked, and when a rule does.
 
+mod file;
+
+use std::sync::Arc;
+
 use crate::forward::Fate;
 use crate::h1::encode::{self, Connection};
 use crate::message::head::{ResponseHead, Version};
 use crate::message::headers::InvalidField;
+pub(crate) use file::ErrorFile;
 
 /// A whole response of our own.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    head: ResponseHead,
-    content_type: Option<Box<[u8]>>,
-    body: Vec<u8>,
+    /// The status it stands for, which that of a file may differ from.
+    status: u16,
+    content: Box<Content>,
+    closes: bool,
+}
+
+/// What a reply says.
+#[derive(Debug)]
+enum Content {
+    /// The page that tells what the status means, unless the proxy has another.
+    Usual,
+    /// This.
+    Own { head: ResponseHead, content_type: Option<Box<[u8]>>, body: Vec<u8> },
+    /// This, with everything its head has to say.
+    Whole { head: ResponseHead, body: Arc<[u8]> },
+    /// Nothing at all.
+    Silence,
 }
 
 impl Reply {
     /// Returns a response without a body.
     pub(crate) fn new(status: u16) -> Self {
-        Self { head: ResponseHead::of(Version::Http11, status, reason(status).as_bytes()), content_type: None, body: Vec::new() }
+        let head = ResponseHead::of(Version::Http11, status, reason(status).as_bytes());
+        Self { status, content: Box::new(Content::Own { head, content_type: None, body: Vec::new() }), closes: false }
     }
 
-    /// Returns a response whose body tells what its status means.
+    /// Returns what is answered with a status by whoever has no other answer: a page that tells what it means.
     pub(crate) fn page(status: u16) -> Self {
-        let (reason, explanation) = (reason(status), explanation(status));
-        let title = format!("{status} {reason}");
-        let body = format!("<html><head><title>{title}</title></head><body><h1>{title}</h1><p>{explanation}</p></body></html>\n");
-        let mut reply = Self { content_type: Some(b"text/html"[..].into()), body: body.into_bytes(), ..Self::new(status) };
-        reply.add(b"Cache-Control", b"no-cache").expect("plain text");
-        reply
+        Self { status, content: Box::new(Content::Usual), closes: false }
     }
 
-    /// Adds a field.
+    /// Returns what a file says, in place of the page of a status.
+    pub(crate) fn of_file(status: u16, file: &ErrorFile) -> Self {
+        match file {
+            ErrorFile::Silence => Self { status, content: Box::new(Content::Silence), closes: true },
+            ErrorFile::Response(response) => {
+                let content = Content::Whole { head: response.head(), body: Arc::clone(&response.body) };
+                Self { status, content: Box::new(content), closes: response.closes }
+            }
+        }
+    }
+
+    /// Returns a redirection, in place of the page of a status.
+    pub(crate) fn of_location(status: u16, code: u16, location: &[u8]) -> Self {
+        let mut head = ResponseHead::of(Version::Http11, code, reason(code).as_bytes());
+        for (name, value) in [(&b"Cache-Control"[..], &b"no-cache"[..]), (b"Content-Length", b"0"), (b"Location", location)] {
+            head.headers.append(name, value).expect("locations are checked at load");
+        }
+        Self { status, content: Box::new(Content::Whole { head, body: Arc::default() }), closes: false }
+    }
+
+    /// Adds a field; a page that only tells what its status means, and what a file says, keep those they have.
     ///
     /// # Errors
     /// Refuses what would end the field or the head.
     pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
-        self.head.headers.append(name, value)
+        match &mut *self.content {
+            Content::Own { head, .. } => head.headers.append(name, value),
+            Content::Usual | Content::Whole { .. } | Content::Silence => Ok(()),
+        }
     }
 
     /// Gives it a body.
     pub(crate) fn set_body(&mut self, content_type: &[u8], body: Vec<u8>) {
-        self.content_type = Some(content_type.into());
-        self.body = body;
+        let content_type = Some(content_type.into());
+        let head = ResponseHead::of(Version::Http11, self.status, reason(self.status).as_bytes());
+        let head = match std::mem::replace(&mut *self.content, Content::Silence) {
+            Content::Own { head, .. } => head,
+            Content::Usual | Content::Whole { .. } | Content::Silence => head,
+        };
+        *self.content = Content::Own { head, content_type, body };
     }
 
-    /// Returns the status.
+    /// Closes the connection behind it.
+    pub(crate) fn close(&mut self) {
+        self.closes = true;
+    }
+
+    /// Returns the status it stands for.
     pub(crate) fn status(&self) -> u16 {
-        self.head.status()
+        self.status
     }
 
-    /// Prints it for HTTP/1.
-    pub(crate) fn print(mut self, body: BodyOf, connection: Connection) -> Vec<u8> {
-        // A status without content has none to measure (RFC 9110 section 8.6).
-        let measured = !matches!(self.status(), 100..200 | 204 | 304);
-        if measured {
-            let length = self.body.len().to_string();
-            self.add(b"Content-Length", length.as_bytes()).expect("digits");
-        }
-        if let Some(content_type) = self.content_type.take() {
-            self.add(b"Content-Type", &content_type).expect("checked at load");
-        }
+    /// Tells whether it only says what its status means, so that the proxy may have another answer.
+    pub(crate) fn is_usual(&self) -> bool {
+        matches!(*self.content, Content::Usual)
+    }
+
+    /// Tells whether the connection closes behind it whatever the client asked for.
+    pub(crate) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Prints it for HTTP/1; nothing if nothing is said.
+    pub(crate) fn print(self, body_of: BodyOf, connection: Connection) -> Vec<u8> {
+        let (head, body) = match *self.content {
+            Content::Silence => return Vec::new(),
+            Content::Whole { head, body } => (head, Bytes::Shared(body)),
+            Content::Own { head, content_type, body } => (measured(head, content_type.as_deref(), &body), Bytes::Own(body)),
+            Content::Usual => usual(self.status),
+        };
         let mut out = Vec::new();
-        encode::response(&self.head, connection, &mut out);
-        if body == BodyOf::Any && measured {
-            out.extend_from_slice(&self.body);
+        encode::response(&head, connection, &mut out);
+        if body_of == BodyOf::Any && has_content(head.status()) {
+            out.extend_from_slice(match &body {
+                Bytes::Own(bytes) => bytes,
+                Bytes::Shared(bytes) => bytes,
+            });
         }
         out
     }
+}
+
+enum Bytes {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+/// Returns the page that tells what a status means.
+fn usual(status: u16) -> (ResponseHead, Bytes) {
+    let (reason, explanation) = (reason(status), explanation(status));
+    let title = format!("{status} {reason}");
+    let body = format!("<html><head><title>{title}</title></head><body><h1>{title}</h1><p>{explanation}</p></body></html>\n").into_bytes();
+    let mut head = ResponseHead::of(Version::Http11, status, reason.as_bytes());
+    head.headers.append(b"Cache-Control", b"no-cache").expect("plain text");
+    (measured(head, Some(b"text/html"), &body), Bytes::Own(body))
+}
+
+/// Adds what is said about a body.
+fn measured(mut head: ResponseHead, content_type: Option<&[u8]>, body: &[u8]) -> ResponseHead {
+    if has_content(head.status()) {
+        head.headers.append(b"Content-Length", body.len().to_string().as_bytes()).expect("digits");
+    }
+    if let Some(content_type) = content_type {
+        head.headers.append(b"Content-Type", content_type).expect("checked at load");
+    }
+    head
+}
+
+/// Tells whether a status has content, which alone can be measured (RFC 9110 section 8.6).
+fn has_content(status: u16) -> bool {
+    !matches!(status, 100..200 | 204 | 304)
 }
 
 /// Returns the whole answer to who asks whether we are there.
@@ -103,7 +192,7 @@ fn explanation(status: u16) -> &'static str {
     page.unwrap_or("The request could not be answered.")
 }
 
-const PAGES: [(u16, &str, &str); 18] = [
+const PAGES: [(u16, &str, &str); 19] = [
     (200, "OK", "The request was carried out."),
     (400, "Bad Request", "The request could not be understood."),
     (401, "Unauthorized", "This needs a name and a password."),
@@ -119,6 +208,7 @@ const PAGES: [(u16, &str, &str); 18] = [
     (425, "Too Early", "This request should be repeated later."),
     (429, "Too Many Requests", "There were too many requests in a short time."),
     (500, "Internal Server Error", "The request could not be answered."),
+    (501, "Not Implemented", "This cannot be done here."),
     (502, "Bad Gateway", "The server's answer was invalid or incomplete."),
     (503, "Service Unavailable", "No server is ready to answer this request."),
     (504, "Gateway Timeout", "The server took too long to answer."),

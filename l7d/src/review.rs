@@ -59,7 +59,7 @@ impl<'a> Review<'a> {
     /// A rule ended the exchange.
     pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
         let verdict = self.frontend.rules().on_request(head, &self.scene, self.memory);
-        Ruling::of(verdict, Phase::Request)
+        self.judge(verdict, Phase::Request, head)
     }
 
     /// Chooses the backend.
@@ -89,7 +89,7 @@ impl<'a> Review<'a> {
     pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
         let Some(backend) = self.backend else { return Ok(()) };
         let verdict = backend.rules().on_request(head, &self.scene, self.memory);
-        Ruling::of(verdict, Phase::Request)
+        self.judge(verdict, Phase::Request, head)
     }
 
     /// Takes the response through the backend's rules and then the frontend's.
@@ -100,21 +100,20 @@ impl<'a> Review<'a> {
         self.memory.end_request();
         if let Some(backend) = self.backend {
             let verdict = backend.rules().on_response(request, head, &self.scene, self.memory);
-            Ruling::of(verdict, Phase::Response)?;
+            self.judge(verdict, Phase::Response, request)?;
         }
         let verdict = self.frontend.rules().on_response(request, head, &self.scene, self.memory);
-        Ruling::of(verdict, Phase::Response)
+        self.judge(verdict, Phase::Response, request)
     }
-}
 
-impl Drop for Review<'_> {
-    fn drop(&mut self) {
-        self.memory.end_exchange();
+    /// Returns what is answered with a status: what the backend has for it, else the frontend, else the usual page.
+    pub(crate) fn page(&self, status: u16, request: Option<&RequestHead>) -> Reply {
+        let view = View { scene: &self.scene, request, response: None, memory: self.memory };
+        let of_backend = self.backend.and_then(|backend| backend.rules().page(status, view));
+        of_backend.or_else(|| self.frontend.rules().page(status, view)).unwrap_or_else(|| Reply::page(status))
     }
-}
 
-impl Ruling {
-    fn of(verdict: Verdict, phase: Phase) -> Result<(), Self> {
+    fn judge(&self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
         let (given, refused) = match phase {
             Phase::Request => ("LR", "PR"),
             Phase::Response => ("LH", "PH"),
@@ -126,6 +125,13 @@ impl Ruling {
             Verdict::Close => (None, refused),
             Verdict::Fail => (Some(Reply::page(500)), refused),
         };
-        Err(Self { reply, termination })
+        let own = |reply: Reply| if reply.is_usual() { self.page(reply.status(), Some(request)) } else { reply };
+        Err(Ruling { reply: reply.map(own), termination })
+    }
+}
+
+impl Drop for Review<'_> {
+    fn drop(&mut self) {
+        self.memory.end_exchange();
     }
 }

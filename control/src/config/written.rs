@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, Forward, HashType, Mode, OnStop, PortRange, Protocol, SendProxy,
-    ServerAddress, ServerSource, SocketLevel, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
+    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, SocketLevel, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -24,6 +24,7 @@ pub(super) struct Written {
     pub(super) frontends: Vec<Frontend>,
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
+    pub(super) http_errors: Vec<HttpErrors>,
 }
 
 /// Settings of the process.
@@ -66,6 +67,7 @@ pub(super) struct Proxy {
     pub(super) mode: Option<Located<Mode>>,
     pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
     pub(super) options: Vec<Located<Switch>>,
+    pub(super) errors: Vec<ErrorReply>,
 }
 
 /// Settings of every frontend and backend that has not its own.

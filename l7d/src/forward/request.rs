@@ -41,7 +41,7 @@ pub(crate) struct Outgoing<'a> {
     /// What becomes of the server's connection if the response leaves it a choice.
     pub(crate) server: Fate,
     /// The rules, which have a say about the response.
-    pub(super) review: RefCell<Review<'a>>,
+    pub(crate) review: RefCell<Review<'a>>,
 }
 
 /// Whether a request may turn its connection into a tunnel.

@@ -13,6 +13,7 @@ mod argument;
 mod condition;
 mod converter;
 mod directive;
+mod errors;
 mod expr;
 mod fetch;
 mod host;

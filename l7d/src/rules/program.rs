@@ -9,10 +9,12 @@ use super::acl::{Acl, Test};
 use super::action::Action;
 use super::condition::Condition;
 use super::directive;
+use super::errors::{Errors, Files};
 use super::host::ServerHost;
 use super::log_format::Format;
-use super::view::{Lifetime, Shared, VariableId};
+use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
+use crate::reply::Reply;
 
 /// What the rules of a configuration became.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(crate) struct ProxyRules {
     pub(super) redirects: Vec<Rule<Action>>,
     pub(super) routes: Vec<Rule<Target>>,
     pub(super) response: Vec<Rule<Action>>,
+    errors: Errors,
     shared: Arc<Shared>,
     asks_destination: bool,
 }
@@ -40,6 +43,11 @@ impl ProxyRules {
     /// Returns the variables of the process.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Returns the answer of this proxy for a status; none where it has none of its own.
+    pub(crate) fn page(&self, status: u16, view: View<'_>) -> Option<Reply> {
+        self.errors.reply(status, view)
     }
 
     /// Tells whether any rule of the configuration wants to know where clients connected to.
@@ -80,6 +88,7 @@ impl Rules {
     /// Everything wrong with any of them.
     pub(crate) fn compile(config: &Config) -> Result<Self, Report> {
         let mut compiler = Compiler::new(config);
+        compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
         let hosts = config.servers().iter().filter_map(|model| compiler.host(model)).collect();
@@ -188,23 +197,35 @@ pub(super) struct Compiler<'c> {
     /// Those of the proxy at hand.
     acls: HashMap<String, Arc<Acl>>,
     backends: HashMap<&'c str, BackendId>,
+    /// What answers come from.
+    pub(super) files: Files,
     found: Vec<Diagnostic>,
 }
 
 impl<'c> Compiler<'c> {
     fn new(config: &'c Config) -> Self {
         let backends = config.backends().iter().map(|backend| (backend.name(), backend.id())).collect();
-        Self { config, names: Names::default(), acls: HashMap::new(), backends, found: Vec::new() }
+        Self { config, names: Names::default(), acls: HashMap::new(), backends, files: Files::default(), found: Vec::new() }
     }
 
     fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
         self.declare(model.acls());
-        self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() })
+        let errors = self.errors(model.errors());
+        ProxyRules { errors, ..self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() }) }
     }
 
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {
         self.declare(model.acls());
-        self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() })
+        let errors = self.errors(model.errors());
+        ProxyRules { errors, ..self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() }) }
+    }
+
+    /// Notes something that was found, once for each place: what is wrong in the defaults concerns every proxy.
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        let place = |diagnostic: &Diagnostic| diagnostic.location().map(ToString::to_string);
+        if !self.found.iter().any(|known| place(known) == place(&diagnostic)) {
+            self.found.push(diagnostic);
+        }
     }
 
     fn host(&mut self, model: &config::Server) -> Option<(ServerId, Arc<ServerHost>)> {

@@ -428,7 +428,7 @@ fn failing_servers_have_their_status() {
     let front = unused_address();
     let _daemon = Daemon::start(&site(front, "retries = 0", &[unused_address()]));
     let mut client = connect(front);
-    client.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    client.write_all(b"HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\n"), "{answer}");

@@ -33,6 +33,8 @@ mod options;
 #[cfg(test)]
 mod proxy_out;
 #[cfg(test)]
+mod replies;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod smuggling;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::cookie::Cookie;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
+use super::reply::ErrorReply;
 use super::{BackendId, HashType, ServerId};
 use crate::config::location::{Located, Location};
 
@@ -23,6 +24,7 @@ pub struct Backend {
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) retries: u32,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
 }
@@ -91,6 +93,11 @@ impl Backend {
     /// Returns the switches that are on.
     pub fn options(&self) -> &[Located<ProxyOption>] {
         &self.options
+    }
+
+    /// Returns its answers in place of its own pages; of two for the same status the later one counts.
+    pub fn errors(&self) -> &[ErrorReply] {
+        &self.errors
     }
 
     /// Returns the named conditions.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bind::Bind;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
+use super::reply::ErrorReply;
 use super::{BackendId, FrontendId};
 use crate::config::location::{Located, Location};
 
@@ -21,6 +22,7 @@ pub struct Frontend {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
     pub(in crate::config) xdp: Option<XdpFrontend>,
@@ -85,6 +87,11 @@ impl Frontend {
     /// Returns the switches that are on.
     pub fn options(&self) -> &[Located<ProxyOption>] {
         &self.options
+    }
+
+    /// Returns its answers in place of its own pages; of two for the same status the later one counts.
+    pub fn errors(&self) -> &[ErrorReply] {
+        &self.errors
     }
 
     /// Returns the named conditions.

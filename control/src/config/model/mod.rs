@@ -12,6 +12,7 @@ mod frontend;
 mod global;
 mod hash;
 mod proxy;
+mod reply;
 mod server;
 mod table;
 mod tls;
@@ -27,6 +28,7 @@ pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
+pub use reply::{ErrorReply, HttpErrors};
 pub use server::{Protocol, Server};
 pub use table::{Stored, StoredKind, Table, TableKey};
 pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, Tls, TlsProtocol, TlsVersion, Trust};
@@ -90,6 +92,7 @@ pub struct Config {
     /// Invariant: the servers of one backend stand together, in the order of the backends.
     pub(in crate::config) servers: Vec<Server>,
     pub(in crate::config) tables: Vec<Table>,
+    pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) warnings: Report,
 }
 
@@ -122,6 +125,11 @@ impl Config {
     /// Returns all stick tables in the order of the file.
     pub fn tables(&self) -> &[Table] {
         &self.tables
+    }
+
+    /// Returns the sections of files for statuses, in the order of the file.
+    pub fn http_errors(&self) -> &[HttpErrors] {
+        &self.http_errors
     }
 
     /// Returns what is valid but most likely not meant.

@@ -61,6 +61,7 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
         timeouts,
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });

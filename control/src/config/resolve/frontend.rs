@@ -68,6 +68,7 @@ fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Fro
         maxconn: written.maxconn.or(defaults.maxconn),
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
         xdp,

@@ -29,8 +29,9 @@ use super::written::{self, Written};
 /// Everything that is wrong, if any of it makes the configuration unusable.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config, Report> {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, http_errors } = written;
     let default_backend = defaults.default_backend.as_ref().and_then(|name| resolver.backend(name));
+    proxy::sections(&mut resolver, &defaults.proxy);
     let mut pools = backend::backends(&mut resolver, &defaults, &backends);
     let made = frontend::frontends(&mut resolver, &defaults, default_backend, &frontends, &pools);
     limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
@@ -44,7 +45,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config
         return Err(report);
     }
     let backend::Pools { backends, servers } = pools;
-    Ok(Config { global, xdp, frontends: made, backends, servers, tables, warnings: report })
+    Ok(Config { global, xdp, frontends: made, backends, servers, tables, http_errors, warnings: report })
 }
 
 /// Names on one side, findings on the other.
@@ -52,6 +53,7 @@ struct Resolver {
     /// Invariant: the place of a name is the id of its backend.
     backends: Vec<Located<String>>,
     tables: Vec<Located<String>>,
+    http_errors: Vec<Located<String>>,
     backend_ids: HashMap<String, BackendId>,
     /// Whether something was written that could not be read, and so only seems to be missing.
     incomplete: bool,
@@ -64,7 +66,8 @@ impl Resolver {
         let id = |(index, name): (usize, &Located<String>)| (name.value().clone(), BackendId::from_index(index));
         let backend_ids = backends.iter().enumerate().map(id).collect();
         let tables = written.tables.iter().map(|table| table.name.clone()).collect();
-        Self { backends, tables, backend_ids, incomplete: !found.is_empty(), found }
+        let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
+        Self { backends, tables, http_errors, backend_ids, incomplete: !found.is_empty(), found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
@@ -90,6 +93,14 @@ impl Resolver {
             self.found.push(diagnostic);
         }
         id
+    }
+
+    /// Checks that a section `http-errors` exists.
+    fn http_errors(&mut self, name: &Located<String>) {
+        if self.http_errors.iter().all(|section| section.value() != name.value()) {
+            let diagnostic = dangling("section http-errors", name, &self.http_errors);
+            self.found.push(diagnostic);
+        }
     }
 
     /// Checks that a table exists.

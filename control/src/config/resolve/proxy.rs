@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Mode, ProxyOption, Timeout, Timeouts};
+use crate::config::model::{ErrorReply, Mode, ProxyOption, Timeout, Timeouts};
 use crate::config::written::Proxy;
 
 /// Returns the mode of a proxy.
@@ -27,6 +27,21 @@ pub(super) fn timeouts(defaults: &Proxy, own: &Proxy) -> Timeouts {
         timeouts.set(timeout, Some(duration).filter(|duration| !duration.is_zero()));
     }
     timeouts
+}
+
+/// Checks that the sections exist whose files a proxy answers with.
+pub(super) fn sections(resolver: &mut Resolver, proxy: &Proxy) {
+    for reply in &proxy.errors {
+        if let ErrorReply::Files { section, .. } = reply {
+            resolver.http_errors(section);
+        }
+    }
+}
+
+/// Returns the answers of a proxy in place of its own pages, those of the defaults first.
+pub(super) fn errors(resolver: &mut Resolver, defaults: &Proxy, own: &Proxy) -> Vec<ErrorReply> {
+    sections(resolver, own);
+    defaults.errors.iter().chain(&own.errors).cloned().collect()
 }
 
 /// Returns the options of a proxy that are on and mean something in its mode.

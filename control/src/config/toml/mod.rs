@@ -12,6 +12,7 @@ mod global;
 mod pool;
 mod proxy;
 mod reader;
+mod reply;
 mod section;
 mod server;
 mod syntax;
@@ -52,8 +53,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 10] =
-    ["cache", "crt-store", "http-errors", "listen", "log-profile", "mailers", "peers", "resolvers", "ring", "userlist"];
+const LATER: [&str; 9] = ["cache", "crt-store", "listen", "log-profile", "mailers", "peers", "resolvers", "ring", "userlist"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -71,6 +71,8 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
         root.named(reader, "frontend").into_iter().map(|(name, section)| frontend::frontend(reader, name, section)).collect();
     written.backends = root.named(reader, "backend").into_iter().map(|(name, section)| backend::backend(reader, name, section)).collect();
     written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
+    written.http_errors =
+        root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     root.finish_file(reader, &LATER);
     written
 }

@@ -3,6 +3,7 @@
 use super::check;
 use super::pool;
 use super::reader::{Item, Reader};
+use super::reply;
 use super::section::Section;
 use super::server;
 use crate::config::error::Diagnostic;
@@ -12,20 +13,7 @@ use crate::config::value::{option, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 12] = [
-    "compression",
-    "description",
-    "disabled",
-    "email-alert",
-    "errorfile",
-    "errorfiles",
-    "errorloc",
-    "http-error",
-    "id",
-    "log",
-    "log-format",
-    "stats",
-];
+pub(super) const LATER: [&str; 8] = ["compression", "description", "disabled", "email-alert", "id", "log", "log-format", "stats"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +44,8 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let title = format!("`timeout` of {}", section.title());
     let timeouts = section.take("timeout").map(|item| timeouts(reader, &item, title, side)).unwrap_or_default();
     let options = section.take("option").map(|item| reader.texts(&item, "httplog", option::option)).unwrap_or_default();
-    Proxy { mode, timeouts, options }
+    let errors = reply::errors(reader, section);
+    Proxy { mode, timeouts, options, errors }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

@@ -11,7 +11,7 @@ use regex::bytes::Regex;
 pub(super) use header::{HeaderChange, NameTest};
 pub(super) use parse::{name_of, parse, parse_redirect};
 pub(super) use redirect::Redirect;
-pub(super) use reply::{Answer, Body};
+pub(super) use reply::{Answer, parse_error};
 pub(super) use target::{Change, Part};
 
 use super::expr::Expression;

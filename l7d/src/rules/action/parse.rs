@@ -1,15 +1,12 @@
 //! The words of an action.
 
-use std::path::Path;
-
 use control::config::{Diagnostic, suggest};
-use control::file;
 
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
-use super::{Action, Answer, Body, Change, HeaderChange, NameTest, Part, Redirect, Stage};
+use super::reply::Kind;
+use super::{Action, Change, HeaderChange, NameTest, Part, Redirect, Stage};
 use crate::message::headers::{Known, is_field_byte, is_token};
-use crate::reply;
 use crate::rules::expr::Expression;
 use crate::rules::fetch::Needs;
 use crate::rules::log_format::Format;
@@ -117,28 +114,22 @@ pub(in crate::rules) fn parse_redirect(words: &mut Words<'_, '_>, compiler: &mut
     Reader { words, compiler, stage }.redirect()
 }
 
-/// The two actions that answer with whatever is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Deny,
-    Return,
-}
-
-struct Reader<'a, 'w, 'r, 'c> {
-    words: &'a mut Words<'w, 'r>,
-    compiler: &'a mut Compiler<'c>,
-    stage: Stage,
+/// Reads the words of an action one after the other.
+pub(super) struct Reader<'a, 'w, 'r, 'c> {
+    pub(super) words: &'a mut Words<'w, 'r>,
+    pub(super) compiler: &'a mut Compiler<'c>,
+    pub(super) stage: Stage,
 }
 
 impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
-    fn needs(&self) -> Needs {
+    pub(super) fn needs(&self) -> Needs {
         match self.stage {
             Stage::Request => Needs::Request,
             Stage::Response => Needs::Response,
         }
     }
 
-    fn format(&mut self, what: &str) -> Result<Format, Diagnostic> {
+    pub(super) fn format(&mut self, what: &str) -> Result<Format, Diagnostic> {
         let word = self.words.expect(what)?;
         let stage = self.needs();
         Format::parse(word, &mut self.compiler.names, stage)
@@ -190,7 +181,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         Ok(Action::ReplaceTarget(Box::new(change)))
     }
 
-    fn status(&mut self, first: u16) -> Result<u16, Diagnostic> {
+    pub(super) fn status(&mut self, first: u16) -> Result<u16, Diagnostic> {
         let word = self.words.expect("a status")?;
         let status = word.text().parse().ok().filter(|status| (first..=599).contains(status));
         status.ok_or_else(|| word.error(format!("`{}` is not a status from {first} to 599", word.text())))
@@ -267,66 +258,6 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         }
         Ok([word.text(), attributes].concat().into_bytes().into())
     }
-
-    fn answer(&mut self, kind: Kind) -> Result<Answer, Diagnostic> {
-        let usual = match (kind, self.stage) {
-            (Kind::Return, _) => 200,
-            (Kind::Deny, Stage::Request) => 403,
-            (Kind::Deny, Stage::Response) => 502,
-        };
-        let mut found = Found { status: usual, content_type: None, text: None, fields: Vec::new() };
-        let mut status_at = None;
-        while let Some(word) = self.words.peek().filter(|word| !matches!(word.text(), "if" | "unless")) {
-            self.words.next();
-            match word.text() {
-                "status" => (found.status, status_at) = (self.status(200)?, Some(word)),
-                "deny_status" if kind == Kind::Deny => (found.status, status_at) = (self.status(200)?, Some(word)),
-                "content-type" => found.content_type = Some(self.content_type()?),
-                "default-errorfiles" => found.text = None,
-                "string" => found.text = Some(Format::text(self.words.expect("a text")?.text().as_bytes())),
-                "lf-string" => found.text = Some(self.format("a text")?),
-                "file" => found.text = Some(Format::text(&self.file()?.1)),
-                "lf-file" => found.text = Some(self.format_file()?),
-                "hdr" => {
-                    let field = (self.header_name()?, self.format("the value")?);
-                    found.fields.push(field);
-                }
-                known @ ("errorfile" | "errorfiles") => return Err(word.error(format!("`{known}` is not supported yet"))),
-                other => {
-                    let known = ["status", "content-type", "string", "lf-string", "file", "lf-file", "hdr"];
-                    return Err(word.error(format!("`{other}` is not an option of this action")).hint(suggest::hint(other, &known)));
-                }
-            }
-        }
-        let is_plain = found.text.is_none() && found.content_type.is_none() && found.fields.is_empty();
-        if let Some(word) = status_at.filter(|_| kind == Kind::Deny && is_plain && !reply::has_page(found.status)) {
-            let message = format!("there is no page for status {}", found.status);
-            return Err(word.error(message).hint("write one: content-type text/plain string \"...\""));
-        }
-        found.answer(kind, self.words)
-    }
-
-    fn content_type(&mut self) -> Result<Box<[u8]>, Diagnostic> {
-        let word = self.words.expect("a type")?;
-        if word.text().is_empty() || !word.text().bytes().all(is_field_byte) {
-            return Err(word.error("this cannot be a type"));
-        }
-        Ok(word.text().as_bytes().into())
-    }
-
-    fn file(&mut self) -> Result<(&'w Word<'r>, Vec<u8>), Diagnostic> {
-        let word = self.words.expect("the name of a file")?;
-        let bytes = file::read(Path::new(word.text()), LARGEST_BODY);
-        let bytes = bytes.map_err(|error| word.error(format!("{}: {error}", word.text())))?;
-        Ok((word, bytes))
-    }
-
-    fn format_file(&mut self) -> Result<Format, Diagnostic> {
-        let (word, bytes) = self.file()?;
-        let text = String::from_utf8(bytes).map_err(|_| word.error(format!("{} is not UTF-8", word.text())))?;
-        let stage = self.needs();
-        Format::parse(&word.with_text(text), &mut self.compiler.names, stage)
-    }
 }
 
 fn field_name(word: &Word<'_>) -> Result<Box<[u8]>, Diagnostic> {
@@ -340,27 +271,3 @@ fn field_name(word: &Word<'_>) -> Result<Box<[u8]>, Diagnostic> {
     }
     Ok(name.into())
 }
-
-/// The options of an answer.
-struct Found {
-    status: u16,
-    content_type: Option<Box<[u8]>>,
-    text: Option<Format>,
-    fields: Vec<(Box<[u8]>, Format)>,
-}
-
-impl Found {
-    fn answer(self, kind: Kind, words: &Words<'_, '_>) -> Result<Answer, Diagnostic> {
-        let body = match (self.text, self.content_type) {
-            (None, Some(_)) => return Err(words.error("a content-type needs a text: string, lf-string, file or lf-file")),
-            (Some(text), Some(content_type)) => Body::Text { content_type, text },
-            (Some(_), None) => return Err(words.error("a text needs its type: for example content-type text/plain")),
-            (None, None) if kind == Kind::Deny && self.fields.is_empty() => Body::Page,
-            (None, None) => Body::None,
-        };
-        Ok(Answer { status: self.status, fields: self.fields.into(), body })
-    }
-}
-
-/// Longest answer that is kept in memory for every rule.
-const LARGEST_BODY: usize = 1 << 20;
