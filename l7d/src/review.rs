@@ -87,9 +87,14 @@ impl<'a> Review<'a> {
     /// # Errors
     /// A rule ended the exchange.
     pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
-        let Some(backend) = self.backend else { return Ok(()) };
+        let Some(backend) = self.other_half() else { return Ok(()) };
         let verdict = backend.rules().on_request(head, &self.scene, self.memory);
         self.judge(verdict, Phase::Request, head)
+    }
+
+    /// Returns the backend, if its rules are others than the frontend's.
+    fn other_half(&self) -> Option<&'a Backend> {
+        self.backend.filter(|backend| !backend.is_twin_of(self.frontend))
     }
 
     /// Takes the response through the backend's rules and then the frontend's.
@@ -98,7 +103,7 @@ impl<'a> Review<'a> {
     /// A rule ended the exchange.
     pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
         self.memory.end_request();
-        if let Some(backend) = self.backend {
+        if let Some(backend) = self.other_half() {
             let verdict = backend.rules().on_response(request, head, &self.scene, self.memory);
             self.judge(verdict, Phase::Response, request)?;
         }

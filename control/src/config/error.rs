@@ -105,7 +105,7 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{location}: {severity}{}", self.message)?;
         let (line, before) = excerpt(location);
         writeln!(f, "{:>GUTTER$} | {line}", location.line())?;
-        let first = location.text().split(['\n', '\r']).next().unwrap_or_default();
+        let first = location.written().split(['\n', '\r']).next().unwrap_or_default();
         let mark = "^".repeat(first.chars().take(WIDEST).count().max(1));
         write!(f, "{:GUTTER$} | {:before$}{mark}", "", "")?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " {hint}"))

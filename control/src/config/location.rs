@@ -13,17 +13,53 @@ pub(super) struct Source {
     text: String,
     /// Byte offset of the first character of each line.
     lines: Vec<usize>,
+    language: Language,
+    /// Where the text was written, if it was put together from another one.
+    origin: Option<Origin>,
+}
+
+/// What a text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// The native format.
+    Toml,
+    /// HAProxy's.
+    Haproxy,
+}
+
+/// The text that another one was put together from.
+#[derive(Debug)]
+struct Origin {
+    source: Arc<Source>,
+    /// Where each byte stands there, and where the last one ends.
+    places: Vec<usize>,
 }
 
 impl Source {
     pub(super) fn new(name: &str, text: &str) -> Arc<Self> {
+        Self::of(Language::Toml, name, text)
+    }
+
+    /// Makes the source of a text in a given language.
+    pub(super) fn of(language: Language, name: &str, text: &str) -> Arc<Self> {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        Arc::new(Self { name: name.to_owned(), text: text.to_owned(), lines })
+        Arc::new(Self { name: name.to_owned(), text: text.to_owned(), lines, language, origin: None })
+    }
+
+    /// Makes a text out of parts of this one: `places` has for each of its bytes where it was written, and where the last one ends.
+    pub(super) fn derived(self: &Arc<Self>, text: String, places: Vec<usize>) -> Arc<Self> {
+        let origin = Some(Origin { source: Arc::clone(self), places });
+        Arc::new(Self { name: self.name.clone(), text, lines: vec![0], language: self.language, origin })
     }
 
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns where the line of a byte begins.
+    fn line_start(&self, at: usize) -> usize {
+        self.lines[self.lines.partition_point(|first| *first <= at) - 1]
     }
 }
 
@@ -52,33 +88,53 @@ impl Location {
 
     /// Returns the line, counted from 1.
     pub fn line(&self) -> usize {
-        self.source.lines.partition_point(|first| *first <= self.start)
+        let (source, start, _) = self.place();
+        source.lines.partition_point(|first| *first <= start)
     }
 
     /// Returns the column of the first character, counted in characters from 1.
     pub fn column(&self) -> usize {
-        self.source.text[self.line_start()..self.start].chars().count() + 1
+        let (source, start, _) = self.place();
+        source.text[source.line_start(start)..start].chars().count() + 1
     }
 
-    /// Returns the text as it stands in the file.
+    /// Returns the text; as it stands in the file, but for what was put together from parts of one.
     pub fn text(&self) -> &str {
         &self.source.text[self.start..self.end]
     }
 
+    /// Returns the text as it stands in the file.
+    pub(super) fn written(&self) -> &str {
+        let (source, start, end) = self.place();
+        &source.text[start..end]
+    }
+
     /// Returns the whole first line, without its end.
     pub fn line_text(&self) -> &str {
-        let rest = &self.source.text[self.line_start()..];
+        let (source, start, _) = self.place();
+        let rest = &source.text[source.line_start(start)..];
         rest.split('\n').next().unwrap_or(rest).trim_end_matches('\r')
+    }
+
+    /// Returns what the file is written in.
+    pub fn language(&self) -> Language {
+        self.source.language
+    }
+
+    /// Returns the text of the file, and between which bytes of it this is.
+    fn place(&self) -> (&Source, usize, usize) {
+        let Some(Origin { source, places }) = &self.source.origin else { return (&self.source, self.start, self.end) };
+        let place = |at: usize| source.text.floor_char_boundary(places.get(at).or(places.last()).copied().unwrap_or_default());
+        let start = place(self.start);
+        // What follows the last byte may stand far from it.
+        let end = if self.end > self.start { source.text.ceil_char_boundary(place(self.end - 1) + 1) } else { start };
+        (source, start, end.clamp(start, source.text.len()))
     }
 
     /// Narrows the location to the part `range` of the value written here, where the value stands in the file as it is.
     #[must_use]
     pub fn part(&self, value: &str, range: std::ops::Range<usize>) -> Self {
         if self.text() == value { Self::new(&self.source, self.start + range.start..self.start + range.end) } else { self.clone() }
-    }
-
-    fn line_start(&self) -> usize {
-        self.source.lines[self.line() - 1]
     }
 }
 

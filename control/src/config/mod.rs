@@ -1,14 +1,16 @@
 //! Configuration: one file, read by both daemons, into one typed model.
 //!
 //! ```text
-//! text ─► toml ─► written ─► resolve ─► model
+//! text ─► toml, haproxy ─► written ─► resolve ─► model
 //! ```
-//! `toml` reads text into as-written structs in which every value keeps its position; `resolve` turns those into the model,
+//! `toml` and `haproxy` read text into as-written structs in which every value keeps its position: which of them, the name of the file
+//! tells (`.toml`, `.cfg`), else the first word, which in HAProxy's language is that of a section. `resolve` turns those into the model,
 //! and is the only one who can: names become ids, defaults are filled in, what contradicts itself is refused. Nothing stops at the
 //! first mistake: a [`Report`] holds all of them. Whether files, interfaces and addresses named here exist is not looked at;
 //! who uses them finds out, and points at them by their [`Location`].
 
 mod error;
+mod haproxy;
 mod location;
 mod model;
 mod resolve;
@@ -23,7 +25,7 @@ mod tests;
 use std::path::Path;
 
 pub use error::{Diagnostic, Report, Severity};
-pub use location::{Located, Location};
+pub use location::{Language, Located, Location};
 pub use model::{
     Account, Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, CipherSuite, ClientAuth, Config, Cookie,
     CookieMode, Curve, ErrorReply, Forward, ForwardFor, Frontend, FrontendId, Global, HashFunction, HashMethod, HashType, HeaderHash,
@@ -58,11 +60,25 @@ impl Config {
     ///
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, Report> {
-        let outcome = toml::read(&Source::new(name, text));
+        let outcome = match language(name, text) {
+            Language::Toml => toml::read(&Source::new(name, text)),
+            Language::Haproxy => haproxy::read(&Source::of(Language::Haproxy, name, text)),
+        };
         if !outcome.well_formed {
             // Whatever was lost with the broken lines would be reported as missing.
             return Err(outcome.diagnostics.into());
         }
         resolve::resolve(outcome.written, outcome.diagnostics)
+    }
+}
+
+/// Tells what a file is written in.
+fn language(name: &str, text: &str) -> Language {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    match ending {
+        Some("toml") => Language::Toml,
+        Some("cfg") => Language::Haproxy,
+        Some(_) | None if haproxy::begins(text) => Language::Haproxy,
+        Some(_) | None => Language::Toml,
     }
 }

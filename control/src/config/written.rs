@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
@@ -15,12 +17,21 @@ use super::model::{
 use super::value::option::Switch;
 use super::value::word::Ask;
 
+/// What became of a text.
+pub(super) struct Outcome {
+    pub(super) written: Written,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Whether the text has the form of its language at all; if not, parts of `written` may be missing for no fault of their own.
+    pub(super) well_formed: bool,
+}
+
 /// All sections of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) global: Global,
     pub(super) xdp: Option<Xdp>,
-    pub(super) defaults: Defaults,
+    /// Those that proxies begin from, and any others there are.
+    pub(super) defaults: Vec<Arc<Defaults>>,
     pub(super) frontends: Vec<Frontend>,
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
@@ -62,7 +73,7 @@ pub(super) struct Xdp {
 }
 
 /// What frontends, backends and their defaults have in common.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Proxy {
     pub(super) mode: Option<Located<Mode>>,
     pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
@@ -70,8 +81,8 @@ pub(super) struct Proxy {
     pub(super) errors: Vec<ErrorReply>,
 }
 
-/// Settings of every frontend and backend that has not its own.
-#[derive(Debug, Default)]
+/// Settings of the frontends and backends that begin from them and have not their own.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
     pub(super) proxy: Proxy,
     pub(super) maxconn: Option<u32>,
@@ -83,7 +94,7 @@ pub(super) struct Defaults {
 }
 
 /// How a backend chooses among its servers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
     pub(super) balance: Option<Located<Balance>>,
     pub(super) hash_type: Option<Located<HashType>>,
@@ -96,6 +107,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) struct Frontend {
     pub(super) name: Located<String>,
+    pub(super) defaults: Arc<Defaults>,
     pub(super) proxy: Proxy,
     pub(super) binds: Vec<Bind>,
     pub(super) default_backend: Option<Located<String>>,
@@ -122,6 +134,9 @@ pub(super) struct XdpFrontend {
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) name: Located<String>,
+    pub(super) defaults: Arc<Defaults>,
+    /// Whether it is the other half of the frontend of its name.
+    pub(super) is_twin: bool,
     pub(super) proxy: Proxy,
     pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
@@ -197,6 +212,8 @@ pub(super) enum ProxySwitch {
 #[derive(Clone, Debug)]
 pub(super) enum CheckSwitch {
     Off,
+    /// How, if something narrower says that it is to be checked.
+    Ready(Located<CheckSettings>),
     On(Located<CheckSettings>),
 }
 

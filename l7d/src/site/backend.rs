@@ -13,6 +13,7 @@ use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::forward_for::{ForwardFor, forward_for};
+use super::frontend::Frontend;
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::queue::{Limits, Load, Queue, Wants};
@@ -40,6 +41,7 @@ pub(crate) struct Backend {
     retries: u32,
     redispatch: Redispatch,
     rules: Arc<ProxyRules>,
+    is_twin: bool,
     forward_for: Option<ForwardFor>,
     closes: bool,
     reuse: Reuse,
@@ -147,6 +149,7 @@ impl Backend {
             sticky: subject(model.balance()).map(|subject| (subject, Hasher::new(model.hash_type()))),
             all_backups: has(model.options(), &ProxyOption::AllBackups),
             rules: rules.of_backend(model),
+            is_twin: model.is_twin(),
             forward_for: forward_for(model.options()),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
@@ -222,6 +225,11 @@ impl Backend {
     /// Returns when it is tried on another server.
     pub(crate) fn redispatch(&self) -> Redispatch {
         self.redispatch
+    }
+
+    /// Tells whether it is the other half of this frontend, whose rules are also its own and hold once.
+    pub(crate) fn is_twin_of(&self, frontend: &Frontend) -> bool {
+        self.is_twin && self.name == frontend.name()
     }
 
     /// Returns the rules.

@@ -27,6 +27,8 @@ pub(crate) struct Daemon {
     child: Child,
     log: Arc<Log>,
     directory: PathBuf,
+    /// The name of the configuration file in it.
+    name: &'static str,
 }
 
 #[derive(Default)]
@@ -44,13 +46,23 @@ impl Daemon {
 
     /// Starts the daemon with these variables in its environment.
     pub(crate) fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_file("site.toml", config, variables)
+    }
+
+    /// Starts the daemon on a configuration in HAProxy's language.
+    pub(crate) fn start_haproxy(config: &str) -> Self {
+        Self::start_file("haproxy.cfg", config, &[])
+    }
+
+    /// Starts the daemon on a file of this name.
+    pub(crate) fn start_file(name: &'static str, config: &str, variables: &[(&str, &str)]) -> Self {
         let directory = directory();
-        std::fs::write(directory.join("site.toml"), config).unwrap();
+        std::fs::write(directory.join(name), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
         command
             .arg("run")
             .arg("-f")
-            .arg(directory.join("site.toml"))
+            .arg(directory.join(name))
             .env("RUST_LOG", "debug")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped());
@@ -65,7 +77,7 @@ impl Daemon {
             sink.ended.store(true, Ordering::SeqCst);
             sink.grown.notify_all();
         });
-        let daemon = Self { child, log, directory };
+        let daemon = Self { child, log, directory, name };
         daemon.wait_for_log("serving ");
         daemon
     }
@@ -86,7 +98,7 @@ impl Daemon {
 
     /// Puts another configuration in place of the first and waits until the daemon has looked at it.
     pub(crate) fn reload(&self, config: &str) {
-        std::fs::write(self.directory.join("site.toml"), config).unwrap();
+        std::fs::write(self.directory.join(self.name), config).unwrap();
         let before = self.count("configuration replaced") + self.count("configuration unchanged");
         self.signal("HUP");
         let end = Instant::now() + PATIENCE;

@@ -21,6 +21,8 @@ mod h2_life;
 #[cfg(test)]
 mod h2_pairs;
 #[cfg(test)]
+mod haproxy_cfg;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod kit;

@@ -13,6 +13,7 @@ use crate::config::location::{Located, Location};
 pub struct Backend {
     pub(in crate::config) id: BackendId,
     pub(in crate::config) name: Located<String>,
+    pub(in crate::config) is_twin: bool,
     pub(in crate::config) mode: Mode,
     pub(in crate::config) balance: Balance,
     pub(in crate::config) hash_type: HashType,
@@ -43,6 +44,11 @@ impl Backend {
     /// Returns where the backend is named.
     pub fn location(&self) -> &Location {
         self.name.location()
+    }
+
+    /// Tells whether it is the other half of the frontend of its name: their rules are the same, and hold once.
+    pub fn is_twin(&self) -> bool {
+        self.is_twin
     }
 
     /// Returns what it understands of its traffic.

@@ -55,6 +55,15 @@ impl Timeout {
         Self::Check,
     ];
 
+    /// Tells whether it means something where clients arrive, and where servers are.
+    pub(in crate::config) fn sides(self) -> (bool, bool) {
+        match self {
+            Self::Client | Self::ClientFin => (true, false),
+            Self::Connect | Self::Server | Self::ServerFin | Self::Queue | Self::Tunnel | Self::Check => (false, true),
+            Self::HttpRequest | Self::HttpKeepAlive | Self::Tarpit => (true, true),
+        }
+    }
+
     /// Returns the name used in configuration files.
     pub fn name(self) -> &'static str {
         match self {

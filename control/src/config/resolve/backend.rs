@@ -7,7 +7,7 @@ use super::proxy;
 use super::tls;
 use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts};
 use crate::config::value::balance;
-use crate::config::written::{self, Defaults, ProxySwitch, ServerSettings};
+use crate::config::written::{self, ProxySwitch, ServerSettings};
 
 /// All backends, and the servers of all of them one after the other.
 pub(super) struct Pools {
@@ -22,21 +22,22 @@ impl Pools {
     }
 }
 
-pub(super) fn backends(resolver: &mut Resolver, defaults: &Defaults, written: &[written::Backend]) -> Pools {
+pub(super) fn backends(resolver: &mut Resolver, written: &[written::Backend]) -> Pools {
     let mut pools = Pools { backends: Vec::new(), servers: Vec::new() };
     for (index, written) in written.iter().enumerate() {
-        backend(resolver, defaults, written, BackendId::from_index(index), &mut pools);
+        backend(resolver, written, BackendId::from_index(index), &mut pools);
     }
     pools
 }
 
-fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Backend, id: BackendId, pools: &mut Pools) {
+fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, pools: &mut Pools) {
+    let defaults = &*written.defaults;
     let mode = proxy::mode(&defaults.proxy, &written.proxy);
     let timeouts = proxy::timeouts(&defaults.proxy, &written.proxy);
     let first = pools.servers.len();
     for server in &written.servers {
         let place = Place { backend: id, id: ServerId::from_index(pools.servers.len()), timeouts: &timeouts };
-        pools.servers.extend(self::server(resolver, defaults, written, server, &place));
+        pools.servers.extend(self::server(resolver, written, server, &place));
     }
     let balance = written.pool.balance.as_ref().or(defaults.pool.balance.as_ref());
     if let Some(balance) = balance.filter(|balance| mode == Mode::Tcp && reads_requests(balance)) {
@@ -51,6 +52,7 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
     pools.backends.push(Backend {
         id,
         name: written.name.clone(),
+        is_twin: written.is_twin,
         mode,
         balance: balance.map_or(Balance::RoundRobin, |balance| balance.value().clone()),
         hash_type: written.pool.hash_type.as_ref().or(defaults.pool.hash_type.as_ref()).map(|hash| *hash.value()).unwrap_or_default(),
@@ -68,8 +70,9 @@ fn backend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Back
 }
 
 /// Warns of what is valid and does not work out.
-pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[written::Backend], pools: &Pools, frontends: &[Frontend]) {
+pub(super) fn warnings(resolver: &mut Resolver, written: &[written::Backend], pools: &Pools, frontends: &[Frontend]) {
     for (written, backend) in written.iter().zip(&pools.backends) {
+        let defaults = &*written.defaults;
         idle_settings(resolver, written, backend);
         let servers = pools.servers_of(backend);
         let location = backend.location();
@@ -92,7 +95,7 @@ pub(super) fn warnings(resolver: &mut Resolver, defaults: &Defaults, written: &[
         }
         let in_kernel = frontends.iter().filter_map(Frontend::xdp).any(|xdp| xdp.backend() == backend.id());
         let unchecked = !servers.is_empty() && servers.iter().all(|server| server.check().is_none());
-        if in_kernel && unchecked && !check::is_declined(defaults, written) {
+        if in_kernel && unchecked && !check::is_declined(written) {
             let hint = "a dead server keeps its share of the traffic: for example check = { tcp = {} }";
             resolver.absent(location, format!("backend `{}` has no check", backend.name()), hint);
         }
@@ -142,14 +145,9 @@ struct Place<'t> {
 }
 
 /// Makes a server; none where its address could not be read.
-fn server(
-    resolver: &mut Resolver,
-    defaults: &Defaults,
-    backend: &written::Backend,
-    written: &written::Server,
-    place: &Place<'_>,
-) -> Option<Server> {
+fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written::Server, place: &Place<'_>) -> Option<Server> {
     let address = written.address.as_ref()?;
+    let defaults = &*backend.defaults;
     let layers = [&defaults.default_server, &backend.default_server, &written.settings];
     let Limits { minconn, maxconn, maxqueue } = limits::of_server(resolver, written, &layers);
     let source = last(&layers, |settings| settings.source.as_ref().map(|source| source.value().clone())).or_else(|| backend.source.clone());
@@ -159,8 +157,7 @@ fn server(
     };
     family(resolver, written, source.as_ref());
     let source = source.filter(|_| address.ip().is_some());
-    let check =
-        check::check(resolver, defaults, backend, written, &Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy });
+    let check = check::check(resolver, backend, written, &Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy });
     // A persistence cookie needs a value for each server; the name is one.
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     let cookie = cookie.or_else(|| backend.cookie.as_ref().map(|_| written.name.value().clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Resolver;
 use crate::config::model::{Check, CheckKind, SendProxy, ServerAddress, ServerSource, Target, Timeout, Timeouts};
-use crate::config::written::{self, CheckSettings, CheckSwitch, Defaults};
+use crate::config::written::{self, CheckSettings, CheckSwitch};
 
 /// How connections to a server are made.
 pub(super) struct Connection<'s> {
@@ -17,11 +17,11 @@ pub(super) struct Connection<'s> {
 /// Makes the check of a server; none where it has none.
 pub(super) fn check(
     resolver: &mut Resolver,
-    defaults: &Defaults,
     backend: &written::Backend,
     server: &written::Server,
     connection: &Connection<'_>,
 ) -> Option<Check> {
+    let defaults = &*backend.defaults;
     let layers = [&defaults.check, &defaults.default_server.check, &backend.check, &backend.default_server.check, &server.settings.check];
     let settings = merged(layers.into_iter().flatten())?;
     let address = server.address.as_ref()?;
@@ -61,7 +61,8 @@ fn target(settings: &CheckSettings, address: &ServerAddress) -> Option<Target> {
 }
 
 /// Tells whether checks were switched off on purpose.
-pub(super) fn is_declined(defaults: &Defaults, backend: &written::Backend) -> bool {
+pub(super) fn is_declined(backend: &written::Backend) -> bool {
+    let defaults = &*backend.defaults;
     let own = backend.servers.iter().map(|server| &server.settings.check);
     let wider = [&defaults.check, &defaults.default_server.check, &backend.check, &backend.default_server.check];
     own.chain(wider).any(|switch| matches!(switch, Some(CheckSwitch::Off)))
@@ -76,11 +77,17 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
     let mut settings = CheckSettings::default();
     let mut on = false;
     for layer in layers {
-        let CheckSwitch::On(layer) = layer else {
-            on = false;
-            continue;
+        let layer = match layer {
+            CheckSwitch::Off => {
+                on = false;
+                continue;
+            }
+            CheckSwitch::Ready(layer) => layer,
+            CheckSwitch::On(layer) => {
+                on = true;
+                layer
+            }
         };
-        on = true;
         settings = CheckSettings {
             kind: layer.kind.clone().or(settings.kind),
             inter: layer.inter.or(settings.inter),

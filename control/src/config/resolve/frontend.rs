@@ -1,5 +1,8 @@
 //! Frontends.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::backend::Pools;
 use super::{Resolver, kernel, place, proxy};
 use crate::config::location::Located;
@@ -8,18 +11,23 @@ use crate::config::written::{self, Defaults};
 
 pub(super) fn frontends(
     resolver: &mut Resolver,
-    defaults: &Defaults,
-    default_backend: Option<BackendId>,
+    defaults: &[Arc<Defaults>],
     written: &[written::Frontend],
     pools: &Pools,
 ) -> Vec<Frontend> {
     let mut frontends = Vec::new();
+    let of = |defaults: &Arc<Defaults>| (Arc::as_ptr(defaults), defaults.default_backend.as_ref().and_then(|name| resolver.backend(name)));
+    let inherited: HashMap<_, _> = defaults.iter().map(of).collect();
     for (index, written) in written.iter().enumerate() {
+        let defaults = &*written.defaults;
         let named = written.default_backend.as_ref();
-        let backend = if named.is_some() { named.and_then(|name| resolver.backend(name)) } else { default_backend };
+        let backend = match named {
+            Some(name) => resolver.backend(name),
+            None => inherited.get(&Arc::as_ptr(&written.defaults)).copied().flatten(),
+        };
         let nowhere = named.or(defaults.default_backend.as_ref()).is_none() && written.sni.is_empty();
         let id = FrontendId::from_index(index);
-        let frontend = frontend(resolver, defaults, written, Target { id, backend }, pools);
+        let frontend = frontend(resolver, written, Target { id, backend }, pools);
         if nowhere && written.rules.is_empty() && written.xdp.is_none() {
             let message = format!("frontend `{}` sends its traffic nowhere", written.name);
             resolver.absent(written.name.location(), message, "for example default-backend = \"app\"");
@@ -39,7 +47,8 @@ struct Target {
     backend: Option<BackendId>,
 }
 
-fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Frontend, target: Target, pools: &Pools) -> Frontend {
+fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target, pools: &Pools) -> Frontend {
+    let defaults = &*written.defaults;
     let mode = proxy::mode(&defaults.proxy, &written.proxy);
     let backend = target.backend.map(|id| &pools.backends[id.index()]);
     if let Some(backend) = backend.filter(|backend| backend.mode() != mode) {
@@ -55,7 +64,7 @@ fn frontend(resolver: &mut Resolver, defaults: &Defaults, written: &written::Fro
         }
     }
     let sni = sni(resolver, written, mode, pools);
-    let xdp = kernel::frontend(resolver, defaults, written, mode, backend.map(|backend| (backend, pools.servers_of(backend))));
+    let xdp = kernel::frontend(resolver, written, mode, backend.map(|backend| (backend, pools.servers_of(backend))));
     Frontend {
         id: target.id,
         name: written.name.clone(),

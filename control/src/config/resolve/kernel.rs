@@ -3,12 +3,11 @@
 use super::Resolver;
 use crate::config::model::{Backend, Balance, Bind, Forward, Inet, Mode, Server, XdpBalance, XdpFrontend};
 use crate::config::value::balance;
-use crate::config::written::{self, Defaults};
+use crate::config::written;
 
 /// Makes the kernel part of a frontend, and reports everything the kernel cannot do of it.
 pub(super) fn frontend(
     resolver: &mut Resolver,
-    defaults: &Defaults,
     written: &written::Frontend,
     mode: Mode,
     pool: Option<(&Backend, &[Server])>,
@@ -17,7 +16,7 @@ pub(super) fn frontend(
     let forward = xdp.forward.unwrap_or(Forward::Nat);
     bytes_only(resolver, written, mode, &xdp.location);
     let binds: Vec<Inet> = written.binds.iter().filter_map(|bind| self::bind(resolver, bind)).collect();
-    let named = written.default_backend.is_some() || defaults.default_backend.is_some();
+    let named = written.default_backend.is_some() || written.defaults.default_backend.is_some();
     if !named {
         let message = format!("frontend `{}` is for the kernel tier and has no default-backend", written.name);
         resolver.error(&xdp.location, message, "for example default-backend = \"db\"");

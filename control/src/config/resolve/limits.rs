@@ -16,7 +16,7 @@ pub(super) struct Limits {
 
 /// Returns the limits of a server; one that cannot have an effect is warned of where it was written for this server.
 pub(super) fn of_server(resolver: &mut Resolver, written: &written::Server, layers: &[&ServerSettings]) -> Limits {
-    let maxconn = last(layers, |settings| settings.maxconn);
+    let maxconn = last(layers, |settings| settings.maxconn).filter(|maxconn| *maxconn > 0);
     let minconn = last(layers, |settings| settings.minconn.as_ref().map(|minconn| *minconn.value()));
     let maxqueue = last(layers, |settings| settings.maxqueue.as_ref().map(|maxqueue| *maxqueue.value()));
     // As in HAProxy: a lower bound that leaves no room below the upper one is the limit at any time.

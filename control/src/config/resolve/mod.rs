@@ -30,12 +30,13 @@ use super::written::{self, Written};
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config, Report> {
     let mut resolver = Resolver::new(&written, found);
     let Written { global, xdp, defaults, frontends, backends, tables, http_errors } = written;
-    let default_backend = defaults.default_backend.as_ref().and_then(|name| resolver.backend(name));
-    proxy::sections(&mut resolver, &defaults.proxy);
-    let mut pools = backend::backends(&mut resolver, &defaults, &backends);
-    let made = frontend::frontends(&mut resolver, &defaults, default_backend, &frontends, &pools);
+    for defaults in &defaults {
+        proxy::sections(&mut resolver, &defaults.proxy);
+    }
+    let mut pools = backend::backends(&mut resolver, &backends);
+    let made = frontend::frontends(&mut resolver, &defaults, &frontends, &pools);
     limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
-    backend::warnings(&mut resolver, &defaults, &backends, &pools, &made);
+    backend::warnings(&mut resolver, &backends, &pools, &made);
     binds::compare(&mut resolver, &frontends);
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));

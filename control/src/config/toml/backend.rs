@@ -1,16 +1,18 @@
 //! Sections `[backend.NAME]`.
 
+use std::sync::Arc;
+
 use super::check;
 use super::connection;
 use super::pool;
 use super::proxy::{self, Side};
 use super::reader::{Item, Reader};
 use super::section::Section;
-use super::server::{self, cookie_text};
+use super::server;
 use crate::config::location::Located;
 use crate::config::model::Cookie;
-use crate::config::value::{Mistake, text, word};
-use crate::config::written::Backend;
+use crate::config::value::{text, word};
+use crate::config::written::{Backend, Defaults};
 
 /// Settings HAProxy has in backends only and this model has no place for.
 const LATER: [&str; 13] = [
@@ -28,9 +30,12 @@ const LATER: [&str; 13] = [
     "tcp-check",
     "use-server",
 ];
-pub(super) fn backend(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Backend {
+
+pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Backend {
     let backend = Backend {
         name,
+        defaults: Arc::clone(defaults),
+        is_twin: false,
         proxy: proxy::proxy(reader, &mut section, Side::Backend),
         pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
@@ -50,14 +55,14 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, mut section: S
 
 fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<Cookie>> {
     let mut section = reader.section(item, "`cookie`", "{ name = \"SERVERID\", mode = \"insert\" }")?;
-    let name = section.require(reader, "name", "\"SERVERID\"").and_then(|item| reader.text(&item, "SERVERID", cookie_text));
+    let name = section.require(reader, "name", "\"SERVERID\"").and_then(|item| reader.text(&item, "SERVERID", text::cookie));
     let mode = section.require(reader, "mode", "\"insert\"");
     let mode = mode.and_then(|item| reader.text(&item, "insert", |text| word::COOKIE_MODE.read(text)));
     let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let (indirect, nocache, postonly) = (flag("indirect"), flag("nocache"), flag("postonly"));
     let (preserve, httponly, secure) = (flag("preserve"), flag("httponly"), flag("secure"));
-    let domains = section.take("domain").map(|item| reader.texts(&item, ".example.com", attribute)).unwrap_or_default();
-    let attributes = section.take("attr").map(|item| reader.texts(&item, "SameSite=Lax", attribute)).unwrap_or_default();
+    let domains = section.take("domain").map(|item| reader.texts(&item, ".example.com", text::cookie_attribute)).unwrap_or_default();
+    let attributes = section.take("attr").map(|item| reader.texts(&item, "SameSite=Lax", text::cookie_attribute)).unwrap_or_default();
     let maxidle = section.take("maxidle").and_then(|item| reader.period(&item));
     let maxlife = section.take("maxlife").and_then(|item| reader.period(&item));
     section.finish(reader, &["dynamic"]);
@@ -66,13 +71,4 @@ fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<Cookie>> {
     let (name, mode) = (name?.value().clone(), *mode?);
     let cookie = Cookie { name, mode, indirect, nocache, postonly, preserve, httponly, secure, domains, maxidle, maxlife, attributes };
     Some(Located::new(cookie, item.key.location().clone()))
-}
-
-/// Checks an attribute of a cookie, which must not end it or the header.
-fn attribute(written: &str) -> Result<String, Mistake> {
-    let text = text::not_empty(written)?;
-    if text.bytes().all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b';') {
-        return Ok(text);
-    }
-    Err(Mistake::new(format!("`{}` cannot stand in a cookie", written)))
 }

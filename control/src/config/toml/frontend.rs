@@ -1,5 +1,7 @@
 //! Sections `[frontend.NAME]`.
 
+use std::sync::Arc;
+
 use ::toml::de::DeValue;
 
 use super::proxy::{self, Side};
@@ -10,7 +12,7 @@ use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
 use crate::config::model::{Account, Bind, BindAddress, SocketFile, UnixAddress};
 use crate::config::value::{address, text, word};
-use crate::config::written::{Frontend, XdpFrontend};
+use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
 const LATER: [&str; 13] = [
@@ -30,13 +32,14 @@ const LATER: [&str; 13] = [
 ];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
-pub(super) fn frontend(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Frontend {
+pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Frontend {
     let binds = section.require(reader, "bind", "[\"*:80\"]");
     if let Some(item) = binds.as_ref().filter(|item| reader.list(item).is_empty()) {
         reader.missing(&item.location, "`bind` is empty", "for example bind = [\"*:80\"]");
     }
     let frontend = Frontend {
         name,
+        defaults: Arc::clone(defaults),
         proxy: proxy::proxy(reader, &mut section, Side::Frontend),
         binds: binds.map(|item| reader.list(&item).iter().filter_map(|element| bind(reader, element)).collect()).unwrap_or_default(),
         default_backend: proxy::default_backend(reader, &mut section),

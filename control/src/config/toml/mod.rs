@@ -27,15 +27,7 @@ use self::reader::Reader;
 use self::section::Section;
 use super::error::Diagnostic;
 use super::location::Source;
-use super::written::Written;
-
-/// What became of a text.
-pub(super) struct Outcome {
-    pub(super) written: Written,
-    pub(super) diagnostics: Vec<Diagnostic>,
-    /// Whether the text is TOML at all; if not, parts of `written` may be missing for no fault of their own.
-    pub(super) well_formed: bool,
-}
+use super::written::{Outcome, Written};
 
 /// Reads a text as far as it can be read.
 pub(super) fn read(source: &Arc<Source>) -> Outcome {
@@ -58,6 +50,7 @@ const LATER: [&str; 9] = ["cache", "crt-store", "listen", "log-profile", "mailer
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
     let mut written = Written::default();
+    let mut defaults = Arc::default();
     if let Some(section) = root.section(reader, "global") {
         written.global = global::global(reader, section);
     }
@@ -65,11 +58,15 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
         written.xdp = Some(global::xdp(reader, section));
     }
     if let Some(section) = root.section(reader, "defaults") {
-        written.defaults = proxy::defaults(reader, section);
+        defaults = Arc::new(proxy::defaults(reader, section));
     }
-    written.frontends =
-        root.named(reader, "frontend").into_iter().map(|(name, section)| frontend::frontend(reader, name, section)).collect();
-    written.backends = root.named(reader, "backend").into_iter().map(|(name, section)| backend::backend(reader, name, section)).collect();
+    for (name, section) in root.named(reader, "frontend") {
+        written.frontends.push(frontend::frontend(reader, name, &defaults, section));
+    }
+    for (name, section) in root.named(reader, "backend") {
+        written.backends.push(backend::backend(reader, name, &defaults, section));
+    }
+    written.defaults.push(defaults);
     written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();

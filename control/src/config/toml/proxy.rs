@@ -26,11 +26,7 @@ pub(super) enum Side {
 impl Side {
     /// Tells whether a timeout means something here.
     fn has(self, timeout: Timeout) -> bool {
-        let (frontend, backend) = match timeout {
-            Timeout::Client | Timeout::ClientFin => (true, false),
-            Timeout::Connect | Timeout::Server | Timeout::ServerFin | Timeout::Queue | Timeout::Tunnel | Timeout::Check => (false, true),
-            Timeout::HttpRequest | Timeout::HttpKeepAlive | Timeout::Tarpit => (true, true),
-        };
+        let (frontend, backend) = timeout.sides();
         match self {
             Self::Defaults => true,
             Self::Frontend => frontend,

@@ -9,7 +9,7 @@ use super::section::Section;
 use super::tls;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
-use crate::config::value::{Mistake, address, word};
+use crate::config::value::{address, text, word};
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
@@ -95,7 +95,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
             .take("proto")
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
             .map(|protocol| *protocol.value()),
-        cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", cookie_text)),
+        cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", text::cookie)),
         source: source(reader, section),
         send_proxy: connection::send_proxy(reader, section),
         tls: tls::server(reader, section),
@@ -117,13 +117,4 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
 
 fn count(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {
     reader.integer(item, 1..=u32::MAX, 20).map(|count| Located::new(count, item.location.clone()))
-}
-
-/// Checks what may stand as the name or the value of a cookie.
-pub(super) fn cookie_text(text: &str) -> Result<String, Mistake> {
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\=".contains(&byte);
-    if !text.is_empty() && text.bytes().all(allowed) {
-        return Ok(text.to_owned());
-    }
-    Err(Mistake::new(format!("`{}` cannot stand in a cookie", text)).hint("letters, digits and any of - _ ."))
 }

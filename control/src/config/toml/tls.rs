@@ -7,8 +7,8 @@ use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{ClientAuth, Tls, TlsVersion, Trust};
+use crate::config::value::text;
 use crate::config::value::word::{self, Ask, Words};
-use crate::config::value::{Mistake, text};
 use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
 
 /// Settings HAProxy has for TLS on binds and this model has no place for.
@@ -137,11 +137,5 @@ fn names<T: Copy>(reader: &mut Reader, section: &mut Section<'_>, key: &'static 
 }
 
 fn protocol_names(reader: &mut Reader, item: &Item<'_>) -> Vec<String> {
-    reader.texts(item, "h2", protocol_name).into_iter().map(|name| name.value().clone()).collect()
-}
-
-fn protocol_name(text: &str) -> Result<String, Mistake> {
-    let good = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    let wrong = || Mistake::new(format!("`{}` is not a protocol", text)).hint("for example alpn = [\"h2\", \"http/1.1\"]");
-    if good { Ok(text.to_owned()) } else { Err(wrong()) }
+    reader.texts(item, "h2", text::protocol).into_iter().map(|name| name.value().clone()).collect()
 }

@@ -76,6 +76,36 @@ pub(in crate::config) fn request_target(text: &str) -> Result<String, Mistake> {
     Err(Mistake::new(format!("`{text}` is not the target of a request")).hint("begins with /: for example /alive"))
 }
 
+/// Checks what may stand as the name or the value of a cookie.
+pub(in crate::config) fn cookie(text: &str) -> Result<String, Mistake> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{}` cannot stand in a cookie", text)).hint("letters, digits and any of - _ ."))
+}
+
+/// Checks an attribute of a cookie, which must not end it or the header.
+pub(in crate::config) fn cookie_attribute(written: &str) -> Result<String, Mistake> {
+    let text = not_empty(written)?;
+    if text.bytes().all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b';') {
+        return Ok(text);
+    }
+    Err(Mistake::new(format!("`{}` cannot stand in a cookie", written)))
+}
+
+/// Checks the name of a protocol as ALPN has it.
+pub(in crate::config) fn protocol(text: &str) -> Result<String, Mistake> {
+    let good = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    let wrong = || Mistake::new(format!("`{}` is not a protocol", text)).hint("for example h2 or http/1.1");
+    if good { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// Reads names of protocols with commas between.
+pub(in crate::config) fn protocols(text: &str) -> Result<Vec<String>, Mistake> {
+    text.split(',').map(|name| protocol(name).map_err(|mistake| mistake.at(text, name))).collect()
+}
+
 /// Checks something that is kept as written.
 pub(in crate::config) fn not_empty(text: &str) -> Result<String, Mistake> {
     if text.trim().is_empty() { Err(Mistake::new("nothing is written here")) } else { Ok(text.to_owned()) }

@@ -1,0 +1,102 @@
+//! Keywords of where servers are, but for the servers themselves.
+
+use super::draft::Draft;
+use super::line::{Line, parse_word, unknown};
+use super::reader::Reader;
+use super::server;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::{Cookie, CookieMode};
+use crate::config::value::{self, hash, text};
+
+pub(super) fn balance(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let text = line.joined().ok_or_else(|| line.error("`balance` lacks its algorithm"))?;
+    draft.settings.pool.balance = Some(parse_word(&text, value::balance::balance)?);
+    Ok(())
+}
+
+pub(super) fn fullconn(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.pool.fullconn = Some(*line.integer(1..=u32::MAX)?);
+    Ok(())
+}
+
+pub(super) fn hash_balance_factor(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let factor = line.integer(0..=LARGEST_FACTOR)?;
+    if (1..=100).contains(factor.value()) {
+        let error = Diagnostic::error(factor.location(), "`hash-balance-factor` must be above 100");
+        return Err(error.hint("the percentage of the average load a server may carry: for example 150"));
+    }
+    draft.settings.pool.hash_balance_factor = Some(factor);
+    Ok(())
+}
+
+const LARGEST_FACTOR: u32 = 65_535;
+
+pub(super) fn hash_type(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let text = line.joined().ok_or_else(|| line.error("`hash-type` lacks its method"))?;
+    draft.settings.pool.hash_type = Some(parse_word(&text, hash::hash_type)?);
+    Ok(())
+}
+
+pub(super) fn retries(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.retries = Some(*line.integer(0..=MOST_RETRIES)?);
+    Ok(())
+}
+
+const MOST_RETRIES: u32 = 1000;
+
+pub(super) fn source(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.backend.source = Some(server::source_words(line)?.value().clone());
+    Ok(())
+}
+
+pub(super) fn cookie(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let name = line.parse("its name", text::cookie)?;
+    let (mut mode, mut dynamic) = (None, None);
+    let mut cookie = Cookie {
+        name: name.value().clone(),
+        mode: CookieMode::Insert,
+        indirect: false,
+        nocache: false,
+        postonly: false,
+        preserve: false,
+        httponly: false,
+        secure: false,
+        domains: Vec::new(),
+        maxidle: None,
+        maxlife: None,
+        attributes: Vec::new(),
+    };
+    while let Some(word) = line.next() {
+        match word.as_str() {
+            "insert" => mode = Some(CookieMode::Insert),
+            "rewrite" => mode = Some(CookieMode::Rewrite),
+            "prefix" => mode = Some(CookieMode::Prefix),
+            "indirect" => cookie.indirect = true,
+            "nocache" => cookie.nocache = true,
+            "postonly" => cookie.postonly = true,
+            "preserve" => cookie.preserve = true,
+            "httponly" => cookie.httponly = true,
+            "secure" => cookie.secure = true,
+            "domain" => cookie.domains.push(line.parse("a domain", text::cookie_attribute)?.value().clone()),
+            "attr" => cookie.attributes.push(line.parse("an attribute", text::cookie_attribute)?.value().clone()),
+            "maxidle" => cookie.maxidle = Some(*line.period()?),
+            "maxlife" => cookie.maxlife = Some(*line.period()?),
+            "dynamic" => dynamic = Some(word),
+            _ => return Err(unknown(&word, "`cookie`", &COOKIE, &[])),
+        }
+    }
+    if let Some(word) = dynamic {
+        return Err(Diagnostic::error(word.location(), "`dynamic` in `cookie` is not supported yet"));
+    }
+    let Some(mode) = mode else {
+        return Err(line.error("a cookie that nobody sets is not supported yet").hint("add insert, rewrite or prefix"));
+    };
+    draft.backend.cookie = Some(Located::new(Cookie { mode, ..cookie }, line.location()));
+    Ok(())
+}
+
+const COOKIE: [&str; 14] = [
+    "attr", "domain", "dynamic", "httponly", "indirect", "insert", "maxidle", "maxlife", "nocache", "postonly", "prefix", "preserve",
+    "rewrite", "secure",
+];

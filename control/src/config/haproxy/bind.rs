@@ -1,0 +1,337 @@
+//! The words of a bind line.
+
+use super::line::{Line, parse_word, unknown};
+use super::reader::Reader;
+use super::tls::{OLD_VERSIONS, at_least, names, version};
+use crate::config::error::Diagnostic;
+use crate::config::location::{Located, Location};
+use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, Tls, TlsProtocol, TlsVersion, Trust, UnixAddress};
+use crate::config::value::word::{self, Ask};
+use crate::config::value::{address, text};
+
+/// The settings of a bind line while its words are read.
+#[derive(Default)]
+pub(super) struct Settings {
+    accept_proxy: bool,
+    backlog: Option<u32>,
+    maxconn: Option<u32>,
+    interface: Option<Located<String>>,
+    v6only: Option<Located<bool>>,
+    transparent: bool,
+    file: SocketFile,
+    /// The first word about the file of a Unix socket.
+    file_at: Option<Located<String>>,
+    ssl: Option<Location>,
+    /// The first word about TLS other than `ssl` itself.
+    tls_at: Option<Located<String>>,
+    crt: Vec<Located<std::path::PathBuf>>,
+    crt_lists: Vec<Located<std::path::PathBuf>>,
+    alpn: Vec<String>,
+    strict_sni: bool,
+    no_tickets: bool,
+    verify: Option<Located<Ask>>,
+    ca: Vec<Located<std::path::PathBuf>>,
+    crl: Vec<Located<std::path::PathBuf>>,
+    min: Option<Located<TlsVersion>>,
+    max: Option<Located<TlsVersion>>,
+    ciphers: Option<Vec<crate::config::model::CipherSuite>>,
+    ciphersuites: Option<Vec<crate::config::model::CipherSuite>>,
+    curves: Option<Vec<crate::config::model::Curve>>,
+}
+
+/// Reads what follows a word.
+type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
+
+/// Words of a bind line, and what reads what follows them.
+pub(super) const WORDS: &[(&str, Read)] = &[
+    ("accept-proxy", |_, bind, _| {
+        bind.accept_proxy = true;
+        Ok(())
+    }),
+    ("alpn", |line, bind, _| {
+        let names = line.parse("names of protocols", text::protocols)?;
+        bind.alpn.clone_from(names.value());
+        Ok(())
+    }),
+    ("backlog", |line, bind, _| {
+        bind.backlog = Some(*line.integer(1..=u32::MAX)?);
+        Ok(())
+    }),
+    ("ca-file", |line, bind, _| {
+        bind.ca.push(line.parse("a file", text::path)?);
+        Ok(())
+    }),
+    ("ciphers", |line, bind, _| {
+        bind.ciphers = Some(names(line, &word::CIPHER)?);
+        Ok(())
+    }),
+    ("ciphersuites", |line, bind, _| {
+        bind.ciphersuites = Some(names(line, &word::CIPHERSUITE)?);
+        Ok(())
+    }),
+    ("crl-file", |line, bind, _| {
+        bind.crl.push(line.parse("a file", text::path)?);
+        Ok(())
+    }),
+    ("crt", |line, bind, _| {
+        bind.crt.push(line.parse("a file", text::path)?);
+        Ok(())
+    }),
+    ("crt-list", |line, bind, _| {
+        bind.crt_lists.push(line.parse("a file", text::path)?);
+        Ok(())
+    }),
+    ("curves", |line, bind, _| {
+        bind.curves = Some(names(line, &word::CURVE)?);
+        Ok(())
+    }),
+    ("ecdhe", |line, bind, _| {
+        bind.curves = Some(names(line, &word::CURVE)?);
+        Ok(())
+    }),
+    ("gid", |line, bind, _| {
+        bind.file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?));
+        Ok(())
+    }),
+    ("group", |line, bind, _| {
+        bind.file.group = Some(Account::Name(line.expect("a group")?.value().clone()));
+        Ok(())
+    }),
+    ("interface", |line, bind, _| {
+        bind.interface = Some(line.parse("an interface", text::interface)?);
+        Ok(())
+    }),
+    ("maxconn", |line, bind, _| {
+        bind.maxconn = Some(*line.integer(1..=u32::MAX)?);
+        Ok(())
+    }),
+    ("mode", |line, bind, _| {
+        bind.file.mode = Some(*line.parse("permissions", text::permissions)?);
+        Ok(())
+    }),
+    ("no-tls-tickets", |_, bind, _| {
+        bind.no_tickets = true;
+        Ok(())
+    }),
+    ("ssl", |line, bind, _| {
+        bind.ssl = Some(line.last_location());
+        Ok(())
+    }),
+    ("ssl-max-ver", |line, bind, _| {
+        bind.max = Some(version(line)?);
+        Ok(())
+    }),
+    ("ssl-min-ver", |line, bind, reader| {
+        bind.min = at_least(line, reader)?;
+        Ok(())
+    }),
+    ("strict-sni", |_, bind, _| {
+        bind.strict_sni = true;
+        Ok(())
+    }),
+    ("transparent", |_, bind, _| {
+        bind.transparent = true;
+        Ok(())
+    }),
+    ("uid", |line, bind, _| {
+        bind.file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?));
+        Ok(())
+    }),
+    ("user", |line, bind, _| {
+        bind.file.user = Some(Account::Name(line.expect("a user")?.value().clone()));
+        Ok(())
+    }),
+    ("v4v6", |line, bind, _| {
+        bind.v6only = Some(Located::new(false, line.last_location()));
+        Ok(())
+    }),
+    ("v6only", |line, bind, _| {
+        bind.v6only = Some(Located::new(true, line.last_location()));
+        Ok(())
+    }),
+    ("verify", |line, bind, _| {
+        bind.verify = Some(line.parse("none, optional or required", |text| word::CLIENT_AUTH.read(text))?);
+        Ok(())
+    }),
+];
+
+/// Words HAProxy has and this model has no place for.
+const LATER: &[&str] = &[
+    "accept-netscaler-cip",
+    "allow-0rtt",
+    "ca-ignore-err",
+    "ca-sign-file",
+    "ca-sign-pass",
+    "ca-verify-file",
+    "cc",
+    "client-sigalgs",
+    "crt-ignore-err",
+    "default-crt",
+    "defer-accept",
+    "expose-fd",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "force-tlsv12",
+    "force-tlsv13",
+    "generate-certificates",
+    "guid-prefix",
+    "id",
+    "idle-ping",
+    "label",
+    "level",
+    "mss",
+    "name",
+    "namespace",
+    "nbconn",
+    "nice",
+    "no-alpn",
+    "no-ca-names",
+    "npn",
+    "prefer-client-ciphers",
+    "process",
+    "proto",
+    "quic-cc-algo",
+    "severity-output",
+    "shards",
+    "sigalgs",
+    "tcp-ut",
+    "tfo",
+];
+
+/// Words about TLS, which mean nothing without `ssl`.
+const TLS: [&str; 14] = [
+    "alpn",
+    "ca-file",
+    "ciphers",
+    "ciphersuites",
+    "crl-file",
+    "crt",
+    "crt-list",
+    "curves",
+    "ecdhe",
+    "no-tls-tickets",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "strict-sni",
+    "verify",
+];
+/// Words about the file of a Unix socket.
+const FILE: [&str; 5] = ["gid", "group", "mode", "uid", "user"];
+/// The greatest number of a user or group; the one after it means "leave as it is" to the system.
+const MOST_ID: u32 = u32::MAX - 1;
+
+/// Reads a bind line: `bind ADDRESS[,ADDRESS]… WORDS`.
+pub(super) fn binds(line: &mut Line, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {
+    let list = line.expect("an address")?;
+    let mut addresses = Vec::new();
+    for (at, piece) in pieces(&list) {
+        let location = list.location().part(&list, at..at + piece.len());
+        addresses.push(parse_word(&Located::new(piece.to_owned(), location), address::bind)?);
+    }
+    let mut settings = Settings::default();
+    words(line, &mut settings, reader)?;
+    if let Some(word) = settings.tls_at.as_ref().filter(|_| settings.ssl.is_none()) {
+        // HAProxy takes the words and speaks clear text.
+        reader.warn(word.location(), format!("`{}` has no effect without `ssl`", **word), "clients are served in clear text");
+    }
+    let tls = settings.tls(reader)?;
+    addresses.into_iter().map(|address| settings.bind(address, tls.clone())).collect()
+}
+
+/// Cuts a list of addresses at its commas.
+fn pieces(list: &str) -> impl Iterator<Item = (usize, &str)> {
+    let start = list.as_ptr().addr();
+    list.split(',').map(move |piece| (piece.as_ptr().addr() - start, piece))
+}
+
+fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
+    while let Some(word) = line.next() {
+        if OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        let Some((name, read)) = WORDS.iter().find(|(name, _)| *name == word.as_str()) else {
+            let known: Vec<&str> = WORDS.iter().map(|(name, _)| *name).collect();
+            return Err(unknown(&word, "`bind`", &known, LATER));
+        };
+        read(line, settings, reader)?;
+        if TLS.contains(name) && settings.tls_at.is_none() {
+            settings.tls_at = Some(word);
+        } else if FILE.contains(name) && settings.file_at.is_none() {
+            settings.file_at = Some(word);
+        }
+    }
+    Ok(())
+}
+
+impl Settings {
+    fn tls(&self, reader: &mut Reader) -> Result<Option<Tls>, Diagnostic> {
+        let Some(ssl) = &self.ssl else { return Ok(None) };
+        if self.crt.is_empty() && self.crt_lists.is_empty() {
+            return Err(Diagnostic::error(ssl, "`ssl` needs a certificate").hint("for example crt /etc/l7d/certs/"));
+        }
+        if let (Some(min), Some(max)) = (&self.min, &self.max)
+            && **min > **max
+        {
+            return Err(Diagnostic::error(max.location(), "`ssl-max-ver` is older than `ssl-min-ver`"));
+        }
+        let protocol = TlsProtocol {
+            min: self.min.as_ref().map_or(TlsVersion::V1_2, |min| *min.value()),
+            max: self.max.as_ref().map_or(TlsVersion::V1_3, |max| *max.value()),
+            ciphers: self.ciphers.clone(),
+            ciphersuites: self.ciphersuites.clone(),
+            curves: self.curves.clone(),
+        };
+        Ok(Some(Tls {
+            certificates: self.crt.clone(),
+            crt_lists: self.crt_lists.clone(),
+            alpn: self.alpn.clone(),
+            strict_sni: self.strict_sni,
+            tickets: !self.no_tickets,
+            client: self.client(reader)?,
+            protocol,
+        }))
+    }
+
+    /// Returns what is asked of clients.
+    fn client(&self, reader: &mut Reader) -> Result<ClientAuth, Diagnostic> {
+        let trust = Trust { ca: self.ca.clone(), crl: self.crl.clone() };
+        let ask = self.verify.as_ref().map_or(Ask::Never, |ask| *ask.value());
+        match (ask, &self.verify) {
+            (Ask::Never, _) => {
+                if let Some(file) = trust.ca.first().or(trust.crl.first()) {
+                    let message = "nobody is asked for a certificate that this could be held against";
+                    reader.warn(file.location(), message, "add verify required or verify optional");
+                }
+                Ok(ClientAuth::None)
+            }
+            (_, Some(word)) if trust.ca.is_empty() => {
+                let error = Diagnostic::error(word.location(), "certificates cannot be verified without `ca-file`");
+                Err(error.hint("for example ca-file /etc/l7d/ca.pem"))
+            }
+            (Ask::Optional, _) => Ok(ClientAuth::Optional(trust)),
+            (Ask::Required, _) => Ok(ClientAuth::Required(trust)),
+        }
+    }
+
+    /// Makes the bind of one of the addresses of the line.
+    fn bind(&self, address: Located<BindAddress>, tls: Option<Tls>) -> Result<Bind, Diagnostic> {
+        let is_file = matches!(*address, BindAddress::Unix(UnixAddress::Path(_)));
+        if let Some(word) = self.file_at.as_ref().filter(|_| !is_file) {
+            let error = Diagnostic::error(word.location(), format!("`{}` means nothing without the path of a Unix socket", **word));
+            return Err(error.hint("for example with unix@/run/site.sock"));
+        }
+        let is_v6 = address.inet().is_some_and(|inet| inet.ip().is_ipv6());
+        Ok(Bind {
+            tls,
+            accept_proxy: self.accept_proxy,
+            backlog: self.backlog,
+            maxconn: self.maxconn,
+            interface: self.interface.clone(),
+            v6only: is_v6 && self.v6only.as_ref().is_some_and(|v6only| *v6only.value()),
+            transparent: self.transparent,
+            file: self.file.clone(),
+            address,
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! A proxy while its lines are read.
+
+use std::sync::Arc;
+
+use super::reader::Reader;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::written::{Backend, Defaults, Frontend, Pool, Proxy, ServerSettings, Table, Written};
+
+/// A kind of proxy section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Defaults,
+    Frontend,
+    Backend,
+    /// Both in one.
+    Listen,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Defaults => "defaults",
+            Self::Frontend => "frontend",
+            Self::Backend => "backend",
+            Self::Listen => "listen",
+        }
+    }
+
+    /// Tells whether clients arrive here.
+    pub(super) fn has_frontend(self) -> bool {
+        matches!(self, Self::Frontend | Self::Listen)
+    }
+
+    /// Tells whether servers are here.
+    pub(super) fn has_backend(self) -> bool {
+        matches!(self, Self::Backend | Self::Listen)
+    }
+
+    /// Tells whether two of the same name would be in each other's way.
+    pub(super) fn overlaps(self, other: Self) -> bool {
+        (self.has_frontend() && other.has_frontend()) || (self.has_backend() && other.has_backend())
+    }
+}
+
+/// Kinds of proxy sections.
+#[derive(Clone, Copy)]
+pub(super) struct Kinds(u8);
+
+impl Kinds {
+    const DEFAULTS: u8 = 1;
+    const FRONTEND: u8 = 2;
+    const BACKEND: u8 = 4;
+    const LISTEN: u8 = 8;
+    /// Where clients arrive.
+    pub(super) const FRONT: Self = Self(Self::FRONTEND | Self::LISTEN);
+    /// Where servers are.
+    pub(super) const BACK: Self = Self(Self::BACKEND | Self::LISTEN);
+    /// Everywhere but in `defaults`.
+    pub(super) const PROXIES: Self = Self(Self::FRONTEND | Self::BACKEND | Self::LISTEN);
+    pub(super) const ALL_BUT_BACKEND: Self = Self(Self::DEFAULTS | Self::FRONTEND | Self::LISTEN);
+    pub(super) const ALL_BUT_FRONTEND: Self = Self(Self::DEFAULTS | Self::BACKEND | Self::LISTEN);
+    pub(super) const ALL: Self = Self(Self::DEFAULTS | Self::FRONTEND | Self::BACKEND | Self::LISTEN);
+
+    pub(super) fn contain(self, kind: Kind) -> bool {
+        let one = match kind {
+            Kind::Defaults => Self::DEFAULTS,
+            Kind::Frontend => Self::FRONTEND,
+            Kind::Backend => Self::BACKEND,
+            Kind::Listen => Self::LISTEN,
+        };
+        self.0 & one != 0
+    }
+}
+
+/// A proxy while its lines are read.
+pub(super) struct Draft {
+    pub(super) kind: Kind,
+    /// Empty for a `defaults` section without one.
+    pub(super) name: Located<String>,
+    /// What may stand in `defaults` too, wherever it stands.
+    pub(super) settings: Defaults,
+    /// What may stand only where clients arrive.
+    pub(super) frontend: Frontend,
+    /// What may stand only where servers are.
+    pub(super) backend: Backend,
+    pub(super) table: Option<Table>,
+}
+
+impl Draft {
+    /// Begins a proxy; one of kind `defaults` goes on from `defaults`, the others have them beside their own settings.
+    pub(super) fn new(kind: Kind, name: Located<String>, defaults: Arc<Defaults>) -> Self {
+        let settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
+        let frontend = Frontend {
+            name: name.clone(),
+            defaults: Arc::clone(&defaults),
+            proxy: Proxy::default(),
+            binds: Vec::new(),
+            default_backend: None,
+            sni: Vec::new(),
+            inspect_delay: None,
+            monitor_uri: None,
+            maxconn: None,
+            acls: Vec::new(),
+            rules: Vec::new(),
+            xdp: None,
+        };
+        let backend = Backend {
+            name: name.clone(),
+            defaults,
+            is_twin: kind == Kind::Listen,
+            proxy: Proxy::default(),
+            pool: Pool::default(),
+            check: None,
+            cookie: None,
+            retries: None,
+            acls: Vec::new(),
+            rules: Vec::new(),
+            source: None,
+            default_server: ServerSettings::default(),
+            servers: Vec::new(),
+        };
+        Self { kind, name, settings, frontend, backend, table: None }
+    }
+
+    /// Moves everything to where it belongs.
+    pub(super) fn finish(self, written: &mut Written, reader: &mut Reader) {
+        let Self { kind, name, settings, frontend, backend, table } = self;
+        if let Some(table) = table {
+            if let Some(other) = written.tables.iter().find(|other| other.name.value() == table.name.value()) {
+                let first = other.name.location();
+                let error = Diagnostic::error(table.name.location(), format!("there is a table `{}` already", *table.name));
+                reader.push(error.hint(format!("{}:{}", first.file(), first.line())));
+            }
+            written.tables.push(table);
+        }
+        let Defaults { proxy, maxconn, default_backend, pool, check, retries, default_server } = settings;
+        if kind.has_frontend() {
+            if frontend.binds.is_empty() {
+                reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
+            }
+            let own = (kind == Kind::Listen && frontend.defaults.default_backend.is_none()).then(|| name.clone());
+            let (proxy, default_backend) = (proxy.clone(), default_backend.or(own));
+            written.frontends.push(Frontend { proxy, maxconn, default_backend, ..frontend });
+        }
+        if kind.has_backend() {
+            written.backends.push(Backend { proxy, pool, check, retries, default_server, ..backend });
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Keywords of where clients arrive.
+
+use super::bind as words;
+use super::draft::Draft;
+use super::line::Line;
+use super::reader::Reader;
+use crate::config::error::Diagnostic;
+use crate::config::value::text;
+
+pub(super) fn bind(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let binds = words::binds(line, reader)?;
+    draft.frontend.binds.extend(binds);
+    Ok(())
+}
+
+pub(super) fn default_backend(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.default_backend = Some(line.expect("the name of a backend")?);
+    Ok(())
+}
+
+pub(super) fn maxconn(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let maxconn = *line.integer(0..=u32::MAX)?;
+    draft.settings.maxconn = Some(maxconn).filter(|maxconn| *maxconn > 0);
+    Ok(())
+}
+
+pub(super) fn monitor_uri(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.frontend.monitor_uri = Some(line.parse("a target", text::request_target)?);
+    Ok(())
+}

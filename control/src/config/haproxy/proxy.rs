@@ -1,0 +1,201 @@
+//! Keywords of `defaults`, `frontend`, `backend` and `listen`: which there are, where each may stand, and those that stand on both sides.
+
+use super::draft::{Draft, Kind, Kinds};
+use super::line::{Line, parse_word, unknown};
+use super::reader::Reader;
+use super::{backend, check, frontend, rules, server, table};
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::Timeout;
+use crate::config::value::{option as value, word};
+
+/// Reads the words of a keyword.
+type Read = fn(&mut Line, &mut Draft, &mut Reader) -> Result<(), Diagnostic>;
+
+const DEFAULTS_FRONT: Kinds = Kinds::ALL_BUT_BACKEND;
+const DEFAULTS_BACK: Kinds = Kinds::ALL_BUT_FRONTEND;
+const FRONT: Kinds = Kinds::FRONT;
+const BACK: Kinds = Kinds::BACK;
+const PROXIES: Kinds = Kinds::PROXIES;
+const ALL: Kinds = Kinds::ALL;
+
+/// Keywords by name, where each may stand and what reads it.
+pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
+    (PROXIES, "acl", rules::acl),
+    (DEFAULTS_BACK, "balance", backend::balance),
+    (FRONT, "bind", frontend::bind),
+    (BACK, "cookie", backend::cookie),
+    (DEFAULTS_FRONT, "default_backend", frontend::default_backend),
+    (DEFAULTS_BACK, "default-server", server::default_server),
+    (DEFAULTS_BACK, "fullconn", backend::fullconn),
+    (DEFAULTS_BACK, "hash-balance-factor", backend::hash_balance_factor),
+    (DEFAULTS_BACK, "hash-type", backend::hash_type),
+    (DEFAULTS_BACK, "http-check", check::http_check),
+    (PROXIES, "http-after-response", rules::rule),
+    (PROXIES, "http-request", rules::rule),
+    (PROXIES, "http-response", rules::rule),
+    (ALL, "log", log),
+    (DEFAULTS_FRONT, "maxconn", frontend::maxconn),
+    (ALL, "mode", mode),
+    (FRONT, "monitor-uri", frontend::monitor_uri),
+    (ALL, "option", option),
+    (PROXIES, "redirect", rules::rule),
+    (DEFAULTS_BACK, "retries", backend::retries),
+    (BACK, "server", server::server),
+    (BACK, "source", backend::source),
+    (PROXIES, "stick-table", table::stick_table),
+    (PROXIES, "tcp-request", rules::tcp_request),
+    (PROXIES, "tcp-response", rules::rule),
+    (ALL, "timeout", timeout),
+    (FRONT, "use_backend", rules::rule),
+    (BACK, "use-server", rules::rule),
+    // Gone from the language; whoever reads rules says what took their place.
+    (PROXIES, "block", rules::rule),
+    (PROXIES, "reqadd", rules::rule),
+    (PROXIES, "reqdel", rules::rule),
+    (PROXIES, "reqdeny", rules::rule),
+    (PROXIES, "reqidel", rules::rule),
+    (PROXIES, "reqideny", rules::rule),
+    (PROXIES, "reqirep", rules::rule),
+    (PROXIES, "reqrep", rules::rule),
+    (PROXIES, "reqtarpit", rules::rule),
+    (PROXIES, "rspadd", rules::rule),
+    (PROXIES, "rspdel", rules::rule),
+    (PROXIES, "rspdeny", rules::rule),
+    (PROXIES, "rspidel", rules::rule),
+    (PROXIES, "rspirep", rules::rule),
+    (PROXIES, "rsprep", rules::rule),
+];
+
+/// Keywords HAProxy has and this model has no place for.
+const LATER: &[&str] = &[
+    "backlog",
+    "capture",
+    "clitcpka-cnt",
+    "clitcpka-idle",
+    "clitcpka-intvl",
+    "compression",
+    "crt",
+    "declare",
+    "description",
+    "disabled",
+    "dispatch",
+    "dynamic-cookie-key",
+    "email-alert",
+    "enabled",
+    "error-log-format",
+    "errorfile",
+    "errorfiles",
+    "errorloc",
+    "errorloc302",
+    "errorloc303",
+    "external-check",
+    "filter",
+    "force-be-switch",
+    "force-persist",
+    "guid",
+    "hash-preserve-affinity",
+    "http-error",
+    "http-reuse",
+    "http-send-name-header",
+    "id",
+    "ignore-persist",
+    "load-server-state-from-file",
+    "log-format",
+    "log-format-sd",
+    "log-steps",
+    "log-tag",
+    "max-keep-alive-queue",
+    "max-session-srv-conns",
+    "monitor",
+    "persist",
+    "quic-initial",
+    "rate-limit",
+    "retry-on",
+    "server-template",
+    "stats",
+    "stick",
+    "tcp-check",
+    "unique-id-format",
+];
+
+/// Reads one line of a proxy.
+pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let title = format!("section `{}`", draft.kind.name());
+    let Some((kinds, _, read)) = KEYWORDS.iter().find(|(_, name, _)| *name == keyword.as_str()) else {
+        let known: Vec<&str> = KEYWORDS.iter().map(|(_, name, _)| *name).collect();
+        return Err(unknown(keyword, &title, &known, LATER));
+    };
+    if line.is_negated() && !matches!(keyword.as_str(), "option" | "log") {
+        return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));
+    }
+    if !kinds.contain(draft.kind) {
+        return Err(misplaced(line, *kinds, draft.kind));
+    }
+    read(line, draft, reader)?;
+    line.finish()
+}
+
+fn misplaced(line: &Line, kinds: Kinds, kind: Kind) -> Diagnostic {
+    let all = [Kind::Defaults, Kind::Frontend, Kind::Backend, Kind::Listen];
+    let homes: Vec<&str> = all.into_iter().filter(|kind| kinds.contain(*kind)).map(Kind::name).collect();
+    let error = line.error(format!("`{}` has no place in section `{}`", line.keyword().value(), kind.name()));
+    error.hint(format!("it belongs in {}", homes.join(", ")))
+}
+
+/// Tells of a line that has no effect where it stands; HAProxy takes it, too.
+fn idle(line: &mut Line, reader: &mut Reader, what: &str, kind: Kind) {
+    let place = if kind == Kind::Frontend { "backend" } else { "frontend" };
+    let message = format!("{what} has no effect in section `{}`", kind.name());
+    let rest = line.whole();
+    reader.warn(rest.location(), message, format!("it belongs in a {place}"));
+}
+
+fn mode(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.proxy.mode = Some(line.parse("a mode", |text| word::MODE.read(text))?);
+    Ok(())
+}
+
+fn timeout(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let name = line.expect("the name of a time-out")?;
+    let Some(timeout) = Timeout::ALL.into_iter().find(|timeout| timeout.name() == name.as_str()) else {
+        let known: Vec<&str> = Timeout::ALL.into_iter().map(Timeout::name).collect();
+        return Err(unknown(&name, "`timeout`", &known, &[]));
+    };
+    let duration = line.duration()?;
+    let (front, back) = timeout.sides();
+    let has_effect = match draft.kind {
+        Kind::Defaults | Kind::Listen => true,
+        Kind::Frontend => front,
+        Kind::Backend => back,
+    };
+    if !has_effect {
+        idle(line, reader, &format!("timeout `{}`", timeout.name()), draft.kind);
+        return Ok(());
+    }
+    draft.settings.proxy.timeouts.push(duration.map(|duration| (timeout, duration)));
+    Ok(())
+}
+
+fn option(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    match line.peek() {
+        Some("httpchk") => return check::httpchk(line, draft),
+        Some("tcp-check") if !line.is_negated() => return check::tcp_check(line, draft),
+        Some(_) | None => {}
+    }
+    let is_on = !line.is_negated();
+    let text = line.joined().ok_or_else(|| line.error("`option` lacks its name"))?;
+    let switch = parse_word(&text, value::option)?.map(|switch| value::Switch { on: is_on, ..switch });
+    draft.settings.proxy.options.push(switch);
+    Ok(())
+}
+
+/// Reads `log global`; a proxy has no targets of its own yet.
+fn log(line: &mut Line, _: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let word = if line.is_negated() { None } else { Some(line.expect("global, or a target")?) };
+    match word {
+        Some(word) if word.as_str() == "global" => Ok(()),
+        Some(word) => Err(Diagnostic::error(word.location(), "targets of one proxy are not supported yet").hint("log global")),
+        None => Err(line.error("`no log` is not supported yet")),
+    }
+}

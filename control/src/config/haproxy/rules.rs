@@ -1,0 +1,59 @@
+//! Rules and named conditions: handed on as they are written, for the rule engine to read.
+
+use super::draft::Draft;
+use super::line::Line;
+use super::reader::Reader;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::Acl;
+
+/// Reads `acl NAME EXPRESSION`; declared again, a name stands for either.
+pub(super) fn acl(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let name = line.expect("its name")?;
+    let expression = line.rest().ok_or_else(|| line.error(format!("acl `{}` lacks its expression", *name)))?;
+    let kind = draft.kind;
+    if kind.has_frontend() {
+        declare(&mut draft.frontend.acls, &name, &expression);
+    }
+    if kind.has_backend() {
+        declare(&mut draft.backend.acls, &name, &expression);
+    }
+    Ok(())
+}
+
+fn declare(acls: &mut Vec<Acl>, name: &Located<String>, expression: &Located<String>) {
+    match acls.iter_mut().find(|acl| acl.name.value() == name.value()) {
+        Some(acl) => acl.expressions.push(expression.clone()),
+        None => acls.push(Acl { name: name.clone(), expressions: vec![expression.clone()] }),
+    }
+}
+
+/// Reads a rule.
+pub(super) fn rule(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let keyword = line.keyword();
+    let second = line.peek().unwrap_or_default().to_owned();
+    let rule = line.whole();
+    // What is decided before there is a backend is not for a backend to decide, and the other way round.
+    let is_early = keyword.as_str() == "use_backend" || (keyword.as_str() == "tcp-request" && second != "content");
+    let is_late = matches!(keyword.as_str(), "use-server" | "tcp-response");
+    if draft.kind.has_frontend() && !(is_late && draft.kind.has_backend()) {
+        draft.frontend.rules.push(rule.clone());
+    }
+    if draft.kind.has_backend() && !(is_early && draft.kind.has_frontend()) {
+        draft.backend.rules.push(rule);
+    }
+    Ok(())
+}
+
+/// Reads `tcp-request inspect-delay TIME`, or a rule.
+pub(super) fn tcp_request(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    if line.peek() != Some("inspect-delay") {
+        return rule(line, draft, reader);
+    }
+    if !draft.kind.has_frontend() {
+        return Err(line.error("`tcp-request inspect-delay` in a backend is not supported yet"));
+    }
+    line.accept("inspect-delay");
+    draft.frontend.inspect_delay = Some(line.period()?);
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Which section a line belongs to, and what reads it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::draft::{Draft, Kind};
+use super::lexer::Lexer;
+use super::line::{Line, unknown};
+use super::reader::Reader;
+use super::{global, proxy};
+use crate::config::error::Diagnostic;
+use crate::config::location::{Located, Source};
+use crate::config::written::{Defaults, Outcome, Written};
+
+/// A section being read.
+#[derive(Default)]
+pub(super) enum Section {
+    /// There was none yet.
+    #[default]
+    None,
+    /// One that could not be begun; its lines are skipped, because they would all be wrong for the same reason.
+    Unknown,
+    Global,
+    Proxy(Box<Draft>),
+}
+
+/// Sections by their first word, and how one begins.
+const SECTIONS: &[(&str, Begin)] = &[
+    ("backend", |line, files| files.proxy(Kind::Backend, line)),
+    ("defaults", |line, files| files.proxy(Kind::Defaults, line)),
+    ("frontend", |line, files| files.proxy(Kind::Frontend, line)),
+    ("global", |_, _| Ok(Section::Global)),
+    ("listen", |line, files| files.proxy(Kind::Listen, line)),
+];
+
+type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
+
+/// Sections HAProxy has and this model has no place for.
+const LATER: [&str; 15] = [
+    "acme",
+    "cache",
+    "crt-store",
+    "dynamic-update",
+    "fcgi-app",
+    "http-errors",
+    "log-forward",
+    "log-profile",
+    "mailers",
+    "peers",
+    "program",
+    "resolvers",
+    "ring",
+    "traces",
+    "userlist",
+];
+
+/// Tells whether a text is in this language: its first word is that of a section, or a condition.
+pub(in crate::config) fn begins(text: &str) -> bool {
+    let first = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let (word, rest) = first.split_at(first.find(|c: char| c.is_ascii_whitespace() || c == '#').unwrap_or(first.len()));
+    let is_key = rest.trim_start().starts_with('=');
+    let is_section = SECTIONS.iter().any(|(name, _)| *name == word) || LATER.contains(&word);
+    !is_key && (is_section || matches!(word, ".if" | ".diag" | ".notice" | ".warning" | ".alert"))
+}
+
+/// Reads a text as far as it can be read.
+pub(in crate::config) fn read(source: &Arc<Source>) -> Outcome {
+    let mut reader = Reader::default();
+    let mut files = Files::default();
+    files.file(source, &mut reader);
+    let written = files.finish(&mut reader);
+    Outcome { written, diagnostics: reader.into_diagnostics(), well_formed: true }
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Files {
+    section: Section,
+    written: Written,
+    /// Settings by the name of their `defaults` section.
+    named: HashMap<String, Arc<Defaults>>,
+    /// Those of the last such section.
+    last: Arc<Defaults>,
+    /// Where each proxy was named: by its name, and whether it has a frontend and a backend.
+    proxies: HashMap<String, Vec<(Kind, Located<String>)>>,
+}
+
+impl Files {
+    fn file(&mut self, source: &Arc<Source>, reader: &mut Reader) {
+        let mut lexer = Lexer::new(source);
+        while let Some(mut line) = lexer.next(reader) {
+            if let Err(error) = self.line(&mut line, reader) {
+                reader.push(error);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &mut Line, reader: &mut Reader) -> Result<(), Diagnostic> {
+        let keyword = line.read_keyword();
+        if let Some((_, begin)) = SECTIONS.iter().find(|(name, _)| *name == keyword.as_str() && !line.is_negated()) {
+            self.close(reader);
+            self.section = Section::Unknown;
+            self.section = begin(line, self)?;
+            if let Section::Proxy(draft) = &self.section {
+                self.proxies.entry(draft.name.value().clone()).or_default().push((draft.kind, draft.name.clone()));
+            }
+            reader.enter(match &self.section {
+                Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
+                Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => &keyword,
+            });
+            return line.finish();
+        }
+        if LATER.contains(&keyword.as_str()) && !line.is_negated() {
+            self.close(reader);
+            self.section = Section::Unknown;
+            return Err(line.error(format!("section `{}` is not supported yet", *keyword)));
+        }
+        match &mut self.section {
+            Section::Unknown => Ok(()),
+            Section::None => {
+                self.section = Section::Unknown;
+                let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+                Err(unknown(&keyword, "a file before its first section", &names, &[]))
+            }
+            Section::Global => global::line(&keyword, line, &mut self.written.global, reader),
+            Section::Proxy(draft) => proxy::line(&keyword, line, draft, reader),
+        }
+    }
+
+    /// Begins a proxy: `frontend NAME [from DEFAULTS]`.
+    fn proxy(&self, kind: Kind, line: &mut Line) -> Result<Section, Diagnostic> {
+        let has_name = kind != Kind::Defaults || line.peek().is_some_and(|word| word != "from");
+        let name = if has_name { Some(line.expect("its name")?) } else { None };
+        if let Some(name) = &name {
+            self.check_name(kind, name)?;
+        }
+        let from = if line.accept("from") { Some(self.defaults(&line.expect("the name of a `defaults` section")?)?) } else { None };
+        let defaults = match (from, kind) {
+            (Some(defaults), _) => defaults,
+            // Such a section begins afresh, whatever stands before it.
+            (None, Kind::Defaults) => Arc::default(),
+            (None, Kind::Frontend | Kind::Backend | Kind::Listen) => Arc::clone(&self.last),
+        };
+        let name = name.unwrap_or_else(|| line.keyword().map(|_| String::new()));
+        Ok(Section::Proxy(Box::new(Draft::new(kind, name, defaults))))
+    }
+
+    fn defaults(&self, name: &Located<String>) -> Result<Arc<Defaults>, Diagnostic> {
+        let found = self.named.get(name.as_str()).map(Arc::clone);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.named.keys().map(String::as_str).collect();
+            let error = Diagnostic::error(name.location(), format!("no defaults `{name}` before this line"));
+            match crate::config::suggest::nearest(name, known.iter().copied()) {
+                Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+                None => error,
+            }
+        })
+    }
+
+    /// Refuses what cannot be a name, and what is one already.
+    fn check_name(&self, kind: Kind, name: &Located<String>) -> Result<(), Diagnostic> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        if name.is_empty() || !name.chars().all(allowed) {
+            let error = Diagnostic::error(name.location(), format!("`{name}` cannot be the name of a section"));
+            return Err(error.hint("letters, digits, and any of - _ . :"));
+        }
+        let others = self.proxies.get(name.as_str()).into_iter().flatten();
+        match others.into_iter().find(|(other, _)| kind.overlaps(*other)) {
+            Some((other, first)) => {
+                let message = format!("`{name}` is the name of a {} already", other.name());
+                let first = first.location();
+                Err(Diagnostic::error(name.location(), message).hint(format!("{}:{}", first.file(), first.line())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the section at hand.
+    fn close(&mut self, reader: &mut Reader) {
+        match std::mem::take(&mut self.section) {
+            Section::None | Section::Unknown | Section::Global => {}
+            Section::Proxy(draft) if draft.kind == Kind::Defaults => {
+                let name = draft.name.value().clone();
+                self.last = Arc::new(draft.settings);
+                self.written.defaults.push(Arc::clone(&self.last));
+                if !name.is_empty() {
+                    self.named.insert(name, Arc::clone(&self.last));
+                }
+            }
+            Section::Proxy(draft) => draft.finish(&mut self.written, reader),
+        }
+    }
+
+    fn finish(mut self, reader: &mut Reader) -> Written {
+        self.close(reader);
+        self.written
+    }
+}

@@ -1,0 +1,327 @@
+//! Servers, and what `default-server` says of all of them.
+
+use super::draft::Draft;
+use super::line::{Line, parse_word, unknown};
+use super::reader::Reader;
+use super::tls;
+use crate::config::error::Diagnostic;
+use crate::config::location::{Located, Location};
+use crate::config::model::{SendProxy, ServerSource};
+use crate::config::value::{address, text, word};
+use crate::config::written::{CheckSettings, CheckSwitch, ProxySwitch, Server, ServerSettings};
+
+/// The settings of a server while its words are read.
+#[derive(Default)]
+pub(super) struct Settings {
+    pub(super) server: ServerSettings,
+    check: CheckSettings,
+    /// Whether to check.
+    is_checked: Option<bool>,
+    /// Where something was said about checks first.
+    check_at: Option<Location>,
+    checksum: bool,
+}
+
+/// Reads what follows a word.
+type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
+
+/// Words of a server but for those about TLS, and what reads what follows them.
+pub(super) const WORDS: &[(&str, Read)] = &[
+    ("addr", |line, server, _| {
+        server.check.address = Some(*line.parse("an address", address::ip)?);
+        Ok(())
+    }),
+    ("backup", |_, server, _| {
+        server.server.backup = Some(true);
+        Ok(())
+    }),
+    ("check", |_, server, _| {
+        server.is_checked = Some(true);
+        Ok(())
+    }),
+    ("check-send-proxy", |_, server, _| {
+        server.check.send_proxy = Some(true);
+        Ok(())
+    }),
+    ("cookie", |line, server, _| {
+        server.server.cookie = Some(line.parse("a value", text::cookie)?);
+        Ok(())
+    }),
+    ("disabled", |_, server, _| {
+        server.server.disabled = Some(true);
+        Ok(())
+    }),
+    ("downinter", |line, server, _| {
+        server.check.downinter = Some(*line.period()?);
+        Ok(())
+    }),
+    ("enabled", |_, server, _| {
+        server.server.disabled = Some(false);
+        Ok(())
+    }),
+    ("fall", |line, server, _| {
+        server.check.fall = Some(*line.integer(1..=MOST_PROBES)?);
+        Ok(())
+    }),
+    ("fastinter", |line, server, _| {
+        server.check.fastinter = Some(*line.period()?);
+        Ok(())
+    }),
+    ("inter", |line, server, _| {
+        server.check.inter = Some(*line.period()?);
+        Ok(())
+    }),
+    ("maxconn", |line, server, _| {
+        server.server.maxconn = Some(*line.integer(0..=u32::MAX)?);
+        Ok(())
+    }),
+    ("maxqueue", |line, server, _| {
+        let most = line.integer(0..=u32::MAX)?;
+        server.server.maxqueue = Some(most).filter(|most| *most.value() > 0);
+        Ok(())
+    }),
+    ("minconn", |line, server, _| {
+        let least = line.integer(0..=u32::MAX)?;
+        server.server.minconn = Some(least).filter(|least| *least.value() > 0);
+        Ok(())
+    }),
+    ("no-backup", |_, server, _| {
+        server.server.backup = Some(false);
+        Ok(())
+    }),
+    ("no-check", |_, server, _| {
+        server.is_checked = Some(false);
+        Ok(())
+    }),
+    ("no-check-send-proxy", |_, server, _| {
+        server.check.send_proxy = Some(false);
+        Ok(())
+    }),
+    ("no-send-proxy", |_, server, _| {
+        server.server.send_proxy = Some(ProxySwitch::Off);
+        Ok(())
+    }),
+    ("no-send-proxy-v2", |_, server, _| {
+        server.server.send_proxy = Some(ProxySwitch::Off);
+        Ok(())
+    }),
+    ("port", |line, server, _| {
+        server.check.port = Some(*line.integer(1..=u16::MAX)?);
+        Ok(())
+    }),
+    ("proto", |line, server, _| {
+        server.server.protocol = Some(*line.parse("h1 or h2", |text| word::PROTOCOL.read(text))?);
+        Ok(())
+    }),
+    ("proxy-v2-options", proxy_options),
+    ("rise", |line, server, _| {
+        server.check.rise = Some(*line.integer(1..=MOST_PROBES)?);
+        Ok(())
+    }),
+    ("send-proxy", |_, server, _| {
+        server.server.send_proxy = Some(ProxySwitch::On(SendProxy::V1));
+        Ok(())
+    }),
+    ("send-proxy-v2", |_, server, _| {
+        server.server.send_proxy = Some(ProxySwitch::On(SendProxy::V2 { checksum: false }));
+        Ok(())
+    }),
+    ("slowstart", |line, server, _| {
+        server.server.slowstart = Some(*line.duration()?);
+        Ok(())
+    }),
+    ("source", |line, server, _| {
+        server.server.source = Some(source_words(line)?);
+        Ok(())
+    }),
+    ("weight", |line, server, _| {
+        server.server.weight = Some(*line.integer(0..=256)?);
+        Ok(())
+    }),
+];
+
+/// Words HAProxy has and this model has no place for.
+const LATER: &[&str] = &[
+    "agent-addr",
+    "agent-check",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
+    "allow-0rtt",
+    "check-alpn",
+    "check-proto",
+    "check-reuse-pool",
+    "check-sni",
+    "check-ssl",
+    "check-via-socks4",
+    "client-sigalgs",
+    "error-limit",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "force-tlsv12",
+    "force-tlsv13",
+    "guid",
+    "hash-key",
+    "id",
+    "idle-ping",
+    "init-addr",
+    "init-state",
+    "log-proto",
+    "max-reuse",
+    "namespace",
+    "no-agent-check",
+    "no-check-reuse-pool",
+    "no-check-ssl",
+    "no-send-proxy-v2-ssl",
+    "no-send-proxy-v2-ssl-cn",
+    "no-sni-auto",
+    "no-strict-maxconn",
+    "no-tfo",
+    "no-tlsv12",
+    "no-tlsv13",
+    "no-verifyhost",
+    "non-stick",
+    "npn",
+    "observe",
+    "on-error",
+    "on-marked-down",
+    "on-marked-up",
+    "pool-conn-name",
+    "pool-low-conn",
+    "pool-max-conn",
+    "pool-purge-delay",
+    "redir",
+    "resolve-net",
+    "resolve-opts",
+    "resolve-prefer",
+    "resolvers",
+    "send-proxy-v2-ssl",
+    "send-proxy-v2-ssl-cn",
+    "set-proxy-v2-tlv-fmt",
+    "shard",
+    "sigalgs",
+    "sni-auto",
+    "socks4",
+    "strict-maxconn",
+    "tcp-md5sig",
+    "tcp-ut",
+    "tfo",
+    "track",
+];
+
+/// Words about checks.
+const CHECK: [&str; 11] =
+    ["addr", "check", "check-send-proxy", "downinter", "fall", "fastinter", "inter", "no-check", "no-check-send-proxy", "port", "rise"];
+const MOST_PROBES: u32 = 1000;
+/// Extensions of the PROXY header HAProxy can send and this model has no place for.
+const LATER_OPTIONS: [&str; 7] = ["authority", "cert-cn", "cert-key", "cert-sig", "ssl", "ssl-cipher", "unique-id"];
+
+pub(super) fn server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let name = line.expect("its name")?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    if name.is_empty() || !name.chars().all(allowed) {
+        let error = Diagnostic::error(name.location(), format!("`{name}` cannot be the name of a server"));
+        return Err(error.hint("letters, digits, and any of - _ . :"));
+    }
+    if let Some(other) = draft.backend.servers.iter().find(|other| other.name.value() == name.value()) {
+        let first = other.name.location();
+        let error = Diagnostic::error(name.location(), format!("there is a server `{name}` already"));
+        return Err(error.hint(format!("{}:{}", first.file(), first.line())));
+    }
+    let word = line.expect("its address")?;
+    let address = parse_word(&word, address::server);
+    let mut settings = Settings::default();
+    let outcome = words(line, &mut settings, reader);
+    // A server without an address stays known by its name.
+    let address = address.map_err(|error| reader.push(error)).ok();
+    draft.backend.servers.push(Server { name, address, settings: settings.finish() });
+    outcome
+}
+
+pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let mut settings = Settings::of(std::mem::take(&mut draft.settings.default_server));
+    let outcome = words(line, &mut settings, reader);
+    draft.settings.default_server = settings.finish();
+    outcome
+}
+
+fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
+    while let Some(word) = line.next() {
+        if tls::OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        let all = || WORDS.iter().chain(tls::SERVER_WORDS);
+        let Some((name, read)) = all().find(|(name, _)| *name == word.as_str()) else {
+            let known: Vec<&str> = all().map(|(name, _)| *name).collect();
+            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, LATER));
+        };
+        read(line, settings, reader)?;
+        if CHECK.contains(name) && settings.check_at.is_none() {
+            settings.check_at = Some(word.location().clone());
+        }
+    }
+    Ok(())
+}
+
+fn proxy_options(line: &mut Line, settings: &mut Settings, _: &mut Reader) -> Result<(), Diagnostic> {
+    let list = line.expect("options")?;
+    for option in list.split(',') {
+        let start = option.as_ptr().addr() - list.as_ptr().addr();
+        let place = list.location().part(&list, start..start + option.len());
+        match option {
+            "crc32c" => settings.checksum = true,
+            known if LATER_OPTIONS.contains(&known) => {
+                return Err(Diagnostic::error(&place, format!("option `{known}` of PROXY headers is not supported yet")));
+            }
+            other => return Err(Diagnostic::error(&place, format!("PROXY headers have no option `{other}`")).hint("known: crc32c")),
+        }
+    }
+    Ok(())
+}
+
+/// Reads where connections come from: `ADDRESS [interface NAME]`.
+pub(super) fn source_words(line: &mut Line) -> Result<Located<ServerSource>, Diagnostic> {
+    let word = line.expect("an address")?;
+    let any = ServerSource { ip: None, ports: None, interface: None };
+    let is_any = matches!(word.as_str(), "0.0.0.0" | "0.0.0.0:0" | "*" | "::" | "[::]");
+    let mut source = if is_any { Located::new(any, word.location().clone()) } else { parse_word(&word, address::source)? };
+    if let Some(known @ "usesrc") = line.peek() {
+        return Err(line.error_at_next(format!("`{known}` in `source` is not supported yet")));
+    }
+    if line.accept("interface") {
+        let interface = line.parse("an interface", text::interface)?;
+        source = source.map(|source| ServerSource { interface: Some(interface.value().clone()), ..source });
+    }
+    Ok(source)
+}
+
+impl Settings {
+    /// Goes on from settings that are finished.
+    fn of(mut server: ServerSettings) -> Self {
+        let (is_checked, located) = match server.check.take() {
+            None => (None, None),
+            Some(CheckSwitch::Off) => (Some(false), None),
+            Some(CheckSwitch::Ready(check)) => (None, Some(check)),
+            Some(CheckSwitch::On(check)) => (Some(true), Some(check)),
+        };
+        let check_at = located.as_ref().map(|check| check.location().clone());
+        let check = located.map(|check| check.value().clone()).unwrap_or_default();
+        let checksum = matches!(server.send_proxy, Some(ProxySwitch::On(SendProxy::V2 { checksum: true })));
+        Self { server, check, is_checked, check_at, checksum }
+    }
+
+    fn finish(self) -> ServerSettings {
+        let Self { mut server, check, is_checked, check_at, checksum } = self;
+        server.check = match (is_checked, check_at) {
+            (Some(false), _) => Some(CheckSwitch::Off),
+            (Some(true), Some(at)) => Some(CheckSwitch::On(Located::new(check, at))),
+            (None, Some(at)) => Some(CheckSwitch::Ready(Located::new(check, at))),
+            (Some(true) | None, None) => None,
+        };
+        if let Some(ProxySwitch::On(SendProxy::V2 { .. })) = server.send_proxy {
+            server.send_proxy = Some(ProxySwitch::On(SendProxy::V2 { checksum }));
+        }
+        server
+    }
+}

@@ -1,0 +1,118 @@
+//! Words about TLS: those of servers, and what binds have in common with them.
+
+use super::line::Line;
+use super::reader::Reader;
+use super::server::Settings;
+use crate::config::error::Diagnostic;
+use crate::config::location::Located;
+use crate::config::model::TlsVersion;
+use crate::config::value::text;
+use crate::config::value::word::{self, Words};
+
+/// Reads what follows a word.
+type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
+
+/// Words of a server about TLS, and what reads what follows them.
+pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
+    ("alpn", |line, server, _| {
+        server.server.tls.alpn = Some(line.parse("names of protocols", text::protocols)?.value().clone());
+        Ok(())
+    }),
+    ("ca-file", |line, server, _| {
+        server.server.tls.ca = Some(vec![line.parse("a file", text::path)?]);
+        Ok(())
+    }),
+    ("ciphers", |line, server, _| {
+        server.server.tls.protocol.ciphers = Some(names(line, &word::CIPHER)?);
+        Ok(())
+    }),
+    ("ciphersuites", |line, server, _| {
+        server.server.tls.protocol.ciphersuites = Some(names(line, &word::CIPHERSUITE)?);
+        Ok(())
+    }),
+    ("crl-file", |line, server, _| {
+        server.server.tls.crl = Some(vec![line.parse("a file", text::path)?]);
+        Ok(())
+    }),
+    ("crt", |line, server, _| {
+        server.server.tls.certificate = Some(line.parse("a file", text::path)?);
+        Ok(())
+    }),
+    ("curves", |line, server, _| {
+        server.server.tls.protocol.curves = Some(names(line, &word::CURVE)?);
+        Ok(())
+    }),
+    ("no-ssl", |_, server, _| {
+        server.server.tls.on = Some(false);
+        Ok(())
+    }),
+    ("no-ssl-reuse", |_, server, _| {
+        server.server.tls.resumption = Some(false);
+        Ok(())
+    }),
+    ("no-tls-tickets", |_, server, _| {
+        server.server.tls.tickets = Some(false);
+        Ok(())
+    }),
+    ("sni", |line, server, _| {
+        server.server.tls.sni = Some(line.parse("an expression", text::not_empty)?);
+        Ok(())
+    }),
+    ("ssl", |_, server, _| {
+        server.server.tls.on = Some(true);
+        Ok(())
+    }),
+    ("ssl-max-ver", |line, server, _| {
+        server.server.tls.protocol.max = Some(version(line)?);
+        Ok(())
+    }),
+    ("ssl-min-ver", |line, server, reader| {
+        server.server.tls.protocol.min = at_least(line, reader)?;
+        Ok(())
+    }),
+    ("ssl-reuse", |_, server, _| {
+        server.server.tls.resumption = Some(true);
+        Ok(())
+    }),
+    ("tls-tickets", |_, server, _| {
+        server.server.tls.tickets = Some(true);
+        Ok(())
+    }),
+    ("verify", |line, server, _| {
+        server.server.tls.verify = Some(line.parse("none or required", |text| word::SERVER_AUTH.read(text))?);
+        Ok(())
+    }),
+    ("verifyhost", |line, server, _| {
+        server.server.tls.verify_host = Some(line.parse("a host", text::not_empty)?);
+        Ok(())
+    }),
+];
+
+/// Words that forbid a version of TLS which is not spoken here anyway.
+pub(super) const OLD_VERSIONS: [&str; 3] = ["no-sslv3", "no-tlsv10", "no-tlsv11"];
+
+/// Reads a version of TLS that is spoken here.
+pub(super) fn version(line: &mut Line) -> Result<Located<TlsVersion>, Diagnostic> {
+    let version = line.expect("a version of TLS")?;
+    let text = version.strip_prefix("TLSv").unwrap_or_default();
+    let read = word::TLS_VERSION.read(text);
+    read.map(|read| Located::new(read, version.location().clone()))
+        .map_err(|_| Diagnostic::error(version.location(), format!("`{}` is not spoken here", *version)).hint("TLSv1.2 or TLSv1.3"))
+}
+
+/// Reads the oldest version of TLS to be spoken; what is older than all that are spoken here asks for nothing.
+pub(super) fn at_least(line: &mut Line, reader: &mut Reader) -> Result<Option<Located<TlsVersion>>, Diagnostic> {
+    if line.peek().is_some_and(|version| matches!(version, "SSLv3" | "TLSv1.0" | "TLSv1.1")) {
+        let word = line.expect("a version of TLS")?;
+        reader.warn(word.location(), format!("{} is not spoken here", *word), "the oldest version is TLSv1.2");
+        return Ok(None);
+    }
+    version(line).map(Some)
+}
+
+/// Reads names as OpenSSL writes them, between colons.
+pub(super) fn names<T: Copy>(line: &mut Line, words: &Words<T>) -> Result<Vec<T>, Diagnostic> {
+    let all = |text: &str| text.split(':').map(|name| words.read(name).map_err(|mistake| mistake.at(text, name))).collect();
+    let read: Located<Vec<T>> = line.parse("names", all)?;
+    Ok(read.value().to_vec())
+}

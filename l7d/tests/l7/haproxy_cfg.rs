@@ -1,0 +1,149 @@
+//! HAProxy's configuration language: one file on both programs, the same answers; and what is said of mistakes.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::http::{ask, essence, server};
+use crate::kit::{Daemon, Haproxy, Server, connect, directory, unused_address};
+
+/// Sections, defaults by name, quotes, variables, and rules of all kinds.
+const SITE: &str = r#"
+# A comment
+global
+    nbthread 1
+    setenv TEAM "blue team"
+
+defaults base
+    mode http
+    timeout connect 5s
+    timeout client  30s
+    timeout server  30s
+
+defaults quick from base
+    timeout server 2s
+    option forwardfor
+
+frontend www from quick
+    bind FRONT
+    acl is_api path_beg /api/
+    acl is_api path_beg "/v 2/" /v2/
+    http-request set-header X-Team "${TEAM}"
+    http-request set-header X-Else "${NOT_SET_ANYWHERE-plain default}"
+    http-request set-header X-Quoted 'a "b" #c \1'
+    http-request set-header X-Escaped a\ b\\c\#d
+    http-request set-header X-Dollar "costs \$5"
+    http-request deny deny_status 403 if { path -i /secret }
+    http-response set-header X-Line "${.LINE}"
+    redirect location /new code 301 if { path /old }
+    use_backend api if is_api
+    default_backend app
+
+backend app
+    balance roundrobin
+    http-request add-header X-Back app
+    server app1 APP
+
+backend api from base
+    server api1 API weight 10 maxconn 100
+
+listen both from base
+    bind LISTEN
+    http-request add-header X-Once 1
+    http-response add-header X-Once 1
+    server app1 APP
+"#;
+
+/// A server that answers with its name and the fields it got, in the order of the alphabet.
+fn mirror(name: &'static str) -> Server {
+    let (server, _) = server(move |head, _| {
+        let mut fields: Vec<String> = head.lines().skip(1).filter(|line| line.to_ascii_lowercase().starts_with("x-")).map(lower).collect();
+        fields.sort();
+        let body = format!("{name}\n{}", fields.join("\n"));
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    });
+    server
+}
+
+/// Puts the name of a field into lower case, as haproxy does.
+fn lower(line: &str) -> String {
+    line.split_once(':').map_or_else(|| line.to_owned(), |(name, value)| format!("{}:{value}", name.to_ascii_lowercase()))
+}
+
+/// Asks for a path on a connection of its own and returns what of the answer is compared.
+fn answer(address: SocketAddr, path: &str) -> Vec<String> {
+    let (head, body) = ask(&mut connect(address), &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+    // The text of a proxy's own page is its own.
+    let is_page = head.contains(" 403 ") || head.contains(" 301 ");
+    let body = if is_page { "" } else { &body };
+    let mut lines = essence(&format!("{head}{body}"));
+    lines.retain(|line| !is_page || line.starts_with("HTTP/") || line.starts_with("location:"));
+    lines
+}
+
+fn site(front: SocketAddr, listen: SocketAddr, servers: [&Server; 2]) -> String {
+    let [app, api] = servers.map(|server| server.address().to_string());
+    SITE.replace("FRONT", &front.to_string()).replace("LISTEN", &listen.to_string()).replace("APP", &app).replace("API", &api)
+}
+
+#[test]
+fn one_file_means_the_same_to_both_programs() {
+    let (app, api) = (mirror("app"), mirror("api"));
+    let [our_front, our_listen, their_front, their_listen] = std::array::from_fn(|_| unused_address());
+    let _daemon = Daemon::start_haproxy(&site(our_front, our_listen, [&app, &api]));
+    let _haproxy = Haproxy::find().start(&site(their_front, their_listen, [&app, &api]), their_front);
+    for (path, known) in [("/", "app"), ("/api/x", "api"), ("/v2/x", "api"), ("/SECRET", "403"), ("/old", "301")] {
+        let (ours, theirs) = (answer(our_front, path), answer(their_front, path));
+        assert_eq!(ours, theirs, "{path}");
+        assert!(ours.concat().contains(known), "{path}: {ours:?}");
+    }
+    let (ours, theirs) = (answer(our_listen, "/"), answer(their_listen, "/"));
+    assert_eq!(ours, theirs, "a rule of a `listen` section holds once");
+    assert_eq!(ours.concat().matches("x-once:").count(), 2, "{ours:?}");
+}
+
+/// Returns what is said about a file, and whether it can be served.
+fn check(config: &str) -> (bool, String) {
+    let directory = directory();
+    let file = directory.join("haproxy.cfg");
+    std::fs::write(&file, config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-f"]).arg(&file).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().replace(&format!("{}/", directory.display()), "");
+    (output.status.success(), text)
+}
+
+#[test]
+fn mistakes_are_told_where_they_are() {
+    let base = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n";
+    let cases = [
+        ("frontend f\n bind :80\n default_backend c\nbackend b\n server s 10.0.0.1:80\n", "haproxy.cfg:7:18: no backend `c`"),
+        (
+            "listen l\n bind :80\n blance roundrobin\n server s 10.0.0.1:80\n",
+            "haproxy.cfg:7:2: unknown keyword `blance` in section `listen`",
+        ),
+        (
+            "listen l\n bind :80\n stats enable\n server s 10.0.0.1:80\n",
+            "haproxy.cfg:7:2: `stats` in section `listen` is not supported yet",
+        ),
+        ("listen l\n bind :80\n acl a path_bug /x\n server s 10.0.0.1:80\n", "haproxy.cfg:7:8: there is no sample fetch `path_bug`"),
+        ("listen l\n bind :80\n acl a path \\\n  -m wrong \"${NOT_SET-x}\"\n server s 10.0.0.1:80\n", "haproxy.cfg:8:6: "),
+        ("listen l\n bind :80\n http-request set-header \"a\n server s 10.0.0.1:80\n", "haproxy.cfg:7:26: this quote is not closed"),
+        ("listen l\n bind :80 crt\n server s 10.0.0.1:80 chekc\n", "haproxy.cfg:7:23: unknown keyword `chekc` in `server`"),
+        ("backend b\n bind :80\n server s 10.0.0.1:80\n", "haproxy.cfg:6:2: `bind` has no place in section `backend`"),
+        ("backend b\nbackend b\n", "haproxy.cfg:6:9: `b` is the name of a backend already"),
+        ("frontend f from other\n", "haproxy.cfg:5:17: no defaults `other` before this line"),
+        ("userlist u\n user x password y\n", "haproxy.cfg:5:1: section `userlist` is not supported yet"),
+    ];
+    for (config, expected) in cases {
+        let (is_valid, said) = check(&format!("{base}{config}"));
+        assert!(!is_valid && said.contains(expected), "{config}\n{said}");
+    }
+}
+
+#[test]
+fn what_haproxy_would_not_take_is_taken_with_a_warning() {
+    let config = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n\
+                  listen l\n bind :80\n option httpchk GET /x HTTP/1.1\n server s \\\n  10.0.0.1:80 check\n";
+    let (is_valid, said) = check(config);
+    assert!(is_valid && said.contains("haproxy.cfg:8:11: warning: haproxy does not continue lines"), "{said}");
+}
