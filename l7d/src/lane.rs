@@ -6,9 +6,8 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::Interest;
-
 use crate::buffer::Buffer;
+use crate::bulk::Bulk;
 use crate::deadline::{Deadline, Elapsed};
 use crate::h1::SyntaxError;
 use crate::h1::body::Body;
@@ -103,12 +102,13 @@ impl Lane<'_> {
     /// Lets the kernel move a body of known length, or one that lasts until close, for as long as it is worth it.
     async fn splice(&mut self, body: &mut Body, deadline: &mut Deadline, sent: &mut u64) -> Result<Spliced, RelayError> {
         let Some((from, to)) = self.bare() else { return Ok(Spliced::Some) };
+        let mut from = Bulk::announced(from);
         while is_worth_splicing(body) {
             // The pipe is taken once there is something to fill it with; short of descriptors, copying has to do.
             flatten(deadline.within(self.from_limit, pin!(from.readable())).await).map_err(RelayError::From)?;
             let Ok(mut pipe) = Pipe::take() else { return Ok(Spliced::Some) };
             let most = if let Body::Length(left) = body { *left } else { u64::MAX };
-            match from.try_now(Interest::READABLE, |from| pipe.fill(from, most)) {
+            match from.fill(&mut pipe, most) {
                 Ok(0) => return end_of_stream(body).map(|()| Spliced::All),
                 Ok(count) => body.skip(count as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,

@@ -15,6 +15,7 @@ mod balance;
 mod base64;
 mod bind;
 pub mod buffer;
+mod bulk;
 pub mod cli;
 pub mod client_hello;
 mod deadline;

@@ -7,9 +7,10 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
+use nix::libc;
 use rustix::buffer::spare_capacity;
 use rustix::io::{read, writev};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType};
@@ -162,6 +163,35 @@ impl Socket {
     /// As `work`.
     pub(crate) fn try_now<R>(&self, interest: Interest, mut work: impl FnMut(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
         self.0.try_io(interest, |socket| work(socket.as_fd()))
+    }
+
+    /// Reads by `work` if the socket is known to be readable, `WouldBlock` otherwise; after fewer than `enough` bytes it counts as empty.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub(crate) fn read_by(&self, enough: usize, work: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>) -> io::Result<usize> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(guard) = self.0.poll_read_ready(&mut cx) else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let mut guard = guard?;
+        let outcome = guard.try_io(|socket| work(socket.as_fd())).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()));
+        if outcome.as_ref().is_ok_and(|count| (1..enough).contains(count)) {
+            guard.clear_ready();
+        }
+        outcome
+    }
+
+    /// Asks to be woken only when so many bytes can be read, or the stream has ended; wakes at once if there are.
+    ///
+    /// # Errors
+    /// Fails where the kind of socket has no such mark.
+    #[expect(unsafe_code, reason = "no safe library sets SO_RCVLOWAT")]
+    pub(crate) fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
+        let descriptor = self.as_fd().as_raw_fd();
+        // SAFETY: the value outlives the call, which reads as many bytes of it as it has; the descriptor is open as long as `self`.
+        let outcome = unsafe { libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const value).cast(), length) };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Waits until something can be written, and does `work`, again if that finds no room.

@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use control::config::{Timeout, Timeouts};
 use h2::{RecvStream, SendStream};
-use tokio::io::Interest;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::buffer::{Buffer, SMALL};
+use crate::bulk::Bulk;
 use crate::deadline::Deadline;
 use crate::h2::io_error;
 use crate::pipe::Pipe;
@@ -274,10 +274,11 @@ impl<'a> Flow<'a> {
 
     /// Moves bytes inside the kernel as long as many come at a time.
     async fn splice(&self, from: &Socket, to: &Socket) -> Result<Flowed, (Side, io::Error)> {
+        let mut from = Bulk::unannounced(from);
         loop {
             from.readable().await.map_err(|error| (self.from, error))?;
             let Ok(mut pipe) = Pipe::take() else { return Ok(Flowed::Little) };
-            let taken = match from.try_now(Interest::READABLE, |from| pipe.fill(from, u64::MAX)) {
+            let taken = match from.fill(&mut pipe, u64::MAX) {
                 Ok(0) => return Ok(Flowed::ToTheEnd),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
