@@ -137,29 +137,51 @@ enum Outlet<'a> {
     H2(&'a mut SendStream<Bytes>),
 }
 
+/// Some bytes on their way; what comes from a connection lies in a buffer of the pool, and nothing else is allocated for it.
+enum Piece {
+    Buffer(Buffer),
+    Frame(Bytes),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer) => buffer.filled(),
+            Self::Frame(bytes) => bytes,
+        }
+    }
+
+    fn into_frame(self) -> Bytes {
+        match self {
+            Self::Buffer(buffer) => Bytes::from_owner(buffer),
+            Self::Frame(bytes) => bytes,
+        }
+    }
+}
+
 impl Inlet<'_> {
     /// Waits for bytes; none are the end.
-    async fn receive(&mut self) -> io::Result<Bytes> {
+    async fn receive(&mut self) -> io::Result<Piece> {
         match self {
-            Self::Bytes(stream) => Ok(Bytes::from_owner(stream.receive().await?)),
-            Self::H2(stream) => match stream.data().await {
-                Some(bytes) => {
-                    let bytes = bytes.map_err(io_error)?;
-                    stream.flow_control().release_capacity(bytes.len()).map_err(io_error)?;
-                    // An empty frame is not the end.
-                    if bytes.is_empty() && !stream.is_end_stream() { Box::pin(self.receive()).await } else { Ok(bytes) }
+            Self::Bytes(stream) => stream.receive().await.map(Piece::Buffer),
+            Self::H2(stream) => loop {
+                let Some(bytes) = stream.data().await else { return Ok(Piece::Frame(Bytes::new())) };
+                let bytes = bytes.map_err(io_error)?;
+                stream.flow_control().release_capacity(bytes.len()).map_err(io_error)?;
+                // An empty frame is not the end.
+                if !bytes.is_empty() || stream.is_end_stream() {
+                    return Ok(Piece::Frame(bytes));
                 }
-                None => Ok(Bytes::new()),
             },
         }
     }
 }
 
 impl Outlet<'_> {
-    async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+    async fn send(&mut self, piece: Piece) -> io::Result<()> {
         match self {
-            Self::Bytes(stream) => stream.send(&bytes).await,
-            Self::H2(stream) => transfer::send_data(stream, bytes, false).await.map(drop),
+            Self::Bytes(stream) => stream.send(piece.bytes()).await,
+            Self::H2(stream) => transfer::send_data(stream, piece.into_frame(), false).await.map(drop),
         }
     }
 
@@ -175,12 +197,12 @@ impl Outlet<'_> {
 pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -> Carried {
     let Ends { client, server, early } = ends;
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
-    let early = early.map_or_else(Bytes::new, Bytes::from_owner);
+    let early = early.filter(|early| !early.is_empty()).map(Piece::Buffer);
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
     let (up, down) = (Flow::new(&pulse, Side::Client), Flow::new(&pulse, Side::Server));
     let end = {
         let mut forth = pin!(up.relay(early, client_in, server_out));
-        let mut back = pin!(down.relay(Bytes::new(), server_in, client_out));
+        let mut back = pin!(down.relay(None, server_in, client_out));
         let (mut forth_done, mut back_done) = (false, false);
         poll_fn(|cx| {
             if !forth_done && let Poll::Ready(outcome) = forth.as_mut().poll(cx) {
@@ -247,14 +269,14 @@ impl<'a> Flow<'a> {
     }
 
     /// Carries everything up to the end of the stream, and passes that on too.
-    async fn relay(&self, early: Bytes, mut from: Inlet<'_>, mut to: Outlet<'_>) -> Result<(), (Side, io::Error)> {
-        let mut bytes = early;
-        if bytes.is_empty() {
-            bytes = from.receive().await.map_err(|error| (self.from, error))?;
-        }
-        while !bytes.is_empty() {
-            let count = bytes.len();
-            to.send(bytes).await.map_err(|error| (self.to(), error))?;
+    async fn relay(&self, early: Option<Piece>, mut from: Inlet<'_>, mut to: Outlet<'_>) -> Result<(), (Side, io::Error)> {
+        let mut piece = match early {
+            Some(piece) => piece,
+            None => from.receive().await.map_err(|error| (self.from, error))?,
+        };
+        while !piece.bytes().is_empty() {
+            let count = piece.bytes().len();
+            to.send(piece).await.map_err(|error| (self.to(), error))?;
             self.moved(count);
             if count == SMALL
                 && let (Inlet::Bytes(from), Outlet::Bytes(to)) = (&from, &to)
@@ -263,7 +285,7 @@ impl<'a> Flow<'a> {
             {
                 break;
             }
-            bytes = from.receive().await.map_err(|error| (self.from, error))?;
+            piece = from.receive().await.map_err(|error| (self.from, error))?;
         }
         self.pulse.half_closed.set(true);
         self.pulse.last.set(Instant::now());

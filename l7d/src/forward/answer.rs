@@ -220,7 +220,7 @@ impl Answer<'_, '_> {
             (Rest::H1 { server, .. }, _) => End::Bytes(server),
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
-        let ends = Ends { client, server, early: Some(early).filter(|early| !early.is_empty()) };
+        let ends = Ends { client, server, early: Some(early) };
         Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline).await))
     }
 
