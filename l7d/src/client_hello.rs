@@ -6,6 +6,8 @@
 /// What a client asks for in its first message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientHello {
+    /// The version the client offers in the field that all versions have; TLS 1.3 says 1.2 there (RFC 8446 section 4.1.2).
+    pub version: u16,
     /// The name of the server the client wants (SNI), in lower case.
     pub server_name: Option<String>,
     /// The application protocols the client offers (ALPN), in its order.
@@ -105,11 +107,12 @@ fn message_length(message: &[u8]) -> Result<Option<usize>, ClientHelloError> {
 /// Reads the message behind the handshake header (RFC 8446 section 4.1.2); `None` if a part does not fit.
 fn body_of(bytes: &[u8]) -> Option<ClientHello> {
     let mut body = Reader(bytes);
-    body.take(VERSION_AND_RANDOM)?;
+    let version = body.number16()?;
+    body.take(RANDOM)?;
     body.block8()?; // session id
     body.block16()?; // cipher suites
     body.block8()?; // compression methods
-    let mut hello = ClientHello::default();
+    let mut hello = ClientHello { version, ..ClientHello::default() };
     if body.0.is_empty() {
         return Some(hello); // extensions came with TLS 1.0's RFC 3546
     }
@@ -210,7 +213,7 @@ const HANDSHAKE_HEADER: usize = 4;
 const HANDSHAKE_CLIENT_HELLO: u8 = 1;
 /// Longest hello waited for; clients with post-quantum key shares send about 2 kB.
 const MAX_MESSAGE: usize = 15 * 1024;
-const VERSION_AND_RANDOM: usize = 34;
+const RANDOM: usize = 32;
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_PROTOCOLS: u16 = 16;
 const NAME_HOST: u8 = 0;
@@ -255,8 +258,11 @@ mod tests {
     #[test]
     fn name_and_protocols_are_found_across_records() {
         let hello = message(&[extension(43, &[2, 3, 4]), sni(b"WWW.Example.org"), alpn(&[b"h2", b"http/1.1"])]);
-        let expected =
-            ClientHello { server_name: Some("www.example.org".to_owned()), protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()] };
+        let expected = ClientHello {
+            version: 0x303,
+            server_name: Some("www.example.org".to_owned()),
+            protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
         for size in [1, 3, 50, 10_000] {
             let wire = records(&hello, size);
             assert_eq!(peek(&wire), Ok(Peek::Complete(expected.clone())), "records of {size} bytes");
@@ -268,11 +274,11 @@ mod tests {
 
     #[test]
     fn hello_without_extensions_asks_for_nothing() {
-        assert_eq!(peek(&records(&message(&[]), 500)), Ok(Peek::Complete(ClientHello::default())));
+        assert_eq!(peek(&records(&message(&[]), 500)), Ok(Peek::Complete(ClientHello { version: 0x303, ..ClientHello::default() })));
         let mut old = message(&[]);
         old.truncate(old.len() - 2);
         old[3] -= 2;
-        assert_eq!(peek(&records(&old, 500)), Ok(Peek::Complete(ClientHello::default())));
+        assert_eq!(peek(&records(&old, 500)), Ok(Peek::Complete(ClientHello { version: 0x303, ..ClientHello::default() })));
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl ExchangeError {
         )
     }
 
+    /// Tells whether there was no request yet that rules could have been asked about.
+    pub(crate) fn is_before_rules(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::RequestTooLong | Self::RequestTimeout | Self::RequestCut | Self::Malformed(_))
+    }
+
     /// Returns the status to answer with, unless the client is gone or has an answer already.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {

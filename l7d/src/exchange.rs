@@ -30,7 +30,7 @@ use crate::message::head::{Method, RequestHead, Version};
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{Review, Ruling};
-use crate::rules::Memory;
+use crate::rules::{Memory, Rest};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
@@ -66,6 +66,7 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
         }
     };
     record.write(frontend);
+    memory.end_exchange();
     fate
 }
 
@@ -80,8 +81,11 @@ struct Failure {
 
 impl Failure {
     /// Makes it of what went wrong, after which the connection closes.
-    fn new(error: ExchangeError, review: &Review<'_>, head: Option<&RequestHead>) -> Self {
-        let reply = error.status().map(|status| review.page(status, head));
+    fn new(error: ExchangeError, review: &mut Review<'_>, head: Option<&RequestHead>) -> Self {
+        let mut reply = error.status().map(|status| review.page(status, head));
+        if let Some(reply) = reply.as_mut().filter(|_| !error.is_before_rules()) {
+            review.polish(head, reply);
+        }
         Self { error, reply, fate: Fate::Close }
     }
 }
@@ -104,7 +108,7 @@ fn tell(client: Peer, frontend: &Frontend, error: &ExchangeError) {
 
 async fn serve<'a>(
     client: &mut Downstream<'_>,
-    memory: &'a mut Memory,
+    memory: &mut Memory,
     frontend: &'a Frontend,
     turn: Turn,
     record: &mut Record<'a>,
@@ -112,23 +116,31 @@ async fn serve<'a>(
     let mut review = Review::new(client, frontend, turn, memory);
     let (mut head, body) = match request(client, frontend, record).await {
         Ok(request) => request,
-        Err(error) => return Err(Failure::new(error, &review, None)),
+        Err(error) => return Err(Failure::new(error, &mut review, None)),
     };
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, record).await);
     }
-    if let Err(ruling) = review.enter(&mut head) {
-        let overruled = overrule(client, ruling, &head, body, frontend, record).await;
-        return overruled.map_err(|error| Failure::new(error, &review, Some(&head)));
+    match enter(client, &mut review, &mut head).await {
+        Ok(Ok(())) => {}
+        Ok(Err(ruling)) => {
+            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
+        }
+        Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
-    let backend = match review.route(&head) {
-        Ok(backend) => backend,
-        Err(error) => return Err(Failure::new(error, &review, Some(&head))),
+    let Some(backend) = frontend.route(&review.view(&head)) else {
+        return Err(Failure::new(ExchangeError::NoBackend, &mut review, Some(&head)));
     };
+    review.hand_over(backend);
     record.backend(backend);
-    if let Err(ruling) = review.leave(&mut head) {
-        let overruled = overrule(client, ruling, &head, body, frontend, record).await;
-        return overruled.map_err(|error| Failure::new(error, &review, Some(&head)));
+    match leave(client, &mut review, &mut head).await {
+        Ok(Ok(())) => {}
+        Ok(Err(ruling)) => {
+            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
+        }
+        Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
     add_forwarded_for(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
@@ -137,7 +149,7 @@ async fn serve<'a>(
     let mut request = outgoing(head, body, frontend, backend, review);
     let outcome = deliver(client, &mut request, backend, (key, reuse), limits(frontend, backend), record).await;
     outcome.map_err(|error| {
-        let failure = Failure::new(error, &request.review.borrow(), Some(&request.head));
+        let failure = Failure::new(error, &mut request.review.borrow_mut(), Some(&request.head));
         // A client whose request is over may go on with the next one, whatever became of this one's server.
         let stays = whole && request.head.version() != Version::Http10 && matches!(failure.error.status(), Some(502..=504));
         Failure { fate: if stays { request.client } else { Fate::Close }, ..failure }
@@ -147,7 +159,7 @@ async fn serve<'a>(
 /// Finds a server for a request and relays its answer.
 async fn deliver<'a>(
     client: &mut Downstream<'_>,
-    request: &mut Outgoing<'a>,
+    request: &mut Outgoing<'_>,
     backend: &'a Backend,
     (key, reuse): (Option<u32>, Reuse),
     limits: Limits,
@@ -161,16 +173,41 @@ async fn deliver<'a>(
     Delivery { request, backend, pursuit, reuse, limits }.run(client, record).await
 }
 
+/// Takes the request through the frontend's rules.
+async fn enter(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
+    let judged = inspect(client, review, head).await?;
+    Ok(judged.and_then(|()| review.enter(head)))
+}
+
+/// Takes the request through the backend's rules.
+async fn leave(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
+    let judged = inspect(client, review, head).await?;
+    Ok(judged.and_then(|()| review.leave(head)))
+}
+
+/// Takes the request through rules about content, which may want to wait.
+async fn inspect(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
+    match review.inspect(head, Rest::Expected) {
+        Ok(None) => Ok(Ok(())),
+        Err(ruling) => Ok(Err(ruling)),
+        Ok(Some(delay)) => {
+            let waiting = Box::pin(tokio::time::sleep(delay));
+            client.wire.unless_left(pin!(waiting)).await.map_err(ExchangeError::Abandoned)?;
+            Ok(review.inspect(head, Rest::Over).map(|_| ()))
+        }
+    }
+}
+
 /// A request that has a backend, until one of its servers has answered.
-struct Delivery<'a, 'r> {
-    request: &'r mut Outgoing<'a>,
+struct Delivery<'a, 'r, 'm> {
+    request: &'r mut Outgoing<'m>,
     backend: &'a Backend,
     pursuit: Pursuit<'a>,
     reuse: Reuse,
     limits: Limits,
 }
 
-impl<'a> Delivery<'a, '_> {
+impl<'a> Delivery<'a, '_, '_> {
     /// Tries servers and connections until one has answered, or none is left.
     async fn run(mut self, client: &mut Downstream<'_>, record: &mut Record<'a>) -> Result<Fate, ExchangeError> {
         loop {

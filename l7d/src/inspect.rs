@@ -20,10 +20,13 @@ pub(crate) enum Judged<T> {
 
 /// Collects the client's first bytes until `judge` knows, and returns its verdict; none if `delay` is over before, the client sends no
 /// more, or the buffer is full.
-pub(crate) async fn look<T>(client: &mut Client, delay: Duration, judge: impl Fn(&[u8]) -> Judged<T>) -> Option<T> {
+pub(crate) async fn look<T>(client: &mut Client, delay: Duration, mut judge: impl FnMut(&[u8]) -> Judged<T>) -> Option<T> {
     let Client { stream, early, deadline, .. } = client;
     let end = Instant::now() + delay;
     if early.is_none() {
+        if let Judged::Known(verdict) = judge(&[]) {
+            return Some(verdict);
+        }
         // No buffer is held while nothing has come.
         let first = deadline.until(Some(end), pin!(stream.receive())).await.ok()?.ok()?;
         *early = Some(first).filter(|first| !first.is_empty());

@@ -106,6 +106,25 @@ impl Reply {
         self.closes
     }
 
+    /// Lets rules change the head, if anything is said.
+    pub(crate) fn revise(&mut self, change: impl FnOnce(&mut ResponseHead)) {
+        let (mut head, body) = match std::mem::replace(&mut *self.content, Content::Silence) {
+            Content::Silence => return,
+            Content::Whole { head, body } => (head, body),
+            Content::Own { head, content_type, body } => (measured(head, content_type.as_deref(), &body), body.into()),
+            Content::Usual => {
+                let (head, body) = usual(self.status);
+                (head, Arc::from(body.as_slice()))
+            }
+        };
+        let before = head.status();
+        change(&mut head);
+        if head.status() != before {
+            self.status = head.status();
+        }
+        *self.content = Content::Whole { head, body };
+    }
+
     /// Prints it for HTTP/1; nothing if nothing is said.
     pub(crate) fn print(self, body_of: BodyOf, connection: Connection) -> Vec<u8> {
         let (head, body) = match *self.content {
@@ -117,10 +136,7 @@ impl Reply {
         let mut out = Vec::new();
         encode::response(&head, connection, &mut out);
         if body_of == BodyOf::Any && has_content(head.status()) {
-            out.extend_from_slice(match &body {
-                Bytes::Own(bytes) => bytes,
-                Bytes::Shared(bytes) => bytes,
-            });
+            out.extend_from_slice(body.as_slice());
         }
         out
     }
@@ -129,6 +145,15 @@ impl Reply {
 enum Bytes {
     Own(Vec<u8>),
     Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 /// Returns the page that tells what a status means.

@@ -1,14 +1,13 @@
 //! What the rules make of one exchange: the frontend's and the backend's, in the order a request and its response meet them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::time::Duration;
 
 use crate::downstream::Downstream;
-use crate::error::ExchangeError;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
-use crate::rules::{Memory, Scene, Verdict, View};
+use crate::rules::{Content, Memory, ProxyRules, Rest, Scene, Verdict, View};
 use crate::site::{Backend, Frontend, Server};
 use crate::stream::Privacy;
 
@@ -19,6 +18,8 @@ pub(crate) struct Review<'a> {
     backend: Option<&'a Backend>,
     scene: Scene<'a>,
     memory: &'a mut Memory,
+    /// The rule about content that is next.
+    next: usize,
 }
 
 /// How a rule ended an exchange.
@@ -49,8 +50,48 @@ impl<'a> Review<'a> {
             frontend: frontend.name(),
             backend: None,
             shared: rules.shared(),
+            content: None,
         };
-        Self { frontend, backend: None, scene, memory }
+        Self { frontend, backend: None, scene, memory, next: 0 }
+    }
+
+    /// Takes the request through the rules about content of the proxy that has it; returns for how long they want to wait before they are
+    /// asked once more, for the last time.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn inspect(&mut self, head: &RequestHead, rest: Rest) -> Result<Option<Duration>, Ruling> {
+        let rules: &ProxyRules = match (self.backend, self.other_half()) {
+            (None, _) => self.frontend.rules(),
+            (Some(_), Some(backend)) => backend.rules(),
+            (Some(_), None) => return Ok(None),
+        };
+        if !rules.concerns_content() {
+            return Ok(None);
+        }
+        let delay = rules.inspect_delay().filter(|_| rest == Rest::Expected);
+        let content = Content::of_request(if delay.is_some() { Rest::Expected } else { Rest::Over });
+        let mut scene = Scene { content: Some(&content), ..self.scene };
+        let verdict = rules.on_content(&mut self.next, Some(head), &mut scene, self.memory);
+        (self.scene.source, self.scene.destination) = (scene.source, scene.destination);
+        match verdict {
+            None => Ok(delay),
+            Some(verdict) => {
+                self.next = 0;
+                self.judge(verdict, Phase::Request, head).map(|()| None)
+            }
+        }
+    }
+
+    /// Takes an answer of our own through the rules about all answers.
+    pub(crate) fn polish(&mut self, request: Option<&RequestHead>, reply: &mut Reply) {
+        let proxies = [self.other_half().map(Backend::rules), Some(self.frontend.rules())];
+        for rules in proxies.into_iter().flatten().filter(|rules| rules.concerns_answers()) {
+            reply.revise(|head| {
+                // What cannot be put into an answer is left out of it.
+                let _ = rules.after_response(request, head, &mut self.scene, self.memory);
+            });
+        }
     }
 
     /// Takes the request through the frontend's rules.
@@ -58,20 +99,19 @@ impl<'a> Review<'a> {
     /// # Errors
     /// A rule ended the exchange.
     pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
-        let verdict = self.frontend.rules().on_request(head, &self.scene, self.memory);
+        let verdict = self.frontend.rules().on_request(head, &mut self.scene, self.memory);
         self.judge(verdict, Phase::Request, head)
     }
 
-    /// Chooses the backend.
-    ///
-    /// # Errors
-    /// No rule names one, and there is none for what is left.
-    pub(crate) fn route(&mut self, head: &RequestHead) -> Result<&'a Arc<Backend>, ExchangeError> {
-        let view = View { scene: &self.scene, request: Some(head), response: None, memory: self.memory };
-        let backend = self.frontend.route(&view).ok_or(ExchangeError::NoBackend)?;
+    /// Returns what rules that choose may look at.
+    pub(crate) fn view<'v>(&'v self, head: &'v RequestHead) -> View<'v> {
+        View { scene: &self.scene, request: Some(head), response: None, memory: self.memory }
+    }
+
+    /// Notes the backend that was chosen.
+    pub(crate) fn hand_over(&mut self, backend: &'a Backend) {
         self.backend = Some(backend);
         self.scene.backend = Some(backend.name());
-        Ok(backend)
     }
 
     /// Returns the host that a server is asked for in the handshake of TLS.
@@ -79,7 +119,7 @@ impl<'a> Review<'a> {
         if !server.wants_host() {
             return None;
         }
-        server.host(&View { scene: &self.scene, request: Some(head), response: None, memory: self.memory })
+        server.host(&self.view(head))
     }
 
     /// Takes the request through the backend's rules.
@@ -88,7 +128,7 @@ impl<'a> Review<'a> {
     /// A rule ended the exchange.
     pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
         let Some(backend) = self.other_half() else { return Ok(()) };
-        let verdict = backend.rules().on_request(head, &self.scene, self.memory);
+        let verdict = backend.rules().on_request(head, &mut self.scene, self.memory);
         self.judge(verdict, Phase::Request, head)
     }
 
@@ -104,11 +144,17 @@ impl<'a> Review<'a> {
     pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
         self.memory.end_request();
         if let Some(backend) = self.other_half() {
-            let verdict = backend.rules().on_response(request, head, &self.scene, self.memory);
+            let verdict = backend.rules().on_response(request, head, &mut self.scene, self.memory);
             self.judge(verdict, Phase::Response, request)?;
         }
-        let verdict = self.frontend.rules().on_response(request, head, &self.scene, self.memory);
-        self.judge(verdict, Phase::Response, request)
+        let verdict = self.frontend.rules().on_response(request, head, &mut self.scene, self.memory);
+        self.judge(verdict, Phase::Response, request)?;
+        let proxies = [self.other_half().map(Backend::rules), Some(self.frontend.rules())];
+        for rules in proxies.into_iter().flatten().filter(|rules| rules.concerns_answers()) {
+            let verdict = rules.after_response(Some(request), head, &mut self.scene, self.memory);
+            self.judge(verdict, Phase::Response, request)?;
+        }
+        Ok(())
     }
 
     /// Returns what is answered with a status: what the backend has for it, else the frontend, else the usual page.
@@ -118,7 +164,7 @@ impl<'a> Review<'a> {
         of_backend.or_else(|| self.frontend.rules().page(status, view)).unwrap_or_else(|| Reply::page(status))
     }
 
-    fn judge(&self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
+    fn judge(&mut self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
         let (given, refused) = match phase {
             Phase::Request => ("LR", "PR"),
             Phase::Response => ("LH", "PH"),
@@ -131,12 +177,10 @@ impl<'a> Review<'a> {
             Verdict::Fail => (Some(Reply::page(500)), refused),
         };
         let own = |reply: Reply| if reply.is_usual() { self.page(reply.status(), Some(request)) } else { reply };
-        Err(Ruling { reply: reply.map(own), termination })
-    }
-}
-
-impl Drop for Review<'_> {
-    fn drop(&mut self) {
-        self.memory.end_exchange();
+        let mut reply = reply.map(own);
+        if let Some(reply) = &mut reply {
+            self.polish(Some(request), reply);
+        }
+        Err(Ruling { reply, termination })
     }
 }

@@ -24,7 +24,7 @@ use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
-use crate::rules::{Memory, Scene, View};
+use crate::rules::{Memory, ProxyRules, Scene, Verdict};
 use crate::site::{Door, Frontend};
 use crate::stream::{Privacy, Stream};
 use crate::tcp;
@@ -65,6 +65,29 @@ impl Client {
             frontend: frontend.name(),
             backend: None,
             shared: rules.shared(),
+            content: None,
+        }
+    }
+
+    /// Takes the connection through rules about it, which may say that somebody else is the client; tells whether it is served.
+    fn passes(&mut self, frontend: &Frontend, rules: fn(&ProxyRules, &mut Scene<'_>, &mut Memory) -> Verdict) -> bool {
+        let mut scene = self.scene(frontend);
+        let before = (scene.source, scene.destination);
+        let verdict = rules(frontend.rules(), &mut scene, &mut self.memory);
+        self.believe(before, &scene);
+        match verdict {
+            Verdict::Pass => true,
+            Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => false,
+        }
+    }
+
+    /// Takes over what rules said of where the connection comes from and goes to.
+    pub(crate) fn believe(&mut self, before: (Option<SocketAddr>, Option<SocketAddr>), scene: &Scene<'_>) {
+        if let Some(source) = scene.source.filter(|_| before.0 != scene.source) {
+            self.source = Peer::Inet(source);
+        }
+        if before.1 != scene.destination {
+            self.destination = scene.destination;
         }
     }
 }
@@ -73,7 +96,7 @@ impl Client {
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let door = Arc::clone(&current.borrow());
     let frontend = door.frontend();
-    if frontend.rules().concerns_connections() && !is_admitted(client, frontend) {
+    if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
         return debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
     }
     if door.accepts_proxy()
@@ -87,17 +110,14 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     {
         return;
     }
+    if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
+        return debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
+    }
     if frontend.mode() == Mode::Tcp {
         return Box::pin(tcp::serve(client, frontend)).await;
     }
     drop(door);
     serve_http(client, current).await;
-}
-
-/// Asks the rules about a connection of which nothing has been read yet.
-fn is_admitted(client: &Client, frontend: &Frontend) -> bool {
-    let scene = client.scene(frontend);
-    frontend.rules().admit(&View { scene: &scene, request: None, response: None, memory: &client.memory })
 }
 
 /// Serves one request after the other; each sees the configuration in force when it begins.

@@ -1,6 +1,7 @@
 //! Serves a client in mode `tcp`: chooses a server, connects to it, and carries bytes.
 
 use std::borrow::Cow;
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,10 +9,13 @@ use control::tls::Host;
 use tracing::info;
 
 use crate::balance::Seen;
+use crate::buffer::Buffer;
 use crate::error::ExchangeError;
-use crate::inspect;
+use crate::h1::parse::{self, Parsed};
+use crate::inspect::{self, Judged};
 use crate::log::Record;
-use crate::rules::{Scene, View};
+use crate::message::head::RequestHead;
+use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
 use crate::site::{Backend, Frontend, Names, Server};
 use crate::stream::Stream;
@@ -31,12 +35,24 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
 }
 
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
+    let mut scene = client.scene(frontend);
+    if let Some(termination) = inspect(client, frontend.rules(), &mut scene).await {
+        record.ruled(termination);
+        return Ok(());
+    }
     let named = match frontend.names() {
         Some(names) => Box::pin(by_name(client, names)).await,
         None => None,
     };
-    let backend = named.or_else(|| route(client, frontend)).ok_or(ExchangeError::NoBackend)?;
+    let backend = named.or_else(|| route(client, frontend, &scene)).ok_or(ExchangeError::NoBackend)?;
     record.backend(backend);
+    scene.backend = Some(backend.name());
+    if !backend.is_twin_of(frontend)
+        && let Some(termination) = inspect(client, backend.rules(), &mut scene).await
+    {
+        record.ruled(termination);
+        return Ok(());
+    }
     let (server, _pursuit) = dial(client, frontend, backend, record).await?;
     let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server), early: client.early.take() };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
@@ -53,10 +69,60 @@ async fn by_name<'a>(client: &mut Client, names: &'a Names) -> Option<&'a Arc<Ba
     names.backend(&hello.server_name?)
 }
 
+/// Takes the client's first bytes through the rules about them, waiting for as many as these want to see; returns how the log says that
+/// one of them ended the connection.
+async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) -> Option<&'static str> {
+    if !of.concerns_content() {
+        return None;
+    }
+    let mut memory = mem::take(&mut client.memory);
+    let before = (scene.source, scene.destination);
+    let mut next = 0;
+    let mut judge = |bytes: &[u8], rest: Rest| {
+        let (request, content) = with_request(bytes, rest, of);
+        let mut here = Scene { content: Some(&content), ..*scene };
+        let verdict = of.on_content(&mut next, request.as_ref(), &mut here, &mut memory);
+        (scene.source, scene.destination) = (here.source, here.destination);
+        verdict
+    };
+    let early = match of.inspect_delay() {
+        Some(delay) => {
+            let look = |bytes: &[u8]| judge(bytes, Rest::Expected).map_or(Judged::Wait, Judged::Known);
+            Box::pin(inspect::look(client, delay, look)).await
+        }
+        None => None,
+    };
+    let verdict = match early {
+        Some(verdict) => Some(verdict),
+        None => judge(client.early.as_ref().map_or(&[], Buffer::filled), Rest::Over),
+    };
+    client.memory = memory;
+    client.believe(before, scene);
+    match verdict {
+        None | Some(rules::Verdict::Pass) => None,
+        Some(rules::Verdict::Answer(_) | rules::Verdict::Deny(_) | rules::Verdict::Close | rules::Verdict::Fail) => Some("PR"),
+    }
+}
+
+/// Reads the request that bytes begin, where rules want to know.
+fn with_request<'b>(bytes: &'b [u8], rest: Rest, of: &ProxyRules) -> (Option<RequestHead>, Content<'b>) {
+    let content = Content::new(bytes, rest);
+    if !of.reads_requests() {
+        return (None, content);
+    }
+    match parse::request(bytes) {
+        Ok(Parsed::Complete { head, .. }) => (Some(head), content),
+        Ok(Parsed::Partial) => (None, content),
+        Err(_) => (None, content.without_request()),
+    }
+}
+
 /// Chooses the backend by what is known of the connection.
-fn route<'a>(client: &Client, frontend: &'a Frontend) -> Option<&'a Arc<Backend>> {
-    let scene = client.scene(frontend);
-    frontend.route(&View { scene: &scene, request: None, response: None, memory: &client.memory })
+fn route<'a>(client: &Client, frontend: &'a Frontend, scene: &Scene<'_>) -> Option<&'a Arc<Backend>> {
+    let bytes = client.early.as_ref().map_or(&[][..], Buffer::filled);
+    let (request, content) = with_request(bytes, Rest::Over, frontend.rules());
+    let scene = Scene { content: Some(&content), ..*scene };
+    frontend.route(&View { scene: &scene, request: request.as_ref(), response: None, memory: &client.memory })
 }
 
 /// Returns the host that a server is asked for in the handshake of TLS.
@@ -64,7 +130,8 @@ fn host_for<'s>(server: &'s Server, client: &Client, frontend: &Frontend, backen
     if !server.wants_host() {
         return None;
     }
-    let scene = Scene { backend: Some(backend.name()), ..client.scene(frontend) };
+    let content = Content::new(client.early.as_ref().map_or(&[], Buffer::filled), Rest::Over);
+    let scene = Scene { backend: Some(backend.name()), content: Some(&content), ..client.scene(frontend) };
     server.host(&View { scene: &scene, request: None, response: None, memory: &client.memory })
 }
 

@@ -37,6 +37,15 @@ pub use model::{
 use crate::file;
 use location::Source;
 
+/// Reads a time such as `30s`; a number without a unit counts milliseconds.
+///
+/// # Errors
+///
+/// Says what a time looks like.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    value::units::duration(text).map_err(|mistake| mistake.message().to_owned())
+}
+
 impl Config {
     /// Reads and checks one file.
     ///

@@ -1,5 +1,6 @@
 //! Tests: an expression, a way to compare, and the patterns; under a name or written where they are used.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,8 +70,8 @@ impl Test {
     pub(super) fn parse(words: &mut Words<'_, '_>, names: &mut Names) -> Result<Self, Diagnostic> {
         let first = words.expect("a sample fetch")?;
         let (expression, derived) = criterion(first, names)?;
-        let mut reader =
-            Reader { first, method: None, derived, kind: expression.kind(), case: Case::Kept, is_map: false, lists: Vec::new() };
+        let (kind, dotted) = (expression.kind(), expression.is_tls_version());
+        let mut reader = Reader { first, method: None, derived, kind, dotted, case: Case::Kept, is_map: false, lists: Vec::new() };
         reader.read(words, names)?;
         let method = reader.method()?;
         if reader.lists.is_empty() && !matches!(method, Method::Found | Method::Bool) {
@@ -109,12 +110,28 @@ fn criterion(word: &Word<'_>, names: &mut Names) -> Result<(Expression, Option<M
 /// The ways to compare that can be part of a name.
 const DERIVED: [Method; 7] = [Method::Beg, Method::Dir, Method::Dom, Method::End, Method::Len, Method::Reg, Method::Sub];
 
+/// Reads the numbers of versions, `3.1` or a range of them, as the numbers they are compared by.
+fn undotted(text: &str) -> Cow<'_, str> {
+    let number = |text: &str| {
+        let (major, minor) = text.split_once('.')?;
+        Some((major.parse::<u32>().ok()?.checked_mul(0x1_0000)?.checked_add(minor.parse::<u16>().ok()?.into())?).to_string())
+    };
+    let bound = |text: &str| if text.is_empty() { Some(String::new()) } else { number(text) };
+    let read = match text.split_once(':') {
+        Some((from, to)) => bound(from).zip(bound(to)).map(|(from, to)| format!("{from}:{to}")),
+        None => number(text),
+    };
+    read.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
 /// Reads flags and patterns.
 struct Reader<'w, 'r> {
     first: &'w Word<'r>,
     method: Option<Method>,
     derived: Option<Method>,
     kind: Kind,
+    /// Whether numbers are written as `3.1`.
+    dotted: bool,
     case: Case,
     is_map: bool,
     /// Patterns in the order they came, each with the letter case in force.
@@ -306,7 +323,8 @@ impl<'w, 'r> Reader<'w, 'r> {
             }
             let wrong =
                 || pattern.error(format!("`{}` is neither a whole number nor a range", pattern.text)).hint("for example 5, 1:9 or gt 5");
-            ranges.push(Numbers::parse(&pattern.text, comparison).ok_or_else(wrong)?);
+            let text = if self.dotted { undotted(&pattern.text) } else { Cow::Borrowed(pattern.text.as_str()) };
+            ranges.push(Numbers::parse(&text, comparison).ok_or_else(wrong)?);
         }
         Ok(Numbers::new(ranges))
     }

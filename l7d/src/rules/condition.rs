@@ -41,6 +41,30 @@ impl Condition {
         }
     }
 
+    /// Returns the most that one of its tests needs.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::Always | Self::Never => Needs::Connection,
+            Self::If(alternatives) | Self::Unless(alternatives) => {
+                let terms = alternatives.iter().flat_map(|terms| terms.iter());
+                terms.map(|term| term.acl.needs()).max().unwrap_or(Needs::Connection)
+            }
+        }
+    }
+
+    /// Tells whether the rule applies, as far as the bytes tell that have come.
+    pub(super) fn judge(&self, view: &View<'_>) -> Outcome {
+        let (alternatives, is_unless) = match self {
+            Self::Always => return Outcome::Yes,
+            Self::Never => return Outcome::No,
+            Self::If(alternatives) => (alternatives, false),
+            Self::Unless(alternatives) => (alternatives, true),
+        };
+        let all = |terms: &[Term]| worst(terms.iter().map(|term| term.judge(view)), Outcome::No, Outcome::Yes);
+        let found = worst(alternatives.iter().map(|terms| all(terms)), Outcome::Yes, Outcome::No);
+        if is_unless { found.reversed() } else { found }
+    }
+
     /// Reads what is left of a rule.
     ///
     /// # Errors
@@ -96,6 +120,57 @@ impl Condition {
     }
 }
 
+/// Whether a rule applies, where that may not be known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Yes,
+    No,
+    /// More bytes could tell.
+    Unknown,
+}
+
+impl Outcome {
+    fn of(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+
+    fn reversed(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Joins outcomes: one that is `decisive` decides, otherwise one that is unknown; and without either it is `otherwise`.
+fn worst(outcomes: impl Iterator<Item = Outcome>, decisive: Outcome, otherwise: Outcome) -> Outcome {
+    let mut joined = otherwise;
+    for outcome in outcomes {
+        if outcome == decisive {
+            return decisive;
+        }
+        if outcome == Outcome::Unknown {
+            joined = Outcome::Unknown;
+        }
+    }
+    joined
+}
+
+impl Term {
+    fn judge(&self, view: &View<'_>) -> Outcome {
+        let Some(content) = view.scene.content else { return Outcome::of(self.acl.passes(view) != self.negated) };
+        let waits = self.acl.needs() == Needs::Request && view.request.is_none() && content.awaits_request();
+        content.take_lack();
+        let outcome = match self.acl.passes(view) {
+            true => Outcome::Yes,
+            false if content.take_lack() || waits => Outcome::Unknown,
+            false => Outcome::No,
+        };
+        if self.negated { outcome.reversed() } else { outcome }
+    }
+}
+
 fn any(alternatives: &[Box<[Term]>], view: &View<'_>) -> bool {
     alternatives.iter().any(|terms| terms.iter().all(|term| term.acl.passes(view) != term.negated))
 }
@@ -131,7 +206,7 @@ fn term(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Needs) ->
     };
     let needs = acl.needs();
     if needs > stage {
-        let what = if needs == Needs::Response { "responses" } else { "requests" };
+        let what = needs.name();
         compiler.names.warn(word.warning(format!("this condition reads {what}, which this rule does not see, and will never hold")));
     }
     Ok(Term { negated, acl })

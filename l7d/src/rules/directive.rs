@@ -1,13 +1,15 @@
 //! The first words of a rule: which list it belongs to.
 
-use control::config::{Diagnostic, Mode};
+use std::time::Duration;
+
+use control::config::{self, Diagnostic, Mode};
 
 use super::action::{self, Stage};
 use super::condition::Condition;
 use super::fetch::Needs;
 use super::log_format::Format;
 use super::names;
-use super::program::{Admission, Compiler, ProxyRules, Rule, Target};
+use super::program::{Compiler, ProxyRules, Rule, Target};
 use super::word::{Word, Words, unknown};
 
 /// Where a rule stands.
@@ -44,6 +46,12 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             let condition = Condition::parse(words, compiler, Needs::Response)?;
             proxy.response.push(Rule { condition, action });
         }
+        "http-after-response" => {
+            needs_http(first, place)?;
+            let action = action::parse(words, compiler, Stage::AfterResponse)?;
+            let condition = Condition::parse(words, compiler, Needs::Response)?;
+            proxy.after_response.push(Rule { condition, action });
+        }
         "redirect" => {
             needs_http(first, place)?;
             warn_if_late(first, compiler, proxy);
@@ -53,13 +61,9 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
         }
         "use_backend" => {
             needs_frontend(first, place)?;
-            let rule = route(words, compiler, place)?;
-            proxy.routes.push(rule);
+            route(words, compiler, place, proxy)?;
         }
-        "tcp-request" => {
-            let rule = tcp_request(words, compiler, place)?;
-            proxy.connection.push(rule);
-        }
+        "tcp-request" => tcp_request(words, compiler, place, proxy)?,
         other => return Err(not_a_rule(first, other)),
     }
     Ok(())
@@ -76,7 +80,7 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 5] = ["http-request", "http-response", "redirect", "tcp-request", "use_backend"];
+const RULES: [&str; 6] = ["http-after-response", "http-request", "http-response", "redirect", "tcp-request", "use_backend"];
 
 /// What HAProxy took out of its language, and what says the same today.
 const REMOVED: [(&str, &str); 20] = [
@@ -126,13 +130,9 @@ fn warn_if_late(word: &Word<'_>, compiler: &mut Compiler<'_>, proxy: &ProxyRules
     compiler.names.warn(word.warning(format!("this `{}` rule runs before the `{before}` rules above it", word.text())));
 }
 
-fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<Rule<Target>, Diagnostic> {
-    let stage = match place.mode {
-        Mode::Http => Needs::Request,
-        Mode::Tcp => Needs::Connection,
-    };
+fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, proxy: &mut ProxyRules) -> Result<(), Diagnostic> {
     let name = words.expect("the name of a backend")?;
-    let format = Format::parse(name, &mut compiler.names, stage)?;
+    let format = Format::parse(name, &mut compiler.names, Needs::Request)?;
     let action = match format.constant() {
         None => Target::Named(format),
         Some(_) => {
@@ -143,28 +143,48 @@ fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -
             Target::Backend(id)
         }
     };
-    let condition = Condition::parse(words, compiler, stage)?;
-    Ok(Rule { condition, action })
+    let condition = Condition::parse(words, compiler, Needs::Request)?;
+    let computes = matches!(action, Target::Named(_));
+    proxy.reads_requests |= computes || condition.needs() >= Needs::Request;
+    proxy.routes.push(Rule { condition, action });
+    Ok(())
 }
 
-fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<Rule<Admission>, Diagnostic> {
-    let phase = words.expect("connection")?;
-    match phase.text() {
-        "connection" => needs_frontend(phase, place)?,
-        known @ ("content" | "session" | "inspect-delay") => return Err(phase.error(format!("`tcp-request {known}` is not supported yet"))),
+fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, proxy: &mut ProxyRules) -> Result<(), Diagnostic> {
+    let phase = words.expect("connection, session, content or inspect-delay")?;
+    let (stage, needs) = match phase.text() {
+        "connection" => (Stage::Connection, Needs::Connection),
+        "session" => (Stage::Session, Needs::Connection),
+        "content" => (Stage::Content, Needs::Request),
+        "inspect-delay" => {
+            proxy.inspect_delay = Some(delay(words)?);
+            return Ok(());
+        }
         other => {
             return Err(phase.error(format!("there is no `tcp-request {other}`")).hint("connection, session, content or inspect-delay"));
         }
-    }
-    let word = words.expect("an action")?;
-    let action = match word.text() {
-        "accept" => Admission::Accept,
-        "reject" => Admission::Reject,
-        other => {
-            let (message, hint) = unknown("action", action::name_of(other), &["accept", "reject"], &names::LATER_ACTIONS);
-            return Err(word.error(message).hint(hint));
-        }
     };
-    let condition = Condition::parse(words, compiler, Needs::Connection)?;
-    Ok(Rule { condition, action })
+    if stage != Stage::Content {
+        needs_frontend(phase, place)?;
+    }
+    let action = action::parse(words, compiler, stage)?;
+    let condition = Condition::parse(words, compiler, needs)?;
+    proxy.reads_requests |= action.needs().max(condition.needs()) >= Needs::Request;
+    let list = match stage {
+        Stage::Connection => &mut proxy.connection,
+        Stage::Session => &mut proxy.session,
+        Stage::Content | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
+    };
+    list.push(Rule { condition, action });
+    Ok(())
+}
+
+/// Reads a time, which is in milliseconds unless a unit is given, up to the end of the rule.
+fn delay(words: &mut Words<'_, '_>) -> Result<Duration, Diagnostic> {
+    let word = words.expect("a time")?;
+    let delay = config::duration(word.text()).map_err(|message| word.error(message))?;
+    match words.next() {
+        Some(word) => Err(word.error(format!("`{}` stands where the rule should end", word.text()))),
+        None => Ok(delay),
+    }
 }

@@ -4,7 +4,7 @@ use control::config::Diagnostic;
 
 use super::argument::{Call, calls};
 use super::converter::{self, Converter};
-use super::fetch::{self, Fetch, Needs};
+use super::fetch::{self, Bytes, Fetch, Needs};
 use super::program::Names;
 use super::sample::{Kind, Sample};
 use super::view::{Memory, Scene, Shared, View};
@@ -65,7 +65,7 @@ impl Expression {
             return self;
         }
         let (memory, shared) = (Memory::default(), Shared::default());
-        let scene = Scene { source: None, destination: None, is_tls: false, is_first: false, frontend: "", backend: None, shared: &shared };
+        let scene = Scene::nowhere(&shared);
         let value = self.value(&View { scene: &scene, request: None, response: None, memory: &memory }).map(Sample::into_owned);
         match value {
             Some(value) => Self { fetch: Fetch::Constant(value), converters: Box::default() },
@@ -87,6 +87,11 @@ impl Expression {
     /// Returns what must have arrived before it yields anything.
     pub(super) fn needs(&self) -> Needs {
         self.fetch.needs()
+    }
+
+    /// Tells whether it yields the version a client of TLS offers.
+    pub(super) fn is_tls_version(&self) -> bool {
+        matches!(self.fetch, Fetch::Bytes(Bytes::TlsVersion)) && self.converters.is_empty()
     }
 
     /// Evaluates it to one sample.

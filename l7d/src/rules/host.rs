@@ -28,7 +28,8 @@ impl ServerHost {
             return Err(rest.error("nothing can stand behind an expression"));
         }
         match (expression.needs(), mode) {
-            (Needs::Connection, _) | (Needs::Request, Mode::Http) => Ok(Self(expression)),
+            (Needs::Connection, _) | (Needs::Content, Mode::Tcp) | (Needs::Request, Mode::Http) => Ok(Self(expression)),
+            (Needs::Content, Mode::Http) => Err(word.error("first bytes are looked at in mode tcp only")),
             (Needs::Request, Mode::Tcp) => Err(word.error("a server is asked for what a request says, and its backend has mode tcp")),
             (Needs::Response, _) => Err(word.error("there is no response yet when a server is connected to")),
         }

@@ -29,16 +29,18 @@ mod view;
 mod word;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use control::config::BackendId;
 
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use action::{Action, Effect, Message, Passage};
+use condition::Outcome;
 pub(crate) use host::ServerHost;
-use program::{Admission, Rule, Target};
 pub(crate) use program::{ProxyRules, Rules};
-pub(crate) use view::{Memory, Scene, View};
+use program::{Rule, Target};
+pub(crate) use view::{Content, Memory, Rest, Scene, View};
 
 /// What rules decided about a message.
 #[derive(Debug)]
@@ -56,10 +58,14 @@ pub(crate) enum Verdict {
 }
 
 impl ProxyRules {
-    /// Tells whether a connection is served.
-    pub(crate) fn admit(&self, view: &View<'_>) -> bool {
-        let decided = self.connection.iter().find(|rule| rule.condition.holds(view));
-        decided.is_none_or(|rule| rule.action == Admission::Accept)
+    /// Takes a connection of which nothing has been read yet through the rules.
+    pub(crate) fn on_connection(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
+        take(scene, memory, Message::Content(None), &[&self.connection])
+    }
+
+    /// Takes a connection through the rules whose PROXY header and handshake are over.
+    pub(crate) fn on_session(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
+        take(scene, memory, Message::Content(None), &[&self.session])
     }
 
     /// Tells whether there is any rule about new connections.
@@ -67,8 +73,59 @@ impl ProxyRules {
         !self.connection.is_empty()
     }
 
+    /// Tells whether there is any rule about connections that are ready to be served.
+    pub(crate) fn concerns_sessions(&self) -> bool {
+        !self.session.is_empty()
+    }
+
+    /// Tells whether there is any rule about the first bytes of connections.
+    pub(crate) fn concerns_content(&self) -> bool {
+        !self.content.is_empty()
+    }
+
+    /// Returns how long the first bytes of a connection are waited for.
+    pub(crate) fn inspect_delay(&self) -> Option<Duration> {
+        self.inspect_delay
+    }
+
+    /// Tells whether a rule wants to know which request the first bytes of a connection begin.
+    pub(crate) fn reads_requests(&self) -> bool {
+        self.reads_requests
+    }
+
+    /// Takes the first bytes of a connection, or the request they are, through the rules from the one at `next` on; there is no verdict
+    /// yet where more bytes could change it, and `next` is then the rule that waits for them.
+    pub(crate) fn on_content(
+        &self,
+        next: &mut usize,
+        request: Option<&RequestHead>,
+        scene: &mut Scene<'_>,
+        memory: &mut Memory,
+    ) -> Option<Verdict> {
+        let mut passage = Passage::new(scene, memory, Message::Content(request));
+        let verdict = self.judge_content(next, &mut passage);
+        passage.end(scene);
+        verdict
+    }
+
+    fn judge_content(&self, next: &mut usize, passage: &mut Passage<'_>) -> Option<Verdict> {
+        while let Some(rule) = self.content.get(*next) {
+            match rule.condition.judge(&passage.view()) {
+                Outcome::Unknown => return None,
+                Outcome::No => {}
+                Outcome::Yes => {
+                    if let Some(verdict) = carry_out(&rule.action, passage).into_verdict() {
+                        return Some(verdict);
+                    }
+                }
+            }
+            *next += 1;
+        }
+        Some(Verdict::Pass)
+    }
+
     /// Takes a request through the rules.
-    pub(crate) fn on_request(&self, head: &mut RequestHead, scene: &Scene<'_>, memory: &mut Memory) -> Verdict {
+    pub(crate) fn on_request(&self, head: &mut RequestHead, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
         if self.request.is_empty() && self.redirects.is_empty() {
             return Verdict::Pass;
         }
@@ -76,11 +133,33 @@ impl ProxyRules {
     }
 
     /// Takes a response through the rules.
-    pub(crate) fn on_response(&self, request: &RequestHead, head: &mut ResponseHead, scene: &Scene<'_>, memory: &mut Memory) -> Verdict {
+    pub(crate) fn on_response(
+        &self,
+        request: &RequestHead,
+        head: &mut ResponseHead,
+        scene: &mut Scene<'_>,
+        memory: &mut Memory,
+    ) -> Verdict {
         if self.response.is_empty() {
             return Verdict::Pass;
         }
-        take(scene, memory, Message::Response { request, response: head }, &[&self.response])
+        take(scene, memory, Message::Response { request: Some(request), response: head }, &[&self.response])
+    }
+
+    /// Tells whether there is any rule about responses on their way out.
+    pub(crate) fn concerns_answers(&self) -> bool {
+        !self.after_response.is_empty()
+    }
+
+    /// Takes a response through the rules that see all of them, our own included; tells whether it may be sent.
+    pub(crate) fn after_response(
+        &self,
+        request: Option<&RequestHead>,
+        head: &mut ResponseHead,
+        scene: &mut Scene<'_>,
+        memory: &mut Memory,
+    ) -> Verdict {
+        take(scene, memory, Message::Response { request, response: head }, &[&self.after_response])
     }
 
     /// Returns the backend that the first rule that applies names; `named` finds the ones whose names are computed.
@@ -98,11 +177,23 @@ impl ProxyRules {
 }
 
 /// Takes a message through lists of rules, one after the other.
-fn take(scene: &Scene<'_>, memory: &mut Memory, message: Message<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
-    let mut passage = Passage { scene, memory, message, scratch: SCRATCH.take() };
+fn take(scene: &mut Scene<'_>, memory: &mut Memory, message: Message<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
+    let mut passage = Passage::new(scene, memory, message);
     let verdict = run(&mut passage, lists);
-    SCRATCH.set(passage.scratch);
+    passage.end(scene);
     verdict
+}
+
+impl<'p> Passage<'p> {
+    fn new(scene: &Scene<'p>, memory: &'p mut Memory, message: Message<'p>) -> Self {
+        Self { scene: *scene, memory, message, scratch: SCRATCH.take() }
+    }
+
+    /// Keeps what rules said of the connection.
+    fn end(self, scene: &mut Scene<'_>) {
+        (scene.source, scene.destination) = (self.scene.source, self.scene.destination);
+        SCRATCH.set(self.scratch);
+    }
 }
 
 fn run(passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
@@ -111,17 +202,43 @@ fn run(passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
             if !rule.condition.holds(&passage.view()) {
                 continue;
             }
-            match rule.action.run(passage) {
-                Ok(Effect::Next) => {}
-                Ok(Effect::Done) => break,
-                Ok(Effect::Denied(reply)) => return Verdict::Deny(reply),
-                Ok(Effect::Answered(reply)) => return Verdict::Answer(reply),
-                Ok(Effect::Closed) => return Verdict::Close,
-                Err(_) => return Verdict::Fail,
+            match carry_out(&rule.action, passage) {
+                Step::Next => {}
+                Step::Done => break,
+                Step::Over(verdict) => return verdict,
             }
         }
     }
     Verdict::Pass
+}
+
+/// What follows from a rule that applied.
+enum Step {
+    Next,
+    /// No further rule of this list.
+    Done,
+    Over(Verdict),
+}
+
+impl Step {
+    fn into_verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Next => None,
+            Self::Done => Some(Verdict::Pass),
+            Self::Over(verdict) => Some(verdict),
+        }
+    }
+}
+
+fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
+    Step::Over(match action.run(passage) {
+        Ok(Effect::Next) => return Step::Next,
+        Ok(Effect::Done) => return Step::Done,
+        Ok(Effect::Denied(reply)) => Verdict::Deny(reply),
+        Ok(Effect::Answered(reply)) => Verdict::Answer(reply),
+        Ok(Effect::Closed) => Verdict::Close,
+        Err(_) => Verdict::Fail,
+    })
 }
 
 thread_local! {

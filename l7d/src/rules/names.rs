@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 380] = [
+pub(super) const LATER_FETCHES: [&str; 360] = [
     "acl",
     "act_conn",
     "avg_queue",
@@ -82,16 +82,12 @@ pub(super) const LATER_FETCHES: [&str; 380] = [
     "nbproc",
     "nbsrv",
     "nbthread",
-    "payload",
-    "payload_lv",
     "pid",
     "prio_class",
     "prio_offset",
     "proc",
     "queue",
     "quic_enabled",
-    "rdp_cookie",
-    "rdp_cookie_cnt",
     "rep_ssl_hello_type",
     "req.body",
     "req.body_len",
@@ -100,24 +96,9 @@ pub(super) const LATER_FETCHES: [&str; 380] = [
     "req.bytes_in",
     "req.hdrs",
     "req.hdrs_bin",
-    "req.len",
-    "req.payload",
-    "req.payload_lv",
-    "req.proto_http",
-    "req.rdp_cookie",
-    "req.rdp_cookie_cnt",
-    "req.ssl_alpn",
     "req.ssl_ec_ext",
-    "req.ssl_hello_type",
-    "req.ssl_sni",
     "req.ssl_st_ext",
-    "req.ssl_ver",
     "req.timer.hdr",
-    "req_len",
-    "req_proto_http",
-    "req_ssl_hello_type",
-    "req_ssl_sni",
-    "req_ssl_ver",
     "res.body",
     "res.body_len",
     "res.body_size",
@@ -380,7 +361,6 @@ pub(super) const LATER_FETCHES: [&str; 380] = [
     "url32+src",
     "url_ip",
     "url_port",
-    "wait_end",
     "waiting_entity",
 ];
 
@@ -551,14 +531,13 @@ pub(super) const LATER_ACTIONS: [&str; 51] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 24] = [
+pub(super) const LATER_DIRECTIVES: [&str; 23] = [
     "capture",
     "compression",
     "declare",
     "email-alert",
     "filter",
     "force-persist",
-    "http-after-response",
     "http-check",
     "http-error",
     "ignore-persist",

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, ServerId};
 
@@ -28,13 +29,20 @@ pub(crate) struct Rules {
 /// The rules of one frontend or backend, each list in the order of the file.
 #[derive(Debug, Default)]
 pub(crate) struct ProxyRules {
-    pub(super) connection: Vec<Rule<Admission>>,
+    pub(super) connection: Vec<Rule<Action>>,
+    pub(super) session: Vec<Rule<Action>>,
+    pub(super) content: Vec<Rule<Action>>,
+    /// How long the first bytes of a connection are waited for.
+    pub(super) inspect_delay: Option<Duration>,
+    /// Whether a rule about first bytes wants to know which request they begin.
+    pub(super) reads_requests: bool,
     pub(super) request: Vec<Rule<Action>>,
     /// Plain `redirect` rules, which come after the others wherever they stand.
     pub(super) redirects: Vec<Rule<Action>>,
     pub(super) routes: Vec<Rule<Target>>,
     pub(super) response: Vec<Rule<Action>>,
     errors: Errors,
+    pub(super) after_response: Vec<Rule<Action>>,
     shared: Arc<Shared>,
     asks_destination: bool,
 }
@@ -61,15 +69,6 @@ impl ProxyRules {
 pub(super) struct Rule<A> {
     pub(super) condition: Condition,
     pub(super) action: A,
-}
-
-/// What becomes of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// It is served.
-    Accept,
-    /// It is closed.
-    Reject,
 }
 
 /// Which backend is used.
@@ -309,9 +308,9 @@ fn test(text: &Located<String>, names: &mut Names) -> Result<Test, Diagnostic> {
 }
 
 /// Acls that need no declaration.
-const PREDEFINED: [(&str, &str); 19] = [
+const PREDEFINED: [(&str, &str); 22] = [
     ("FALSE", "always_false"),
-    ("HTTP", "method -m found"),
+    ("HTTP", "req.proto_http"),
     ("HTTP_1.0", "req.ver 1.0"),
     ("HTTP_1.1", "req.ver 1.1"),
     ("HTTP_2.0", "req.ver 2.0"),
@@ -328,5 +327,8 @@ const PREDEFINED: [(&str, &str); 19] = [
     ("METH_POST", "method POST"),
     ("METH_PUT", "method PUT"),
     ("METH_TRACE", "method TRACE"),
+    ("RDP_COOKIE", "req.rdp_cookie_cnt gt 0"),
+    ("REQ_CONTENT", "req.len gt 0"),
     ("TRUE", "always_true"),
+    ("WAIT_END", "wait_end"),
 ];

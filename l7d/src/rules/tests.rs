@@ -22,7 +22,7 @@ pub(super) fn rule(text: &str) -> Located<String> {
 pub(super) fn scene(shared: &Shared) -> Scene<'_> {
     let source = Some(SocketAddr::from(([192, 0, 2, 1], 4000)));
     let destination = Some(SocketAddr::from(([198, 51, 100, 1], 80)));
-    Scene { source, destination, is_tls: false, is_first: true, frontend: "front", backend: Some("back"), shared }
+    Scene { source, destination, is_first: true, frontend: "front", backend: Some("back"), ..Scene::nowhere(shared) }
 }
 
 fn request(text: &str) -> RequestHead {
@@ -63,7 +63,7 @@ fn with<R>(acls: &str, rules: &[&str], look: impl FnOnce(&ProxyRules) -> R) -> R
 }
 
 fn judge(rules: &[&str], head: &mut RequestHead) -> Verdict {
-    with("", rules, |rules| rules.on_request(head, &scene(rules.shared()), &mut Memory::default()))
+    with("", rules, |rules| rules.on_request(head, &mut scene(rules.shared()), &mut Memory::default()))
 }
 
 /// Tells whether a condition holds for a request.
@@ -187,7 +187,7 @@ fn several_declarations_of_a_name_are_alternatives() {
     let denied = |path: &str| {
         with(acls, &["http-request deny if static !local"], |rules| {
             let mut head = request(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
-            matches!(rules.on_request(&mut head, &scene(rules.shared()), &mut Memory::default()), Verdict::Deny(_))
+            matches!(rules.on_request(&mut head, &mut scene(rules.shared()), &mut Memory::default()), Verdict::Deny(_))
         })
     };
     assert!(denied("/static/x") && denied("/a.css") && !denied("/a"));
@@ -361,7 +361,7 @@ fn what_cannot_be_sent_is_not() {
 fn responses_are_changed_and_judged() {
     let request = request(GET);
     let judged = |rules: &[&str], head: &mut ResponseHead| {
-        with("", rules, |rules| rules.on_response(&request, head, &scene(rules.shared()), &mut Memory::default()))
+        with("", rules, |rules| rules.on_response(&request, head, &mut scene(rules.shared()), &mut Memory::default()))
     };
     let mut head = response("HTTP/1.1 404 Gone Fishing\r\nServer: x\r\nX-A: 1\r\nX-B: 2\r\nSet-Cookie: s=1; path=/\r\n\r\n");
     let rules = [
@@ -408,9 +408,9 @@ fn connections_are_admitted_by_the_first_rule_that_applies() {
     let rules = ["tcp-request connection accept if { src 192.0.2.1 }", "tcp-request connection reject if { src 192.0.2.0/24 }"];
     with("", &rules, |rules| {
         let admit = |last: u8| {
-            let (memory, scene) =
-                (Memory::default(), Scene { source: Some(SocketAddr::from(([192, 0, 2, last], 1))), ..scene(rules.shared()) });
-            rules.admit(&View { scene: &scene, request: None, response: None, memory: &memory })
+            let source = Some(SocketAddr::from(([192, 0, 2, last], 1)));
+            let verdict = rules.on_connection(&mut Scene { source, ..scene(rules.shared()) }, &mut Memory::default());
+            matches!(verdict, Verdict::Pass)
         };
         assert!(admit(1) && !admit(2));
     });
@@ -453,10 +453,10 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request return string x", "a text needs its type: for example content-type text/plain"),
         ("http-request redirect to /x", "`to` is not a way to redirect"),
         ("http-request redirect location / code 200", "`200` is not a redirection"),
-        ("http-response set-path /x", "there is no action `set-path`"),
+        ("http-response set-path /x", "action `set-path` cannot stand in these rules"),
         ("use_backend bytes", "backend `bytes` has another mode than this frontend"),
         ("use_backend \"nowhere\"", "no backend `nowhere`"),
-        ("tcp-request content reject", "`tcp-request content` is not supported yet"),
+        ("tcp-request contents reject", "there is no `tcp-request contents`"),
         ("http-request deny if { hdr() x }", "`hdr` wants the name of a header field in parentheses"),
         ("http-request deny if { path(x) /x }", "`path` takes no argument"),
         ("http-request set-header A 'b", "this quote is not closed"),

@@ -1,5 +1,6 @@
 //! What rules look at: the connection, the messages, and the variables other rules have set.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
 
@@ -23,6 +24,76 @@ pub(crate) struct Scene<'a> {
     pub(crate) backend: Option<&'a str>,
     /// The variables of the process.
     pub(crate) shared: &'a Shared,
+    /// The first bytes of the connection, where they are looked at.
+    pub(crate) content: Option<&'a Content<'a>>,
+}
+
+impl<'a> Scene<'a> {
+    /// Returns the scene of no exchange at all.
+    pub(super) fn nowhere(shared: &'a Shared) -> Self {
+        let (source, destination) = (None, None);
+        Self { source, destination, is_tls: false, is_first: false, frontend: "", backend: None, shared, content: None }
+    }
+}
+
+/// The first bytes of a connection, as far as they have come.
+#[derive(Debug)]
+pub(crate) struct Content<'a> {
+    bytes: Option<&'a [u8]>,
+    rest: Rest,
+    /// Whether the rest may make a request of the bytes.
+    request: Rest,
+    /// Whether something was asked for that more bytes could change.
+    lacks: Cell<bool>,
+}
+
+/// Whether more bytes may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// They may, and are worth waiting for.
+    Expected,
+    /// What is there must do.
+    Over,
+}
+
+impl<'a> Content<'a> {
+    /// Returns bytes to be looked at, of which not more may come than that.
+    pub(crate) fn new(bytes: &'a [u8], rest: Rest) -> Self {
+        Self { bytes: Some(bytes), rest, request: rest, lacks: Cell::new(false) }
+    }
+
+    /// Returns the content of a connection whose bytes are known as a request.
+    pub(crate) fn of_request(rest: Rest) -> Self {
+        Self { bytes: None, rest, request: Rest::Over, lacks: Cell::new(false) }
+    }
+
+    /// Gives up hope that the bytes become a request.
+    pub(crate) fn without_request(self) -> Self {
+        Self { request: Rest::Over, ..self }
+    }
+
+    /// Returns what has come, where bytes are looked at.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        self.bytes
+    }
+
+    /// Tells whether the bytes may still become a request.
+    pub(super) fn awaits_request(&self) -> bool {
+        self.request == Rest::Expected
+    }
+
+    /// Notes that more bytes could change what was found, and tells whether they may come.
+    pub(super) fn could_change(&self) -> bool {
+        if self.rest == Rest::Expected {
+            self.lacks.set(true);
+        }
+        self.rest == Rest::Expected
+    }
+
+    /// Tells whether more bytes could change what was found since this was last asked.
+    pub(super) fn take_lack(&self) -> bool {
+        self.lacks.take()
+    }
 }
 
 /// Everything an expression can be evaluated over.

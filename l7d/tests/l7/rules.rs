@@ -8,14 +8,14 @@ use crate::kit::{Daemon, Haproxy, Server, connect, is_at_end, read, unused_addre
 
 /// One proxy's rules, to be written in either format.
 #[derive(Default)]
-struct Site<'a> {
-    acls: &'a [(&'a str, &'a str)],
-    rules: &'a [&'a str],
-    backend_rules: &'a [&'a str],
+pub(crate) struct Site<'a> {
+    pub(crate) acls: &'a [(&'a str, &'a str)],
+    pub(crate) rules: &'a [&'a str],
+    pub(crate) backend_rules: &'a [&'a str],
 }
 
 impl Site<'_> {
-    fn toml(&self, front: SocketAddr, servers: [SocketAddr; 2]) -> String {
+    pub(crate) fn toml(&self, front: SocketAddr, servers: [SocketAddr; 2]) -> String {
         let list = |rules: &[&str]| rules.iter().map(|rule| format!("'''{rule}''', ")).collect::<String>();
         let mut names: Vec<&str> = self.acls.iter().map(|(name, _)| *name).collect();
         names.dedup();
@@ -37,7 +37,7 @@ impl Site<'_> {
         )
     }
 
-    fn cfg(&self, front: SocketAddr, servers: [SocketAddr; 2]) -> String {
+    pub(crate) fn cfg(&self, front: SocketAddr, servers: [SocketAddr; 2]) -> String {
         let acls: String = self.acls.iter().map(|(name, text)| format!(" acl {name} {text}\n")).collect();
         let list = |rules: &[&str]| rules.iter().map(|rule| format!(" {rule}\n")).collect::<String>();
         format!(
@@ -52,7 +52,7 @@ impl Site<'_> {
 }
 
 /// A server that answers with what it got, and with the status asked for.
-fn mirror(name: &'static str) -> Server {
+pub(crate) fn mirror(name: &'static str) -> Server {
     let (server, _) = server(move |head, body| {
         let status = head.split("/status/").nth(1).and_then(|rest| rest.get(..3)).unwrap_or("200");
         let fields = format!("HTTP/1.1 {status} Fine\r\nX-Server: {name}\r\nSet-Cookie: s=1\r\n");
@@ -75,23 +75,25 @@ fn debian_haproxy_and_l7d_do_the_same_by_the_same_rules() {
     let _daemon = Daemon::start(&site.toml(ours, addresses));
     let _peer = haproxy.start(&site.cfg(theirs, addresses), theirs);
     for request in requests() {
-        let converse = |address: SocketAddr| {
-            let mut client = connect(address);
-            client.write_all(request.as_bytes()).unwrap();
-            let head = read_head(&mut client);
-            let body = if request.starts_with("HEAD") { String::new() } else { read(&mut client, length_of(&head)) };
-            // Whatever connection is left serves another request.
-            client.write_all(b"GET /again HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap_or_default();
-            let mut rest = Vec::new();
-            let _ = client.read_to_end(&mut rest);
-            comparable(&format!("{head}{body}"), !rest.is_empty())
-        };
-        assert_eq!(converse(ours), converse(theirs), "{request:?}");
+        assert_eq!(converse(ours, &request), converse(theirs, &request), "{request:?}");
     }
 }
 
+/// Sends a request and returns the answer, and whether the connection serves another.
+pub(crate) fn converse(address: SocketAddr, request: &str) -> Vec<String> {
+    let mut client = connect(address);
+    client.write_all(request.as_bytes()).unwrap();
+    let head = read_head(&mut client);
+    let body = if request.starts_with("HEAD") { String::new() } else { read(&mut client, length_of(&head)) };
+    // Whatever connection is left serves another request.
+    client.write_all(b"GET /again HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap_or_default();
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest);
+    comparable(&format!("{head}{body}"), !rest.is_empty())
+}
+
 /// What must be the same: not the words of pages, not the reason phrases, and not the order of fields.
-fn comparable(answer: &str, stays: bool) -> Vec<String> {
+pub(crate) fn comparable(answer: &str, stays: bool) -> Vec<String> {
     let mut lines = essence(answer);
     lines[0].truncate("HTTP/1.1 200".len());
     let body = lines.pop().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::kit::{Daemon, Server, connect, refusal, unused_address};
 
 /// The first message of a TLS 1.2 client that asks for `name`.
-fn client_hello(name: &str) -> Vec<u8> {
+pub(crate) fn client_hello(name: &str) -> Vec<u8> {
     let block = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let list = block(&[&[0][..], &block(name.as_bytes())].concat());
     let extensions = block(&[&[0, 0][..], &block(&list)].concat());
@@ -17,7 +17,7 @@ fn client_hello(name: &str) -> Vec<u8> {
 }
 
 /// A server that says its name once the client has said all.
-fn server(name: &'static str) -> Server {
+pub(crate) fn server(name: &'static str) -> Server {
     Server::start(move |mut stream| {
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);

@@ -31,6 +31,11 @@ impl Mistake {
         Self { message: message.into(), hint: None, part: None }
     }
 
+    /// Returns what is wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -9,12 +9,13 @@ mod target;
 use regex::bytes::Regex;
 
 pub(super) use header::{HeaderChange, NameTest};
-pub(super) use parse::{name_of, parse, parse_redirect};
+pub(super) use parse::{parse, parse_redirect};
 pub(super) use redirect::Redirect;
 pub(super) use reply::{Answer, parse_error};
 pub(super) use target::{Change, Part};
 
 use super::expr::Expression;
+use super::fetch::Needs;
 use super::log_format::Format;
 use super::sample::Sample;
 use super::view::{Memory, Scene, VariableId, View};
@@ -25,15 +26,19 @@ use crate::reply::Reply;
 /// Which rules an action is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    Connection,
+    Session,
+    Content,
     Request,
     Response,
+    AfterResponse,
 }
 
 /// What a rule does.
 #[derive(Debug)]
 pub(super) enum Action {
     /// The rules that follow do not matter.
-    Allow,
+    Accept,
     Deny(Answer),
     Return(Answer),
     Redirect(Redirect),
@@ -72,7 +77,8 @@ pub(super) enum Action {
 
 /// A message on its way through the rules, with everything they may look at.
 pub(super) struct Passage<'p> {
-    pub(super) scene: &'p Scene<'p>,
+    /// As the rules have left it so far.
+    pub(super) scene: Scene<'p>,
     pub(super) memory: &'p mut Memory,
     pub(super) message: Message<'p>,
     /// Memory for texts on their way into the message.
@@ -81,8 +87,13 @@ pub(super) struct Passage<'p> {
 
 /// The message that rules may change.
 pub(super) enum Message<'p> {
+    /// There is none, or nothing of it may be changed yet.
+    Content(Option<&'p RequestHead>),
     Request(&'p mut RequestHead),
-    Response { request: &'p RequestHead, response: &'p mut ResponseHead },
+    Response {
+        request: Option<&'p RequestHead>,
+        response: &'p mut ResponseHead,
+    },
 }
 
 /// What follows from an action.
@@ -104,16 +115,19 @@ impl Passage<'_> {
     /// Returns what expressions look at.
     pub(super) fn view(&self) -> View<'_> {
         let (request, response) = match &self.message {
-            Message::Request(request) => (&**request, None),
+            Message::Content(request) => (*request, None),
+            Message::Request(request) => (Some(&**request), None),
             Message::Response { request, response } => (*request, Some(&**response)),
         };
-        View { scene: self.scene, request: Some(request), response, memory: self.memory }
+        View { scene: &self.scene, request, response, memory: self.memory }
     }
 
-    fn headers(&mut self) -> &mut Headers {
+    /// Changes the fields of the message, if there is one.
+    fn on_headers<E>(&mut self, change: impl FnOnce(&mut Headers) -> Result<(), E>) -> Result<(), E> {
         match &mut self.message {
-            Message::Request(head) => &mut head.headers,
-            Message::Response { response, .. } => &mut response.headers,
+            Message::Content(_) => Ok(()),
+            Message::Request(head) => change(&mut head.headers),
+            Message::Response { response, .. } => change(&mut response.headers),
         }
     }
 
@@ -132,13 +146,21 @@ impl Passage<'_> {
 }
 
 impl Action {
+    /// Returns what must have arrived before it can be carried out.
+    pub(super) fn needs(&self) -> Needs {
+        if let Self::SetVariable { value, .. } = self {
+            return value.needs();
+        }
+        if matches!(self, Self::SetVariableText { .. }) { Needs::Request } else { Needs::Connection }
+    }
+
     /// Carries it out.
     ///
     /// # Errors
     /// A message cannot hold what the rule would put into it.
     pub(super) fn run(&self, passage: &mut Passage<'_>) -> Result<Effect, InvalidField> {
         match self {
-            Self::Allow => return Ok(Effect::Done),
+            Self::Accept => return Ok(Effect::Done),
             Self::Reject => return Ok(Effect::Closed),
             Self::Deny(answer) => return answer.reply(&passage.view()).map(Effect::Denied),
             Self::Return(answer) => return answer.reply(&passage.view()).map(Effect::Answered),
@@ -147,14 +169,20 @@ impl Action {
                 return Ok(reply.map_or(Effect::Next, Effect::Answered));
             }
             Self::SetHeader { name, value } => passage.with(value, |passage, value| {
-                let headers = passage.headers();
-                headers.remove_if(|field| field.name.eq_ignore_ascii_case(name));
-                headers.append(name, value)
+                passage.on_headers(|headers| {
+                    headers.remove_if(|field| field.name.eq_ignore_ascii_case(name));
+                    headers.append(name, value)
+                })
             })?,
-            Self::AddHeader { name, value } => passage.with(value, |passage, value| passage.headers().append(name, value))?,
-            Self::RemoveHeader(test) => passage.headers().remove_if(|field| !header::is_framing(field.known) && test.matches(field.name)),
+            Self::AddHeader { name, value } => {
+                passage.with(value, |passage, value| passage.on_headers(|headers| headers.append(name, value)))?;
+            }
+            Self::RemoveHeader(test) => passage.on_headers(|headers| {
+                headers.remove_if(|field| !header::is_framing(field.known) && test.matches(field.name));
+                Ok(())
+            })?,
             Self::ReplaceHeader(change) => {
-                passage.with(&change.replacement, |passage, text| change.apply(passage.headers(), text))?;
+                passage.with(&change.replacement, |passage, text| passage.on_headers(|headers| change.apply(headers, text)))?;
             }
             Self::SetTarget { part, value } => passage.with(value, |passage, value| passage.set_target(*part, value))?,
             Self::ReplaceTarget(change) => {
@@ -165,7 +193,7 @@ impl Action {
             }
             Self::SetMethod(value) => passage.with(value, |passage, value| match &mut passage.message {
                 Message::Request(head) => head.set_method(value),
-                Message::Response { .. } => Ok(()),
+                Message::Content(_) | Message::Response { .. } => Ok(()),
             })?,
             Self::SetStatus { status, reason } => {
                 if let Message::Response { response, .. } = &mut passage.message {

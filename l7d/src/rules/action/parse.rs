@@ -16,43 +16,31 @@ use crate::rules::program::Compiler;
 use crate::rules::view::VariableId;
 use crate::rules::word::{Word, Words, unknown};
 
-const REQUEST: [&str; 21] = [
-    "add-header",
-    "allow",
-    "del-header",
-    "deny",
-    "redirect",
-    "reject",
-    "replace-header",
-    "replace-path",
-    "replace-pathq",
-    "replace-uri",
-    "replace-value",
-    "return",
-    "set-header",
-    "set-method",
-    "set-path",
-    "set-pathq",
-    "set-query",
-    "set-uri",
-    "set-var",
-    "set-var-fmt",
-    "unset-var",
-];
-const RESPONSE: [&str; 13] = [
-    "add-header",
-    "allow",
-    "del-header",
-    "deny",
-    "redirect",
-    "replace-header",
-    "replace-value",
-    "return",
-    "set-header",
-    "set-status",
-    "set-var",
-    "set-var-fmt",
-    "unset-var",
+/// Every action, and the rules it may stand in.
+const ACTIONS: [(&str, &[Stage]); 23] = [
+    ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
+    ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("allow", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("del-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("deny", &[Stage::Request, Stage::Response]),
+    ("redirect", &[Stage::Request, Stage::Response]),
+    ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("replace-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("replace-path", &[Stage::Request]),
+    ("replace-pathq", &[Stage::Request]),
+    ("replace-uri", &[Stage::Request]),
+    ("replace-value", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("return", &[Stage::Request, Stage::Response]),
+    ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("set-method", &[Stage::Request]),
+    ("set-path", &[Stage::Request]),
+    ("set-pathq", &[Stage::Request]),
+    ("set-query", &[Stage::Request]),
+    ("set-status", &[Stage::Response, Stage::AfterResponse]),
+    ("set-uri", &[Stage::Request]),
+    ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("set-var-fmt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
 ];
 
 /// Returns the name of an action without its arguments.
@@ -67,14 +55,12 @@ pub(in crate::rules) fn name_of(word: &str) -> &str {
 pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Stage) -> Result<Action, Diagnostic> {
     let word = words.expect("an action")?;
     let name = name_of(word.text());
-    let known: &[&str] = if stage == Stage::Request { &REQUEST } else { &RESPONSE };
-    if !known.contains(&name) {
-        let (message, hint) = unknown("action", name, known, &names::LATER_ACTIONS);
-        return Err(word.error(message).hint(hint));
+    if !ACTIONS.iter().any(|(known, stages)| *known == name && stages.contains(&stage)) {
+        return Err(not_an_action(word, name, stage));
     }
     let mut reader = Reader { words, compiler, stage };
     Ok(match name {
-        "allow" => Action::Allow,
+        "accept" | "allow" => Action::Accept,
         "deny" => Action::Deny(reader.answer(Kind::Deny)?),
         "return" => Action::Return(reader.answer(Kind::Return)?),
         "redirect" => reader.redirect()?,
@@ -106,6 +92,16 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
     })
 }
 
+fn not_an_action(word: &Word<'_>, name: &str, stage: Stage) -> Diagnostic {
+    let here = ACTIONS.iter().filter(|(_, stages)| stages.contains(&stage)).map(|(known, _)| *known);
+    let here: Vec<&str> = here.collect();
+    if ACTIONS.iter().any(|(known, _)| *known == name) {
+        return word.error(format!("action `{name}` cannot stand in these rules")).hint(format!("these can: {}", here.join(", ")));
+    }
+    let (message, hint) = unknown("action", name, &here, &names::LATER_ACTIONS);
+    word.error(message).hint(hint)
+}
+
 /// Reads what follows the word `redirect`.
 ///
 /// # Errors
@@ -124,8 +120,9 @@ pub(super) struct Reader<'a, 'w, 'r, 'c> {
 impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     pub(super) fn needs(&self) -> Needs {
         match self.stage {
-            Stage::Request => Needs::Request,
-            Stage::Response => Needs::Response,
+            Stage::Connection | Stage::Session => Needs::Connection,
+            Stage::Content | Stage::Request => Needs::Request,
+            Stage::Response | Stage::AfterResponse => Needs::Response,
         }
     }
 

@@ -98,8 +98,8 @@ impl Kind {
     fn status(self, stage: Stage) -> u16 {
         match (self, stage) {
             (Self::Return, _) => 200,
-            (Self::Deny, Stage::Request) => 403,
-            (Self::Deny, Stage::Response) => 502,
+            (Self::Deny, Stage::Connection | Stage::Session | Stage::Content | Stage::Request) => 403,
+            (Self::Deny, Stage::Response | Stage::AfterResponse) => 502,
             (Self::Error, _) => 0,
         }
     }

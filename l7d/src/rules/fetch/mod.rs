@@ -1,5 +1,6 @@
 //! Where samples come from: every name a rule can ask for, what it needs, and what it finds.
 
+mod content;
 mod header;
 mod table;
 mod uri;
@@ -7,6 +8,7 @@ mod uri;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(super) use content::Bytes;
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
 pub(super) use table::{DERIVING, build, hexadecimal, names};
 pub(super) use uri::Parameter;
@@ -20,10 +22,24 @@ use crate::message::head::RequestHead;
 pub(super) enum Needs {
     /// Nothing but the connection.
     Connection,
+    /// The first bytes of a connection.
+    Content,
     /// The head of a request.
     Request,
     /// The head of a response.
     Response,
+}
+
+impl Needs {
+    /// Returns what messages call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connections",
+            Self::Content => "bytes of mode tcp",
+            Self::Request => "requests",
+            Self::Response => "responses",
+        }
+    }
 }
 
 /// A source of samples.
@@ -45,14 +61,27 @@ pub(super) enum Fetch {
     Status,
     Header(HeaderField),
     HeaderCount(HeaderField),
-    HeaderNames { side: Side, delimiter: String },
+    HeaderNames {
+        side: Side,
+        delimiter: String,
+    },
     Cookie(Cookie),
     CookieCount(Cookie),
     Parameter(Parameter),
-    Variable { id: VariableId, default: Option<Sample<'static>> },
-    Date { offset: i64, unit: Unit },
-    Random { below: u32 },
+    Variable {
+        id: VariableId,
+        default: Option<Sample<'static>>,
+    },
+    Date {
+        offset: i64,
+        unit: Unit,
+    },
+    Random {
+        below: u32,
+    },
     Uuid,
+    /// Something in the first bytes of a connection.
+    Bytes(Bytes),
 }
 
 /// A part of a request's target.
@@ -100,6 +129,7 @@ impl Fetch {
             | Self::Random { .. } => Kind::Int,
             Self::IsTls | Self::IsFirstRequest => Kind::Bool,
             Self::Header(field) => field.form.kind(),
+            Self::Bytes(bytes) => bytes.kind(),
             Self::Cookie(Cookie { form, .. }) | Self::Parameter(Parameter { form, .. }) => form.kind(),
             Self::FrontendName
             | Self::BackendName
@@ -130,6 +160,7 @@ impl Fetch {
             | Self::Uuid => Needs::Connection,
             Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => Needs::Request,
             Self::ResponseVersion | Self::Status => Needs::Response,
+            Self::Bytes(bytes) => bytes.needs(),
             Self::Header(HeaderField { side, .. })
             | Self::HeaderCount(HeaderField { side, .. })
             | Self::HeaderNames { side, .. }
@@ -190,6 +221,7 @@ impl Fetch {
             Self::CookieCount(cookie) => Sample::Int(cookie.count(view)?),
             Self::HeaderNames { side, delimiter } => Sample::own(header::names(side.headers(view)?, delimiter)),
             Self::Target(part) => part.of(view.request?)?,
+            Self::Bytes(bytes) => bytes.find(view)?,
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
         })
     }

@@ -2,7 +2,8 @@
 
 use control::config::Diagnostic;
 
-use super::{Cookie, Fetch, Form, HeaderField, Parameter, Part, Side, Unit};
+use super::content::Start;
+use super::{Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, Side, Unit};
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
 use crate::rules::names;
@@ -13,10 +14,27 @@ use crate::rules::word::unknown;
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Fetch, Diagnostic>;
 
 /// The names behind which `_beg`, `_end` and the other ways to compare may be written.
-pub(in crate::rules) const DERIVING: [&str; 14] =
-    ["base", "cook", "hdr", "path", "req.cook", "req.fhdr", "req.hdr", "res.cook", "res.fhdr", "res.hdr", "scook", "shdr", "url", "urlp"];
+pub(in crate::rules) const DERIVING: [&str; 17] = [
+    "base",
+    "cook",
+    "hdr",
+    "path",
+    "payload",
+    "req.cook",
+    "req.fhdr",
+    "req.hdr",
+    "req.payload",
+    "req.ssl_sni",
+    "res.cook",
+    "res.fhdr",
+    "res.hdr",
+    "scook",
+    "shdr",
+    "url",
+    "urlp",
+];
 
-const TABLE: [(&str, Build); 73] = [
+const TABLE: [(&str, Build); 93] = [
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
@@ -45,8 +63,12 @@ const TABLE: [(&str, Build); 73] = [
     ("method", |call, _| plain(call, Fetch::Method)),
     ("path", |call, _| plain(call, Fetch::Target(Part::Path))),
     ("pathq", |call, _| plain(call, Fetch::Target(Part::PathAndQuery))),
+    ("payload", |call, _| payload(call)),
+    ("payload_lv", |call, _| payload_lv(call)),
     ("query", |call, _| plain(call, Fetch::Target(Part::Query))),
     ("rand", |call, _| random(call)),
+    ("rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
+    ("rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
     ("req.cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
     ("req.cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
     ("req.cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
@@ -57,7 +79,22 @@ const TABLE: [(&str, Build); 73] = [
     ("req.hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
     ("req.hdr_names", |call, _| header_names(call, Side::Request)),
     ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
+    ("req.len", |call, _| plain(call, Fetch::Bytes(Bytes::Length))),
+    ("req.payload", |call, _| payload(call)),
+    ("req.payload_lv", |call, _| payload_lv(call)),
+    ("req.proto_http", |call, _| plain(call, Fetch::Bytes(Bytes::IsHttp))),
+    ("req.rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
+    ("req.rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
+    ("req.ssl_alpn", |call, _| plain(call, Fetch::Bytes(Bytes::TlsProtocols))),
+    ("req.ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Bytes::TlsMessage))),
+    ("req.ssl_sni", |call, _| plain(call, Fetch::Bytes(Bytes::TlsName))),
+    ("req.ssl_ver", |call, _| plain(call, Fetch::Bytes(Bytes::TlsVersion))),
     ("req.ver", |call, _| plain(call, Fetch::RequestVersion)),
+    ("req_len", |call, _| plain(call, Fetch::Bytes(Bytes::Length))),
+    ("req_proto_http", |call, _| plain(call, Fetch::Bytes(Bytes::IsHttp))),
+    ("req_ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Bytes::TlsMessage))),
+    ("req_ssl_sni", |call, _| plain(call, Fetch::Bytes(Bytes::TlsName))),
+    ("req_ssl_ver", |call, _| plain(call, Fetch::Bytes(Bytes::TlsVersion))),
     ("req_ver", |call, _| plain(call, Fetch::RequestVersion)),
     ("res.cook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
     ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
@@ -90,6 +127,7 @@ const TABLE: [(&str, Build); 73] = [
     ("urlp_val", |call, _| parameter(call, Form::Number)),
     ("uuid", |call, _| uuid(call)),
     ("var", |call, names| variable(call, names)),
+    ("wait_end", |call, _| plain(call, Fetch::Bytes(Bytes::WaitEnd))),
 ];
 
 /// Returns every known name.
@@ -152,6 +190,45 @@ fn bin(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
     let wrong = || call.error_in(argument, format!("`{}` is no even number of hexadecimal digits", argument.text));
     let bytes = hexadecimal(&argument.text).ok_or_else(wrong)?;
     Ok(Fetch::Constant(Sample::Binary(bytes.into())))
+}
+
+fn offset(call: &Call<'_, '_>, index: usize, what: &str) -> Result<usize, Diagnostic> {
+    let argument = call.required(index, what)?;
+    argument.text.parse().map_err(|_| call.error_in(argument, format!("`{}` is not a number of bytes", argument.text)))
+}
+
+fn payload(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(2)?;
+    let what = "an offset and a length";
+    let (start, length) = (offset(call, 0, what)?, offset(call, 1, what)?);
+    Ok(Fetch::Bytes(Bytes::Payload { start, length: Some(length).filter(|length| *length > 0) }))
+}
+
+fn payload_lv(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(3)?;
+    let what = "an offset and the size of a length";
+    let (at, size) = (offset(call, 0, what)?, offset(call, 1, what)?);
+    if !(1..=8).contains(&size) {
+        return Err(call.error("a length is written in 1 to 8 bytes"));
+    }
+    let start = match call.optional(2) {
+        None => Start::Behind(0),
+        Some(argument) => {
+            let distance = || argument.text.parse::<i64>().ok().and_then(|value| usize::try_from(value.unsigned_abs()).ok());
+            let distance = distance().ok_or_else(|| call.error_in(argument, format!("`{}` is not a number of bytes", argument.text)))?;
+            match argument.text.as_bytes().first() {
+                Some(b'+') => Start::Behind(distance),
+                Some(b'-') => Start::Before(distance),
+                _ => Start::At(distance),
+            }
+        }
+    };
+    Ok(Fetch::Bytes(Bytes::Measured { at, size, start }))
+}
+
+fn rdp_cookie(call: &Call<'_, '_>, of: fn(Option<Box<[u8]>>) -> Bytes) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    Ok(Fetch::Bytes(of(call.optional(0).map(|name| name.text.as_bytes().into()))))
 }
 
 /// Reads pairs of hexadecimal digits.
