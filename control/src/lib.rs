@@ -1,10 +1,12 @@
 //! What both daemons share.
 //!
 //! [`config`] turns a file into the typed model. [`server_state`] is the pure machine of one server, [`fleet`] all servers of a configuration at run time, and
-//! [`health`] probes them. [`tls`] has what TLS is spoken with. [`exposition`], [`telemetry`], [`descriptors`], [`mod@file`] and [`shutdown`] are what every daemon needs around that.
+//! [`health`] probes them. [`admin`] lets people and scripts look at them and change them.
+//! [`tls`] has what TLS is spoken with. [`exposition`], [`telemetry`], [`descriptors`], [`mod@file`] and [`shutdown`] are what every daemon needs around that.
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod descriptors;
 pub mod exposition;

@@ -60,6 +60,15 @@ pub enum Admin {
     Maint,
 }
 
+/// Whether checks are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Checking {
+    /// As configured.
+    On,
+    /// Not until an administrator says so.
+    Resting,
+}
+
 /// What a single check says about a server's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -120,6 +129,7 @@ pub struct ServerState {
     admin: Admin,
     /// A runtime weight, in place of the configured one.
     weight_override: Option<u16>,
+    checking: Checking,
     health: Health,
     /// When the status last changed.
     since: Instant,
@@ -172,7 +182,15 @@ impl Health {
 impl ServerState {
     /// Returns the state of a server at start: as the file says, healthy until its first check fails, at full weight.
     pub fn new(settings: Settings, now: Instant) -> Self {
-        Self { settings, admin: settings.admin, weight_override: None, health: Health::Trial, since: now, ramp: None }
+        Self {
+            settings,
+            admin: settings.admin,
+            weight_override: None,
+            checking: Checking::On,
+            health: Health::Trial,
+            since: now,
+            ramp: None,
+        }
     }
 
     /// Returns what the server is to the balancer.
@@ -198,6 +216,16 @@ impl ServerState {
     /// Returns the weight in force before any ramp: the runtime one, else the configured one.
     pub fn weight(&self) -> u16 {
         self.weight_override.unwrap_or(self.settings.weight)
+    }
+
+    /// Returns the health as HAProxy counts it: successes while down, from `rise` up to `rise + fall - 1` while up; 0 without checks.
+    pub fn level(&self) -> u32 {
+        let Some(Thresholds { rise, fall }) = self.settings.thresholds else { return 0 };
+        match self.health {
+            Health::Trial => rise,
+            Health::Up { failures } => (rise + fall).saturating_sub(1 + failures),
+            Health::Down { successes } => successes,
+        }
     }
 
     /// Returns which check interval applies.
@@ -231,9 +259,28 @@ impl ServerState {
         start.checked_add(self.settings.slowstart.saturating_mul(step) / WEIGHT_SCALE + Duration::from_nanos(1))
     }
 
+    /// Tells whether checks are made.
+    pub fn checking(&self) -> Checking {
+        self.checking
+    }
+
+    /// Lets checks rest or go on.
+    pub fn set_checking(&mut self, checking: Checking) {
+        self.checking = checking;
+    }
+
+    /// Sets the health as if enough checks had agreed; checks go on from there.
+    pub fn set_health(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
+        self.update(now, |state| match verdict {
+            Verdict::Pass => state.health = Health::Up { failures: 0 },
+            Verdict::Fail => state.health = Health::Down { successes: 0 },
+            Verdict::Unknown => {}
+        })
+    }
+
     /// Takes in the result of a check.
     pub fn on_check(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
-        let thresholds = self.settings.thresholds?;
+        let thresholds = self.settings.thresholds.filter(|_| self.checking == Checking::On)?;
         self.update(now, |state| state.health = state.health.after(verdict, thresholds))
     }
 
@@ -259,7 +306,8 @@ impl ServerState {
             }
             state.health = match (settings.thresholds, old.thresholds) {
                 (Some(thresholds), Some(_)) => state.health.within(thresholds),
-                (Some(_), None) | (None, _) => Health::Trial,
+                (None, None) => state.health,
+                (Some(_), None) | (None, Some(_)) => Health::Trial,
             };
         })
     }

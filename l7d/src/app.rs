@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
+use control::admin::{Language, Listener, Terms};
 use control::config::{Config, Diagnostic, Report};
 use control::exposition::{self, Metrics};
 use control::fleet::Fleet;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::admin::{self, Engine};
 use crate::bind::{self, Sharing, Spec};
 use crate::log::{self, Log};
 use crate::rules::Rules;
@@ -105,6 +107,17 @@ struct Daemon {
     stats: Stats,
     workers: Vec<Worker>,
     metrics: Option<Endpoint>,
+    engine: Engine,
+    language: Arc<Language<Engine>>,
+    admin: Vec<Desk>,
+}
+
+/// A socket of the runtime interface.
+struct Desk {
+    spec: Spec,
+    terms: Terms,
+    socket: OwnedFd,
+    task: tokio::task::JoinHandle<()>,
 }
 
 struct Worker {
@@ -137,8 +150,12 @@ impl Daemon {
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());
-        let mut daemon = Self { path, fleet, trigger, site, stats, workers: workers.context("no thread")?, metrics: None };
+        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown());
+        let language = Arc::new(admin::language(engine.clone()));
+        let workers = workers.context("no thread")?;
+        let mut daemon = Self { path, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new() };
         daemon.order(sockets).await;
+        daemon.follow_admin(Sharing::Alone)?;
         daemon.follow_metrics().await?;
         info!("serving {} with {threads} threads", daemon.path.display());
         Ok(daemon)
@@ -174,6 +191,9 @@ impl Daemon {
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
+        }
+        if let Err(error) = self.follow_admin(Sharing::Replacing) {
+            error!("no runtime interface: {error:#}");
         }
         info!("configuration replaced");
         Ok(())
@@ -215,6 +235,44 @@ impl Daemon {
         let task = tokio::spawn(exposition::serve(listener, write, move |path| pages.page(path), self.trigger.shutdown()));
         self.metrics = Some(Endpoint { address, task });
         Ok(())
+    }
+
+    /// Opens and closes sockets of the runtime interface as the configuration says; those that stay, stay with their clients.
+    fn follow_admin(&mut self, sharing: Sharing) -> anyhow::Result<()> {
+        let config = self.fleet.config();
+        let global = config.global();
+        let mut before = std::mem::take(&mut self.admin);
+        let mut listed = Vec::new();
+        for socket in global.stats_sockets() {
+            let (patience, clients) = (global.stats_timeout(), global.stats_maxconn() as usize);
+            let terms = Terms { level: socket.level(), patience, clients };
+            for spec in bind::specs_of_admin(socket) {
+                listed.push((spec.address(), socket.level()));
+                let known = before.iter().position(|desk| desk.spec == spec).map(|place| before.swap_remove(place));
+                self.admin.push(match known {
+                    Some(desk) if desk.terms == terms => desk,
+                    Some(desk) => {
+                        desk.task.abort();
+                        self.open_desk(spec, terms, desk.socket.try_clone()?)?
+                    }
+                    None => {
+                        let bound = spec.bind(1, sharing)?.publish()?.into_iter().next().context("no socket")?;
+                        info!("listening on {} for commands", spec.address());
+                        self.open_desk(spec, terms, bound)?
+                    }
+                });
+            }
+        }
+        before.iter().for_each(|desk| desk.task.abort());
+        self.engine.note_sockets(listed);
+        Ok(())
+    }
+
+    fn open_desk(&self, spec: Spec, terms: Terms, socket: OwnedFd) -> anyhow::Result<Desk> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let listener = Listener::new(socket.try_clone()?)?;
+        let task = tokio::spawn(control::admin::serve(listener, terms, Arc::clone(&self.language)));
+        Ok(Desk { spec, terms, socket, task })
     }
 
     /// Stops accepting and waits for the last connection.

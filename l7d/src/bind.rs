@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use control::config::{Bind, BindAddress, Frontend, SocketFile, Transport, UnixAddress};
+use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Transport, UnixAddress};
 use rustix::net::{AddressFamily, SocketAddrUnix, listen, sockopt};
 use socket2::{Domain, Protocol, Type};
 
@@ -59,6 +59,19 @@ pub(crate) fn specs(frontend: &Frontend) -> impl Iterator<Item = (Spec, &Bind)> 
     })
 }
 
+/// Returns the sockets that a socket of the runtime interface stands for, in the name of HAProxy's own frontend of it.
+pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
+    let places = match socket.address() {
+        BindAddress::Inet(addresses) => {
+            let inet = |address| Place::Inet { address, interface: None, v6only: false, transparent: false };
+            addresses.sockets().map(inet).collect()
+        }
+        BindAddress::Unix(address) => vec![Place::Unix { address: address.clone(), file: socket.file().clone() }],
+        BindAddress::Inherited(number) => vec![Place::Inherited(*number)],
+    };
+    places.into_iter().map(|place| Spec { frontend: "GLOBAL".to_owned(), place, backlog: None }).collect()
+}
+
 /// Returns the sockets of one bind; none for datagrams, which the kernel tier serves.
 fn places(bind: &Bind) -> Vec<Place> {
     let inet = |address| Place::Inet {
@@ -79,6 +92,16 @@ impl Spec {
     /// Returns the name of the frontend.
     pub(crate) fn frontend(&self) -> &str {
         &self.frontend
+    }
+
+    /// Returns the address as HAProxy's list of sockets has it.
+    pub(crate) fn address(&self) -> String {
+        match &self.place {
+            Place::Inet { address, .. } if address.is_ipv4() => format!("ipv4@{address}"),
+            Place::Inet { address, .. } => format!("ipv6@{address}"),
+            Place::Unix { address, .. } => address.to_string(),
+            Place::Inherited(number) => format!("sockpair@{number}"),
+        }
     }
 
     /// Binds one socket for each of `threads` threads.

@@ -10,6 +10,7 @@
 //! [`client_hello`] read what may come before the first message; [`buffer`] lends the memory all of them work in.
 #![deny(unsafe_code)]
 
+mod admin;
 mod app;
 mod balance;
 mod base64;
@@ -50,4 +51,5 @@ mod tls;
 mod transfer;
 mod tunnel;
 mod upstream;
+mod version;
 mod worker;

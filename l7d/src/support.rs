@@ -59,7 +59,9 @@ impl Findings {
             }
         }
         for socket in config.global().stats_sockets() {
-            self.refuse(socket.location(), "l7d has no runtime interface yet");
+            if socket.address().inet().is_some_and(|inet| inet.transport() == Transport::Udp) {
+                self.refuse(socket.location(), "the runtime interface is a stream, not datagrams");
+            }
         }
         for table in config.tables() {
             self.refuse(table.location(), "l7d has no stick tables yet");

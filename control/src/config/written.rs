@@ -12,7 +12,7 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
-    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, SocketLevel, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
+    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, StatsSocket, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -45,16 +45,10 @@ pub(super) struct Global {
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,
     pub(super) stats_sockets: Vec<Located<StatsSocket>>,
+    pub(super) stats_timeout: Option<Duration>,
+    pub(super) stats_maxconn: Option<u32>,
     pub(super) metrics: Option<Located<SocketAddr>>,
     pub(super) spread_checks: Option<u8>,
-}
-
-/// A socket of the runtime interface.
-#[derive(Debug)]
-pub(super) struct StatsSocket {
-    pub(super) path: PathBuf,
-    pub(super) mode: Option<u32>,
-    pub(super) level: Option<SocketLevel>,
 }
 
 /// Settings of the kernel tier.

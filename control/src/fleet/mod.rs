@@ -33,7 +33,7 @@ pub use view::View;
 pub(crate) use view::same_machine;
 
 use crate::config::{Backend, Config, Server, ServerId};
-use crate::server_state::{Admin, Change, Phase, ServerState, Settings, Status, Thresholds, Verdict};
+use crate::server_state::{Admin, Change, Checking, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
 
@@ -146,6 +146,19 @@ impl Fleet {
     /// Sets the weight of a server of `view`, or returns to the configured one; does nothing if it is no longer in service.
     pub fn set_weight(&self, view: &View, server: ServerId, weight: Option<u16>) {
         self.change(view, server, Reason::Weight, |state, now| state.set_weight(weight, now));
+    }
+
+    /// Sets the health of a server of `view` as if enough checks had agreed; does nothing if it is no longer in service.
+    pub fn set_health(&self, view: &View, server: ServerId, verdict: Verdict) {
+        self.change(view, server, Reason::Health, |state, now| state.set_health(verdict, now));
+    }
+
+    /// Lets the checks of a server of `view` rest or go on; does nothing if it is no longer in service.
+    pub fn set_checking(&self, view: &View, server: ServerId, checking: Checking) {
+        self.change(view, server, Reason::Health, |state, _| {
+            state.set_checking(checking);
+            None
+        });
     }
 
     /// Brings ramping weights up to date and returns when to do so next; [`crate::health::run`] takes care of it.
@@ -333,7 +346,7 @@ impl Record {
 
     fn shown(&self, now: Instant) -> Shown {
         let state = &self.state;
-        Shown { status: state.status(), ramp: state.ramp(now), weight: state.effective_weight(now) }
+        Shown { status: state.status(), checking: state.checking(), ramp: state.ramp(now), weight: state.effective_weight(now) }
     }
 
     fn new_cell(&self, now: Instant) -> Cell {
@@ -373,7 +386,9 @@ impl Record {
             status: self.state.status(),
             since: self.state.since(),
             admin: self.state.admin(),
+            checking: self.state.checking(),
             phase: self.state.phase(),
+            health: self.state.level(),
             weight: self.state.weight(),
             effective_weight: self.state.effective_weight(now),
             last_check: self.last_check.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::CheckOutcome;
 use crate::config::{BackendId, Config, ServerId};
-use crate::server_state::{Admin, Phase, Status};
+use crate::server_state::{Admin, Checking, Phase, Status};
 
 /// The fleet at one moment.
 #[derive(Debug, Clone)]
@@ -29,8 +29,12 @@ pub struct ServerSnapshot {
     pub since: Instant,
     /// What the administrator wants.
     pub admin: Admin,
+    /// Whether checks are made.
+    pub checking: Checking,
     /// Whether the last checks agree with the status.
     pub phase: Phase,
+    /// How far it is from changing between up and down: below `rise` it is down; 0 without checks.
+    pub health: u32,
     /// Weight in force before any ramp.
     pub weight: u16,
     /// Share of new traffic in units of 1/[`WEIGHT_SCALE`](crate::server_state::WEIGHT_SCALE).

@@ -37,6 +37,8 @@ pub enum Reason {
     Admin(Admin),
     /// An administrator set the weight.
     Weight,
+    /// An administrator set the health.
+    Health,
     /// A new configuration asks for it.
     Configuration,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Reason {
             Self::Admin(Admin::Drain) => f.write_str("drained by an administrator"),
             Self::Admin(Admin::Maint) => f.write_str("put in maintenance by an administrator"),
             Self::Weight => f.write_str("weight set by an administrator"),
+            Self::Health => f.write_str("health set by an administrator"),
             Self::Configuration => f.write_str("new configuration"),
         }
     }

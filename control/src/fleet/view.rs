@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{Config, Server, ServerId};
-use crate::server_state::{Status, WEIGHT_SCALE};
+use crate::server_state::{Checking, Status, WEIGHT_SCALE};
 
 /// A configuration with the state of each of its servers.
 ///
@@ -25,6 +25,7 @@ pub(super) struct Cell(AtomicU64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) status: Status,
+    pub(super) checking: Checking,
     /// How much of its full load it bears, 1 to [`WEIGHT_SCALE`].
     pub(super) ramp: u32,
     /// The effective weight.
@@ -46,6 +47,11 @@ impl View {
     /// Returns a server's status; down for an id of another configuration that this one does not have.
     pub fn status(&self, server: ServerId) -> Status {
         self.cell(server).map_or(Status::Down, |cell| cell.load().status)
+    }
+
+    /// Tells whether a server is to be probed: not in maintenance, nor while its checks rest.
+    pub fn is_probed(&self, server: ServerId) -> bool {
+        self.cell(server).map(|cell| cell.load()).is_some_and(|shown| shown.status != Status::Maint && shown.checking == Checking::On)
     }
 
     /// Returns a server's share of new traffic in units of 1/[`WEIGHT_SCALE`]; 0 unless it is up.
@@ -103,7 +109,7 @@ impl Cell {
 
     /// Takes the server out for those who still hold a view of an older configuration.
     pub(super) fn retire(&self) {
-        self.store(Shown { status: Status::Maint, ramp: WEIGHT_SCALE, weight: 0 });
+        self.store(Shown { status: Status::Maint, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 0 });
     }
 
     fn load(&self) -> Shown {
@@ -111,7 +117,7 @@ impl Cell {
     }
 }
 
-/// The weight is the low half; in the high half stand the ramp and, above it, the place of the status in [`Status::ALL`].
+/// The weight is the low half; in the high half stand the ramp, the place of the status in [`Status::ALL`], and whether checks rest.
 fn pack(shown: Shown) -> u64 {
     let place = match shown.status {
         Status::Up => 0,
@@ -119,13 +125,15 @@ fn pack(shown: Shown) -> u64 {
         Status::Drain => 2,
         Status::Maint => 3,
     };
-    place << 40 | u64::from(shown.ramp) << 32 | u64::from(shown.weight)
+    let resting = u64::from(shown.checking == Checking::Resting);
+    resting << 48 | place << 40 | u64::from(shown.ramp) << 32 | u64::from(shown.weight)
 }
 
 fn unpack(word: u64) -> Shown {
-    let [.., place, ramp, a, b, c, d] = word.to_be_bytes();
+    let [_, resting, place, ramp, a, b, c, d] = word.to_be_bytes();
     let status = *Status::ALL.get(usize::from(place)).expect("only `pack` makes words, from places in the list");
-    Shown { status, ramp: u32::from(ramp), weight: u32::from_be_bytes([a, b, c, d]) }
+    let checking = if resting == 0 { Checking::On } else { Checking::Resting };
+    Shown { status, checking, ramp: u32::from(ramp), weight: u32::from_be_bytes([a, b, c, d]) }
 }
 
 #[cfg(test)]
@@ -136,16 +144,18 @@ mod tests {
     fn word_holds_every_status_ramp_and_weight() {
         for status in Status::ALL {
             for (ramp, weight) in [(1, 0), (7, 1), (WEIGHT_SCALE, 4096), (2, u32::MAX)] {
-                let shown = Shown { status, ramp, weight };
-                assert_eq!(unpack(pack(shown)), shown);
+                for checking in [Checking::On, Checking::Resting] {
+                    let shown = Shown { status, checking, ramp, weight };
+                    assert_eq!(unpack(pack(shown)), shown);
+                }
             }
         }
     }
 
     #[test]
     fn storing_the_same_is_no_news() {
-        let up = Shown { status: Status::Up, ramp: WEIGHT_SCALE, weight: 16 };
-        let down = Shown { status: Status::Down, ramp: WEIGHT_SCALE, weight: 0 };
+        let up = Shown { status: Status::Up, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 16 };
+        let down = Shown { status: Status::Down, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 0 };
         let cell = Cell::new(up);
         assert!(!cell.store(up));
         assert!(cell.store(down));

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{Check, CheckKind, ServerId};
 use crate::fleet::{CheckOutcome, Fleet, View, same_machine};
-use crate::server_state::{Phase, Status};
+use crate::server_state::Phase;
 use crate::shutdown::Shutdown;
 use schedule::{Schedule, Target};
 
@@ -48,7 +48,7 @@ struct Checker {
     schedule: Schedule,
     /// What is probed, by its name in the schedule.
     targets: HashMap<Target, Probed>,
-    /// Targets in maintenance, which are not probed.
+    /// Targets in maintenance or whose checks rest, which are not probed.
     parked: Vec<Target>,
     probes: JoinSet<Done>,
     /// Number of the next target.
@@ -94,7 +94,7 @@ impl Checker {
         while self.probes.len() < MAX_PROBES {
             let Some(target) = self.schedule.pop(now.into_std()) else { return };
             let Some(probed) = self.targets.get(&target) else { continue };
-            if self.view.status(probed.server) == Status::Maint {
+            if !self.view.is_probed(probed.server) {
                 self.parked.push(target);
                 continue;
             }
@@ -131,7 +131,7 @@ impl Checker {
         let parked = std::mem::take(&mut self.parked);
         for target in parked {
             let Some(probed) = self.targets.get(&target) else { continue };
-            if self.view.status(probed.server) == Status::Maint {
+            if !self.view.is_probed(probed.server) {
                 self.parked.push(target);
             } else {
                 self.schedule.hasten(target, now);

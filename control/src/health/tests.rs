@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::Config;
 use crate::fleet::{CheckResult, Transition};
-use crate::server_state::Admin;
+use crate::server_state::{Admin, Status};
 use crate::shutdown::Trigger;
 
 /// Longer than anything here takes, unless it hangs.

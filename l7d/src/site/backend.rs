@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use control::config::{self, BackendId, HashMethod, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
+use control::config::{self, BackendId, HashMethod, Mode, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
 use control::fleet::View;
 use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -27,6 +27,7 @@ use crate::upstream::{Redispatch, Source, pool};
 pub(crate) struct Backend {
     id: BackendId,
     name: String,
+    mode: Mode,
     superseded: Arc<AtomicBool>,
     view: Arc<View>,
     servers: Vec<Server>,
@@ -140,6 +141,7 @@ impl Backend {
         let backend = Self {
             id: model.id(),
             name: model.name().to_owned(),
+            mode: model.mode(),
             superseded: Arc::clone(superseded),
             view: Arc::clone(view),
             servers,
@@ -187,6 +189,11 @@ impl Backend {
     /// Returns the name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns what it understands of its traffic.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Returns the servers in the order of the file; a server's place is its index here.

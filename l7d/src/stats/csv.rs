@@ -2,17 +2,21 @@
 
 use std::fmt::Write as _;
 
-use super::overview::{Overview, Value};
+use super::overview::{Overview, Row, Value};
 
 /// Writes the table, its header first.
 pub(super) fn write(overview: &Overview<'_>) -> String {
+    write_rows(&overview.rows())
+}
+
+/// Writes the table of some rows, its header first.
+pub(super) fn write_rows(rows: &[Row<'_>]) -> String {
     let mut table = format!("# {COLUMNS}\n");
-    for row in overview.rows() {
+    for row in rows {
         for column in COLUMNS.split_terminator(',') {
             match row.value(column) {
-                Some(Value::Count(count)) => write!(table, "{count}"),
-                Some(Value::Micros(time)) => write!(table, "{}", time / 1000),
                 Some(Value::Text(text)) => write!(table, "{}", quoted(&text)),
+                Some(value @ (Value::Count(_) | Value::Micros(_) | Value::Negative)) => write!(table, "{value}"),
                 // The column that ends those every reader may rely on.
                 None if column == "-" => write!(table, "-"),
                 None => Ok(()),

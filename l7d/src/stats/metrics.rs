@@ -117,7 +117,7 @@ fn put(family: &mut Family<'_>, labels: &[(&str, &str)], value: &Value<'_>) {
     match value {
         Value::Count(count) => family.whole(labels, *count),
         Value::Micros(time) => family.fraction(labels, std::time::Duration::from_micros(*time).as_secs_f64()),
-        Value::Text(_) => family,
+        Value::Text(_) | Value::Negative => family,
     };
 }
 

@@ -5,11 +5,14 @@
 
 mod counter;
 mod csv;
+mod dump;
+mod info;
 mod meter;
 mod metrics;
 mod overview;
 mod page;
 mod rate;
+mod typed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,6 +22,8 @@ use control::fleet::Fleet;
 use tokio::sync::watch;
 
 pub(crate) use counter::{Counter, Times};
+pub(crate) use dump::{Form, Health, Scope, Wanted};
+pub(crate) use info::{Detail, Life};
 pub(crate) use meter::{Here, Meter, Presence, enter_thread};
 
 use crate::site::Site;
@@ -65,12 +70,25 @@ impl Stats {
         }
     }
 
+    /// Returns the rows of a scope.
+    pub(crate) fn rows(&self, scope: &Scope, form: Form) -> String {
+        let (site, fleet) = (Arc::clone(&self.site.borrow()), self.fleet.snapshot());
+        dump::write(&Overview::new(&site, &fleet), scope, form)
+    }
+
+    /// Returns what is known of the process.
+    pub(crate) fn info(&self, life: Life, detail: Detail, form: Form) -> String {
+        info::write(&self.site.borrow(), self.start, life, detail, form)
+    }
+
     /// Keeps the rates current for as long as it is polled.
     pub(crate) async fn follow_rates(self) {
         let mut second = tokio::time::interval(SECOND);
+        let mut spent = None;
         loop {
             second.tick().await;
             let (site, now) = (Arc::clone(&self.site.borrow()), Instant::now());
+            info::note_idleness(site.threads(), now, &mut spent);
             site.meter().tick(now);
             site.frontends().for_each(|frontend| frontend.meter().tick(now));
             for backend in site.backends() {

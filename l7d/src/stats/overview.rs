@@ -1,10 +1,12 @@
 //! One row for each frontend, server and backend, with the columns of HAProxy's statistics.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
-use control::config::Mode;
-use control::fleet::{ServerSnapshot, Snapshot};
+use control::config::{self, Mode};
+use control::fleet::{CheckResult, ServerSnapshot, Snapshot};
 use control::server_state::{Status, WEIGHT_SCALE};
 
 use super::counter::{Counter, Span};
@@ -50,6 +52,20 @@ pub(super) enum Value<'a> {
     Micros(u64),
     /// A text.
     Text(Cow<'a, str>),
+    /// A time that never was.
+    Negative,
+}
+
+/// Writes the value; times in milliseconds.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Micros(time) => (time / 1000).fmt(f),
+            Self::Text(text) => text.fmt(f),
+            Self::Negative => f.write_str("-1"),
+        }
+    }
 }
 
 impl<'a> Overview<'a> {
@@ -62,7 +78,8 @@ impl<'a> Overview<'a> {
         let (_, limit) = self.site.connections();
         let now = self.now;
         let mut rows = Vec::new();
-        let mut proxy = 0;
+        // The first is that of the runtime interface itself.
+        let mut proxy = 1;
         for frontend in self.site.frontends() {
             proxy += 1;
             rows.push(Row { subject: Subject::Frontend(frontend, limit), meter: frontend.meter(), proxy, now });
@@ -80,6 +97,11 @@ impl<'a> Overview<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// Returns the number of the proxy.
+    pub(super) fn number(&self) -> u64 {
+        self.proxy
+    }
+
     /// Returns the name of the proxy.
     pub(super) fn proxy(&self) -> &'a str {
         match self.subject {
@@ -125,6 +147,7 @@ impl<'a> Row<'a> {
             "req_tot" => sum(Counter::Requests),
             "pid" => Some(Value::Count(1)),
             "iid" => Some(Value::Count(self.proxy)),
+            "sid" => Some(Value::Count(0)),
             "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
             "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
             _ if matches!(self.subject, Subject::Frontend(..)) => None,
@@ -135,7 +158,7 @@ impl<'a> Row<'a> {
             "lbtot" => sum(Counter::Selected),
             "cli_abrt" => sum(Counter::ClientAborts),
             "srv_abrt" => sum(Counter::ServerAborts),
-            "lastsess" => self.meter.last_session(self.now).map(Value::Count),
+            "lastsess" => Some(self.meter.last_session(self.now).map_or(Value::Negative, Value::Count)),
             "connect" => sum(Counter::Connects),
             "reuse" => sum(Counter::Reuses),
             _ => self.time(column).map(Value::Micros),
@@ -200,6 +223,8 @@ impl<'a> Row<'a> {
             "bck" => Value::Count(up(true)),
             "type" => Value::Count(1),
             "mode" => text(mode(model.mode())),
+            "algo" => text(model.balance().name()),
+            "cookie" => Value::Text(Cow::Owned(model.cookie()?.name().to_owned())),
             _ => return None,
         })
     }
@@ -214,7 +239,11 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "scur" => Value::Count(server.load().active().into()),
         "slim" => Value::Count(model.maxconn()?.into()),
         "status" if model.check().is_none() && state.status == Status::Up => text("no check"),
-        "status" => text(state.status.as_str()),
+        "status" => Value::Text(status(model, state)),
+        "mode" => text(mode(backend.mode())),
+        "addr" => Value::Text(Cow::Owned(address(model))),
+        "cookie" => Value::Text(Cow::Owned(model.cookie()?.to_owned())),
+        "weight" if state.effective_weight == 0 => Value::Count(state.weight.into()),
         "weight" => Value::Count(whole_weight(state)),
         "uweight" => Value::Count(state.weight.into()),
         "act" => Value::Count((!model.backup()).into()),
@@ -238,10 +267,48 @@ fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Opt
         "check_code" => Value::Count(last()?.result.code()?.into()),
         "check_duration" => Value::Micros(u64::try_from(last()?.duration.as_micros()).unwrap_or(u64::MAX)),
         "last_chk" => text(&last()?.detail),
+        "check_desc" => text(last().map_or("Initializing", |outcome| description(outcome.result))),
+        "check_health" => Value::Count(state.health.into()),
         "check_rise" => Value::Count(check.rise().into()),
         "check_fall" => Value::Count(check.fall().into()),
         _ => return None,
     })
+}
+
+/// Returns a server's status; on its way up or down with how far it has come.
+fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
+    let name = state.status.as_str();
+    let Some(check) = model.check() else { return Cow::Borrowed(name) };
+    match state.status {
+        Status::Up if state.health < check.rise() + check.fall() - 1 => {
+            Cow::Owned(format!("{name} {}/{}", state.health + 1 - check.rise().min(state.health), check.fall()))
+        }
+        Status::Down if state.health > 0 => Cow::Owned(format!("{name} {}/{}", state.health, check.rise())),
+        Status::Up | Status::Down | Status::Drain | Status::Maint => Cow::Borrowed(name),
+    }
+}
+
+/// Returns where a server is, as HAProxy writes it.
+fn address(model: &config::Server) -> String {
+    match (model.ip(), model.port()) {
+        (Some(IpAddr::V4(ip)), port) => format!("{ip}:{}", port.unwrap_or(0)),
+        (Some(IpAddr::V6(ip)), port) => format!("[{ip}]:{}", port.unwrap_or(0)),
+        (None, _) => "unix".to_owned(),
+    }
+}
+
+/// Returns what HAProxy says of a result besides its short name.
+fn description(result: CheckResult) -> &'static str {
+    match result {
+        CheckResult::Connected => "Layer4 check passed",
+        CheckResult::ConnectTimeout => "Layer4 timeout",
+        CheckResult::ConnectFailed => "Layer4 connection problem",
+        CheckResult::GoodStatus(_) => "Layer7 check passed",
+        CheckResult::BadStatus(_) => "Layer7 wrong status",
+        CheckResult::ResponseTimeout => "Layer7 timeout",
+        CheckResult::BadResponse => "Layer7 invalid response",
+        CheckResult::NotProbed => "Socket error",
+    }
 }
 
 /// Returns how far a server's weight has come on its way up, in percent.

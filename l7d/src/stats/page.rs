@@ -48,6 +48,7 @@ fn write_row(page: &mut String, row: &Row<'_>) {
                 Value::Count(count) => write!(page, "{count}"),
                 Value::Micros(time) => write!(page, "{}.{:03} ms", time / 1000, time % 1000),
                 Value::Text(text) => write!(page, "{}", Escaped(&text)),
+                Value::Negative => write!(page, "{value}"),
             };
         }
     }
@@ -55,7 +56,7 @@ fn write_row(page: &mut String, row: &Row<'_>) {
 }
 
 fn is_down(row: &Row<'_>) -> bool {
-    matches!(row.value("status"), Some(Value::Text(status)) if status == "DOWN" || status == "MAINT")
+    matches!(row.value("status"), Some(Value::Text(status)) if status.starts_with("DOWN") || status == "MAINT")
 }
 
 /// Text between tags.

@@ -41,6 +41,8 @@ mod replies;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
 mod smuggling;
 #[cfg(test)]
 mod sni;

@@ -219,7 +219,7 @@ const TLS: [&str; 14] = [
 /// Words about the file of a Unix socket.
 const FILE: [&str; 5] = ["gid", "group", "mode", "uid", "user"];
 /// The greatest number of a user or group; the one after it means "leave as it is" to the system.
-const MOST_ID: u32 = u32::MAX - 1;
+pub(super) const MOST_ID: u32 = u32::MAX - 1;
 
 /// Reads a bind line: `bind ADDRESS[,ADDRESS]… WORDS`.
 pub(super) fn binds(line: &mut Line, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {

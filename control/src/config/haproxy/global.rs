@@ -1,11 +1,13 @@
 //! Section `global`.
 
-use super::line::{Line, parse_word, unknown};
+use super::bind::MOST_ID;
+use super::line::{Line, unknown};
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::value::{text, word};
-use crate::config::written::{Global, StatsSocket};
+use crate::config::model::{Account, Exposed, SocketFile, SocketLevel, StatsSocket};
+use crate::config::value::{address, text, word};
+use crate::config::written::Global;
 
 /// Reads the words of a keyword.
 type Read = fn(&mut Line, &mut Global, &mut Reader) -> Result<(), Diagnostic>;
@@ -148,26 +150,31 @@ fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Dia
     let what = line.expect("socket")?;
     match what.as_str() {
         "socket" => global.stats_sockets.push(stats_socket(line)?),
-        _ => return Err(unknown(&what, "`stats`", &["socket"], &["bind-process", "maxconn", "timeout"])),
+        "timeout" => global.stats_timeout = Some(*line.period()?),
+        "maxconn" => global.stats_maxconn = Some(*line.integer(1..=1000)?),
+        _ => return Err(unknown(&what, "`stats`", &["socket", "timeout", "maxconn"], &["bind-process"])),
     }
     Ok(())
 }
 
-/// Reads `stats socket PATH [mode BITS] [level LEVEL]`.
+/// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.
 fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
-    let word = line.expect("a path")?;
-    let plain = word.strip_prefix("unix@").map_or_else(|| word.clone(), |path| Located::new(path.to_owned(), word.location().clone()));
-    let path = parse_word(&plain, text::absolute_path)?;
-    let (mut mode, mut level) = (None, None);
+    let address = line.parse("an address", address::bind)?;
+    let (mut file, mut level, mut exposes) = (SocketFile::default(), SocketLevel::Operator, Exposed::Nothing);
     while let Some(word) = line.next() {
         match word.as_str() {
-            "mode" => mode = Some(*line.parse("permissions", text::permissions)?),
-            "level" => level = Some(*line.parse("a level", |text| word::SOCKET_LEVEL.read(text))?),
+            "mode" => file.mode = Some(*line.parse("permissions", text::permissions)?),
+            "user" => file.user = Some(Account::Name(line.expect("a user")?.value().clone())),
+            "group" => file.group = Some(Account::Name(line.expect("a group")?.value().clone())),
+            "uid" => file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
+            "gid" => file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
+            "level" => level = *line.parse("a level", |text| word::SOCKET_LEVEL.read(text))?,
+            "expose-fd" => exposes = *line.parse("listeners", |text| word::EXPOSED.read(text))?,
             _ => {
-                let later = ["accept-proxy", "expose-fd", "gid", "group", "name", "severity-output", "uid", "user"];
-                return Err(unknown(&word, "`stats socket`", &["mode", "level"], &later));
+                let known = ["mode", "user", "group", "uid", "gid", "level", "expose-fd"];
+                return Err(unknown(&word, "`stats socket`", &known, &["accept-proxy", "name", "severity-output", "ssl"]));
             }
         }
     }
-    Ok(path.map(|path| StatsSocket { path, mode, level }))
+    Ok(address.map(|address| StatsSocket { address, file, level, exposes }))
 }

@@ -144,6 +144,25 @@ pub enum Balance {
     Hash(String),
 }
 
+impl Balance {
+    /// Returns the name of the algorithm, without its argument.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundrobin",
+            Self::StaticRoundRobin => "static-rr",
+            Self::LeastConn => "leastconn",
+            Self::First => "first",
+            Self::Source => "source",
+            Self::Uri(_) => "uri",
+            Self::UrlParam(_) => "url_param",
+            Self::Header(_) => "hdr",
+            Self::Random(_) => "random",
+            Self::RdpCookie(_) => "rdp-cookie",
+            Self::Hash(_) => "hash",
+        }
+    }
+}
+
 /// Which header field is hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderHash {

@@ -1,8 +1,10 @@
 //! What concerns the whole process.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::bind::BindAddress;
+use super::unix::SocketFile;
 use crate::config::location::Located;
 
 /// Settings of the process as a whole.
@@ -12,6 +14,8 @@ pub struct Global {
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
     pub(in crate::config) stats_sockets: Vec<Located<StatsSocket>>,
+    pub(in crate::config) stats_timeout: Duration,
+    pub(in crate::config) stats_maxconn: u32,
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
     pub(in crate::config) spread_checks: u8,
 }
@@ -37,6 +41,16 @@ impl Global {
         &self.stats_sockets
     }
 
+    /// Returns how long a client of the runtime interface may be silent.
+    pub fn stats_timeout(&self) -> Duration {
+        self.stats_timeout
+    }
+
+    /// Returns how many clients a socket of the runtime interface serves at a time, at least 1.
+    pub fn stats_maxconn(&self) -> u32 {
+        self.stats_maxconn
+    }
+
     /// Returns where l7d answers Prometheus.
     pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
         self.metrics.as_ref()
@@ -51,26 +65,41 @@ impl Global {
 /// A socket on which the runtime interface listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsSocket {
-    pub(in crate::config) path: PathBuf,
-    pub(in crate::config) mode: Option<u32>,
+    pub(in crate::config) address: BindAddress,
+    pub(in crate::config) file: SocketFile,
     pub(in crate::config) level: SocketLevel,
+    pub(in crate::config) exposes: Exposed,
 }
 
 impl StatsSocket {
-    /// Returns the path of the socket.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Returns where it listens.
+    pub fn address(&self) -> &BindAddress {
+        &self.address
     }
 
-    /// Returns the permission bits; none leaves them to the umask.
-    pub fn mode(&self) -> Option<u32> {
-        self.mode
+    /// Returns who may connect to the file of a Unix socket.
+    pub fn file(&self) -> &SocketFile {
+        &self.file
     }
 
     /// Returns what a client of the socket may do.
     pub fn level(&self) -> SocketLevel {
         self.level
     }
+
+    /// Returns which descriptors a client of the socket may take.
+    pub fn exposes(&self) -> Exposed {
+        self.exposes
+    }
+}
+
+/// Which descriptors a client of the runtime interface may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposed {
+    /// None.
+    Nothing,
+    /// Those of all listening sockets, for a process that takes over.
+    Listeners,
 }
 
 /// What a client of the runtime interface may do; a greater level includes the lesser.

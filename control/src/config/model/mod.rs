@@ -25,7 +25,7 @@ pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
-pub use global::{Global, SocketLevel, StatsSocket};
+pub use global::{Exposed, Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
 pub use reply::{ErrorReply, HttpErrors};

@@ -6,7 +6,6 @@ use super::limits::{self, Limits};
 use super::proxy;
 use super::tls;
 use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts};
-use crate::config::value::balance;
 use crate::config::written::{self, ProxySwitch, ServerSettings};
 
 /// All backends, and the servers of all of them one after the other.
@@ -41,7 +40,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
     }
     let balance = written.pool.balance.as_ref().or(defaults.pool.balance.as_ref());
     if let Some(balance) = balance.filter(|balance| mode == Mode::Tcp && reads_requests(balance)) {
-        let message = format!("balance `{}` reads requests, backend `{}` has mode tcp", balance::name(balance), written.name);
+        let message = format!("balance `{}` reads requests, backend `{}` has mode tcp", balance.name(), written.name);
         resolver.error(balance.location(), message, "use source or leastconn, or write mode = \"http\"");
     }
     if let Some(cookie) = written.cookie.as_ref().filter(|_| mode == Mode::Tcp) {
@@ -104,7 +103,7 @@ pub(super) fn warnings(resolver: &mut Resolver, written: &[written::Backend], po
 
 /// Warns of settings of a backend's own that its way of choosing does not look at.
 fn idle_settings(resolver: &mut Resolver, written: &written::Backend, backend: &Backend) {
-    let name = balance::name(backend.balance());
+    let name = backend.balance().name();
     let is_random = matches!(backend.balance(), Balance::Random(_));
     let hashes = is_hashed(backend.balance());
     if let Some(hash) = written.pool.hash_type.as_ref().filter(|_| !hashes) {

@@ -2,7 +2,6 @@
 
 use super::Resolver;
 use crate::config::model::{Backend, Balance, Bind, Forward, Inet, Mode, Server, XdpBalance, XdpFrontend};
-use crate::config::value::balance;
 use crate::config::written;
 
 /// Makes the kernel part of a frontend, and reports everything the kernel cannot do of it.
@@ -27,7 +26,7 @@ pub(super) fn frontend(
     }
     let balance = xdp.hash.or_else(|| in_kernel(backend.balance()));
     if balance.is_none() {
-        let name = balance::name(backend.balance());
+        let name = backend.balance().name();
         let message = format!("balance `{name}` of backend `{}` is beyond the kernel tier", backend.name());
         resolver.error(&xdp.location, message, "it knows roundrobin, static-rr and source; or write xdp = { hash = \"source\" }");
     }

@@ -15,10 +15,11 @@ mod tls;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::error::{Diagnostic, Report};
 use super::location::{Located, Location};
-use super::model::{AttachMode, BackendId, Config, Global, OnStop, SocketLevel, StatsSocket, Table, TableKey, Xdp};
+use super::model::{AttachMode, BackendId, Config, Global, OnStop, Table, TableKey, Xdp};
 use super::suggest;
 use super::written::{self, Written};
 
@@ -154,23 +155,22 @@ fn place(location: &Location) -> String {
 /// How many known names a hint lists.
 const SHOWN: usize = 8;
 const DEFAULT_SPREAD: u8 = 5;
+const DEFAULT_STATS_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_STATS_MAXCONN: u32 = 10;
 const DEFAULT_FLOWS: u32 = 2 << 20;
 const DEFAULT_PIN: &str = "/sys/fs/bpf/l4d";
 
 fn global(resolver: &mut Resolver, written: written::Global) -> Global {
-    let socket = |written: written::StatsSocket| StatsSocket {
-        path: written.path,
-        mode: written.mode,
-        level: written.level.unwrap_or(SocketLevel::Operator),
-    };
-    let paths: Vec<_> =
-        written.stats_sockets.iter().map(|socket| Located::new(socket.path.display().to_string(), socket.location().clone())).collect();
-    resolver.unique(&paths);
+    let addresses: Vec<_> =
+        written.stats_sockets.iter().map(|socket| Located::new(socket.address().to_string(), socket.location().clone())).collect();
+    resolver.unique(&addresses);
     Global {
         maxconn: written.maxconn,
         threads: written.threads,
         log: written.log,
-        stats_sockets: written.stats_sockets.into_iter().map(|written| written.map(socket)).collect(),
+        stats_sockets: written.stats_sockets,
+        stats_timeout: written.stats_timeout.unwrap_or(DEFAULT_STATS_TIMEOUT),
+        stats_maxconn: written.stats_maxconn.unwrap_or(DEFAULT_STATS_MAXCONN),
         metrics: written.metrics,
         spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
     }

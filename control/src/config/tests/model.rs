@@ -33,7 +33,8 @@ fn example_process_is_read() {
     let global = config.global();
     assert_eq!((global.maxconn(), global.threads(), global.log().len(), global.spread_checks()), (Some(50_000), None, 2, 5));
     let socket = &global.stats_sockets()[0];
-    assert_eq!((socket.path().to_str(), socket.mode(), socket.level()), (Some("/run/l7d/admin.sock"), Some(0o660), SocketLevel::Admin));
+    let address = socket.address().to_string();
+    assert_eq!((address.as_str(), socket.file().mode(), socket.level()), ("unix@/run/l7d/admin.sock", Some(0o660), SocketLevel::Admin));
     let xdp = config.xdp().unwrap();
     assert_eq!((xdp.interfaces()[0].as_str(), xdp.source_addresses()[0].to_string().as_str()), ("eth0", "10.0.0.5"));
     assert_eq!((xdp.mode(), xdp.on_stop(), xdp.flows(), xdp.hash_key()), (AttachMode::Auto, OnStop::Detach, 2_097_152, None));

@@ -118,7 +118,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
 }
 
 /// Reads who may connect to the file of a Unix socket.
-fn socket_file(reader: &mut Reader, section: &mut Section<'_>, address: Option<&BindAddress>) -> SocketFile {
+pub(super) fn socket_file(reader: &mut Reader, section: &mut Section<'_>, address: Option<&BindAddress>) -> SocketFile {
     let is_file = address.is_none_or(|address| matches!(address, BindAddress::Unix(UnixAddress::Path(_))));
     let mut take = |reader: &mut Reader, key| {
         let item = section.take(key)?;

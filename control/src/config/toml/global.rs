@@ -1,13 +1,15 @@
 //! Sections `[global]` and `[xdp]`.
 
+use super::frontend;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
+use crate::config::model::{BindAddress, Exposed, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
-use crate::config::written::{Global, StatsSocket, Xdp};
+use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 32] = [
+const LATER: [&str; 31] = [
     "chroot",
     "cpu-map",
     "daemon",
@@ -35,7 +37,6 @@ const LATER: [&str; 32] = [
     "setenv",
     "ssl-default-bind-ciphers",
     "ssl-default-bind-options",
-    "stats-timeout",
     "tune",
     "uid",
     "ulimit-n",
@@ -48,6 +49,8 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
         stats_sockets: section.take("stats-socket").map(|item| stats_sockets(reader, &item)).unwrap_or_default(),
+        stats_timeout: section.take("stats-timeout").and_then(|item| reader.period(&item)),
+        stats_maxconn: section.take("stats-maxconn").and_then(|item| reader.integer(&item, 1..=1000, 10)),
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
         spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
     };
@@ -61,13 +64,21 @@ fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocke
 
 fn stats_socket(reader: &mut Reader, item: &Item<'_>) -> Option<Located<StatsSocket>> {
     let mut section = reader.section(item, "`stats-socket`", "{ path = \"/run/l7d/admin.sock\", level = \"admin\" }")?;
-    let path = section.require(reader, "path", "\"/run/l7d/admin.sock\"");
-    let path = path.and_then(|item| reader.text(&item, "/run/l7d/admin.sock", text::absolute_path));
-    let mode = section.take("mode").and_then(|item| reader.text(&item, "660", text::permissions));
+    let address = match section.take("address") {
+        Some(item) => reader.text(&item, "127.0.0.1:9999", address::bind),
+        None => {
+            let path = section.require(reader, "path", "\"/run/l7d/admin.sock\"");
+            let path = path.and_then(|item| reader.text(&item, "/run/l7d/admin.sock", text::absolute_path));
+            path.map(|path| path.map(|path| BindAddress::Unix(UnixAddress::Path(path))))
+        }
+    };
+    let file = frontend::socket_file(reader, &mut section, address.as_deref());
     let level = section.take("level").and_then(|item| reader.text(&item, "admin", |text| word::SOCKET_LEVEL.read(text)));
-    section.finish(reader, &["group", "gid", "uid", "user", "expose-fd"]);
-    let (mode, level) = (mode.map(|mode| *mode), level.map(|level| *level));
-    path.map(|path| path.map(|path| StatsSocket { path, mode, level }))
+    let exposes = section.take("expose-fd").and_then(|item| reader.text(&item, "listeners", |text| word::EXPOSED.read(text)));
+    section.finish(reader, &["interface", "tls"]);
+    let level = level.map_or(SocketLevel::Operator, |level| *level);
+    let exposes = exposes.map_or(Exposed::Nothing, |exposes| *exposes);
+    address.map(|address| address.map(|address| StatsSocket { address, file, level, exposes }))
 }
 
 pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {

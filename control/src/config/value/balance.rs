@@ -39,23 +39,6 @@ pub(in crate::config) fn balance(text: &str) -> Result<Balance, Mistake> {
     Ok(balance)
 }
 
-/// Returns the name of an algorithm, without its argument.
-pub(in crate::config) fn name(balance: &Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "roundrobin",
-        Balance::StaticRoundRobin => "static-rr",
-        Balance::LeastConn => "leastconn",
-        Balance::First => "first",
-        Balance::Source => "source",
-        Balance::Uri(_) => "uri",
-        Balance::UrlParam(_) => "url_param",
-        Balance::Header(_) => "hdr",
-        Balance::Random(_) => "random",
-        Balance::RdpCookie(_) => "rdp-cookie",
-        Balance::Hash(_) => "hash",
-    }
-}
-
 const NAMES: [&str; 11] =
     ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "url_param", "hdr", "random", "rdp-cookie", "hash"];
 const DEFAULT_DRAWS: u32 = 2;
@@ -175,7 +158,7 @@ mod tests {
             ("hash src,ipmask(24)", Balance::Hash("src,ipmask(24)".into())),
         ] {
             assert_eq!(balance(text).as_ref(), Ok(&meant), "{text}");
-            assert!(text.starts_with(name(&meant)), "{text}");
+            assert!(text.starts_with(meant.name()), "{text}");
         }
     }
 

@@ -1,0 +1,119 @@
+//! Accepts clients of the runtime interface and holds their dialogs.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::command::Language;
+use super::dialog::{Dialog, Manner};
+use super::line::{Input, Taken};
+use crate::config::SocketLevel;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// On an address of the Internet's families.
+    Inet(TcpListener),
+    /// On a file or a name.
+    Unix(UnixListener),
+}
+
+/// What clients of a socket may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Which commands.
+    pub level: SocketLevel,
+    /// How long they may be silent.
+    pub patience: Duration,
+    /// How many there may be at a time.
+    pub clients: usize,
+}
+
+impl Listener {
+    /// Watches a socket that listens and does not block.
+    ///
+    /// # Errors
+    /// Fails when the system is short of what watching takes.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_domain(&socket)? == rustix::net::AddressFamily::UNIX {
+            UnixListener::from_std(socket.into()).map(Self::Unix)
+        } else {
+            TcpListener::from_std(socket.into()).map(Self::Inet)
+        }
+    }
+}
+
+/// Serves clients for as long as it is polled.
+pub async fn serve<C: Clone + Send + Sync + 'static>(listener: Listener, terms: Terms, language: Arc<Language<C>>) {
+    let mut clients = JoinSet::new();
+    loop {
+        if clients.len() >= terms.clients {
+            clients.join_next().await;
+            continue;
+        }
+        let accepted = match &listener {
+            Listener::Inet(listener) => {
+                listener.accept().await.map(|(client, _)| clients.spawn(inet(client, terms, Arc::clone(&language))))
+            }
+            Listener::Unix(listener) => {
+                listener.accept().await.map(|(client, _)| clients.spawn(unix(client, terms, Arc::clone(&language))))
+            }
+        };
+        if let Err(error) = accepted {
+            warn!("runtime interface: accept: {error}");
+            // Short of descriptors, accept fails again at once; the pause keeps the loop from spinning.
+            sleep(ACCEPT_PAUSE).await;
+        }
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+async fn inet<C: Clone>(client: tokio::net::TcpStream, terms: Terms, language: Arc<Language<C>>) {
+    log(converse(client, terms, &language).await);
+}
+
+async fn unix<C: Clone>(client: tokio::net::UnixStream, terms: Terms, language: Arc<Language<C>>) {
+    log(converse(client, terms, &language).await);
+}
+
+fn log(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        debug!("runtime interface: {error}");
+    }
+}
+
+/// Holds one dialog.
+async fn converse<C: Clone>(mut client: impl AsyncRead + AsyncWrite + Unpin, terms: Terms, language: &Language<C>) -> io::Result<()> {
+    let (mut dialog, mut input) = (Dialog::new(terms.level, terms.patience), Input::default());
+    let mut bytes = [0; 4096];
+    loop {
+        match input.take() {
+            Taken::Sentence(sentence) => {
+                let answer = dialog.answer(language, sentence).await;
+                within(dialog.patience, client.write_all(answer.as_bytes())).await?;
+                if dialog.ended || (dialog.manner() == Manner::Brief && input.is_settled()) {
+                    return within(dialog.patience, client.shutdown()).await;
+                }
+            }
+            Taken::Part => within(dialog.patience, client.write_all(dialog.on_part().as_bytes())).await?,
+            Taken::Nothing => match within(dialog.patience, client.read(&mut bytes)).await? {
+                0 => return Ok(()),
+                count => input.push(&bytes[..count]),
+            },
+            Taken::TooLong => return Err(io::Error::new(io::ErrorKind::InvalidData, "a command is too long")),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "a client was silent for too long")))
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

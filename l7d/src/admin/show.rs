@@ -1,0 +1,82 @@
+//! Commands that only look.
+
+use control::admin::{self, Call, Command, Reply};
+use control::config::SocketLevel;
+
+use super::{Engine, now};
+use crate::stats::{Detail, Form, Health, Life, Scope, Wanted};
+use crate::version;
+
+/// Returns the commands.
+pub(super) fn commands() -> Vec<Command<Engine>> {
+    use SocketLevel::{Operator, User};
+    vec![
+        now("show info", "[desc|json|typed]*", "report on the process", User, info),
+        now("show stat", "[<proxy> <kinds> <server>] [json|no-maint|typed|up]*", "report on frontends, backends and servers", User, stat),
+        now("show backend", "", "list the backends", User, backend),
+        now("show version", "", "tell the version", User, |_, _| Reply::Output(format!("{}\n", version::full()))),
+        now("show env", "[<name>]", "list the variables of the environment", Operator, |_, call| admin::environment(call)),
+        now("show cli sockets", "", "list the sockets of this interface", Operator, sockets),
+    ]
+}
+
+fn info(engine: &Engine, call: &Call) -> Reply {
+    let life = if engine.shutdown.is_draining() { Life::Stopping } else { Life::Serving };
+    let has = |word: &str| call.arguments.iter().any(|argument| argument == word);
+    let detail = if has("desc") { Detail::Described } else { Detail::Plain };
+    Reply::Output(engine.stats.info(life, detail, form(call)))
+}
+
+fn form(call: &Call) -> Form {
+    let form = call.arguments.iter().find_map(|word| match word.as_str() {
+        "typed" => Some(Form::Typed),
+        "json" => Some(Form::Json),
+        _ => None,
+    });
+    form.unwrap_or(Form::Table)
+}
+
+fn stat(engine: &Engine, call: &Call) -> Reply {
+    let mut scope = Scope::default();
+    if let [proxy, kinds, server, ..] = call.arguments.as_slice() {
+        scope.proxy = match proxy.parse::<i64>() {
+            Ok(number) => u64::try_from(number).ok().map(Wanted::Number),
+            Err(_) => Some(Wanted::Name(proxy.clone())),
+        };
+        // As in HAProxy, -1 is every kind and every server.
+        scope.kinds = kinds.parse::<i64>().ok().and_then(|kinds| u8::try_from(kinds).ok());
+        scope.server = server.parse::<i64>().ok().and_then(|server| u64::try_from(server).ok());
+    }
+    if let Some(Wanted::Name(name)) = &scope.proxy {
+        let site = engine.site();
+        let is_known = site.frontends().any(|frontend| frontend.name() == name) || site.backends().iter().any(|one| one.name() == name);
+        if !is_known {
+            return Reply::error("No such proxy.");
+        }
+    }
+    for word in &call.arguments {
+        match word.as_str() {
+            "up" => scope.health = Health::Up,
+            "no-maint" => scope.health = Health::NotInMaintenance,
+            _ => {}
+        }
+    }
+    Reply::Output(engine.stats.rows(&scope, form(call)))
+}
+
+fn backend(engine: &Engine, _: &Call) -> Reply {
+    let names: String = engine.site().backends().iter().map(|backend| format!("{}\n", backend.name())).collect();
+    Reply::Output(format!("# name\n{names}"))
+}
+
+fn sockets(engine: &Engine, _: &Call) -> Reply {
+    let lines = engine.sockets().into_iter().map(|(address, level)| {
+        let level = match level {
+            SocketLevel::User => "user",
+            SocketLevel::Operator => "operator",
+            SocketLevel::Admin => "admin",
+        };
+        format!("{address} {level} all\n")
+    });
+    Reply::Output(format!("# socket lvl processes\n{}", lines.collect::<String>()))
+}
