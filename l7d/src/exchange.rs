@@ -13,6 +13,7 @@ use tracing::{debug, info};
 
 use crate::balance::Seen;
 use crate::buffer::Buffer;
+use crate::compress::Settings;
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Streamed, Wire};
 use crate::error::ExchangeError;
@@ -146,7 +147,10 @@ async fn serve<'a>(
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let whole = body.is_done();
+    let settings = Settings::of(frontend.compression(), backend.compression());
+    let compression = settings.and_then(|settings| settings.offer(&mut head));
     let mut request = outgoing(head, body, frontend, backend, review);
+    request.compression = compression;
     let outcome = deliver(client, &mut request, backend, (key, reuse), limits(frontend, backend), record).await;
     outcome.map_err(|error| {
         let failure = Failure::new(error, &mut request.review.borrow_mut(), Some(&request.head));

@@ -202,7 +202,7 @@ async fn upload(
         (Inflow::H2(stream), Uplink::H1(server)) => (Source::H2(stream), Sink::H1 { stream: server, pending, coding }),
         (Inflow::H2(stream), Uplink::H2(server)) => (Source::H2(stream), Sink::H2(server)),
     };
-    let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server };
+    let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server, coder: None };
     transfer.run(deadline, uploaded).await
 }
 

@@ -19,6 +19,7 @@ pub mod buffer;
 mod bulk;
 pub mod cli;
 pub mod client_hello;
+mod compress;
 mod deadline;
 mod downstream;
 mod error;

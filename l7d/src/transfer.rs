@@ -14,6 +14,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::buffer::Buffer;
+use crate::compress::Coder;
 use crate::deadline::Deadline;
 use crate::h1::body::Body;
 use crate::h1::chunked;
@@ -74,6 +75,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) to: Sink<'a>,
     /// How long the receiver may take nothing.
     pub(crate) to_limit: Option<Duration>,
+    /// What compresses it on the way.
+    pub(crate) coder: Option<Coder>,
 }
 
 #[derive(Debug)]
@@ -95,6 +98,11 @@ impl Transfer<'_> {
                 match poll_once(next.as_mut()).await {
                     Poll::Ready(piece) => piece?,
                     Poll::Pending => {
+                        // What the sender has said so far may be all that it says for long.
+                        if let Some(bytes) = self.coder.as_mut().and_then(Coder::flush) {
+                            let piece = Piece::Data { bytes, last: false };
+                            *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
+                        }
                         *sent += timed(deadline, self.to_limit, pin!(self.to.flush())).await.map_err(RelayError::To)?;
                         let piece = deadline.within(self.from_limit, pin!(self.to.unless_reset(next))).await;
                         piece.map_err(|elapsed| RelayError::From(elapsed.into()))??
@@ -102,11 +110,27 @@ impl Transfer<'_> {
                 }
             };
             let is_last = !matches!(piece, Piece::Data { last: false, .. });
-            *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
+            let pieces = match &mut self.coder {
+                None => [Some(piece), None],
+                Some(coder) => press(coder, piece),
+            };
+            for piece in pieces.into_iter().flatten() {
+                *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
+            }
             if is_last {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Compresses a piece, of which nothing may be left for now; trailers are no part of the content, and follow it.
+fn press(coder: &mut Coder, piece: Piece) -> [Option<Piece>; 2] {
+    let data = |bytes: Bytes, last: bool| (last || !bytes.is_empty()).then_some(Piece::Data { bytes, last });
+    match piece {
+        Piece::Data { bytes, last } => [data(coder.press(bytes, last), last), None],
+        Piece::End => [data(coder.press(Bytes::new(), true), true), None],
+        Piece::Trailers(fields) => [data(coder.press(Bytes::new(), true), false), Some(Piece::Trailers(fields))],
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
+    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
     PortRange, Protocol, SendProxy, ServerAddress, ServerSource, StatsSocket, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
@@ -72,7 +72,19 @@ pub(super) struct Proxy {
     pub(super) mode: Option<Located<Mode>>,
     pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
     pub(super) options: Vec<Located<Switch>>,
+    pub(super) compression: Option<Compression>,
     pub(super) errors: Vec<ErrorReply>,
+}
+
+/// What is compressed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Compression {
+    pub(super) location: Location,
+    pub(super) codings: Vec<Coding>,
+    pub(super) types: Vec<String>,
+    pub(super) offload: Option<bool>,
+    /// In bytes.
+    pub(super) least: Option<u64>,
 }
 
 /// Settings of the frontends and backends that begin from them and have not their own.

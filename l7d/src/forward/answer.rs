@@ -11,6 +11,7 @@ use h2::client::ResponseFuture;
 use super::request::Tunnel;
 use super::{Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed};
 use crate::buffer::Buffer;
+use crate::compress::{Coder, Offer};
 use crate::deadline::Deadline;
 use crate::downstream::unless_reset;
 use crate::error::ExchangeError;
@@ -20,6 +21,7 @@ use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
 use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, Lane, flatten};
+use crate::message::body::Framing;
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
 use crate::stream::Stream;
@@ -245,14 +247,21 @@ impl Answer<'_, '_> {
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
         let Arrived { mut head, rest } = arrived;
+        let framing = match rest {
+            Rest::H1 { .. } => framing::response(&head, self.request.head.method()).map_err(ExchangeError::Response)?,
+            Rest::H2(_) => Framing::Chunked,
+        };
+        let coder = match &self.request.compression {
+            None => None,
+            Some(offer) => self.compress(offer, &mut head, &rest, framing),
+        };
         // What has no body gets none, whatever a server sends behind its head: it would be taken for the next response.
         let bodiless = self.is_bodiless(&head);
         match (rest, outflow) {
             (Rest::H1 { server, input }, Outflow::H1(client)) => {
-                self.pass_bytes(&head, Wires { server, client }, input, deadline, progress).await
+                self.pass_bytes(&head, Wires { server, client }, (framing, input, coder), deadline, progress).await
             }
             (Rest::H1 { server, mut input }, Outflow::H2(respond)) => {
-                let framing = framing::response(&head, self.request.head.method()).map_err(ExchangeError::Response)?;
                 let mut body = Body::new(framing);
                 let stays = head.keeps_alive() && !matches!(body, Body::UntilClose);
                 let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
@@ -261,7 +270,7 @@ impl Answer<'_, '_> {
                 let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
                 if !body.is_done() {
                     let from = Source::H1 { stream: server, buffer: &mut input, body: &mut body };
-                    self.transfer(from, Sink::H2(&mut sending), deadline, progress).await?;
+                    self.transfer((from, Sink::H2(&mut sending), coder), deadline, progress).await?;
                 }
                 // Bytes behind the response belong to no request of ours.
                 let server = if stays && input.is_empty() { self.request.server } else { Fate::Close };
@@ -274,7 +283,7 @@ impl Answer<'_, '_> {
                 let sending = respond.send_response(response, is_over);
                 let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
                 if !is_over {
-                    self.transfer(Source::H2(&mut body), Sink::H2(&mut sending), deadline, progress).await?;
+                    self.transfer((Source::H2(&mut body), Sink::H2(&mut sending), coder), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client: Fate::Keep, server: Fate::Keep })
             }
@@ -288,7 +297,7 @@ impl Answer<'_, '_> {
                     self.send(stream, [pending.filled(), &[]], deadline, progress).await?;
                 } else {
                     let to = Sink::H1 { stream, pending, coding };
-                    self.transfer(Source::H2(&mut body), to, deadline, progress).await?;
+                    self.transfer((Source::H2(&mut body), to, coder), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client, server: Fate::Keep })
             }
@@ -300,11 +309,10 @@ impl Answer<'_, '_> {
         &self,
         head: &ResponseHead,
         wires: Wires<'_>,
-        mut input: Buffer,
+        (framing, mut input, coder): (Framing, Buffer, Option<Coder>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
-        let framing = framing::response(head, self.request.head.method()).map_err(ExchangeError::Response)?;
         let mut body = Body::new(framing);
         let plain = self.request.head.version() == Version::Http10 && matches!(body, Body::Chunked(_));
         let client = if plain || matches!(body, Body::UntilClose) { Fate::Close } else { self.request.client };
@@ -315,7 +323,13 @@ impl Answer<'_, '_> {
             encode::response_without_coding(head, Connection::Close, out.tail());
             let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
             let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Plain };
-            self.transfer(from, to, deadline, progress).await?;
+            self.transfer((from, to, None), deadline, progress).await?;
+        } else if coder.is_some() {
+            progress.status = Some(head.status());
+            self.encode(head, client, out.tail());
+            let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
+            let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Chunked };
+            self.transfer((from, to, coder), deadline, progress).await?;
         } else {
             self.encode(head, client, out.tail());
             let count = body.take(input.filled()).map_err(ExchangeError::Response)?;
@@ -335,6 +349,26 @@ impl Answer<'_, '_> {
         // Bytes behind the response belong to no request of ours.
         let server = if server_stays && input.is_empty() { self.request.server } else { Fate::Close };
         Ok(Finished::Exchanged { client, server })
+    }
+
+    /// Takes a response on to be compressed, if it may be.
+    fn compress(&self, offer: &Offer<'_>, head: &mut ResponseHead, rest: &Rest<'_>, framing: Framing) -> Option<Coder> {
+        let length = match (rest, framing) {
+            _ if self.request.head.version() == Version::Http10 => return None,
+            (_, Framing::None | Framing::UntilClose) => return None,
+            (_, Framing::Length(length)) => Some(length),
+            (Rest::H1 { .. }, Framing::Chunked) => None,
+            (Rest::H2(body), Framing::Chunked) if self.is_bodiless(head) || body.is_end_stream() => return None,
+            (Rest::H2(_), Framing::Chunked) => match framing::response(head, self.request.head.method()) {
+                Ok(Framing::Length(length)) => Some(length),
+                Ok(Framing::None | Framing::Chunked | Framing::UntilClose) | Err(_) => None,
+            },
+        };
+        let coder = offer.accept(head, length)?;
+        if let Rest::H1 { .. } = rest {
+            head.headers.append(b"Transfer-Encoding", b"chunked").ok()?;
+        }
+        Some(coder)
     }
 
     fn is_bodiless(&self, head: &ResponseHead) -> bool {
@@ -358,12 +392,11 @@ impl Answer<'_, '_> {
 
     async fn transfer(
         &self,
-        from: Source<'_>,
-        to: Sink<'_>,
+        (from, to, coder): (Source<'_>, Sink<'_>, Option<Coder>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<(), ExchangeError> {
-        let transfer = Transfer { from, from_limit: self.limits.server, to, to_limit: self.limits.client };
+        let transfer = Transfer { from, from_limit: self.limits.server, to, to_limit: self.limits.client, coder };
         transfer.run(deadline, &mut progress.sent).await.map_err(download_failed)
     }
 

@@ -11,6 +11,7 @@ use h2::client::ResponseFuture;
 
 use super::{Fate, Inflow, server_failed};
 use crate::buffer::Buffer;
+use crate::compress::Offer;
 use crate::deadline::Deadline;
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
@@ -40,6 +41,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) client: Fate,
     /// What becomes of the server's connection if the response leaves it a choice.
     pub(crate) server: Fate,
+    /// What is offered to the response: to compress it.
+    pub(crate) compression: Option<Offer<'a>>,
     /// The rules, which have a say about the response.
     pub(crate) review: RefCell<Review<'a>>,
 }
@@ -57,7 +60,7 @@ impl<'a> Outgoing<'a> {
     /// Returns a request of which nothing was sent.
     pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, review: Review<'a>) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
-        Self { head, body, start: None, early: 0, tunnel, client, server, review: RefCell::new(review) }
+        Self { head, body, start: None, early: 0, tunnel, client, server, compression: None, review: RefCell::new(review) }
     }
 
     /// Returns the host that a server is asked for in the handshake of TLS.

@@ -16,6 +16,7 @@ use super::forward_for::{ForwardFor, forward_for};
 use super::frontend::Frontend;
 use super::has;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
+use crate::compress::Compression;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::Meter;
@@ -44,6 +45,7 @@ pub(crate) struct Backend {
     rules: Arc<ProxyRules>,
     is_twin: bool,
     forward_for: Option<ForwardFor>,
+    compression: Option<Compression>,
     closes: bool,
     reuse: Reuse,
     queue: Arc<Queue>,
@@ -153,6 +155,7 @@ impl Backend {
             rules: rules.of_backend(model),
             is_twin: model.is_twin(),
             forward_for: forward_for(model.options()),
+            compression: model.compression().map(Compression::new),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
             timeouts: *model.timeouts(),
@@ -247,6 +250,11 @@ impl Backend {
     /// Returns how the client's address is added to requests.
     pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
         self.forward_for.as_ref()
+    }
+
+    /// Returns what it compresses, if anything.
+    pub(crate) fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// Tells whether both connections close after each response.

@@ -12,6 +12,7 @@ use super::limit::{Counted, Limit};
 use super::names::Names;
 use super::{Shared, has};
 use crate::bind::Spec;
+use crate::compress::Compression;
 use crate::log::Log;
 use crate::rules::{ProxyRules, View};
 use crate::stats::Meter;
@@ -49,6 +50,7 @@ pub(crate) struct Frontend {
     names: Option<Names>,
     limit: Option<Limit>,
     forward_for: Option<ForwardFor>,
+    compression: Option<Compression>,
     closes: bool,
     ignores_null: bool,
     monitor_uri: Option<String>,
@@ -113,6 +115,7 @@ impl Frontend {
             backends: Arc::clone(backends),
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
+            compression: model.compression().map(Compression::new),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
@@ -127,6 +130,11 @@ impl Frontend {
     /// Returns how the client's address is added to requests.
     pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
         self.forward_for.as_ref()
+    }
+
+    /// Returns what it compresses, if anything.
+    pub(crate) fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// Tells whether both connections close after each response.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::compression::Compression;
 use super::cookie::Cookie;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
@@ -25,6 +26,7 @@ pub struct Backend {
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) retries: u32,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
@@ -99,6 +101,11 @@ impl Backend {
     /// Returns the switches that are on.
     pub fn options(&self) -> &[Located<ProxyOption>] {
         &self.options
+    }
+
+    /// Returns what it compresses, if anything.
+    pub fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// Returns its answers in place of its own pages; of two for the same status the later one counts.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bind::Bind;
+use super::compression::Compression;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::{BackendId, FrontendId};
@@ -22,6 +23,7 @@ pub struct Frontend {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
@@ -87,6 +89,11 @@ impl Frontend {
     /// Returns the switches that are on.
     pub fn options(&self) -> &[Located<ProxyOption>] {
         &self.options
+    }
+
+    /// Returns what it compresses, if anything.
+    pub fn compression(&self) -> Option<&Compression> {
+        self.compression.as_ref()
     }
 
     /// Returns its answers in place of its own pages; of two for the same status the later one counts.

@@ -6,6 +6,7 @@
 mod backend;
 mod bind;
 mod check;
+mod compression;
 mod connection;
 mod cookie;
 mod frontend;
@@ -22,6 +23,7 @@ mod xdp;
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
 pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
+pub use compression::{Coding, Compression};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};

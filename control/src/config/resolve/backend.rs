@@ -62,6 +62,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         timeouts,
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),

@@ -77,6 +77,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         maxconn: written.maxconn.or(defaults.maxconn),
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),

@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::{Located, Location};
-use crate::config::model::{ErrorReply, Mode, ProxyOption, Timeout, Timeouts};
+use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, Timeout, Timeouts};
 use crate::config::written::Proxy;
 
 /// Returns the mode of a proxy.
@@ -27,6 +27,25 @@ pub(super) fn timeouts(defaults: &Proxy, own: &Proxy) -> Timeouts {
         timeouts.set(timeout, Some(duration).filter(|duration| !duration.is_zero()));
     }
     timeouts
+}
+
+/// Returns what a proxy compresses; none where that is nothing of its own.
+pub(super) fn compression(resolver: &mut Resolver, defaults: &Proxy, own: &Proxy, mode: Mode) -> Option<Compression> {
+    if let Some(written) = own.compression.as_ref().filter(|_| mode == Mode::Tcp) {
+        resolver.warning(&written.location, "`compression` means nothing in mode tcp", "leave it out, or write mode = \"http\"");
+    }
+    let layers: Vec<_> = [&own.compression, &defaults.compression].into_iter().flatten().collect();
+    if mode == Mode::Tcp || layers.is_empty() {
+        return None;
+    }
+    let codings = layers.iter().map(|written| &written.codings).find(|codings| !codings.is_empty());
+    let types = layers.iter().map(|written| &written.types).find(|types| !types.is_empty());
+    Some(Compression {
+        codings: codings.cloned().unwrap_or_default(),
+        types: types.cloned().unwrap_or_default(),
+        offload: layers.iter().find_map(|written| written.offload).unwrap_or(false),
+        least: layers.iter().find_map(|written| written.least).unwrap_or(0),
+    })
 }
 
 /// Checks that the sections exist whose files a proxy answers with.

@@ -6,6 +6,7 @@
 
 mod backend;
 mod check;
+mod compression;
 mod connection;
 mod frontend;
 mod global;

@@ -1,6 +1,7 @@
 //! What frontends, backends and `[defaults]` have in common.
 
 use super::check;
+use super::compression;
 use super::pool;
 use super::reader::{Item, Reader};
 use super::reply;
@@ -13,7 +14,7 @@ use crate::config::value::{option, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 8] = ["compression", "description", "disabled", "email-alert", "id", "log", "log-format", "stats"];
+pub(super) const LATER: [&str; 7] = ["description", "disabled", "email-alert", "id", "log", "log-format", "stats"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,8 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let timeouts = section.take("timeout").map(|item| timeouts(reader, &item, title, side)).unwrap_or_default();
     let options = section.take("option").map(|item| reader.texts(&item, "httplog", option::option)).unwrap_or_default();
     let errors = reply::errors(reader, section);
-    Proxy { mode, timeouts, options, errors }
+    let compression = compression::compression(reader, section);
+    Proxy { mode, timeouts, options, compression, errors }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CipherSuite, CookieMode, Curve, Exposed, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy,
-    SocketLevel, TlsVersion, XdpBalance,
+    AttachMode, CipherSuite, Coding, CookieMode, Curve, Exposed, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol,
+    SendProxy, SocketLevel, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -54,6 +54,10 @@ pub(in crate::config) const HASH_FUNCTION: Words<HashFunction> = Words {
         ("crc32", HashFunction::Crc32),
         ("none", HashFunction::None),
     ],
+};
+pub(in crate::config) const CODING: Words<Coding> = Words {
+    what: "a coding",
+    words: &[("gzip", Coding::Gzip), ("deflate", Coding::Deflate), ("raw-deflate", Coding::RawDeflate), ("identity", Coding::Identity)],
 };
 pub(in crate::config) const COOKIE_MODE: Words<CookieMode> = Words {
     what: "a cookie mode",
