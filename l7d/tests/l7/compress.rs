@@ -176,7 +176,8 @@ fn responses_are_compressed_as_by_debian_haproxy() {
         "Accept-Encoding: gzip\r\nUser-Agent: Mozilla/4.0 (compatible; MSIE 7.0; Windows)\r\n",
     ];
     for case in CASES {
-        let (ours, theirs) = (unused_address(), unused_address());
+        let (ours, theirs, spoken) = (unused_address(), unused_address(), unused_address());
+        let _spoken = Daemon::start_haproxy(&cfg(spoken, origin.address(), &case));
         let _daemon = Daemon::start(&toml(ours, &format!("'{}'", origin.address()), &case));
         let _peer = Haproxy::find().start(&cfg(theirs, origin.address(), &case), theirs);
         let mut requests: Vec<String> = RESPONSES.iter().map(|(path, _)| get(path, "Accept-Encoding: gzip, deflate\r\n")).collect();
@@ -184,7 +185,9 @@ fn responses_are_compressed_as_by_debian_haproxy() {
         requests.push(get("/html", "Accept-Encoding: gzip\r\n").replace("GET", "HEAD"));
         requests.push(get("/html", "Accept-Encoding: gzip\r\n").replace("HTTP/1.1", "HTTP/1.0"));
         for request in requests {
-            assert_eq!(fetch(ours, &request), fetch(theirs, &request), "{} {}: {request:?}", case.frontend[0], case.backend[0]);
+            let theirs = fetch(theirs, &request);
+            assert_eq!(fetch(ours, &request), theirs, "{} {}: {request:?}", case.frontend[0], case.backend[0]);
+            assert_eq!(fetch(spoken, &request), theirs, "{} {}: {request:?}", case.frontend[0], case.backend[0]);
         }
     }
 }

@@ -66,6 +66,13 @@ const FRONTEND: [&str; 4] = [
     "http-error status 400 content-type a/b lf-string \"bad %[path] %ST\" hdr A %[src]",
 ];
 
+/// What our configuration is written in.
+#[derive(Clone, Copy)]
+enum Language {
+    Toml,
+    Haproxy,
+}
+
 /// Both proxies with the same answers.
 struct Pair {
     ours: SocketAddr,
@@ -76,7 +83,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(directory: &Path, broken: &Server) -> Self {
+    fn start(directory: &Path, broken: &Server, language: Language) -> Self {
         for (name, text) in FILES {
             std::fs::write(directory.join(name), text).unwrap();
         }
@@ -87,7 +94,11 @@ impl Pair {
             socket
         };
         let (our_log, their_log) = (log(), log());
-        let daemon = Daemon::start(&toml(directory, ours, our_log.local_addr().unwrap(), broken.address()));
+        let at = our_log.local_addr().unwrap();
+        let daemon = match language {
+            Language::Toml => Daemon::start(&toml(directory, ours, at, broken.address())),
+            Language::Haproxy => Daemon::start_haproxy(&cfg(directory, ours, at, broken.address())),
+        };
         let haproxy = Haproxy::find().start(&cfg(directory, theirs, their_log.local_addr().unwrap(), broken.address()), theirs);
         Self { ours, theirs, our_log, their_log, _processes: (daemon, haproxy) }
     }
@@ -224,7 +235,13 @@ fn answers_are_those_of_debian_haproxy() {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n");
     });
-    let pair = Pair::start(&directory, &broken);
+    for language in [Language::Toml, Language::Haproxy] {
+        compare(&Pair::start(&directory, &broken, language));
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+fn compare(pair: &Pair) {
     let paths = RULES.iter().map(|(path, _)| (*path).to_owned()).filter(|path| path != "/nothingfile");
     let paths = paths.chain(BACKENDS.iter().flat_map(|(name, _)| [format!("/to/{name}"), format!("/to/{name}/denied")]));
     for path in paths.chain(["/broken".to_owned()]) {
@@ -235,14 +252,13 @@ fn answers_are_those_of_debian_haproxy() {
     }
     pair.compare("GET /to/elsewhere HTTP/1.0\r\n\r\n");
     pair.compare("GET /late HTTP/1.1\r\n");
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
 fn an_answer_from_a_file_goes_over_http_2_too() {
     let directory = directory();
     let (one, _) = server(|_, _| ok("one"));
-    let pair = Pair::start(&directory, &one);
+    let pair = Pair::start(&directory, &one, Language::Toml);
     for path in ["/file", "/other", "/to/elsewhere", "/to/format"] {
         let url = format!("http://{}{path}", pair.ours);
         let mut command = std::process::Command::new("curl");

@@ -34,6 +34,7 @@ mod lexer;
 mod line;
 mod proxy;
 mod reader;
+mod reply;
 mod rules;
 mod section;
 mod server;

@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, check, frontend, rules, server, table};
+use super::{backend, check, frontend, reply, rules, server, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -24,14 +24,21 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (PROXIES, "acl", rules::acl),
     (DEFAULTS_BACK, "balance", backend::balance),
     (FRONT, "bind", frontend::bind),
+    (ALL, "compression", reply::compression),
     (BACK, "cookie", backend::cookie),
     (DEFAULTS_FRONT, "default_backend", frontend::default_backend),
     (DEFAULTS_BACK, "default-server", server::default_server),
+    (ALL, "errorfile", reply::errorfile),
+    (ALL, "errorfiles", reply::errorfiles),
+    (ALL, "errorloc", reply::errorloc),
+    (ALL, "errorloc302", reply::errorloc),
+    (ALL, "errorloc303", reply::errorloc),
     (DEFAULTS_BACK, "fullconn", backend::fullconn),
     (DEFAULTS_BACK, "hash-balance-factor", backend::hash_balance_factor),
     (DEFAULTS_BACK, "hash-type", backend::hash_type),
     (DEFAULTS_BACK, "http-check", check::http_check),
     (PROXIES, "http-after-response", rules::rule),
+    (ALL, "http-error", reply::http_error),
     (PROXIES, "http-request", rules::rule),
     (PROXIES, "http-response", rules::rule),
     (ALL, "log", log),
@@ -74,7 +81,6 @@ const LATER: &[&str] = &[
     "clitcpka-cnt",
     "clitcpka-idle",
     "clitcpka-intvl",
-    "compression",
     "crt",
     "declare",
     "description",
@@ -84,18 +90,12 @@ const LATER: &[&str] = &[
     "email-alert",
     "enabled",
     "error-log-format",
-    "errorfile",
-    "errorfiles",
-    "errorloc",
-    "errorloc302",
-    "errorloc303",
     "external-check",
     "filter",
     "force-be-switch",
     "force-persist",
     "guid",
     "hash-preserve-affinity",
-    "http-error",
     "http-reuse",
     "http-send-name-header",
     "id",

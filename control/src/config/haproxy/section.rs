@@ -7,9 +7,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, proxy};
+use super::{global, proxy, reply};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
+use crate::config::model::HttpErrors;
 use crate::config::written::{Defaults, Outcome, Written};
 
 /// A section being read.
@@ -22,6 +23,7 @@ pub(super) enum Section {
     Unknown,
     Global,
     Proxy(Box<Draft>),
+    HttpErrors(HttpErrors),
 }
 
 /// Sections by their first word, and how one begins.
@@ -30,19 +32,19 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("defaults", |line, files| files.proxy(Kind::Defaults, line)),
     ("frontend", |line, files| files.proxy(Kind::Frontend, line)),
     ("global", |_, _| Ok(Section::Global)),
+    ("http-errors", |line, files| reply::section(line, &files.written.http_errors).map(Section::HttpErrors)),
     ("listen", |line, files| files.proxy(Kind::Listen, line)),
 ];
 
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 15] = [
+const LATER: [&str; 14] = [
     "acme",
     "cache",
     "crt-store",
     "dynamic-update",
     "fcgi-app",
-    "http-errors",
     "log-forward",
     "log-profile",
     "mailers",
@@ -106,6 +108,7 @@ impl Files {
             }
             reader.enter(match &self.section {
                 Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
+                Section::HttpErrors(section) => &section.name,
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => &keyword,
             });
             return line.finish();
@@ -123,6 +126,7 @@ impl Files {
                 Err(unknown(&keyword, "a file before its first section", &names, &[]))
             }
             Section::Global => global::line(&keyword, line, &mut self.written.global, reader),
+            Section::HttpErrors(section) => reply::section_line(&keyword, line, section),
             Section::Proxy(draft) => proxy::line(&keyword, line, draft, reader),
         }
     }
@@ -179,6 +183,7 @@ impl Files {
     fn close(&mut self, reader: &mut Reader) {
         match std::mem::take(&mut self.section) {
             Section::None | Section::Unknown | Section::Global => {}
+            Section::HttpErrors(section) => self.written.http_errors.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

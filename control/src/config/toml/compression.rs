@@ -6,7 +6,7 @@ use crate::config::value::{text, word};
 use crate::config::written::Compression;
 
 /// Settings HAProxy has for compression and this model has no place for: all of them concern requests.
-const LATER: [&str; 5] = ["algo-req", "direction", "minsize-req", "type-req", "algo-res"];
+const LATER: [&str; 4] = ["algo-req", "direction", "minsize-req", "type-req"];
 
 pub(super) fn compression(reader: &mut Reader, section: &mut Section<'_>) -> Option<Compression> {
     let title = format!("`compression` of {}", section.title());
