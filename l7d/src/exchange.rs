@@ -33,6 +33,7 @@ use crate::reply::{self, BodyOf, Reply};
 use crate::review::{Review, Ruling};
 use crate::rules::{Memory, Rest};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
+use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
@@ -133,23 +134,26 @@ async fn serve<'a>(
     let Some(backend) = frontend.route(&review.view(&head)) else {
         return Err(Failure::new(ExchangeError::NoBackend, &mut review, Some(&head)));
     };
-    review.hand_over(backend);
+    review.hand_over(backend, &head);
     record.backend(backend);
     match leave(client, &mut review, &mut head).await {
         Ok(Ok(())) => {}
         Ok(Err(ruling)) => {
+            record.given(Affinity::of(backend, &mut head, review.persist()).given());
             let overruled = overrule(client, ruling, &head, body, frontend, record).await;
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
         }
         Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
+    let affinity = Affinity::of(backend, &mut head, review.persist());
+    record.given(affinity.given());
     add_forwarded_for(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let whole = body.is_done();
     let settings = Settings::of(frontend.compression(), backend.compression());
     let compression = settings.and_then(|settings| settings.offer(&mut head));
-    let mut request = outgoing(head, body, frontend, backend, review);
+    let mut request = outgoing(head, body, frontend, backend, (review, affinity));
     request.compression = compression;
     let outcome = deliver(client, &mut request, backend, (key, reuse), limits(frontend, backend), record).await;
     outcome.map_err(|error| {
@@ -161,16 +165,17 @@ async fn serve<'a>(
 }
 
 /// Finds a server for a request and relays its answer.
-async fn deliver<'a>(
+async fn deliver<'a: 'm, 'm>(
     client: &mut Downstream<'_>,
-    request: &mut Outgoing<'_>,
+    request: &mut Outgoing<'m>,
     backend: &'a Backend,
     (key, reuse): (Option<u32>, Reuse),
     limits: Limits,
     record: &mut Record<'a>,
 ) -> Result<Fate, ExchangeError> {
+    let pin = request.affinity.pin();
     let pursuit = {
-        let begun = pin!(Pursuit::begin(backend, key, client.deadline));
+        let begun = pin!(Pursuit::begin(backend, key, pin, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
@@ -211,12 +216,14 @@ struct Delivery<'a, 'r, 'm> {
     limits: Limits,
 }
 
-impl<'a> Delivery<'a, '_, '_> {
+impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
     /// Tries servers and connections until one has answered, or none is left.
     async fn run(mut self, client: &mut Downstream<'_>, record: &mut Record<'a>) -> Result<Fate, ExchangeError> {
         loop {
             let server = self.pursuit.server();
             record.server(server, self.pursuit.failed());
+            self.request.affinity.serve(server, self.pursuit.is_pinned());
+            record.given(self.request.affinity.given());
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
             let kind = server.kind(host);
@@ -394,11 +401,17 @@ fn add_forwarded_for(head: &mut RequestHead, client: &Downstream<'_>, frontend: 
 }
 
 /// Makes the request that a server gets, and decides which connections may outlive it.
-fn outgoing<'a>(head: RequestHead, body: Body, frontend: &Frontend, backend: &Backend, review: Review<'a>) -> Outgoing<'a> {
+fn outgoing<'a>(
+    head: RequestHead,
+    body: Body,
+    frontend: &Frontend,
+    backend: &Backend,
+    (review, affinity): (Review<'a>, Affinity<'a>),
+) -> Outgoing<'a> {
     let closes = frontend.closes() || backend.closes();
     let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
-    Outgoing::new(head, body, client, server, review)
+    Outgoing::new(head, body, client, server, (review, affinity))
 }
 
 /// Gives the answer a rule decided on to a request that reached no server; the connection stays if the request has arrived whole.

@@ -25,6 +25,7 @@ use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::review::Ruling;
+use crate::stick::Returned;
 use crate::stream::Stream;
 use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{Carried, Quiet};
@@ -59,6 +60,8 @@ pub(crate) struct Progress {
     pub(crate) status: Option<u16>,
     /// When its head had arrived.
     pub(crate) answered: Option<std::time::Instant>,
+    /// What became of the persistence cookie.
+    pub(crate) cookie: Option<Returned>,
     /// Bytes taken from the client behind the head of its request.
     pub(crate) received: u64,
     /// Bytes sent to the client.

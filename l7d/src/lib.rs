@@ -45,6 +45,7 @@ mod session;
 mod site;
 mod socket;
 mod stats;
+mod stick;
 mod stream;
 mod support;
 mod tcp;

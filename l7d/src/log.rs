@@ -24,6 +24,7 @@ use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
+use crate::stick::{Cookie, Given, Returned};
 use crate::stream::Privacy;
 use crate::tunnel::{Carried, Ended, Side};
 
@@ -58,6 +59,8 @@ pub(crate) struct Record<'a> {
     received: u64,
     sent: u64,
     termination: &'static str,
+    /// What the client's persistence cookie said, and what became of the server's.
+    cookies: [u8; 2],
 }
 
 /// Who made the response.
@@ -94,6 +97,7 @@ impl<'a> Record<'a> {
             received: 0,
             sent: 0,
             termination: "--",
+            cookies: *b"--",
         }
     }
 
@@ -125,9 +129,19 @@ impl<'a> Record<'a> {
     /// Notes the backend.
     pub(crate) fn backend(&mut self, backend: &'a Backend) {
         self.backend = Some(backend);
+        if backend.cookie().is_some_and(Cookie::is_logged) {
+            self.cookies = [Given::None.letter(), Returned::None.letter()];
+        }
         self.presence = Some(backend.meter().enter());
         if let Some(here) = backend.meter().here() {
             here.begin_session(self.start);
+        }
+    }
+
+    /// Notes what the client's persistence cookie said.
+    pub(crate) fn given(&mut self, given: Option<Given>) {
+        if let Some(given) = given {
+            self.cookies[0] = given.letter();
         }
     }
 
@@ -166,6 +180,9 @@ impl<'a> Record<'a> {
         self.answered = progress.answered;
         self.received = progress.received;
         self.sent = progress.sent;
+        if let Some(cookie) = progress.cookie {
+            self.cookies[1] = cookie.letter();
+        }
     }
 
     /// Notes what a tunnel carried.
@@ -240,7 +257,7 @@ impl<'a> Record<'a> {
         let step =
             |from: Option<Instant>, to: Option<Instant>| Milliseconds(from.zip(to).map(|(from, to)| to.saturating_duration_since(from)));
         format!(
-            "{} {}/{}/{}/{}/{} {} {} - - {}-- {} 0/{} \"{}\"",
+            "{} {}/{}/{}/{}/{} {} {} - - {}{}{} {} 0/{} \"{}\"",
             self.origin(),
             step(Some(self.start), self.request),
             step(self.request, self.queued),
@@ -250,6 +267,8 @@ impl<'a> Record<'a> {
             self.status.map_or(-1, i32::from),
             self.sent,
             self.termination,
+            char::from(self.cookies[0]),
+            char::from(self.cookies[1]),
             self.counts(frontend),
             self.waiting(),
             self.line

@@ -9,6 +9,7 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::rules::{Content, Memory, ProxyRules, Rest, Scene, Verdict, View};
 use crate::site::{Backend, Frontend, Server};
+use crate::stick::Persist;
 use crate::stream::Privacy;
 
 /// One exchange as the rules see it.
@@ -16,6 +17,7 @@ use crate::stream::Privacy;
 pub(crate) struct Review<'a> {
     frontend: &'a Frontend,
     backend: Option<&'a Backend>,
+    persist: Option<Persist>,
     scene: Scene<'a>,
     memory: &'a mut Memory,
     /// The rule about content that is next.
@@ -52,7 +54,7 @@ impl<'a> Review<'a> {
             shared: rules.shared(),
             content: None,
         };
-        Self { frontend, backend: None, scene, memory, next: 0 }
+        Self { frontend, backend: None, persist: None, scene, memory, next: 0 }
     }
 
     /// Takes the request through the rules about content of the proxy that has it; returns for how long they want to wait before they are
@@ -109,9 +111,10 @@ impl<'a> Review<'a> {
     }
 
     /// Notes the backend that was chosen.
-    pub(crate) fn hand_over(&mut self, backend: &'a Backend) {
+    pub(crate) fn hand_over(&mut self, backend: &'a Backend, head: &RequestHead) {
         self.backend = Some(backend);
         self.scene.backend = Some(backend.name());
+        self.persist = backend.rules().persistence(&self.view(head));
     }
 
     /// Returns the host that a server is asked for in the handshake of TLS.
@@ -120,6 +123,11 @@ impl<'a> Review<'a> {
             return None;
         }
         server.host(&self.view(head))
+    }
+
+    /// Returns what the backend's rules say about persistence.
+    pub(crate) fn persist(&self) -> Option<Persist> {
+        self.persist
     }
 
     /// Takes the request through the backend's rules.

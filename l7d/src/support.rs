@@ -3,7 +3,7 @@
 //! Whatever would be ignored is refused at start, with its place in the file: a proxy that silently leaves out a rule is worse than
 //! one that does not start. What concerns the kernel tier alone is not ours to judge.
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, ProxyOption, Report, Server, Transport};
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, ProxyOption, Report, Transport};
 use tracing::info;
 
 use crate::balance::Expression;
@@ -18,7 +18,6 @@ pub(crate) fn check(config: &Config) -> Result<(), Report> {
     findings.global(config);
     config.frontends().iter().for_each(|frontend| findings.frontend(frontend));
     config.backends().iter().for_each(|backend| findings.backend(backend));
-    config.servers().iter().for_each(|server| findings.server(server));
     if findings.0.is_empty() { Ok(()) } else { Err(findings.0.into()) }
 }
 
@@ -76,9 +75,6 @@ impl Findings {
 
     fn backend(&mut self, backend: &Backend) {
         self.balance(backend);
-        if backend.cookie().is_some() {
-            self.refuse(backend.location(), "l7d has no cookie persistence yet");
-        }
         for option in backend.options() {
             self.option(option);
         }
@@ -122,19 +118,13 @@ impl Findings {
             | ProxyOption::HttpLog
             | ProxyOption::HttpServerClose
             | ProxyOption::LogHealthChecks
+            | ProxyOption::Persist
             | ProxyOption::Redispatch(_)
             | ProxyOption::TcpLog => return,
             ProxyOption::AbortOnClose => "abortonclose",
             ProxyOption::HttpBufferRequest => "http-buffer-request",
-            ProxyOption::Persist => "persist",
         };
         self.refuse(option.location(), format!("l7d does not know option {what} yet"));
-    }
-
-    fn server(&mut self, server: &Server) {
-        if server.cookie().is_some() {
-            self.refuse(server.location(), "l7d has no cookie persistence yet");
-        }
     }
 }
 

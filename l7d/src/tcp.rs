@@ -142,7 +142,8 @@ async fn dial<'a>(
     backend: &'a Arc<Backend>,
     record: &mut Record<'a>,
 ) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
-    let mut pursuit = Pursuit::begin(backend, backend.key(Seen { client: client.source, request: None }), &mut client.deadline).await?;
+    let key = backend.key(Seen { client: client.source, request: None });
+    let mut pursuit = Pursuit::begin(backend, key, None, &mut client.deadline).await?;
     record.queued();
     loop {
         let server = pursuit.server();

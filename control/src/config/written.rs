@@ -146,13 +146,33 @@ pub(super) struct Backend {
     pub(super) proxy: Proxy,
     pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
-    pub(super) cookie: Option<Located<Cookie>>,
+    pub(super) cookie: Option<Located<PersistenceCookie>>,
+    pub(super) dynamic_cookie_key: Option<Located<String>>,
     pub(super) retries: Option<u32>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,
     pub(super) source: Option<ServerSource>,
     pub(super) default_server: ServerSettings,
     pub(super) servers: Vec<Server>,
+}
+
+/// A persistence cookie.
+#[derive(Clone, Debug)]
+pub(super) struct PersistenceCookie {
+    pub(super) cookie: Cookie,
+    /// Whether servers without a value of their own get one made of their address.
+    pub(super) dynamic: bool,
+    /// What stands for the value of a server that has none.
+    pub(super) unnamed: Unnamed,
+}
+
+/// What stands for the value of a server that has none in the persistence cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// Its name.
+    Name,
+    /// Nothing: no client stays with it.
+    Nothing,
 }
 
 /// A server.

@@ -73,6 +73,7 @@ impl Answer<'_, '_> {
         if let Err(ruling) = judged {
             return Ok(Finished::Overruled { ruling, client: self.request.client });
         }
+        progress.cookie = self.request.affinity.respond(&self.request.head, &mut arrived.head);
         match tunnel {
             Some(ends) if self.opens_tunnel(&arrived) => Box::pin(self.open(arrived, outflow, ends, deadline, progress)).await,
             _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),

@@ -23,6 +23,7 @@ use crate::message::head::{Method, RequestHead, Version};
 use crate::message::headers::Known;
 use crate::review::Review;
 use crate::site::Server;
+use crate::stick::Affinity;
 
 /// A request on its way to a server.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) compression: Option<Offer<'a>>,
     /// The rules, which have a say about the response.
     pub(crate) review: RefCell<Review<'a>>,
+    /// What ties the exchange to a server.
+    pub(crate) affinity: Affinity<'a>,
 }
 
 /// Whether a request may turn its connection into a tunnel.
@@ -58,9 +61,9 @@ pub(crate) enum Tunnel {
 
 impl<'a> Outgoing<'a> {
     /// Returns a request of which nothing was sent.
-    pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, review: Review<'a>) -> Self {
+    pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, (review, affinity): (Review<'a>, Affinity<'a>)) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
-        Self { head, body, start: None, early: 0, tunnel, client, server, compression: None, review: RefCell::new(review) }
+        Self { head, body, start: None, early: 0, tunnel, client, server, compression: None, review: RefCell::new(review), affinity }
     }
 
     /// Returns the host that a server is asked for in the handshake of TLS.

@@ -212,6 +212,13 @@ impl Headers {
         Ok(())
     }
 
+    /// Removes the field at a place, which is counted from the first.
+    pub fn remove_at(&mut self, index: usize) {
+        if index < self.entries.len() {
+            self.entries.remove(index);
+        }
+    }
+
     /// Adds text that belongs to no field.
     pub(super) fn add_text(&mut self, text: &[u8]) -> Result<Span, InvalidField> {
         if self.text.len() + text.len() > MOST_TEXT { Err(InvalidField) } else { Ok(self.push_text(text)) }

@@ -56,14 +56,14 @@ impl Line {
     }
 
     /// Tells whether someone waits whom a slot of this server suits.
-    pub(super) fn has_any_for(&self, load: &Arc<Load>) -> bool {
-        self.attached.contains_key(&load.id()) || self.first_unattached(load).is_some()
+    pub(super) fn has_any_for(&self, load: &Arc<Load>, is_admitted: bool) -> bool {
+        self.attached.contains_key(&load.id()) || is_admitted && self.first_unattached(load).is_some()
     }
 
     /// Removes the oldest waiter whom a slot of this server suits.
-    pub(super) fn next_for(&mut self, load: &Arc<Load>) -> Option<Waiter> {
+    pub(super) fn next_for(&mut self, load: &Arc<Load>, is_admitted: bool) -> Option<Waiter> {
         let attached = self.attached.get(&load.id()).and_then(|waiters| waiters.keys().next()).copied();
-        let unattached = self.first_unattached(load);
+        let unattached = self.first_unattached(load).filter(|_| is_admitted);
         match (attached, unattached) {
             (Some(one), Some(other)) if other < one => self.unattached.remove(&other),
             (Some(one), _) => self.leave_attached(load, one),

@@ -153,11 +153,11 @@ impl Queue {
         Self::serve(queue, load);
     }
 
-    /// Hands free slots of a server that may be chosen to the oldest waiters whom it suits.
+    /// Hands free slots of a server to the oldest waiters whom it suits; one that is not to be chosen suits those alone who belong to it.
     fn serve(queue: &Arc<Self>, load: &Arc<Load>) {
-        while load.is_admitted() && queue.has_slot(load) && queue.line().has_any_for(load) && load.try_take(queue.limit(load)) {
+        while queue.has_slot(load) && queue.line().has_any_for(load, load.is_admitted()) && load.try_take(queue.limit(load)) {
             let mut line = queue.line();
-            let next = line.next_for(load);
+            let next = line.next_for(load, load.is_admitted());
             queue.publish(&line, Some(load));
             drop(line);
             match next {

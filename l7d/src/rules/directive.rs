@@ -11,6 +11,7 @@ use super::log_format::Format;
 use super::names;
 use super::program::{Compiler, ProxyRules, Rule, Target};
 use super::word::{Word, Words, unknown};
+use crate::stick::Persist;
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,14 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             route(words, compiler, place, proxy)?;
         }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
+        "force-persist" => {
+            let condition = persistence(first, words, compiler, place)?;
+            proxy.persistence.push(Rule { condition, action: Persist::Force });
+        }
+        "ignore-persist" => {
+            let condition = persistence(first, words, compiler, place)?;
+            proxy.persistence.push(Rule { condition, action: Persist::Ignore });
+        }
         other => return Err(not_a_rule(first, other)),
     }
     Ok(())
@@ -80,7 +89,8 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 6] = ["http-after-response", "http-request", "http-response", "redirect", "tcp-request", "use_backend"];
+const RULES: [&str; 8] =
+    ["force-persist", "http-after-response", "http-request", "http-response", "ignore-persist", "redirect", "tcp-request", "use_backend"];
 
 /// What HAProxy took out of its language, and what says the same today.
 const REMOVED: [(&str, &str); 20] = [
@@ -118,6 +128,21 @@ fn needs_frontend(word: &Word<'_>, place: Place) -> Result<(), Diagnostic> {
         Side::Frontend => Ok(()),
         Side::Backend => Err(word.error(format!("`{}` belongs in a frontend", word.text()))),
     }
+}
+
+/// Reads the condition of a rule about persistence, which must have one.
+fn persistence(word: &Word<'_>, words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<Condition, Diagnostic> {
+    if place.side == Side::Frontend {
+        return Err(word.error(format!("`{}` belongs in a backend", word.text())));
+    }
+    if words.peek().is_none() {
+        return Err(word.error(format!("`{}` needs a condition", word.text())).hint("for example if { path_beg /static/ }"));
+    }
+    let stage = match place.mode {
+        Mode::Http => Needs::Request,
+        Mode::Tcp => Needs::Connection,
+    };
+    Condition::parse(words, compiler, stage)
 }
 
 /// Warns of a rule that runs before others it stands behind.

@@ -35,6 +35,7 @@ use control::config::BackendId;
 
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
+use crate::stick::Persist;
 use action::{Action, Effect, Message, Passage};
 use condition::Outcome;
 pub(crate) use host::ServerHost;
@@ -160,6 +161,11 @@ impl ProxyRules {
         memory: &mut Memory,
     ) -> Verdict {
         take(scene, memory, Message::Response { request, response: head }, &[&self.after_response])
+    }
+
+    /// Returns what the first rule that applies says about persistence.
+    pub(crate) fn persistence(&self, view: &View<'_>) -> Option<Persist> {
+        self.persistence.iter().find(|rule| rule.condition.holds(view)).map(|rule| rule.action)
     }
 
     /// Returns the backend that the first rule that applies names; `named` finds the ones whose names are computed.

@@ -531,16 +531,14 @@ pub(super) const LATER_ACTIONS: [&str; 51] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 23] = [
+pub(super) const LATER_DIRECTIVES: [&str; 21] = [
     "capture",
     "compression",
     "declare",
     "email-alert",
     "filter",
-    "force-persist",
     "http-check",
     "http-error",
-    "ignore-persist",
     "log",
     "monitor",
     "monitor-uri",

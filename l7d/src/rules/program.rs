@@ -16,6 +16,7 @@ use super::log_format::Format;
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
 use crate::reply::Reply;
+use crate::stick::Persist;
 
 /// What the rules of a configuration became.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct ProxyRules {
     pub(super) redirects: Vec<Rule<Action>>,
     pub(super) routes: Vec<Rule<Target>>,
     pub(super) response: Vec<Rule<Action>>,
+    pub(super) persistence: Vec<Rule<Persist>>,
     errors: Errors,
     pub(super) after_response: Vec<Rule<Action>>,
     shared: Arc<Shared>,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use control::config::{self, BackendId, HashMethod, Mode, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
 use control::fleet::View;
+use control::server_state::Status;
 use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
@@ -20,6 +21,7 @@ use crate::compress::Compression;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::Meter;
+use crate::stick::{Cookie, Hold, Named, dynamic_value};
 use crate::tls::{Connector, Setup};
 use crate::upstream::{Redispatch, Source, pool};
 
@@ -42,6 +44,10 @@ pub(crate) struct Backend {
     timeouts: Timeouts,
     retries: u32,
     redispatch: Redispatch,
+    cookie: Option<Cookie>,
+    /// The places of the servers by their values in the cookie.
+    by_cookie: HashMap<Box<[u8]>, Vec<usize>>,
+    persists: bool,
     rules: Arc<ProxyRules>,
     is_twin: bool,
     forward_for: Option<ForwardFor>,
@@ -95,6 +101,8 @@ pub(crate) struct Server {
     source: Option<Source>,
     /// What begins TLS with it, and the host it is asked for.
     tls: Option<(Arc<Connector>, Option<Arc<ServerHost>>)>,
+    /// What the persistence cookie calls it.
+    cookie: Option<Box<[u8]>>,
     load: Arc<Load>,
     meter: Arc<Meter>,
     /// Made of the name, so that no other server's coming or going changes it.
@@ -127,11 +135,18 @@ impl Backend {
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
+        let key = model.cookie().and_then(config::Cookie::dynamic_key);
         let server = |server: &config::Server| {
             let tls = tls.connector(model, server).map(|connector| (Arc::clone(connector), rules.host_of(server)));
-            Server::new(server, tls, threads, before)
+            Server { cookie: cookie_value(server, key), ..Server::new(server, tls, threads, before) }
         };
         let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(server).collect();
+        let mut by_cookie: HashMap<Box<[u8]>, Vec<usize>> = HashMap::new();
+        for (place, server) in servers.iter().enumerate().filter(|_| model.cookie().is_some()) {
+            if let Some(value) = &server.cookie {
+                by_cookie.entry(value.clone()).or_default().push(place);
+            }
+        }
         let loads = servers.iter().map(|server| Arc::clone(&server.load)).collect();
         let redispatch = model.options().iter().find_map(|option| {
             let ProxyOption::Redispatch(every) = option.value() else { return None };
@@ -161,6 +176,9 @@ impl Backend {
             timeouts: *model.timeouts(),
             retries: model.retries(),
             redispatch: redispatch.unwrap_or(Redispatch::Never),
+            cookie: model.cookie().map(Cookie::new),
+            by_cookie,
+            persists: has(model.options(), &ProxyOption::Persist),
             queue,
             meter: before.map_or_else(|| Arc::new(Meter::new(threads)), |backend| Arc::clone(&backend.meter)),
             turn: AtomicU32::new(0),
@@ -240,6 +258,40 @@ impl Backend {
     /// Tells whether it is the other half of this frontend, whose rules are also its own and hold once.
     pub(crate) fn is_twin_of(&self, frontend: &Frontend) -> bool {
         self.is_twin && self.name == frontend.name()
+    }
+
+    /// Returns the cookie that keeps clients with their servers.
+    pub(crate) fn cookie(&self) -> Option<&Cookie> {
+        self.cookie.as_ref()
+    }
+
+    /// Tells whether clients stay with a server that is down until it cannot be connected to.
+    pub(crate) fn persists(&self) -> bool {
+        self.persists
+    }
+
+    /// Returns whom a value of the cookie names: the first server of that value that is up, or down and held nevertheless.
+    pub(crate) fn named_by_cookie(&self, value: &[u8], hold: Hold) -> Named {
+        let Some(places) = self.by_cookie.get(value) else { return Named::Nobody };
+        for place in places {
+            if self.is_up(*place) {
+                return Named::Server(*place);
+            }
+            if hold != Hold::WhileUp {
+                return Named::DownServer(*place);
+            }
+        }
+        Named::Down
+    }
+
+    /// Tells whether a server serves the clients that belong to it, also if it takes no others.
+    pub(crate) fn is_up(&self, place: usize) -> bool {
+        let is_up = |server: &Server| match self.view.status(server.id) {
+            Status::Up | Status::Drain => true,
+            // A newer configuration may have taken it away; who came in before it is still served.
+            Status::Down | Status::Maint => self.superseded.load(Ordering::Acquire),
+        };
+        self.servers.get(place).is_some_and(is_up)
     }
 
     /// Returns the rules.
@@ -352,6 +404,7 @@ impl Server {
             address: address(model.address()),
             source: model.source().map(Source::new),
             tls,
+            cookie: None,
             load,
             meter,
             seed,
@@ -376,6 +429,11 @@ impl Server {
     /// Returns where connections to it come from; none leaves it to the system.
     pub(crate) fn source(&self) -> Option<&Source> {
         self.source.as_ref()
+    }
+
+    /// Returns what the persistence cookie calls it; nothing where no client is to stay with it.
+    pub(crate) fn cookie(&self) -> Option<&[u8]> {
+        self.cookie.as_deref()
     }
 
     /// Returns the PROXY header that begins each connection to it.
@@ -428,6 +486,12 @@ impl Server {
     pub(crate) fn load(&self) -> &Arc<Load> {
         &self.load
     }
+}
+
+/// Returns a server's own value in the persistence cookie, or the one that a key makes of its address.
+fn cookie_value(model: &config::Server, key: Option<&str>) -> Option<Box<[u8]>> {
+    let dynamic = || Some(dynamic_value(model.ip()?, model.port().unwrap_or(0), key?));
+    model.cookie().map(str::to_owned).or_else(dynamic).map(|value| value.into_bytes().into())
 }
 
 /// Returns an address in the system's form.

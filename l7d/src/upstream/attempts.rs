@@ -49,9 +49,14 @@ impl Attempts {
         match moves_on {
             _ if self.failed > self.retries => Next::GiveUp,
             true => Next::Other,
-            false => Next::Same(connect_timeout.map_or(LONGEST_PAUSE, |timeout| timeout.min(LONGEST_PAUSE))),
+            false => Next::Same(pause(connect_timeout)),
         }
     }
+}
+
+/// Returns how long is waited before the same server is tried again.
+pub(super) fn pause(connect_timeout: Option<Duration>) -> Duration {
+    connect_timeout.map_or(LONGEST_PAUSE, |timeout| timeout.min(LONGEST_PAUSE))
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

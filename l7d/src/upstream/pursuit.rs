@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use control::config::Timeout;
 
-use super::attempts::{Attempts, Next};
-use super::reserve::{NoServer, Reserved, reserve};
+use super::attempts::{self, Attempts, Next};
+use super::reserve::{NoServer, Reserved, Wish, reserve};
 use crate::deadline::Deadline;
 use crate::site::{Backend, Server};
+use crate::stick::{Hold, Pin};
 
 /// A slot on the server being tried, and what was tried before.
 #[derive(Debug)]
 pub(crate) struct Pursuit<'a> {
     backend: &'a Backend,
     key: Option<u32>,
+    /// The server that the exchange belongs to, as long as it does.
+    pin: Option<Pin>,
     attempts: Attempts,
     /// `None` only while another is being looked for.
     reserved: Option<Reserved>,
@@ -30,14 +33,24 @@ pub(crate) enum Verdict {
 }
 
 impl<'a> Pursuit<'a> {
-    /// Reserves a slot on a first server for a key.
+    /// Reserves a slot on a first server: the one the exchange belongs to, or else one for a key.
     ///
     /// # Errors
     /// Fails if there is no server, or none has room in time.
-    pub(crate) async fn begin(backend: &'a Backend, key: Option<u32>, deadline: &mut Deadline) -> Result<Self, NoServer> {
-        let reserved = reserve(backend, key, None, deadline, queue_limit(backend)).await?;
+    pub(crate) async fn begin(
+        backend: &'a Backend,
+        key: Option<u32>,
+        mut pin: Option<Pin>,
+        deadline: &mut Deadline,
+    ) -> Result<Self, NoServer> {
+        let reserved = reserve(backend, Wish { key, pin: &mut pin, avoid: None }, deadline, queue_limit(backend)).await?;
         let attempts = Attempts::new(backend.retries(), backend.redispatch());
-        Ok(Self { backend, key, attempts, reserved: Some(reserved), failed: 0 })
+        Ok(Self { backend, key, pin, attempts, reserved: Some(reserved), failed: 0 })
+    }
+
+    /// Tells whether the server in hand is the one that the exchange belongs to.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pin.is_some()
     }
 
     /// Returns the server to be tried.
@@ -57,12 +70,18 @@ impl<'a> Pursuit<'a> {
     /// Fails if there is no server any more, or none has room in time.
     pub(crate) async fn after_failure(&mut self, deadline: &mut Deadline) -> Result<Verdict, NoServer> {
         self.failed += 1;
-        match self.attempts.after_failure(self.backend.timeouts().of(Timeout::Connect)) {
+        let connect = self.backend.timeouts().of(Timeout::Connect);
+        let is_bound = self.pin.is_some_and(|pin| pin.hold == Hold::Always);
+        let next = self.attempts.after_failure(connect);
+        let next = if is_bound && next == Next::Other { Next::Same(attempts::pause(connect)) } else { next };
+        match next {
             Next::GiveUp => return Ok(Verdict::GiveUp),
             Next::Same(pause) => tokio::time::sleep(pause).await,
             Next::Other => {
                 let avoid = self.reserved.take().map(|reserved| reserved.place);
-                self.reserved = Some(reserve(self.backend, self.key, avoid, deadline, queue_limit(self.backend)).await?);
+                self.pin = None;
+                let wish = Wish { key: self.key, pin: &mut self.pin, avoid };
+                self.reserved = Some(reserve(self.backend, wish, deadline, queue_limit(self.backend)).await?);
             }
         }
         Ok(Verdict::TryAgain)

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::balance::Choice;
+use crate::balance::{Choice, Room};
 use crate::deadline::Deadline;
 use crate::queue::{Member, Queue, Slot};
 use crate::site::Backend;
+use crate::stick::{Hold, Pin};
 
 /// Why there is no server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,14 +31,23 @@ pub(crate) struct Reserved {
     _member: Option<Member>,
 }
 
-/// Reserves a slot on a server chosen by `key` where the balance wants one; `avoid` is chosen only if it is the last.
+/// Which server is wanted.
+pub(super) struct Wish<'a> {
+    /// By what one is chosen where the balance goes by a key.
+    pub(super) key: Option<u32>,
+    /// The one the exchange belongs to; taken away where that one is out of reach and another is chosen.
+    pub(super) pin: &'a mut Option<Pin>,
+    /// The place of one that is chosen only if it is the last.
+    pub(super) avoid: Option<usize>,
+}
+
+/// Reserves a slot on the server that is wanted.
 ///
 /// # Errors
 /// Fails if no server is up, or none has room within `limit`.
 pub(crate) async fn reserve(
     backend: &Backend,
-    key: Option<u32>,
-    avoid: Option<usize>,
+    mut wish: Wish<'_>,
     deadline: &mut Deadline,
     limit: Option<Duration>,
 ) -> Result<Reserved, NoServer> {
@@ -46,7 +56,7 @@ pub(crate) async fn reserve(
     let (mut end, mut stamp) = (None, None);
     loop {
         let epoch = backend.queue().epoch();
-        let wanted = match attempt(backend, key, avoid)? {
+        let wanted = match attempt(backend, &mut wish)? {
             Attempt::Taken(place, slot) => return Ok(Reserved { place, _slot: slot, _member: member }),
             Attempt::Full(wanted) => wanted,
         };
@@ -69,9 +79,13 @@ enum Attempt {
     Full(Option<usize>),
 }
 
-fn attempt(backend: &Backend, key: Option<u32>, avoid: Option<usize>) -> Result<Attempt, NoServer> {
+fn attempt(backend: &Backend, wish: &mut Wish<'_>) -> Result<Attempt, NoServer> {
+    if let Some(attempt) = wish.pin.and_then(|pin| attempt_pinned(backend, pin)) {
+        return Ok(attempt);
+    }
+    *wish.pin = None;
     loop {
-        let place = match backend.choose(key, avoid) {
+        let place = match backend.choose(wish.key, wish.avoid) {
             Choice::None => return Err(NoServer::NoneUp),
             Choice::WaitForAny => return Ok(Attempt::Full(None)),
             Choice::Wait(place) => return Ok(Attempt::Full(Some(place))),
@@ -82,5 +96,17 @@ fn attempt(backend: &Backend, key: Option<u32>, avoid: Option<usize>) -> Result<
         if let Some(slot) = Queue::take(backend.queue(), server.load()) {
             return Ok(Attempt::Taken(place, slot));
         }
+    }
+}
+
+/// Tries the server that an exchange belongs to; nothing comes of it if that one is down, or too many wait for it already.
+fn attempt_pinned(backend: &Backend, Pin { place, hold }: Pin) -> Option<Attempt> {
+    let server = backend.servers().get(place).filter(|_| hold != Hold::WhileUp || backend.is_up(place))?;
+    match backend.queue().room(server.load()) {
+        Room::Free => {
+            Some(Queue::take(backend.queue(), server.load()).map_or(Attempt::Full(Some(place)), |slot| Attempt::Taken(place, slot)))
+        }
+        Room::Shut if hold != Hold::Always => None,
+        Room::Full | Room::Queueing | Room::Shut => Some(Attempt::Full(Some(place))),
     }
 }

@@ -13,6 +13,8 @@ mod compress;
 #[cfg(test)]
 mod content;
 #[cfg(test)]
+mod cookies;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod frames;

@@ -8,6 +8,7 @@ use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Cookie, CookieMode};
 use crate::config::value::{self, hash, text};
+use crate::config::written::{PersistenceCookie, Unnamed};
 
 pub(super) fn balance(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     let text = line.joined().ok_or_else(|| line.error("`balance` lacks its algorithm"))?;
@@ -52,10 +53,10 @@ pub(super) fn source(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Resu
 
 pub(super) fn cookie(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     let name = line.parse("its name", text::cookie)?;
-    let (mut mode, mut dynamic) = (None, None);
+    let mut dynamic = false;
     let mut cookie = Cookie {
         name: name.value().clone(),
-        mode: CookieMode::Insert,
+        mode: CookieMode::Passive,
         indirect: false,
         nocache: false,
         postonly: false,
@@ -66,12 +67,13 @@ pub(super) fn cookie(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Resu
         maxidle: None,
         maxlife: None,
         attributes: Vec::new(),
+        dynamic_key: None,
     };
     while let Some(word) = line.next() {
         match word.as_str() {
-            "insert" => mode = Some(CookieMode::Insert),
-            "rewrite" => mode = Some(CookieMode::Rewrite),
-            "prefix" => mode = Some(CookieMode::Prefix),
+            "insert" => cookie.mode = CookieMode::Insert,
+            "rewrite" => cookie.mode = CookieMode::Rewrite,
+            "prefix" => cookie.mode = CookieMode::Prefix,
             "indirect" => cookie.indirect = true,
             "nocache" => cookie.nocache = true,
             "postonly" => cookie.postonly = true,
@@ -82,17 +84,16 @@ pub(super) fn cookie(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Resu
             "attr" => cookie.attributes.push(line.parse("an attribute", text::cookie_attribute)?.value().clone()),
             "maxidle" => cookie.maxidle = Some(*line.period()?),
             "maxlife" => cookie.maxlife = Some(*line.period()?),
-            "dynamic" => dynamic = Some(word),
+            "dynamic" => dynamic = true,
             _ => return Err(unknown(&word, "`cookie`", &COOKIE, &[])),
         }
     }
-    if let Some(word) = dynamic {
-        return Err(Diagnostic::error(word.location(), "`dynamic` in `cookie` is not supported yet"));
-    }
-    let Some(mode) = mode else {
-        return Err(line.error("a cookie that nobody sets is not supported yet").hint("add insert, rewrite or prefix"));
-    };
-    draft.backend.cookie = Some(Located::new(Cookie { mode, ..cookie }, line.location()));
+    draft.backend.cookie = Some(Located::new(PersistenceCookie { cookie, dynamic, unnamed: Unnamed::Nothing }, line.location()));
+    Ok(())
+}
+
+pub(super) fn dynamic_cookie_key(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.backend.dynamic_cookie_key = Some(line.parse("the key", text::not_empty)?);
     Ok(())
 }
 

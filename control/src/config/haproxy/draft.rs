@@ -113,6 +113,7 @@ impl Draft {
             pool: Pool::default(),
             check: None,
             cookie: None,
+            dynamic_cookie_key: None,
             retries: None,
             acls: Vec::new(),
             rules: Vec::new(),

@@ -17,6 +17,7 @@ pub struct Cookie {
     pub(in crate::config) maxidle: Option<Duration>,
     pub(in crate::config) maxlife: Option<Duration>,
     pub(in crate::config) attributes: Vec<String>,
+    pub(in crate::config) dynamic_key: Option<String>,
 }
 
 impl Cookie {
@@ -79,6 +80,11 @@ impl Cookie {
     pub fn attributes(&self) -> &[String] {
         &self.attributes
     }
+
+    /// Returns what is hashed with a server's address into its value, for servers that have none of their own; none where they get none.
+    pub fn dynamic_key(&self) -> Option<&str> {
+        self.dynamic_key.as_deref()
+    }
 }
 
 /// Who sets a persistence cookie.
@@ -90,4 +96,6 @@ pub enum CookieMode {
     Insert,
     /// The server sets it, its value is prefixed.
     Prefix,
+    /// The server sets it, and its value is that of the server.
+    Passive,
 }

@@ -5,8 +5,11 @@ use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::proxy;
 use super::tls;
-use crate::config::model::{Backend, BackendId, Balance, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts};
-use crate::config::written::{self, ProxySwitch, ServerSettings};
+use crate::config::location::Located;
+use crate::config::model::{
+    Backend, BackendId, Balance, Cookie, CookieMode, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts,
+};
+use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
 /// All backends, and the servers of all of them one after the other.
 pub(super) struct Pools {
@@ -58,7 +61,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         hash_balance_factor: factor.map(|factor| *factor.value()).filter(|factor| *factor > 0),
         fullconn: written.pool.fullconn.or(defaults.pool.fullconn),
         servers: first..pools.servers.len(),
-        cookie: written.cookie.as_ref().map(|cookie| cookie.value().clone()),
+        cookie: written.cookie.as_ref().map(|cookie| self::cookie(resolver, written, cookie)),
         timeouts,
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
@@ -67,6 +70,23 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });
+}
+
+/// Makes the persistence cookie of a backend.
+fn cookie(resolver: &mut Resolver, backend: &written::Backend, written: &Located<PersistenceCookie>) -> Cookie {
+    let key = backend.dynamic_cookie_key.as_ref().filter(|_| written.dynamic).map(|key| key.value().clone());
+    if written.dynamic && key.is_none() {
+        let message = format!("the cookie of backend `{}` is dynamic, which needs a key", backend.name);
+        resolver.error(written.location(), message, "for example dynamic-cookie-key = \"a secret\"");
+    }
+    let Cookie { mode, indirect, preserve, .. } = written.cookie;
+    if mode == CookieMode::Rewrite && indirect {
+        resolver.error(written.location(), "a cookie of mode `rewrite` cannot be `indirect`", "the server sets it, and needs to see it");
+    }
+    if preserve && mode != CookieMode::Insert && !indirect {
+        resolver.error(written.location(), "`preserve` needs a cookie that is inserted or indirect", "no other is ever taken away");
+    }
+    Cookie { dynamic_key: key, ..written.cookie.clone() }
 }
 
 /// Warns of what is valid and does not work out.
@@ -158,9 +178,10 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     family(resolver, written, source.as_ref());
     let source = source.filter(|_| address.ip().is_some());
     let check = check::check(resolver, backend, written, &Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy });
-    // A persistence cookie needs a value for each server; the name is one.
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
-    let cookie = cookie.or_else(|| backend.cookie.as_ref().map(|_| written.name.value().clone()));
+    // Without a value of its own no client would stay with it; the name is one.
+    let by_name = backend.cookie.as_ref().filter(|cookie| !cookie.dynamic && cookie.unnamed == Unnamed::Name);
+    let cookie = cookie.or_else(|| by_name.map(|_| written.name.value().clone()));
     let protocol = last(&layers, |settings| settings.protocol);
     Some(Server {
         id: place.id,

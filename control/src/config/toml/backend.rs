@@ -12,11 +12,10 @@ use super::server;
 use crate::config::location::Located;
 use crate::config::model::Cookie;
 use crate::config::value::{text, word};
-use crate::config::written::{Backend, Defaults};
+use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 13] = [
-    "dynamic-cookie-key",
+const LATER: [&str; 12] = [
     "guid",
     "hash-preserve-affinity",
     "http-check",
@@ -40,6 +39,7 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc
         pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
         cookie: section.take("cookie").and_then(|item| cookie(reader, &item)),
+        dynamic_cookie_key: section.take("dynamic-cookie-key").and_then(|item| reader.text(&item, "a secret", text::not_empty)),
         retries: proxy::retries(reader, &mut section),
         acls: proxy::acls(reader, &mut section),
         rules: proxy::rules(reader, &mut section),
@@ -53,7 +53,7 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc
     backend
 }
 
-fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<Cookie>> {
+fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<PersistenceCookie>> {
     let mut section = reader.section(item, "`cookie`", "{ name = \"SERVERID\", mode = \"insert\" }")?;
     let name = section.require(reader, "name", "\"SERVERID\"").and_then(|item| reader.text(&item, "SERVERID", text::cookie));
     let mode = section.require(reader, "mode", "\"insert\"");
@@ -61,14 +61,29 @@ fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<Cookie>> {
     let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let (indirect, nocache, postonly) = (flag("indirect"), flag("nocache"), flag("postonly"));
     let (preserve, httponly, secure) = (flag("preserve"), flag("httponly"), flag("secure"));
+    let dynamic = flag("dynamic");
     let domains = section.take("domain").map(|item| reader.texts(&item, ".example.com", text::cookie_attribute)).unwrap_or_default();
     let attributes = section.take("attr").map(|item| reader.texts(&item, "SameSite=Lax", text::cookie_attribute)).unwrap_or_default();
     let maxidle = section.take("maxidle").and_then(|item| reader.period(&item));
     let maxlife = section.take("maxlife").and_then(|item| reader.period(&item));
-    section.finish(reader, &["dynamic"]);
+    section.finish(reader, &[]);
     let plain = |texts: Vec<Located<String>>| texts.into_iter().map(|text| text.value().clone()).collect();
     let (domains, attributes) = (plain(domains), plain(attributes));
     let (name, mode) = (name?.value().clone(), *mode?);
-    let cookie = Cookie { name, mode, indirect, nocache, postonly, preserve, httponly, secure, domains, maxidle, maxlife, attributes };
-    Some(Located::new(cookie, item.key.location().clone()))
+    let cookie = Cookie {
+        name,
+        mode,
+        indirect,
+        nocache,
+        postonly,
+        preserve,
+        httponly,
+        secure,
+        domains,
+        maxidle,
+        maxlife,
+        attributes,
+        dynamic_key: None,
+    };
+    Some(Located::new(PersistenceCookie { cookie, dynamic, unnamed: Unnamed::Name }, item.key.location().clone()))
 }

@@ -61,7 +61,12 @@ pub(in crate::config) const CODING: Words<Coding> = Words {
 };
 pub(in crate::config) const COOKIE_MODE: Words<CookieMode> = Words {
     what: "a cookie mode",
-    words: &[("insert", CookieMode::Insert), ("rewrite", CookieMode::Rewrite), ("prefix", CookieMode::Prefix)],
+    words: &[
+        ("insert", CookieMode::Insert),
+        ("rewrite", CookieMode::Rewrite),
+        ("prefix", CookieMode::Prefix),
+        ("passive", CookieMode::Passive),
+    ],
 };
 pub(in crate::config) const TLS_VERSION: Words<TlsVersion> =
     Words { what: "a TLS version spoken here", words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)] };

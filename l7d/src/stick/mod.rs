@@ -1,0 +1,11 @@
+//! What ties clients to servers: the cookie a client brings back, and what is remembered of it.
+//!
+//! An [`Affinity`] stands between the rules and the choice of a server: it says which server an exchange belongs to, and tells the client,
+//! once that one or another has answered. Whether the server still takes it is for [`crate::upstream`] to find out.
+
+mod affinity;
+mod cookie;
+mod date;
+
+pub(crate) use affinity::{Affinity, Hold, Persist, Pin};
+pub(crate) use cookie::{Cookie, Given, Named, Returned, dynamic_value};
