@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -54,12 +54,12 @@ impl Loaded {
     }
 }
 
-/// Reads a file and those it names, and checks that all of it can be served; `before` is what it takes the place of.
+/// Reads files and those they name, and checks that all of it can be served; `before` is what it takes the place of.
 ///
 /// # Errors
 /// Everything wrong with them.
-pub(crate) fn load(path: &Path, before: Option<&Setup>) -> Result<Loaded, Report> {
-    let config = Config::load(path)?;
+pub(crate) fn load(files: &[PathBuf], before: Option<&Setup>) -> Result<Loaded, Report> {
+    let config = Config::load_all(files)?;
     match (support::check(&config), Rules::compile(&config), Setup::load(&config, before)) {
         (Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
         (supported, rules, tls) => {
@@ -69,16 +69,16 @@ pub(crate) fn load(path: &Path, before: Option<&Setup>) -> Result<Loaded, Report
     }
 }
 
-/// Serves the configuration in `path` until told to stop.
+/// Serves the configuration in `files` until told to stop.
 ///
 /// # Errors
 /// Fails if an address cannot be bound or the system lacks what the daemon needs.
-pub(crate) fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
+pub(crate) fn run(files: &[PathBuf], loaded: Loaded) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut daemon = Daemon::start(path.to_owned(), loaded).await?;
+        let mut daemon = Daemon::start(files.to_owned(), loaded).await?;
         while let Wish::Reload = signals.next().await {
             daemon.reload().await;
         }
@@ -100,7 +100,7 @@ fn raise_descriptor_limit() {
 }
 
 struct Daemon {
-    path: PathBuf,
+    files: Vec<PathBuf>,
     fleet: Fleet,
     trigger: Trigger,
     site: watch::Sender<Arc<Site>>,
@@ -131,7 +131,7 @@ struct Endpoint {
 }
 
 impl Daemon {
-    async fn start(path: PathBuf, loaded: Loaded) -> anyhow::Result<Self> {
+    async fn start(files: Vec<PathBuf>, loaded: Loaded) -> anyhow::Result<Self> {
         let Loaded { config, rules, tls } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
@@ -153,17 +153,17 @@ impl Daemon {
         let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown());
         let language = Arc::new(admin::language(engine.clone()));
         let workers = workers.context("no thread")?;
-        let mut daemon = Self { path, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new() };
+        let mut daemon = Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new() };
         daemon.order(sockets).await;
         daemon.follow_admin(Sharing::Alone)?;
         daemon.follow_metrics().await?;
-        info!("serving {} with {threads} threads", daemon.path.display());
+        info!("serving {} with {threads} threads", shown(&daemon.files));
         Ok(daemon)
     }
 
     /// Reads the file again; keeps everything as it was if that cannot be served.
     async fn reload(&mut self) {
-        info!("reloading {}", self.path.display());
+        info!("reloading {}", shown(&self.files));
         if let Err(error) = self.try_reload().await {
             error!("configuration unchanged: {error:#}");
         }
@@ -171,7 +171,7 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let before = Arc::clone(&self.site.borrow());
-        let loaded = load(&self.path, Some(before.tls()))?;
+        let loaded = load(&self.files, Some(before.tls()))?;
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
@@ -309,6 +309,11 @@ fn bind_new(config: &Config, before: Option<&Site>, threads: usize) -> anyhow::R
         Ok((spec, sockets))
     };
     bound.into_iter().map(publish).collect()
+}
+
+/// Shows the names of files.
+pub(crate) fn shown(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn available_threads() -> usize {

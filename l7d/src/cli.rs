@@ -26,9 +26,12 @@ enum Command {
     ///
     /// The exit status is 0 if the file can be served, warnings or not, and 1 if it cannot.
     Check {
-        /// The configuration file.
-        #[arg(short = 'f', long = "file", value_name = "FILE")]
-        file: PathBuf,
+        /// The configuration file; any number of files and directories in HAProxy's language.
+        #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Also list the words that are accepted and mean nothing here.
+        #[arg(short = 'v', long)]
+        verbose: bool,
     },
     /// Serve a configuration in the foreground, logging to standard error.
     ///
@@ -36,17 +39,17 @@ enum Command {
     /// SIGTERM, SIGINT and SIGUSR1 stop accepting and wait for the connections to end; a second SIGTERM or SIGINT does not wait.
     /// The variable RUST_LOG sets what is logged: error, warn, info (the default), debug.
     Run {
-        /// The configuration file.
-        #[arg(short = 'f', long = "file", value_name = "FILE")]
-        file: PathBuf,
+        /// The configuration file; any number of files and directories in HAProxy's language.
+        #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
 /// Runs the program with the arguments of the process.
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Check { file } => check(&file),
-        Command::Run { file } => serve(&file),
+        Command::Check { files, verbose } => check(&files, if verbose { Idle::Listed } else { Idle::Untold }),
+        Command::Run { files } => serve(&files),
     };
     outcome.unwrap_or_else(|error| {
         // Nothing is left to be done if standard error is gone.
@@ -55,14 +58,25 @@ pub fn run() -> ExitCode {
     })
 }
 
-fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+/// What is said of words that are accepted and mean nothing here.
+enum Idle {
+    Untold,
+    Listed,
+}
+
+fn check(files: &[PathBuf], idle: Idle) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    match app::load(file, None) {
+    match app::load(files, None) {
         Ok(loaded) => {
+            if let Idle::Listed = idle {
+                for word in loaded.config.idle() {
+                    writeln!(out, "{}: `{word}` means nothing here", word.location())?;
+                }
+            }
             for warning in loaded.warnings() {
                 writeln!(out, "{warning}")?;
             }
-            writeln!(out, "{}: valid", file.display())?;
+            writeln!(out, "{}: valid", app::shown(files))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(report) => {
@@ -72,8 +86,8 @@ fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve(file: &std::path::Path) -> anyhow::Result<ExitCode> {
-    let loaded = match app::load(file, None) {
+fn serve(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let loaded = match app::load(files, None) {
         Ok(loaded) => loaded,
         Err(report) => {
             writeln!(io::stderr(), "{report}")?;
@@ -84,6 +98,6 @@ fn serve(file: &std::path::Path) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         warn!("{warning}");
     }
-    app::run(file, loaded)?;
+    app::run(files, loaded)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -57,6 +57,14 @@ impl Source {
         &self.text
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn language(&self) -> Language {
+        self.language
+    }
+
     /// Returns where the line of a byte begins.
     fn line_start(&self, at: usize) -> usize {
         self.lines[self.lines.partition_point(|first| *first <= at) - 1]

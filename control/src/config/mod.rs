@@ -10,6 +10,7 @@
 //! who uses them finds out, and points at them by their [`Location`].
 
 mod error;
+mod files;
 mod haproxy;
 mod location;
 mod model;
@@ -22,7 +23,8 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};
@@ -35,7 +37,6 @@ pub use model::{
     Xdp, XdpBalance, XdpFrontend,
 };
 
-use crate::file;
 use location::Source;
 
 /// Reads a time such as `30s`; a number without a unit counts milliseconds.
@@ -48,20 +49,23 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 }
 
 impl Config {
-    /// Reads and checks one file.
+    /// Reads and checks one file, or a directory of them.
     ///
     /// # Errors
     ///
     /// Everything wrong with the file, in the order of its lines; warnings are among it.
     pub fn load(path: &Path) -> Result<Self, Report> {
-        let name = path.display().to_string();
-        let bytes = file::read(path, file::LARGEST).map_err(|error| Diagnostic::file_error(&name, error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = error.utf8_error().valid_up_to();
-            let source = Source::new(&name, &String::from_utf8_lossy(error.as_bytes()));
-            Diagnostic::error(&Location::new(&source, good..good), "the file is not UTF-8")
-        })?;
-        Self::parse(&name, &text)
+        Self::load_all(&[path.to_owned()])
+    }
+
+    /// Reads and checks files that make one configuration: one in the native format, or any number in HAProxy's language; of a
+    /// directory those whose names end with `.cfg`, in the order of the alphabet.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_all(paths: &[PathBuf]) -> Result<Self, Report> {
+        Self::of(&files::read(paths)?)
     }
 
     /// Checks a text, known by `name` in messages.
@@ -70,25 +74,18 @@ impl Config {
     ///
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, Report> {
-        let outcome = match language(name, text) {
-            Language::Toml => toml::read(&Source::new(name, text)),
-            Language::Haproxy => haproxy::read(&Source::of(Language::Haproxy, name, text)),
+        Self::of(&[files::source(name, text)])
+    }
+
+    fn of(sources: &[Arc<Source>]) -> Result<Self, Report> {
+        let outcome = match sources {
+            [source] if source.language() == Language::Toml => toml::read(source),
+            _ => haproxy::read(sources),
         };
         if !outcome.well_formed {
             // Whatever was lost with the broken lines would be reported as missing.
             return Err(outcome.diagnostics.into());
         }
         resolve::resolve(outcome.written, outcome.diagnostics)
-    }
-}
-
-/// Tells what a file is written in.
-fn language(name: &str, text: &str) -> Language {
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    match ending {
-        Some("toml") => Language::Toml,
-        Some("cfg") => Language::Haproxy,
-        Some(_) | None if haproxy::begins(text) => Language::Haproxy,
-        Some(_) | None => Language::Toml,
     }
 }

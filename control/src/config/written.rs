@@ -36,6 +36,8 @@ pub(super) struct Written {
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
     pub(super) http_errors: Vec<HttpErrors>,
+    /// Words that are accepted and mean nothing here.
+    pub(super) idle: Vec<Located<String>>,
 }
 
 /// Settings of the process.

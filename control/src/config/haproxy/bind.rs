@@ -2,12 +2,13 @@
 
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::tls::{OLD_VERSIONS, at_least, names, version};
+use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, Tls, TlsProtocol, TlsVersion, Trust, UnixAddress};
+use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, Tls, Trust, UnixAddress};
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
+use crate::config::written::TlsProtocolSettings;
 
 /// The settings of a bind line while its words are read.
 #[derive(Default)]
@@ -28,15 +29,17 @@ pub(super) struct Settings {
     crt_lists: Vec<Located<std::path::PathBuf>>,
     alpn: Vec<String>,
     strict_sni: bool,
-    no_tickets: bool,
     verify: Option<Located<Ask>>,
     ca: Vec<Located<std::path::PathBuf>>,
     crl: Vec<Located<std::path::PathBuf>>,
-    min: Option<Located<TlsVersion>>,
-    max: Option<Located<TlsVersion>>,
-    ciphers: Option<Vec<crate::config::model::CipherSuite>>,
-    ciphersuites: Option<Vec<crate::config::model::CipherSuite>>,
-    curves: Option<Vec<crate::config::model::Curve>>,
+    tls: TlsDefaults,
+}
+
+/// What binds with TLS can begin from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TlsDefaults {
+    no_tickets: bool,
+    protocol: TlsProtocolSettings,
 }
 
 /// Reads what follows a word.
@@ -57,36 +60,36 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.backlog = Some(*line.integer(1..=u32::MAX)?);
         Ok(())
     }),
-    ("ca-file", |line, bind, _| {
-        bind.ca.push(line.parse("a file", text::path)?);
+    ("ca-file", |line, bind, reader| {
+        bind.ca.push(based(line.parse("a file", text::path)?, reader.bases.ca.as_ref()));
         Ok(())
     }),
-    ("ciphers", |line, bind, _| {
-        bind.ciphers = Some(names(line, &word::CIPHER)?);
+    ("ciphers", |line, bind, reader| {
+        bind.tls.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
         Ok(())
     }),
-    ("ciphersuites", |line, bind, _| {
-        bind.ciphersuites = Some(names(line, &word::CIPHERSUITE)?);
+    ("ciphersuites", |line, bind, reader| {
+        bind.tls.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
         Ok(())
     }),
-    ("crl-file", |line, bind, _| {
-        bind.crl.push(line.parse("a file", text::path)?);
+    ("crl-file", |line, bind, reader| {
+        bind.crl.push(based(line.parse("a file", text::path)?, reader.bases.ca.as_ref()));
         Ok(())
     }),
-    ("crt", |line, bind, _| {
-        bind.crt.push(line.parse("a file", text::path)?);
+    ("crt", |line, bind, reader| {
+        bind.crt.push(based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
         Ok(())
     }),
-    ("crt-list", |line, bind, _| {
-        bind.crt_lists.push(line.parse("a file", text::path)?);
+    ("crt-list", |line, bind, reader| {
+        bind.crt_lists.push(based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
         Ok(())
     }),
-    ("curves", |line, bind, _| {
-        bind.curves = Some(names(line, &word::CURVE)?);
+    ("curves", |line, bind, reader| {
+        bind.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
         Ok(())
     }),
-    ("ecdhe", |line, bind, _| {
-        bind.curves = Some(names(line, &word::CURVE)?);
+    ("ecdhe", |line, bind, reader| {
+        bind.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
         Ok(())
     }),
     ("gid", |line, bind, _| {
@@ -110,7 +113,12 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("no-tls-tickets", |_, bind, _| {
-        bind.no_tickets = true;
+        bind.tls.no_tickets = true;
+        Ok(())
+    }),
+    ("prefer-client-ciphers", |line, _, reader| {
+        let location = line.last_location();
+        reader.idle(Located::new("prefer-client-ciphers".to_owned(), location));
         Ok(())
     }),
     ("ssl", |line, bind, _| {
@@ -118,11 +126,11 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("ssl-max-ver", |line, bind, _| {
-        bind.max = Some(version(line)?);
+        bind.tls.protocol.max = Some(version(line)?);
         Ok(())
     }),
     ("ssl-min-ver", |line, bind, reader| {
-        bind.min = at_least(line, reader)?;
+        bind.tls.protocol.min = at_least(line, reader)?;
         Ok(())
     }),
     ("strict-sni", |_, bind, _| {
@@ -188,7 +196,6 @@ const LATER: &[&str] = &[
     "no-alpn",
     "no-ca-names",
     "npn",
-    "prefer-client-ciphers",
     "process",
     "proto",
     "quic-cc-algo",
@@ -222,14 +229,14 @@ const FILE: [&str; 5] = ["gid", "group", "mode", "uid", "user"];
 pub(super) const MOST_ID: u32 = u32::MAX - 1;
 
 /// Reads a bind line: `bind ADDRESS[,ADDRESS]… WORDS`.
-pub(super) fn binds(line: &mut Line, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {
+pub(super) fn binds(line: &mut Line, defaults: TlsDefaults, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {
     let list = line.expect("an address")?;
     let mut addresses = Vec::new();
     for (at, piece) in pieces(&list) {
         let location = list.location().part(&list, at..at + piece.len());
         addresses.push(parse_word(&Located::new(piece.to_owned(), location), address::bind)?);
     }
-    let mut settings = Settings::default();
+    let mut settings = Settings { tls: defaults, ..Settings::default() };
     words(line, &mut settings, reader)?;
     if let Some(word) = settings.tls_at.as_ref().filter(|_| settings.ssl.is_none()) {
         // HAProxy takes the words and speaks clear text.
@@ -237,6 +244,40 @@ pub(super) fn binds(line: &mut Line, reader: &mut Reader) -> Result<Vec<Bind>, D
     }
     let tls = settings.tls(reader)?;
     addresses.into_iter().map(|address| settings.bind(address, tls.clone())).collect()
+}
+
+/// Reads the words of `ssl-default-bind-options`.
+pub(super) fn default_options(line: &mut Line, defaults: &mut TlsDefaults, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let mut settings = Settings { tls: defaults.clone(), ..Settings::default() };
+    while let Some(word) = line.next() {
+        match word.as_str() {
+            "no-tls-tickets" => settings.tls.no_tickets = true,
+            "ssl-max-ver" => settings.tls.protocol.max = Some(version(line)?),
+            "ssl-min-ver" => settings.tls.protocol.min = at_least(line, reader)?,
+            // The client's order never counts here.
+            "prefer-client-ciphers" => reader.idle(word),
+            old if OLD_VERSIONS.contains(&old) => {}
+            _ => {
+                let later = ["force-tlsv12", "force-tlsv13", "no-tlsv12", "no-tlsv13", "strict-sni"];
+                return Err(unknown(&word, "`ssl-default-bind-options`", &["no-tls-tickets", "ssl-max-ver", "ssl-min-ver"], &later));
+            }
+        }
+    }
+    *defaults = settings.tls;
+    Ok(())
+}
+
+/// Reads the names of suites or curves that binds begin from: `ssl-default-bind-ciphers` and the like.
+pub(super) fn default_names(line: &mut Line, defaults: &mut TlsDefaults, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let keyword = line.keyword();
+    if keyword.ends_with("-ciphers") {
+        defaults.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
+    } else if keyword.ends_with("-ciphersuites") {
+        defaults.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
+    } else {
+        defaults.protocol.curves = Some(names(line, reader, &word::CURVE)?);
+    }
+    Ok(())
 }
 
 /// Cuts a list of addresses at its commas.
@@ -270,26 +311,20 @@ impl Settings {
         if self.crt.is_empty() && self.crt_lists.is_empty() {
             return Err(Diagnostic::error(ssl, "`ssl` needs a certificate").hint("for example crt /etc/l7d/certs/"));
         }
-        if let (Some(min), Some(max)) = (&self.min, &self.max)
+        let settings = &self.tls.protocol;
+        if let (Some(min), Some(max)) = (&settings.min, &settings.max)
             && **min > **max
         {
             return Err(Diagnostic::error(max.location(), "`ssl-max-ver` is older than `ssl-min-ver`"));
         }
-        let protocol = TlsProtocol {
-            min: self.min.as_ref().map_or(TlsVersion::V1_2, |min| *min.value()),
-            max: self.max.as_ref().map_or(TlsVersion::V1_3, |max| *max.value()),
-            ciphers: self.ciphers.clone(),
-            ciphersuites: self.ciphersuites.clone(),
-            curves: self.curves.clone(),
-        };
         Ok(Some(Tls {
             certificates: self.crt.clone(),
             crt_lists: self.crt_lists.clone(),
             alpn: self.alpn.clone(),
             strict_sni: self.strict_sni,
-            tickets: !self.no_tickets,
+            tickets: !self.tls.no_tickets,
             client: self.client(reader)?,
-            protocol,
+            protocol: settings.clone().with_defaults(),
         }))
     }
 

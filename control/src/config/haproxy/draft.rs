@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bind::TlsDefaults;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
@@ -85,6 +86,8 @@ pub(super) struct Draft {
     /// What may stand only where servers are.
     pub(super) backend: Backend,
     pub(super) table: Option<Table>,
+    /// What its binds begin from, where that is not what all do.
+    pub(super) tls: Option<TlsDefaults>,
 }
 
 impl Draft {
@@ -121,12 +124,12 @@ impl Draft {
             default_server: ServerSettings::default(),
             servers: Vec::new(),
         };
-        Self { kind, name, settings, frontend, backend, table: None }
+        Self { kind, name, settings, frontend, backend, table: None, tls: None }
     }
 
     /// Moves everything to where it belongs.
     pub(super) fn finish(self, written: &mut Written, reader: &mut Reader) {
-        let Self { kind, name, settings, frontend, backend, table } = self;
+        let Self { kind, name, settings, frontend, backend, table, tls: _ } = self;
         if let Some(table) = table {
             if let Some(other) = written.tables.iter().find(|other| other.name.value() == table.name.value()) {
                 let first = other.name.location();

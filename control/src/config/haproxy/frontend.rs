@@ -8,7 +8,8 @@ use crate::config::error::Diagnostic;
 use crate::config::value::text;
 
 pub(super) fn bind(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
-    let binds = words::binds(line, reader)?;
+    let defaults = draft.tls.as_ref().unwrap_or_else(|| reader.bind_tls()).clone();
+    let binds = words::binds(line, defaults, reader)?;
     draft.frontend.binds.extend(binds);
     Ok(())
 }

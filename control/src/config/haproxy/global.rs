@@ -1,6 +1,6 @@
 //! Section `global`.
 
-use super::bind::MOST_ID;
+use super::bind::{self, MOST_ID};
 use super::line::{Line, unknown};
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
@@ -14,6 +14,14 @@ type Read = fn(&mut Line, &mut Global, &mut Reader) -> Result<(), Diagnostic>;
 
 /// Keywords by name, and what reads them.
 pub(super) const KEYWORDS: &[(&str, Read)] = &[
+    ("ca-base", |line, _, reader| {
+        reader.bases.ca = Some(line.parse("a directory", text::path)?.value().clone());
+        Ok(())
+    }),
+    ("crt-base", |line, _, reader| {
+        reader.bases.crt = Some(line.parse("a directory", text::path)?.value().clone());
+        Ok(())
+    }),
     ("log", |line, global, _| {
         let text = line.joined().ok_or_else(|| line.error("`log` lacks its target"))?;
         global.log.push(text);
@@ -49,6 +57,15 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.spread_checks = Some(*line.integer(0..=50)?);
         Ok(())
     }),
+    ("ssl-default-bind-ciphers", default_names),
+    ("ssl-default-bind-ciphersuites", default_names),
+    ("ssl-default-bind-curves", default_names),
+    ("ssl-default-bind-options", |line, _, reader| {
+        let mut defaults = reader.bind_tls().clone();
+        bind::default_options(line, &mut defaults, reader)?;
+        reader.set_bind_tls(defaults);
+        Ok(())
+    }),
     ("stats", stats),
     ("unsetenv", |line, _, reader| {
         let first = line.expect("the name of a variable")?;
@@ -59,20 +76,43 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
     }),
 ];
 
+/// Keywords that tell HAProxy how to go about what it does: l7d goes about it in its own way, so they are accepted, and listed by
+/// `check -v`.
+const IDLE: [&str; 22] = [
+    "busy-polling",
+    "daemon",
+    "expose-experimental-directives",
+    "master-worker",
+    "maxcompcpuusage",
+    "maxpipes",
+    "maxzlibmem",
+    "mworker-max-reloads",
+    "noepoll",
+    "noevports",
+    "nogetaddrinfo",
+    "nokqueue",
+    "nopoll",
+    "noreuseport",
+    "nosplice",
+    "numa-cpu-mapping",
+    "profiling.memory",
+    "profiling.tasks",
+    "set-dumpable",
+    "ssl-dh-param-file",
+    "strict-limits",
+    "ulimit-n",
+];
+
 /// Keywords HAProxy has and this model has no place for.
 const LATER: &[&str] = &[
     "51degrees-data-file",
-    "ca-base",
     "chroot",
     "cluster-secret",
     "cpu-map",
     "cpu-policy",
-    "crt-base",
-    "daemon",
     "default-path",
     "description",
     "deviceatlas-json-file",
-    "expose-experimental-directives",
     "external-check",
     "fd-hard-limit",
     "gid",
@@ -97,44 +137,35 @@ const LATER: &[&str] = &[
     "lua-load",
     "lua-load-per-thread",
     "lua-prepend-path",
-    "master-worker",
     "max-spread-checks",
-    "maxcompcpuusage",
     "maxcomprate",
     "maxconnrate",
-    "maxpipes",
     "maxsessrate",
     "maxsslconn",
     "maxsslrate",
-    "maxzlibmem",
-    "mworker-max-reloads",
     "nbproc",
     "node",
-    "noepoll",
-    "numa-cpu-mapping",
     "pidfile",
     "server-state-base",
     "server-state-file",
     "setcap",
-    "ssl-default-bind-ciphers",
-    "ssl-default-bind-ciphersuites",
-    "ssl-default-bind-curves",
-    "ssl-default-bind-options",
     "ssl-default-server-ciphers",
     "ssl-default-server-ciphersuites",
     "ssl-default-server-options",
-    "ssl-dh-param-file",
     "ssl-engine",
     "ssl-load-extra-files",
     "ssl-server-verify",
-    "strict-limits",
     "uid",
-    "ulimit-n",
     "user",
 ];
 
 /// Reads one line of `global`.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    if IDLE.contains(&keyword.as_str()) || is_tuning(keyword) {
+        let _ = line.joined();
+        reader.idle(keyword.clone());
+        return Ok(());
+    }
     let Some((_, read)) = KEYWORDS.iter().find(|(name, _)| *name == keyword.as_str()) else {
         let known: Vec<&str> = KEYWORDS.iter().map(|(name, _)| *name).collect();
         return Err(unknown(keyword, "section `global`", &known, LATER));
@@ -144,6 +175,19 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Glob
     }
     read(line, global, reader)?;
     line.finish()
+}
+
+/// Tells whether a keyword is one of the many that size buffers and caches.
+fn is_tuning(keyword: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    keyword.strip_prefix("tune.").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(allowed))
+}
+
+fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let mut defaults = reader.bind_tls().clone();
+    bind::default_names(line, &mut defaults, reader)?;
+    reader.set_bind_tls(defaults);
+    Ok(())
 }
 
 fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Diagnostic> {

@@ -42,7 +42,7 @@ impl Lexer {
                 Ok(()) if cut.words.is_empty() => {}
                 Ok(()) => return Some(Line::new(&self.source, cut.words, cut.is_plain)),
                 Err(error) => {
-                    reader.push(error);
+                    reader.push_of_form(error);
                     let rest = &self.source.text()[self.at..];
                     self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
                 }
@@ -178,7 +178,7 @@ impl<'s> Cut<'s> {
     /// Goes on with the next line, which HAProxy would not.
     fn continue_line(&mut self, reader: &mut Reader, length: usize) {
         let location = Location::new(self.source, self.at..self.at + 1);
-        reader.push(Diagnostic::warning(&location, "haproxy does not continue lines").hint("here the line goes on below"));
+        reader.push_of_form(Diagnostic::warning(&location, "haproxy does not continue lines").hint("here the line goes on below"));
         self.is_plain = false;
         self.at += length;
     }

@@ -4,7 +4,8 @@
 //! lexer ─► line ─► section ─► global, proxy (frontend, backend, bind, server, check, table, rules) ─► draft ─► written
 //! ```
 //! The [`lexer`] cuts the text into lines of words, each word knowing where it was written; [`section`] decides which section a line
-//! belongs to, and hands it to the function that its keyword names. What is not known is refused with a suggestion, what HAProxy knows
+//! belongs to, and hands it to the function that its keyword names;
+//! [`condition`] leaves out the blocks whose condition does not hold. What is not known is refused with a suggestion, what HAProxy knows
 //! and this model has no place for is refused by its name; nothing is dropped.
 //!
 //! # How to add a keyword
@@ -27,6 +28,7 @@
 mod backend;
 mod bind;
 mod check;
+mod condition;
 mod draft;
 mod frontend;
 mod global;

@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, check, frontend, reply, rules, server, table};
+use super::{backend, bind, check, frontend, reply, rules, server, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -53,6 +53,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_BACK, "retries", backend::retries),
     (BACK, "server", server::server),
     (BACK, "source", backend::source),
+    (FRONT, "ssl-default-bind-options", misplaced_tls),
     (PROXIES, "stick-table", table::stick_table),
     (PROXIES, "tcp-request", rules::tcp_request),
     (PROXIES, "tcp-response", rules::rule),
@@ -188,6 +189,14 @@ fn option(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diag
     let switch = parse_word(&text, value::option)?.map(|switch| value::Switch { on: is_on, ..switch });
     draft.settings.proxy.options.push(switch);
     Ok(())
+}
+
+/// Reads what belongs in `global`, as if it stood on each bind line below.
+fn misplaced_tls(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let hint = "here it holds for the binds below; haproxy would refuse it";
+    reader.warn(&line.location(), "`ssl-default-bind-options` belongs in section `global`", hint);
+    let defaults = draft.tls.get_or_insert_with(|| reader.bind_tls().clone());
+    bind::default_options(line, defaults, reader)
 }
 
 /// Reads `log global`; a proxy has no targets of its own yet.

@@ -1,10 +1,12 @@
 //! What is known while lines are read: what was wrong with them, and the environment.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::bind::TlsDefaults;
 use crate::config::error::Diagnostic;
-use crate::config::location::{Location, Source};
+use crate::config::location::{Located, Location, Source};
 
 /// Collects what is wrong while lines are read.
 #[derive(Default)]
@@ -16,15 +18,59 @@ pub(super) struct Reader {
     kept: Option<Vec<String>>,
     /// The name of the section at hand, or its kind where it has none.
     section: String,
+    /// Whether lines are skipped.
+    skips: bool,
+    /// Words that are accepted and mean nothing here.
+    idle: Vec<Located<String>>,
+    /// What every bind with TLS begins from.
+    bind_tls: TlsDefaults,
+    /// Directories of files that are not named by their whole path.
+    pub(super) bases: Bases,
+}
+
+/// Directories of files that are not named by their whole path.
+#[derive(Default)]
+pub(super) struct Bases {
+    /// Of authorities and what they have revoked.
+    pub(super) ca: Option<PathBuf>,
+    /// Of certificates.
+    pub(super) crt: Option<PathBuf>,
 }
 
 impl Reader {
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+    /// Returns what was wrong, and the words that mean nothing here.
+    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Located<String>>) {
+        (self.diagnostics, self.idle)
+    }
+
+    /// Notes a word that is accepted and means nothing here.
+    pub(super) fn idle(&mut self, word: Located<String>) {
+        self.idle.push(word);
+    }
+
+    /// Returns what every bind with TLS begins from.
+    pub(super) fn bind_tls(&self) -> &TlsDefaults {
+        &self.bind_tls
+    }
+
+    pub(super) fn set_bind_tls(&mut self, defaults: TlsDefaults) {
+        self.bind_tls = defaults;
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Notes what is wrong with the form of a line, unless it is not read anyway.
+    pub(super) fn push_of_form(&mut self, diagnostic: Diagnostic) {
+        if !self.skips {
+            self.push(diagnostic);
+        }
+    }
+
+    /// Notes whether the lines that follow are skipped.
+    pub(super) fn set_skips(&mut self, skips: bool) {
+        self.skips = skips;
     }
 
     /// Warns of something valid that will surprise.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::condition::Blocks;
 use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
@@ -22,8 +23,8 @@ pub(super) enum Section {
     /// One that could not be begun; its lines are skipped, because they would all be wrong for the same reason.
     Unknown,
     Global,
-    Proxy(Box<Draft>),
     HttpErrors(HttpErrors),
+    Proxy(Box<Draft>),
 }
 
 /// Sections by their first word, and how one begins.
@@ -65,13 +66,19 @@ pub(in crate::config) fn begins(text: &str) -> bool {
     !is_key && (is_section || matches!(word, ".if" | ".diag" | ".notice" | ".warning" | ".alert"))
 }
 
-/// Reads a text as far as it can be read.
-pub(in crate::config) fn read(source: &Arc<Source>) -> Outcome {
+/// Reads texts as far as they can be read, one after the other.
+pub(in crate::config) fn read(sources: &[Arc<Source>]) -> Outcome {
     let mut reader = Reader::default();
     let mut files = Files::default();
-    files.file(source, &mut reader);
-    let written = files.finish(&mut reader);
-    Outcome { written, diagnostics: reader.into_diagnostics(), well_formed: true }
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+    reader.set_environment("HAPROXY_CFGFILES", Some(names.join(";")));
+    for source in sources {
+        files.file(source, &mut reader);
+    }
+    let mut written = files.written;
+    let (diagnostics, idle) = reader.finish();
+    written.idle = idle;
+    Outcome { written, diagnostics, well_formed: true }
 }
 
 /// What was read so far.
@@ -90,15 +97,25 @@ struct Files {
 impl Files {
     fn file(&mut self, source: &Arc<Source>, reader: &mut Reader) {
         let mut lexer = Lexer::new(source);
+        let mut blocks = Blocks::default();
         while let Some(mut line) = lexer.next(reader) {
-            if let Err(error) = self.line(&mut line, reader) {
+            let keyword = line.read_keyword();
+            let outcome = match keyword.starts_with('.') {
+                true => blocks.read(&keyword, &mut line, reader).and_then(|()| line.finish()),
+                false if blocks.skip() => Ok(()),
+                false => self.line(&keyword, &mut line, reader),
+            };
+            if let Err(error) = outcome {
                 reader.push(error);
             }
+            reader.set_skips(blocks.skip());
         }
+        reader.set_skips(false);
+        blocks.finish(reader);
+        self.close(reader);
     }
 
-    fn line(&mut self, line: &mut Line, reader: &mut Reader) -> Result<(), Diagnostic> {
-        let keyword = line.read_keyword();
+    fn line(&mut self, keyword: &Located<String>, line: &mut Line, reader: &mut Reader) -> Result<(), Diagnostic> {
         if let Some((_, begin)) = SECTIONS.iter().find(|(name, _)| *name == keyword.as_str() && !line.is_negated()) {
             self.close(reader);
             self.section = Section::Unknown;
@@ -108,26 +125,26 @@ impl Files {
             }
             reader.enter(match &self.section {
                 Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
-                Section::HttpErrors(section) => &section.name,
-                Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => &keyword,
+                Section::HttpErrors(errors) => &errors.name,
+                Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
         }
         if LATER.contains(&keyword.as_str()) && !line.is_negated() {
             self.close(reader);
             self.section = Section::Unknown;
-            return Err(line.error(format!("section `{}` is not supported yet", *keyword)));
+            return Err(line.error(format!("section `{}` is not supported yet", **keyword)));
         }
         match &mut self.section {
             Section::Unknown => Ok(()),
             Section::None => {
                 self.section = Section::Unknown;
                 let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
-                Err(unknown(&keyword, "a file before its first section", &names, &[]))
+                Err(unknown(keyword, "a file before its first section", &names, &[]))
             }
-            Section::Global => global::line(&keyword, line, &mut self.written.global, reader),
-            Section::HttpErrors(section) => reply::section_line(&keyword, line, section),
-            Section::Proxy(draft) => proxy::line(&keyword, line, draft, reader),
+            Section::Global => global::line(keyword, line, &mut self.written.global, reader),
+            Section::HttpErrors(errors) => reply::section_line(keyword, line, errors),
+            Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
 
@@ -183,7 +200,7 @@ impl Files {
     fn close(&mut self, reader: &mut Reader) {
         match std::mem::take(&mut self.section) {
             Section::None | Section::Unknown | Section::Global => {}
-            Section::HttpErrors(section) => self.written.http_errors.push(section),
+            Section::HttpErrors(errors) => self.written.http_errors.push(errors),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);
@@ -194,10 +211,5 @@ impl Files {
             }
             Section::Proxy(draft) => draft.finish(&mut self.written, reader),
         }
-    }
-
-    fn finish(mut self, reader: &mut Reader) -> Written {
-        self.close(reader);
-        self.written
     }
 }

@@ -1,5 +1,7 @@
 //! Words about TLS: those of servers, and what binds have in common with them.
 
+use std::path::PathBuf;
+
 use super::line::Line;
 use super::reader::Reader;
 use super::server::Settings;
@@ -18,28 +20,28 @@ pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
         server.server.tls.alpn = Some(line.parse("names of protocols", text::protocols)?.value().clone());
         Ok(())
     }),
-    ("ca-file", |line, server, _| {
-        server.server.tls.ca = Some(vec![line.parse("a file", text::path)?]);
+    ("ca-file", |line, server, reader| {
+        server.server.tls.ca = Some(vec![based(line.parse("a file", text::path)?, reader.bases.ca.as_ref())]);
         Ok(())
     }),
-    ("ciphers", |line, server, _| {
-        server.server.tls.protocol.ciphers = Some(names(line, &word::CIPHER)?);
+    ("ciphers", |line, server, reader| {
+        server.server.tls.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
         Ok(())
     }),
-    ("ciphersuites", |line, server, _| {
-        server.server.tls.protocol.ciphersuites = Some(names(line, &word::CIPHERSUITE)?);
+    ("ciphersuites", |line, server, reader| {
+        server.server.tls.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
         Ok(())
     }),
-    ("crl-file", |line, server, _| {
-        server.server.tls.crl = Some(vec![line.parse("a file", text::path)?]);
+    ("crl-file", |line, server, reader| {
+        server.server.tls.crl = Some(vec![based(line.parse("a file", text::path)?, reader.bases.ca.as_ref())]);
         Ok(())
     }),
-    ("crt", |line, server, _| {
-        server.server.tls.certificate = Some(line.parse("a file", text::path)?);
+    ("crt", |line, server, reader| {
+        server.server.tls.certificate = Some(based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
         Ok(())
     }),
-    ("curves", |line, server, _| {
-        server.server.tls.protocol.curves = Some(names(line, &word::CURVE)?);
+    ("curves", |line, server, reader| {
+        server.server.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
         Ok(())
     }),
     ("no-ssl", |_, server, _| {
@@ -110,9 +112,32 @@ pub(super) fn at_least(line: &mut Line, reader: &mut Reader) -> Result<Option<Lo
     version(line).map(Some)
 }
 
-/// Reads names as OpenSSL writes them, between colons.
-pub(super) fn names<T: Copy>(line: &mut Line, words: &Words<T>) -> Result<Vec<T>, Diagnostic> {
-    let all = |text: &str| text.split(':').map(|name| words.read(name).map_err(|mistake| mistake.at(text, name))).collect();
-    let read: Located<Vec<T>> = line.parse("names", all)?;
-    Ok(read.value().to_vec())
+/// Reads names as OpenSSL writes them, between colons; those that are not spoken here are left out, but for the last.
+pub(super) fn names<T: Copy>(line: &mut Line, reader: &mut Reader, words: &Words<T>) -> Result<Vec<T>, Diagnostic> {
+    let list = line.expect("names")?;
+    let (mut found, mut left_out, mut first) = (Vec::new(), Vec::new(), None);
+    for name in list.split(':') {
+        match words.read(name) {
+            Ok(known) => found.push(known),
+            Err(mistake) => {
+                left_out.push(name);
+                first = first.or(Some(mistake.at(&list, name)));
+            }
+        }
+    }
+    match first {
+        Some(mistake) if found.is_empty() => return Err(mistake.into_diagnostic(list.location(), &list)),
+        Some(_) => reader.warn(list.location(), format!("not spoken here: {}", left_out.join(", ")), "the others are"),
+        None => {}
+    }
+    Ok(found)
+}
+
+/// Returns the path of a file that is looked for in a directory, unless it is named by its whole path.
+pub(super) fn based(path: Located<PathBuf>, base: Option<&PathBuf>) -> Located<PathBuf> {
+    let is_special = path.to_str().is_some_and(|path| path.starts_with('@'));
+    match base {
+        Some(base) if !is_special => path.map(|path| base.join(path)),
+        Some(_) | None => path,
+    }
 }

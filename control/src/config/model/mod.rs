@@ -38,6 +38,7 @@ pub use unix::{Account, SocketFile, UnixAddress};
 pub use xdp::{AttachMode, OnStop, Xdp};
 
 use super::error::Report;
+use super::location::Located;
 
 /// Names a frontend of one [`Config`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +96,7 @@ pub struct Config {
     pub(in crate::config) servers: Vec<Server>,
     pub(in crate::config) tables: Vec<Table>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
+    pub(in crate::config) idle: Vec<Located<String>>,
     pub(in crate::config) warnings: Report,
 }
 
@@ -132,6 +134,11 @@ impl Config {
     /// Returns the sections of files for statuses, in the order of the file.
     pub fn http_errors(&self) -> &[HttpErrors] {
         &self.http_errors
+    }
+
+    /// Returns the words that were accepted and mean nothing here.
+    pub fn idle(&self) -> &[Located<String>] {
+        &self.idle
     }
 
     /// Returns what is valid but most likely not meant.

@@ -30,7 +30,7 @@ use super::written::{self, Written};
 /// Everything that is wrong, if any of it makes the configuration unusable.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config, Report> {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, http_errors } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, http_errors, idle } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -47,7 +47,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config
         return Err(report);
     }
     let backend::Pools { backends, servers } = pools;
-    Ok(Config { global, xdp, frontends: made, backends, servers, tables, http_errors, warnings: report })
+    Ok(Config { global, xdp, frontends: made, backends, servers, tables, http_errors, idle, warnings: report })
 }
 
 /// Names on one side, findings on the other.
