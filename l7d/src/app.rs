@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Engine};
 use crate::bind::{self, Sharing, Spec};
-use crate::log::{self, Log};
+use crate::log::{self, Logs};
 use crate::rules::Rules;
 use crate::site::Site;
 use crate::stats::Stats;
@@ -136,9 +136,9 @@ impl Daemon {
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let sockets = bind_new(&config, None, threads)?;
-        let log = Log::of(&config).context("log targets")?;
+        let logs = Logs::of(&config).context("log targets")?;
         let fleet = Fleet::new(Arc::new(config));
-        let site = watch::Sender::new(Arc::new(Site::new(&fleet, log, (rules, tls), threads, None)));
+        let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
@@ -180,12 +180,12 @@ impl Daemon {
             warn!("the number of threads changes at the next start");
         }
         // What the system may refuse comes first, while nothing has changed yet.
-        let log = Log::of(&config).context("log targets")?;
+        let logs = Logs::of(&config).context("log targets")?;
         let sockets = bind_new(&config, Some(&before), self.workers.len())?;
         support::announce(&config);
         before.supersede();
         self.fleet.replace(Arc::new(config));
-        let site = Arc::new(Site::new(&self.fleet, log, (rules, tls), self.workers.len(), Some(&before)));
+        let site = Arc::new(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         tokio::spawn(Site::follow(Arc::downgrade(&site), self.fleet.subscribe()));
         self.site.send_replace(site);
         self.order(sockets).await;

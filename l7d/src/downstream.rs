@@ -19,6 +19,7 @@ use crate::message::head::RequestHead;
 use crate::peer::Peer;
 use crate::socket::Socket;
 use crate::stream::{Privacy, Stream};
+use crate::tls::Secured;
 
 /// The client's end of one exchange.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Downstream<'a> {
     pub(crate) source: Peer,
     /// Where the client connected to, if that is known already.
     pub(crate) destination: Option<SocketAddr>,
+    /// How long PROXY header and TLS took, if this is the first exchange of its connection.
+    pub(crate) handshake: Duration,
     /// The timer of the exchange.
     pub(crate) deadline: &'a mut Deadline,
 }
@@ -56,8 +59,8 @@ pub(crate) struct Streamed {
     pub(crate) body: RecvStream,
     /// Takes the response.
     pub(crate) respond: SendResponse<Bytes>,
-    /// Who can read it on the wire.
-    pub(crate) privacy: Privacy,
+    /// What was agreed on with the client; none for clear text.
+    pub(crate) secured: Option<Secured>,
 }
 
 impl<'a> Wire<'a> {
@@ -108,7 +111,15 @@ impl Downstream<'_> {
     pub(crate) fn privacy(&self) -> Privacy {
         match &self.wire {
             Wire::H1 { stream, .. } => stream.privacy(),
-            Wire::H2(stream) => stream.privacy,
+            Wire::H2(stream) => stream.secured.map_or(Privacy::Clear, |_| Privacy::Tls),
+        }
+    }
+
+    /// Returns what was agreed on with the client; none for clear text.
+    pub(crate) fn secured(&self) -> Option<Secured> {
+        match &self.wire {
+            Wire::H1 { stream, .. } => stream.secured(),
+            Wire::H2(stream) => stream.secured,
         }
     }
 

@@ -30,8 +30,8 @@ use crate::message::body::Framing;
 use crate::message::head::{Method, RequestHead, Version};
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
-use crate::review::{Review, Ruling};
-use crate::rules::{Memory, Rest};
+use crate::review::{self, Review, Ruling};
+use crate::rules::{Memory, Rest, Scene, View};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stick::Affinity;
 use crate::stream::Stream;
@@ -52,7 +52,8 @@ pub(crate) enum Turn {
 /// Serves one request and returns what becomes of the client's connection.
 pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
     let mut record = Record::new(client.source, frontend, began);
-    record.privacy(client.privacy());
+    record.secured(client.secured(), std::mem::take(&mut client.handshake));
+    record.destination(|| client.find_destination());
     let fate = match serve(client, memory, frontend, turn, &mut record).await {
         Ok(fate) => fate,
         Err(Failure { error, reply, fate }) => {
@@ -67,7 +68,8 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
             refuse(client, reply, fate, &mut record).await
         }
     };
-    record.write(frontend);
+    let scene = review::scene(client, frontend, turn);
+    record.write(frontend, &View { scene: &scene, request: None, response: None, memory });
     memory.end_exchange();
     fate
 }
@@ -97,7 +99,8 @@ pub(crate) fn reject(client: Peer, frontend: &Frontend, began: Instant, error: &
     tell(client, frontend, error);
     let mut record = Record::new(client, frontend, began);
     record.fail(error);
-    record.write(frontend);
+    let scene = Scene::bare(client.inet(), frontend.name(), frontend.rules().shared());
+    record.write(frontend, &View { scene: &scene, request: None, response: None, memory: &Memory::default() });
 }
 
 fn tell(client: Peer, frontend: &Frontend, error: &ExchangeError) {
@@ -231,7 +234,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => {
-                    record.reused();
+                    record.reused(connection.stream());
                     connection
                 }
                 None => match open(client, self.backend, server, host, record).await? {
@@ -297,8 +300,8 @@ async fn open(
         let opening = pin!(upstream::open(backend, server, inbound, client.deadline));
         client.wire.unless_left(opening).await.map_err(ExchangeError::LeftConnect)?
     };
-    if connection.is_ok() {
-        record.connected();
+    if let Ok(connection) = &connection {
+        record.connected(connection.stream());
     }
     Ok(connection)
 }

@@ -1,41 +1,53 @@
-//! What is written about every connection and request, in HAProxy's formats, and where it goes.
+//! What is written about every connection and request, in HAProxy's formats or in formats of one's own, and where it goes.
 //!
 //! A [`Record`] collects what happened while it happens; at the end it is counted in [`crate::stats`] and becomes one line for every
-//! target. Formats of one's own and lines in other formats are not here yet. Times of day are those of the system's time zone.
+//! target of the frontend's [`Log`]. Times of day are those of the system's time zone.
 
-mod date;
-mod escape;
+mod journal;
+mod output;
+mod spool;
 mod tally;
 mod target;
-mod writer;
 
-use std::fmt::Write as _;
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-pub(crate) use target::{Log, Target};
-pub(crate) use writer::{dropped, flush};
+pub(crate) use journal::{Log, Logs};
+pub(crate) use output::flush;
+pub(crate) use spool::dropped;
+pub(crate) use target::Target;
 
-use escape::Escaped;
+use journal::Outcome;
+use output::Line;
 
+use crate::date;
 use crate::error::ExchangeError;
 use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::peer::Peer;
+use crate::rules::{Counts, Ends, Facts, Format, Steps, View};
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
 use crate::stick::{Cookie, Given, Returned};
-use crate::stream::Privacy;
+use crate::stream::Stream;
+use crate::tls::Secured;
 use crate::tunnel::{Carried, Ended, Side};
 
 /// What happened to one request or connection so far.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     client: Peer,
-    privacy: Privacy,
-    frontend: &'a str,
+    tls: Option<Secured>,
     /// Whether a line will be written; if not, its text is not kept.
     wanted: bool,
+    /// Whether the line shows addresses beside the client's.
+    asks_ends: bool,
+    /// How long PROXY header and TLS took, before it began.
+    handshake: Duration,
     began: Instant,
     /// When the first byte was there, which is where the times begin.
     start: Instant,
@@ -44,7 +56,9 @@ pub(crate) struct Record<'a> {
     connected: Option<Instant>,
     answered: Option<Instant>,
     method: Option<Method>,
-    line: String,
+    /// The request line as it came; empty if there was none.
+    line: Vec<u8>,
+    ends: Ends,
     backend: Option<&'a Backend>,
     presence: Option<Presence<'a>>,
     server: Option<&'a Server>,
@@ -75,9 +89,10 @@ impl<'a> Record<'a> {
     pub(crate) fn new(client: Peer, frontend: &'a Frontend, began: Instant) -> Self {
         Self {
             client,
-            privacy: Privacy::Clear,
-            frontend: frontend.name(),
+            tls: None,
             wanted: frontend.log().is_wanted(),
+            asks_ends: frontend.rules().lines().asks_ends(),
+            handshake: Duration::ZERO,
             began,
             start: Instant::now(),
             request: None,
@@ -85,7 +100,8 @@ impl<'a> Record<'a> {
             connected: None,
             answered: None,
             method: None,
-            line: String::new(),
+            line: Vec::new(),
+            ends: Ends::default(),
             backend: None,
             presence: None,
             server: None,
@@ -106,9 +122,10 @@ impl<'a> Record<'a> {
         self.began
     }
 
-    /// Notes whether others could read what the client sent.
-    pub(crate) fn privacy(&mut self, privacy: Privacy) {
-        self.privacy = privacy;
+    /// Notes what was agreed on with the client before it began, and how long that took.
+    pub(crate) fn secured(&mut self, tls: Option<Secured>, handshake: Duration) {
+        self.tls = tls;
+        self.handshake = handshake;
     }
 
     /// Notes that the request head is complete.
@@ -117,12 +134,13 @@ impl<'a> Record<'a> {
         self.request = Some(Instant::now());
         self.head = head.headers.size() as u64;
         if self.wanted {
-            let _ = write!(self.line, "{} ", Escaped(head.method_text()));
-            if let Some(scheme) = head.scheme().filter(|_| head.target().starts_with(b"/")) {
-                let host = head.headers.known(Known::Host).next().unwrap_or_default();
-                let _ = write!(self.line, "{}://{}", scheme.as_str(), Escaped(host));
+            let host = head.headers.known(Known::Host).next().unwrap_or_default();
+            let scheme = head.scheme().filter(|_| head.target().starts_with(b"/"));
+            let origin = scheme.map_or([b"" as &[u8]; 3], |scheme| [scheme.as_str().as_bytes(), b"://", host]);
+            let version = head.version().as_str().as_bytes();
+            for part in [head.method_text(), b" "].into_iter().chain(origin).chain([head.target(), b" ", version]) {
+                self.line.extend_from_slice(part);
             }
-            let _ = write!(self.line, "{} {}", Escaped(head.target()), head.version().as_str());
         }
     }
 
@@ -157,20 +175,36 @@ impl<'a> Record<'a> {
         self.retries = failed;
     }
 
+    /// Notes where the client connected to, if the line is to show it.
+    pub(crate) fn destination(&mut self, find: impl FnOnce() -> Option<SocketAddr>) {
+        if self.asks_ends {
+            self.ends.frontend = find();
+        }
+    }
+
     /// Notes that a connection is being opened.
     pub(crate) fn connecting(&self) {
         self.count_connection(Counter::Connects);
     }
 
     /// Notes that the connection is there.
-    pub(crate) fn connected(&mut self) {
+    pub(crate) fn connected(&mut self, stream: Option<&Stream>) {
         self.connected = Some(Instant::now());
+        self.note_ends(stream);
     }
 
     /// Notes that a connection serves once more.
-    pub(crate) fn reused(&mut self) {
+    pub(crate) fn reused(&mut self, stream: Option<&Stream>) {
         self.count_connection(Counter::Reuses);
         self.connected = self.queued;
+        self.note_ends(stream);
+    }
+
+    fn note_ends(&mut self, stream: Option<&Stream>) {
+        if self.asks_ends {
+            self.ends.backend = stream.and_then(|stream| stream.socket().local_address());
+            self.ends.server = stream.and_then(|stream| stream.socket().peer_address());
+        }
     }
 
     /// Notes how far the response came.
@@ -206,9 +240,6 @@ impl<'a> Record<'a> {
     /// Notes why it failed.
     pub(crate) fn fail(&mut self, error: &ExchangeError) {
         self.termination = error.termination();
-        if self.wanted && self.line.is_empty() {
-            self.line.push_str("<BADREQ>");
-        }
     }
 
     /// Notes that a rule ended it.
@@ -233,120 +264,126 @@ impl<'a> Record<'a> {
         self.sent = length as u64;
     }
 
-    /// Counts a request and writes its line.
-    pub(crate) fn write(mut self, frontend: &Frontend) {
+    /// Counts a request and writes its line; `view` is what the line's expressions are evaluated over.
+    pub(crate) fn write(mut self, frontend: &Frontend, view: &View<'_>) {
         let ended = Instant::now();
         self.presence = None;
         self.count_request(frontend, ended);
         if self.wanted {
-            frontend.log().write(self.http_line(frontend, ended));
+            self.write_line(frontend, view, ended);
         }
     }
 
     /// Counts a connection in mode `tcp` and writes its line.
-    pub(crate) fn write_tcp(mut self, frontend: &Frontend) {
+    pub(crate) fn write_tcp(mut self, frontend: &Frontend, view: &View<'_>) {
         let ended = Instant::now();
         self.presence = None;
         self.count_end(frontend, ended);
         if self.wanted {
-            frontend.log().write(self.tcp_line(frontend, ended));
+            self.request = Some(self.start);
+            self.answered = self.connected;
+            self.write_line(frontend, view, ended);
         }
     }
 
-    fn http_line(&self, frontend: &Frontend, ended: Instant) -> String {
-        let step =
-            |from: Option<Instant>, to: Option<Instant>| Milliseconds(from.zip(to).map(|(from, to)| to.saturating_duration_since(from)));
-        format!(
-            "{} {}/{}/{}/{}/{} {} {} - - {}{}{} {} 0/{} \"{}\"",
-            self.origin(),
-            step(Some(self.start), self.request),
-            step(self.request, self.queued),
-            step(self.queued, self.connected),
-            step(self.connected, self.answered),
-            ended.saturating_duration_since(self.start).as_millis(),
-            self.status.map_or(-1, i32::from),
-            self.sent,
-            self.termination,
-            char::from(self.cookies[0]),
-            char::from(self.cookies[1]),
-            self.counts(frontend),
-            self.waiting(),
-            self.line
-        )
+    fn write_line(&self, frontend: &Frontend, view: &View<'_>, ended: Instant) {
+        let (log, lines) = (frontend.log(), frontend.rules().lines());
+        let outcome = self.outcome();
+        let format = lines.error.as_ref().filter(|_| outcome == Outcome::Failure).or(lines.usual.as_ref());
+        let Some((format, level)) = format.zip(log.level(outcome)) else { return };
+        let facts = self.facts(frontend, format, ended);
+        LINE.with_borrow_mut(|[text, structured, packet]| {
+            text.clear();
+            format.write_line(view, &facts, text);
+            if text.is_empty() {
+                return;
+            }
+            structured.clear();
+            if let Some(format) = &lines.structured {
+                format.write_line(view, &facts, structured);
+            }
+            log.write(Line { level, text, structured }, packet);
+        });
     }
 
-    fn tcp_line(&self, frontend: &Frontend, ended: Instant) -> String {
-        let step = |to: Option<Instant>| Milliseconds(to.map(|to| to.saturating_duration_since(self.start)));
-        format!(
-            "{} {}/{}/{} {} {} {} 0/{}",
-            self.origin(),
-            step(self.queued),
-            Milliseconds(self.queued.zip(self.connected).map(|(from, to)| to.saturating_duration_since(from))),
-            ended.saturating_duration_since(self.start).as_millis(),
-            self.sent,
-            self.termination,
-            self.counts(frontend),
-            self.waiting(),
-        )
+    /// Tells whether it went as it should, by HAProxy's rules.
+    fn outcome(&self) -> Outcome {
+        let by_ourselves = self.termination.starts_with(['-', 'L']);
+        let is_normal = by_ourselves && self.retries == 0 && !self.redispatched && self.status.is_none_or(|status| status < 500);
+        if is_normal { Outcome::Normal } else { Outcome::Failure }
     }
 
-    /// Who came when, by which frontend, to which server.
-    fn origin(&self) -> String {
-        let backend = self.backend.map_or(self.frontend, Backend::name);
-        let server = self.server.map_or("<NOSRV>", Server::name);
-        let secure = match self.privacy {
-            Privacy::Clear => "",
-            Privacy::Tls => "~",
-        };
-        format!("{} {}{secure} {backend}/{server}", Origin { client: self.client, began: self.start }, self.frontend)
+    fn facts<'f>(&'f self, frontend: &'f Frontend, format: &Format, ended: Instant) -> Facts<'f> {
+        let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
+        let date = |at: Instant| SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        Facts {
+            client: self.client,
+            ends: self.ends,
+            accepted: date(self.began - self.handshake),
+            began: date(self.start),
+            steps: Steps {
+                handshake: self.handshake,
+                idle: self.start.saturating_duration_since(self.began),
+                request: step(Some(self.start), self.request),
+                queue: step(self.request, self.queued),
+                connect: step(self.queued, self.connected),
+                response: step(self.connected, self.answered),
+                data: step(self.answered, Some(ended)),
+                active: ended.saturating_duration_since(self.start),
+            },
+            frontend: frontend.name(),
+            backend: self.backend.map_or(frontend.name(), Backend::name),
+            server: self.server.map(Server::name),
+            tls: self.tls,
+            status: self.status,
+            received: self.head + self.received,
+            sent: self.sent,
+            termination: self.termination,
+            cookies: self.cookies,
+            counts: self.counts(frontend, format),
+            line: Some(&*self.line).filter(|line| !line.is_empty()),
+        }
     }
 
-    /// Connections of the process, the frontend, the backend and the server, and the retries.
-    fn counts(&self, frontend: &Frontend) -> String {
+    fn counts(&self, frontend: &Frontend, format: &Format) -> Counts {
         let (process, own) = frontend.connections();
-        let of_backend = self.backend.map_or(0, |backend| backend.meter().sum(Counter::Current));
-        let of_server = self.server.map_or(0, |server| server.load().active());
-        let sign = if self.redispatched { "+" } else { "" };
-        format!("{process}/{own}/{of_backend}/{of_server}/{sign}{}", self.retries)
-    }
-
-    fn waiting(&self) -> usize {
-        self.backend.map_or(0, |backend| backend.waiting())
+        let (exchange, lines) = if format.asks_numbers() { (EXCHANGES.fetch_add(1, Relaxed), frontend.log().number()) } else { (0, 0) };
+        Counts {
+            process: process.into(),
+            frontend: own.into(),
+            backend: self.backend.map_or(0, |backend| backend.meter().sum(Counter::Current)),
+            server: self.server.map_or(0, |server| server.load().active().into()),
+            retries: self.retries,
+            redispatched: self.redispatched,
+            server_queue: 0,
+            backend_queue: self.backend.map_or(0, |backend| backend.waiting() as u64),
+            exchange,
+            lines,
+        }
     }
 }
+
+thread_local! {
+    /// What lines are put together in: the text, its structured data, and the packet.
+    static LINE: RefCell<[Vec<u8>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
+}
+
+/// Numbers the exchanges whose lines show a number.
+static EXCHANGES: AtomicU32 = AtomicU32::new(0);
 
 /// Writes the line of a connection that got no further than its first bytes, on the bind of this number.
 pub(crate) fn refused(frontend: &Frontend, client: Peer, began: Instant, bind: usize, reason: &str) {
-    if frontend.log().is_wanted() {
-        frontend.log().write(format!("{} {}/{bind}: {reason}", Origin { client, began }, frontend.name()));
-    }
-}
-
-/// Who came when.
-struct Origin {
-    client: Peer,
-    began: Instant,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let began = SystemTime::now().checked_sub(self.began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-        match self.client {
-            Peer::Inet(address) => write!(f, "{}:{}", address.ip().to_canonical(), address.port())?,
-            unix @ Peer::Unix(_) => unix.fmt(f)?,
-        }
-        write!(f, " [{}]", date::Common(began))
-    }
-}
-
-/// A duration in milliseconds, or -1 for what did not happen.
-struct Milliseconds(Option<Duration>);
-
-impl std::fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(duration) => duration.as_millis().fmt(f),
-            None => f.write_str("-1"),
-        }
-    }
+    let Some(level) = frontend.log().level(Outcome::Failure).filter(|_| frontend.log().is_wanted()) else { return };
+    let began = SystemTime::now().checked_sub(began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    LINE.with_borrow_mut(|[text, structured, packet]| {
+        text.clear();
+        structured.clear();
+        let (date, frontend_name) = (date::Common(began), frontend.name());
+        let written = match client {
+            Peer::Inet(address) => write!(text, "{}:{}", address.ip().to_canonical(), address.port()),
+            Peer::Unix(number) => write!(text, "unix:{number}"),
+        };
+        written.and_then(|()| write!(text, " [{date}] {frontend_name}/{bind}: {reason}")).expect("a vector takes everything");
+        frontend.log().write(Line { level, text, structured }, packet);
+    });
 }

@@ -43,18 +43,7 @@ enum Phase {
 impl<'a> Review<'a> {
     /// Begins the review of a client's request.
     pub(crate) fn new(client: &Downstream<'_>, frontend: &'a Frontend, turn: Turn, memory: &'a mut Memory) -> Self {
-        let rules = frontend.rules();
-        let scene = Scene {
-            source: client.source.inet(),
-            destination: if rules.asks_destination() { client.find_destination() } else { None },
-            is_tls: client.privacy() == Privacy::Tls,
-            is_first: turn == Turn::First,
-            frontend: frontend.name(),
-            backend: None,
-            shared: rules.shared(),
-            content: None,
-        };
-        Self { frontend, backend: None, persist: None, scene, memory, next: 0 }
+        Self { frontend, backend: None, persist: None, scene: scene(client, frontend, turn), memory, next: 0 }
     }
 
     /// Takes the request through the rules about content of the proxy that has it; returns for how long they want to wait before they are
@@ -190,5 +179,20 @@ impl<'a> Review<'a> {
             self.polish(Some(request), reply);
         }
         Err(Ruling { reply, termination })
+    }
+}
+
+/// Returns what rules may know of a client's request besides its messages.
+pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: Turn) -> Scene<'f> {
+    let rules = frontend.rules();
+    Scene {
+        source: client.source.inet(),
+        destination: if rules.asks_destination() { client.find_destination() } else { None },
+        is_tls: client.privacy() == Privacy::Tls,
+        is_first: turn == Turn::First,
+        frontend: frontend.name(),
+        backend: None,
+        shared: rules.shared(),
+        content: None,
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) memory: Memory,
     /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
     pub(crate) early: Option<Buffer>,
+    /// How long PROXY header and TLS took; nothing once the first exchange has it.
+    pub(crate) handshake: Duration,
     /// The timer of this connection.
     pub(crate) deadline: Deadline,
 }
@@ -50,7 +52,15 @@ pub(crate) struct Client {
 impl Client {
     /// Returns a client of which nothing is known but its connection.
     pub(crate) fn new(stream: Stream, peer: Peer) -> Self {
-        Self { stream, source: peer, destination: None, memory: Memory::default(), early: None, deadline: Deadline::default() }
+        Self {
+            stream,
+            source: peer,
+            destination: None,
+            memory: Memory::default(),
+            early: None,
+            handshake: Duration::ZERO,
+            deadline: Deadline::default(),
+        }
     }
 
     /// Returns what rules may know of the connection.
@@ -99,6 +109,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
         return debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
     }
+    let accepted = (door.accepts_proxy() || door.acceptor().is_some()).then(Instant::now);
     if door.accepts_proxy()
         && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
     {
@@ -110,6 +121,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     {
         return;
     }
+    client.handshake = accepted.map_or(Duration::ZERO, |accepted| accepted.elapsed());
     if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
         return debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
     }
@@ -151,10 +163,10 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
 
 /// Serves the request that begins with the client's early bytes.
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
-    let Client { stream, source, destination, memory, early, deadline } = client;
+    let Client { stream, source, destination, memory, early, handshake, deadline } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input };
-    let mut exchange = Downstream { wire, source: *source, destination: *destination, deadline };
+    let mut exchange = Downstream { wire, source: *source, destination: *destination, handshake: std::mem::take(handshake), deadline };
     let fate = exchange::run(&mut exchange, memory, frontend, turn, began).await;
     client.early = Some(input).filter(|input| !input.is_empty());
     fate

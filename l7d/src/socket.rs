@@ -14,7 +14,7 @@ use nix::libc;
 use rustix::buffer::spare_capacity;
 use rustix::io::{read, writev};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType};
-use rustix::net::{acceptfrom_with, connect, getsockname, send, shutdown, socket_with, sockopt};
+use rustix::net::{acceptfrom_with, connect, getpeername, getsockname, send, shutdown, socket_with, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -213,6 +213,11 @@ impl Socket {
     /// Returns the address of this end; none if it is not one of the Internet's.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         inet(getsockname(&self.0).ok())
+    }
+
+    /// Returns the address of the other end.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        inet(getpeername(&self.0).ok().flatten())
     }
 }
 

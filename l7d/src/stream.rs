@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::buffer::Buffer;
 use crate::socket::Socket;
-use crate::tls::{Agreed, Layer};
+use crate::tls::{Agreed, Layer, Secured};
 
 /// One connection's bytes, both ways.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ impl Stream {
     /// Returns what was agreed on in the handshake of TLS; none for clear text.
     pub(crate) fn tls(&self) -> Option<Agreed> {
         self.tls.as_ref()?.agreed()
+    }
+
+    /// Returns the same in the words of OpenSSL.
+    pub(crate) fn secured(&self) -> Option<Secured> {
+        self.tls.as_ref()?.secured()
     }
 
     /// Returns who can read the bytes on the wire.

@@ -3,6 +3,8 @@
 //! Whatever would be ignored is refused at start, with its place in the file: a proxy that silently leaves out a rule is worse than
 //! one that does not start. What concerns the kernel tier alone is not ours to judge.
 
+use std::collections::HashSet;
+
 use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, ProxyOption, Report, Transport};
 use tracing::info;
 
@@ -23,8 +25,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Report> {
 
 /// Returns what is valid and will surprise: frontends that write no log although there is where to write it.
 pub(crate) fn advise(config: &Config) -> Report {
-    let logs = |option: &ProxyOption| matches!(option, ProxyOption::HttpLog | ProxyOption::TcpLog);
-    let silent = config.frontends().iter().filter(|frontend| !frontend.options().iter().any(|option| logs(option.value())));
+    let silent = config.frontends().iter().filter(|frontend| frontend.logging().targets().is_empty());
     let warn = |frontend: &Frontend| {
         Diagnostic::warning(frontend.location(), format!("frontend `{}` writes no log lines, although `log` is set", frontend.name()))
             .hint("add option httplog or tcplog")
@@ -52,10 +53,12 @@ impl Findings {
     }
 
     fn global(&mut self, config: &Config) {
-        for target in config.global().log() {
-            if let Err(reason) = Target::parse(target.value()) {
-                self.refuse(target.location(), reason);
-            }
+        let of_frontends = config.frontends().iter().map(|frontend| frontend.logging().targets());
+        let of_backends = config.backends().iter().map(|backend| backend.logging().targets());
+        let mut seen = HashSet::new();
+        for target in std::iter::once(config.global().log()).chain(of_frontends).chain(of_backends).flatten() {
+            let fault = Target::parse(target.value()).err().filter(|_| seen.insert(target.location().to_string()));
+            self.0.extend(fault.map(|fault| fault.into_diagnostic(target)));
         }
         for socket in config.global().stats_sockets() {
             if socket.address().inet().is_some_and(|inet| inet.transport() == Transport::Udp) {
@@ -111,13 +114,17 @@ impl Findings {
     fn option(&mut self, option: &control::config::Located<ProxyOption>) {
         let what = match option.value() {
             ProxyOption::AllBackups
+            | ProxyOption::DontLogNormal
             | ProxyOption::DontLogNull
             | ProxyOption::ForwardFor(_)
             | ProxyOption::HttpClose
             | ProxyOption::HttpKeepAlive
             | ProxyOption::HttpLog
+            | ProxyOption::HttpLogClf
             | ProxyOption::HttpServerClose
+            | ProxyOption::HttpsLog
             | ProxyOption::LogHealthChecks
+            | ProxyOption::LogSeparateErrors
             | ProxyOption::Persist
             | ProxyOption::Redispatch(_)
             | ProxyOption::TcpLog => return,

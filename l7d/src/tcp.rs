@@ -26,12 +26,14 @@ use crate::upstream::pursuit::{Pursuit, Verdict};
 /// Serves the client until either side is done.
 pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     let mut record = Record::new(client.source, frontend, Instant::now());
-    record.privacy(client.stream.privacy());
+    record.secured(client.stream.secured(), client.handshake);
+    record.destination(|| client.destination.or_else(|| client.stream.socket().local_address()));
     if let Err(error) = carry(client, frontend, &mut record).await {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
         record.fail(&error);
     }
-    record.write_tcp(frontend);
+    let scene = client.scene(frontend);
+    record.write_tcp(frontend, &View { scene: &scene, request: None, response: None, memory: &client.memory });
 }
 
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
@@ -154,7 +156,7 @@ async fn dial<'a>(
         record.connecting();
         let error = match connect(backend, server, inbound, &mut client.deadline).await {
             Ok(stream) => {
-                record.connected();
+                record.connected(Some(&stream));
                 return Ok((stream, pursuit));
             }
             Err(error) => error,

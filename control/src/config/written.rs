@@ -46,6 +46,9 @@ pub(super) struct Global {
     pub(super) maxconn: Option<u32>,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,
+    pub(super) log_tag: Option<Located<String>>,
+    /// Whether headers of lines name this host, and which name that is if not its own.
+    pub(super) log_host: Option<Option<String>>,
     pub(super) stats_sockets: Vec<Located<StatsSocket>>,
     pub(super) stats_timeout: Option<Duration>,
     pub(super) stats_maxconn: Option<u32>,
@@ -76,6 +79,18 @@ pub(super) struct Proxy {
     pub(super) options: Vec<Located<Switch>>,
     pub(super) compression: Option<Compression>,
     pub(super) errors: Vec<ErrorReply>,
+    pub(super) log: Logging,
+}
+
+/// What a proxy writes about its traffic; what is not set is taken from the defaults.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Logging {
+    /// Where lines go; `global` stands for the targets of the process.
+    pub(super) targets: Option<Vec<Located<String>>>,
+    pub(super) format: Option<Located<String>>,
+    pub(super) error_format: Option<Located<String>>,
+    pub(super) structured: Option<Located<String>>,
+    pub(super) tag: Option<Located<String>>,
 }
 
 /// What is compressed, and how.

@@ -11,5 +11,5 @@ mod verifier;
 
 pub use client::{Client, Host};
 pub use identity::{Identity, Pem};
-pub use suites::{provider, versions};
+pub use suites::{name as suite_name, provider, versions};
 pub use trust::trusted;

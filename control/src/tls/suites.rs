@@ -44,6 +44,11 @@ fn cipher(name: CipherSuite) -> SupportedCipherSuite {
     }
 }
 
+/// Returns OpenSSL's name of a suite.
+pub fn name(suite: rustls::CipherSuite) -> &'static str {
+    NAMES.iter().find(|(known, _)| *known == suite).map_or("", |(_, name)| name)
+}
+
 fn group(curve: Curve) -> &'static dyn SupportedKxGroup {
     match curve {
         Curve::X25519 => kx_group::X25519,
@@ -53,3 +58,15 @@ fn group(curve: Curve) -> &'static dyn SupportedKxGroup {
         Curve::P256MlKem768 => kx_group::SECP256R1MLKEM768,
     }
 }
+
+const NAMES: [(rustls::CipherSuite, &str); 9] = [
+    (rustls::CipherSuite::TLS13_AES_128_GCM_SHA256, "TLS_AES_128_GCM_SHA256"),
+    (rustls::CipherSuite::TLS13_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384"),
+    (rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, "TLS_CHACHA20_POLY1305_SHA256"),
+    (rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    (rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "ECDHE-RSA-AES128-GCM-SHA256"),
+    (rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, "ECDHE-RSA-AES256-GCM-SHA384"),
+    (rustls::CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE-RSA-CHACHA20-POLY1305"),
+];

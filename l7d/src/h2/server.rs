@@ -27,7 +27,8 @@ use crate::peer::Peer;
 use crate::rules::Memory;
 use crate::session::Client;
 use crate::site::Door;
-use crate::stream::{Privacy, Stream};
+use crate::stream::Stream;
+use crate::tls::Secured;
 
 /// What every HTTP/2 connection begins with.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,7 +39,7 @@ type Engine<'a> = Connection<Io<&'a Stream>, Bytes>;
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let timeouts = *current.borrow().frontend().timeouts();
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
-    let Client { stream, source, destination, memory, early, deadline } = client;
+    let Client { stream, source, destination, memory, early, handshake: shaken, deadline } = client;
     let (stream, source) = (&*stream, *source);
     let memory = Rc::new(RefCell::new(std::mem::take(memory)));
     let backlog = Rc::new(Backlog::default());
@@ -57,7 +58,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         Err(_) => return,
     };
     let destination = destination.or_else(|| stream.socket().local_address());
-    let privacy = stream.privacy();
+    let secured = stream.secured();
     let mut life = Life::new(&timeouts, backlog);
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
@@ -65,7 +66,8 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
             Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
                 let active = Active::new(&life.active);
-                let stream = Arrival { request, respond, source, destination, privacy, turn, memory: Rc::clone(&memory), active };
+                let (memory, handshake) = (Rc::clone(&memory), std::mem::take(shaken));
+                let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, active };
                 spawn_local(exchange(stream, Arc::clone(&current.borrow())));
                 turn = Turn::Later;
             }
@@ -184,7 +186,8 @@ struct Arrival {
     respond: SendResponse<Bytes>,
     source: Peer,
     destination: Option<SocketAddr>,
-    privacy: Privacy,
+    secured: Option<Secured>,
+    handshake: Duration,
     turn: Turn,
     /// What rules keep in mind about the client.
     memory: Rc<RefCell<Memory>>,
@@ -193,7 +196,7 @@ struct Arrival {
 
 async fn exchange(arrival: Arrival, door: Arc<Door>) {
     let began = Instant::now();
-    let Arrival { request, mut respond, source, destination, privacy, turn, memory: shared, active: _active } = arrival;
+    let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, active: _active } = arrival;
     let (parts, body) = request.into_parts();
     let head = match convert::request_head(&parts) {
         Ok(head) => head,
@@ -203,8 +206,8 @@ async fn exchange(arrival: Arrival, door: Arc<Door>) {
         }
     };
     let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body, respond, privacy });
-    let mut client = Downstream { wire: Wire::H2(stream), source, destination, deadline: &mut deadline };
+    let stream = Box::new(Streamed { head: Some(head), body, respond, secured });
+    let mut client = Downstream { wire: Wire::H2(stream), source, destination, handshake, deadline: &mut deadline };
     // Streams run side by side: each sees what those before it have left behind.
     let mut memory = shared.borrow().clone();
     // Boxed here, as what is spawned is moved several times before it rests.

@@ -1,23 +1,30 @@
-//! Log-format strings: text with expressions `%[...]` and aliases like `%ci` in it.
+//! Log-format strings: text with expressions `%[...]` and variables like `%ci` in it.
+//!
+//! Rules print them while an exchange goes on, log lines when it has ended; each knows what the other does not.
 
-use std::io::Write as _;
-use std::net::IpAddr;
-use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
+mod encode;
+mod facts;
+mod variable;
 
-use control::config::Diagnostic;
+use control::config::{Diagnostic, LineFormat, Located, Mode};
+
+pub(crate) use facts::{Counts, Ends, Facts, Steps};
 
 use super::argument::calls;
-use super::converter::hex;
 use super::expr::Expression;
-use super::fetch::{Needs, hostname};
+use super::fetch::Needs;
 use super::program::Names;
 use super::view::View;
 use super::word::{Word, unknown};
+use variable::{Flags, VARIABLES, Variable};
 
 /// A text with places for samples.
 #[derive(Debug)]
-pub(super) struct Format(Box<[Piece]>);
+pub(crate) struct Format {
+    pieces: Box<[Piece]>,
+    asks_ends: bool,
+    asks_numbers: bool,
+}
 
 #[derive(Debug)]
 struct Piece {
@@ -29,68 +36,17 @@ struct Piece {
 enum Content {
     Text(Box<[u8]>),
     Sample(Box<Expression>),
-    Alias(Alias),
+    Variable(Variable),
 }
 
-/// How a value is printed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Flags {
-    /// In quotes.
-    quote: bool,
-    /// With a backslash before quotes, backslashes and closing brackets.
-    escape: bool,
-    /// Numbers and addresses in hexadecimal.
-    hex: bool,
+/// Where a format is printed.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// In a rule that has seen so much.
+    Rule(Needs),
+    /// In a line about an exchange that has ended.
+    Line(Mode),
 }
-
-/// A value with a short name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alias {
-    ClientAddress,
-    ClientPort,
-    FrontendAddress,
-    FrontendPort,
-    Frontend,
-    Backend,
-    Hostname,
-    Method,
-    Path,
-    Query,
-    Uri,
-    Version,
-    RequestLine,
-    Seconds,
-    Milliseconds,
-    Process,
-    Status,
-}
-
-const ALIASES: [(&str, Alias); 17] = [
-    ("H", Alias::Hostname),
-    ("HM", Alias::Method),
-    ("HP", Alias::Path),
-    ("HQ", Alias::Query),
-    ("HU", Alias::Uri),
-    ("HV", Alias::Version),
-    ("ST", Alias::Status),
-    ("Ts", Alias::Seconds),
-    ("b", Alias::Backend),
-    ("ci", Alias::ClientAddress),
-    ("cp", Alias::ClientPort),
-    ("f", Alias::Frontend),
-    ("fi", Alias::FrontendAddress),
-    ("fp", Alias::FrontendPort),
-    ("ms", Alias::Milliseconds),
-    ("pid", Alias::Process),
-    ("r", Alias::RequestLine),
-];
-
-/// Aliases of HAProxy whose values are not known while rules run here, or not yet.
-const LATER: [&str; 51] = [
-    "B", "CC", "CS", "HPO", "ID", "T", "Ta", "Tc", "Td", "Th", "Ti", "Tl", "Tq", "TR", "Tr", "Tt", "Tu", "Tw", "U", "ac", "bc", "bi", "bp",
-    "bq", "fc", "ft", "hr", "hrl", "hs", "hsl", "lc", "rc", "rt", "s", "sc", "si", "sp", "sq", "sslc", "sslv", "t", "trg", "trl", "trr",
-    "ts", "tsc", "OG", "rp", "bf", "Tn", "hv",
-];
 
 impl Format {
     /// Reads a format that is a whole word.
@@ -98,178 +54,145 @@ impl Format {
     /// # Errors
     /// Names what is not known or does not fit, and what needs more than `stage` has.
     pub(super) fn parse(word: &Word<'_>, names: &mut Names, stage: Needs) -> Result<Self, Diagnostic> {
-        Self::of_text(word, 0..word.text().len(), names, stage)
+        Reader::read(word, names, Purpose::Rule(stage))
     }
 
-    fn of_text(word: &Word<'_>, range: Range<usize>, names: &mut Names, stage: Needs) -> Result<Self, Diagnostic> {
-        let mut reader = Reader { word, at: range.start, flags: Flags::default(), pieces: Vec::new(), plain: Vec::new() };
-        reader.read(names, stage)?;
-        Ok(Self(reader.pieces.into()))
+    /// Reads the format of lines about exchanges that have ended.
+    ///
+    /// # Errors
+    /// Names what is not known or does not fit, and what is not known any more.
+    pub(super) fn of_line(text: &Located<String>, names: &mut Names, mode: Mode) -> Result<Self, Diagnostic> {
+        Reader::read(&Word::whole(text), names, Purpose::Line(mode))
+    }
+
+    /// Returns the format of lines that an option or a text of one's own stands for.
+    ///
+    /// # Errors
+    /// As [`of_line`](Self::of_line).
+    pub(super) fn of_lines(line: &LineFormat, names: &mut Names, mode: Mode) -> Result<Self, Diagnostic> {
+        let named = |text: &str| Located::elsewhere(text.to_owned(), "predefined", text);
+        match line {
+            LineFormat::Http => Self::of_line(&named(HTTP), names, mode),
+            LineFormat::HttpClf => Self::of_line(&named(CLF), names, mode),
+            LineFormat::Tcp => Self::of_line(&named(TCP), names, mode),
+            LineFormat::Text(text) => Self::of_line(text, names, mode),
+            LineFormat::Https => {
+                let mut format = Self::of_line(&named(&format!("{HTTP} ")), names, mode)?;
+                let details = Piece { content: Content::Variable(Variable::TlsDetails), flags: Flags::default() };
+                format.pieces = format.pieces.into_iter().chain([details]).collect();
+                Ok(format)
+            }
+        }
+    }
+
+    fn of_pieces(pieces: Vec<Piece>) -> Self {
+        let any = |test: fn(Variable) -> bool| {
+            pieces.iter().any(|piece| if let Content::Variable(variable) = piece.content { test(variable) } else { false })
+        };
+        Self { asks_ends: any(Variable::asks_ends), asks_numbers: any(Variable::asks_numbers), pieces: pieces.into() }
     }
 
     /// Returns a format that prints a text as it is.
     pub(super) fn text(text: &[u8]) -> Self {
         let piece = Piece { content: Content::Text(text.into()), flags: Flags::default() };
-        Self(if text.is_empty() { Box::default() } else { [piece].into() })
+        Self::of_pieces(if text.is_empty() { Vec::new() } else { vec![piece] })
     }
 
     /// Returns what it prints, if that is always the same.
     pub(super) fn constant(&self) -> Option<&[u8]> {
-        match &*self.0 {
+        match &*self.pieces {
             [] => Some(&[]),
             [Piece { content: Content::Text(text), .. }] => Some(text),
             _ => None,
         }
     }
 
+    /// Tells whether it shows the addresses of connections beside the client's.
+    pub(crate) fn asks_ends(&self) -> bool {
+        self.asks_ends
+    }
+
+    /// Tells whether it numbers exchanges or lines.
+    pub(crate) fn asks_numbers(&self) -> bool {
+        self.asks_numbers
+    }
+
     /// Appends the text with the samples of this view.
     pub(super) fn write(&self, view: &View<'_>, out: &mut Vec<u8>) {
-        for piece in &self.0 {
-            piece.write(view, out);
+        for piece in &self.pieces {
+            let start = out.len();
+            let is_text = match &piece.content {
+                Content::Text(text) => {
+                    out.extend_from_slice(text);
+                    continue;
+                }
+                Content::Sample(expression) => {
+                    if let Some(sample) = expression.value(view) {
+                        sample.write(out);
+                    }
+                    true
+                }
+                Content::Variable(variable) => {
+                    variable.write_now(view, piece.flags, out);
+                    variable.is_text()
+                }
+            };
+            if is_text {
+                piece.flags.dress(out, start);
+            }
+        }
+    }
+
+    /// Appends the line about an exchange that has ended; of several spaces in a row only one stays.
+    pub(crate) fn write_line(&self, view: &View<'_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        let mut is_spaced = true;
+        for piece in &self.pieces {
+            let start = out.len();
+            let (is_text, shows_absence) = match &piece.content {
+                Content::Text(text) => {
+                    let text = if is_spaced { text.strip_prefix(b" ").unwrap_or(text) } else { text };
+                    out.extend_from_slice(text);
+                    is_spaced = if text.is_empty() { is_spaced } else { text.ends_with(b" ") };
+                    continue;
+                }
+                Content::Sample(expression) => {
+                    if let Some(sample) = expression.value(view) {
+                        encode::sample(&sample.to_bytes(), out);
+                    }
+                    (true, true)
+                }
+                Content::Variable(variable) => {
+                    variable.write_end(facts, piece.flags, out);
+                    (variable.is_text(), !matches!(variable, Variable::Captures(..) | Variable::Line(_)))
+                }
+            };
+            if is_text {
+                piece.flags.dress(out, start);
+            }
+            if out.len() == start && shows_absence {
+                out.push(b'-');
+            }
+            is_spaced &= out.len() == start;
         }
     }
 }
 
-impl Piece {
-    fn write(&self, view: &View<'_>, out: &mut Vec<u8>) {
-        let start = out.len();
-        match &self.content {
-            Content::Text(text) => return out.extend_from_slice(text),
-            Content::Sample(expression) => {
-                if let Some(sample) = expression.value(view) {
-                    sample.write(out);
-                }
-            }
-            Content::Alias(alias) => alias.write(view, self.flags, out),
+impl Flags {
+    /// Escapes what stands behind `start`, and puts quotes around it.
+    fn dress(self, out: &mut Vec<u8>, start: usize) {
+        if self.escape {
+            encode::escape(out, start);
         }
-        if self.flags.escape {
-            let raw = out.split_off(start);
-            for byte in raw {
-                if matches!(byte, b'"' | b'\\' | b']') {
-                    out.push(b'\\');
-                }
-                out.push(byte);
-            }
-        }
-        if self.flags.quote {
+        if self.quote {
             out.insert(start, b'"');
             out.push(b'"');
         }
     }
 }
 
-impl Alias {
-    fn needs(self) -> Needs {
-        match self {
-            Self::Method | Self::Path | Self::Query | Self::Uri | Self::Version | Self::RequestLine => Needs::Request,
-            Self::Status => Needs::Response,
-            Self::ClientAddress
-            | Self::ClientPort
-            | Self::FrontendAddress
-            | Self::FrontendPort
-            | Self::Frontend
-            | Self::Backend
-            | Self::Hostname
-            | Self::Seconds
-            | Self::Milliseconds
-            | Self::Process => Needs::Connection,
-        }
-    }
-
-    fn write(self, view: &View<'_>, flags: Flags, out: &mut Vec<u8>) {
-        let scene = view.scene;
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self {
-            Self::ClientAddress => {
-                if let Some(source) = scene.source {
-                    address(source.ip(), flags, out);
-                }
-            }
-            Self::ClientPort => {
-                if let Some(source) = scene.source {
-                    number(source.port().into(), flags, out);
-                }
-            }
-            Self::FrontendAddress => {
-                if let Some(destination) = scene.destination {
-                    address(destination.ip(), flags, out);
-                }
-            }
-            Self::FrontendPort => {
-                if let Some(destination) = scene.destination {
-                    number(destination.port().into(), flags, out);
-                }
-            }
-            Self::Frontend => out.extend_from_slice(scene.frontend.as_bytes()),
-            Self::Backend => out.extend_from_slice(scene.backend.unwrap_or(scene.frontend).as_bytes()),
-            Self::Hostname => out.extend_from_slice(hostname().as_bytes()),
-            Self::Seconds => number(now().as_secs(), flags, out),
-            Self::Milliseconds => put(out, format_args!("{:03}", now().subsec_millis())),
-            Self::Process => number(std::process::id().into(), flags, out),
-            Self::Status => {
-                if let Some(head) = view.response {
-                    number(head.status().into(), flags, out);
-                }
-            }
-            Self::Method | Self::Path | Self::Query | Self::Uri | Self::Version | Self::RequestLine => self.write_request(view, out),
-        }
-    }
-
-    fn write_request(self, view: &View<'_>, out: &mut Vec<u8>) {
-        let Some(head) = view.request else { return };
-        let version = head.version().as_str().as_bytes();
-        match self {
-            Self::Method => out.extend_from_slice(head.method_text()),
-            Self::Path => out.extend_from_slice(head.target_parts().path),
-            Self::Query => {
-                if let Some(query) = head.target_parts().query {
-                    out.push(b'?');
-                    out.extend_from_slice(query);
-                }
-            }
-            Self::Uri => out.extend_from_slice(head.target()),
-            Self::RequestLine => {
-                for part in [head.method_text(), b" ", head.target(), b" ", version] {
-                    out.extend_from_slice(part);
-                }
-            }
-            Self::ClientAddress
-            | Self::ClientPort
-            | Self::FrontendAddress
-            | Self::FrontendPort
-            | Self::Frontend
-            | Self::Backend
-            | Self::Hostname
-            | Self::Version
-            | Self::Seconds
-            | Self::Milliseconds
-            | Self::Process
-            | Self::Status => out.extend_from_slice(version),
-        }
-    }
-}
-
-fn address(address: IpAddr, flags: Flags, out: &mut Vec<u8>) {
-    match address.to_canonical() {
-        address if !flags.hex => put(out, format_args!("{address}")),
-        IpAddr::V4(address) => out.extend(hex(&address.octets())),
-        IpAddr::V6(address) => out.extend(hex(&address.octets())),
-    }
-}
-
-fn number(value: u64, flags: Flags, out: &mut Vec<u8>) {
-    if flags.hex {
-        return put(out, format_args!("{value:04X}"));
-    }
-    put(out, format_args!("{value}"));
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes everything");
-}
-
 struct Reader<'w, 'r> {
     word: &'w Word<'r>,
+    purpose: Purpose,
     at: usize,
     /// In force for everything that follows.
     flags: Flags,
@@ -278,22 +201,35 @@ struct Reader<'w, 'r> {
 }
 
 impl Reader<'_, '_> {
-    fn read(&mut self, names: &mut Names, stage: Needs) -> Result<(), Diagnostic> {
+    fn read(word: &Word<'_>, names: &mut Names, purpose: Purpose) -> Result<Format, Diagnostic> {
+        let mut reader = Reader { word, purpose, at: 0, flags: Flags::default(), pieces: Vec::new(), plain: Vec::new() };
+        reader.pieces(names)?;
+        Ok(Format::of_pieces(reader.pieces))
+    }
+
+    fn pieces(&mut self, names: &mut Names) -> Result<(), Diagnostic> {
         let text = self.word.text();
         while let Some(c) = text[self.at..].chars().next() {
             if c != '%' {
-                self.plain.extend_from_slice(&text.as_bytes()[self.at..self.at + c.len_utf8()]);
+                if c != ' ' || !self.drops_space() {
+                    self.plain.extend_from_slice(&text.as_bytes()[self.at..self.at + c.len_utf8()]);
+                }
                 self.at += c.len_utf8();
                 continue;
             }
-            self.percent(names, stage)?;
+            self.percent(names)?;
         }
         self.end_plain();
         Ok(())
     }
 
+    /// Tells whether a space here would follow another.
+    fn drops_space(&self) -> bool {
+        matches!(self.purpose, Purpose::Line(_)) && self.plain.ends_with(b" ")
+    }
+
     /// Reads what begins with a percent sign.
-    fn percent(&mut self, names: &mut Names, stage: Needs) -> Result<(), Diagnostic> {
+    fn percent(&mut self, names: &mut Names) -> Result<(), Diagnostic> {
         let text = self.word.text();
         let start = self.at;
         self.at += 1;
@@ -307,7 +243,7 @@ impl Reader<'_, '_> {
             flags = self.read_flags(flags)?;
         }
         if text[self.at..].starts_with('[') {
-            return self.expression(start, flags, names, stage);
+            return self.expression(start, flags, names);
         }
         let length = text[self.at..].bytes().take_while(u8::is_ascii_alphanumeric).count();
         let name = &text[self.at..self.at + length];
@@ -317,32 +253,52 @@ impl Reader<'_, '_> {
             self.flags = flags;
             return Ok(());
         }
-        let found = ALIASES.iter().find(|(known, _)| *known == name);
-        let Some((_, alias)) = found else {
-            let known: Vec<&str> = ALIASES.iter().map(|(name, _)| *name).collect();
-            let (message, hint) = unknown("log-format alias", name, &known, &LATER);
-            return Err(self.word.error_at(start..self.at, message).hint(format!("{hint}; a percent sign is written %%")));
-        };
-        if alias.needs() > stage {
-            return Err(self.word.error_at(start..self.at, format!("`%{name}` is not known when this rule runs")));
-        }
-        let asks = matches!(alias, Alias::FrontendAddress | Alias::FrontendPort);
-        let alias = if asks { names.destination(*alias) } else { *alias };
+        let variable = self.variable(start, name)?;
+        let asks = matches!(self.purpose, Purpose::Rule(_)) && variable.asks_ends();
+        let variable = if asks { names.destination(variable) } else { variable };
         self.end_plain();
-        self.pieces.push(Piece { content: Content::Alias(alias), flags });
+        self.pieces.push(Piece { content: Content::Variable(variable), flags });
         Ok(())
     }
 
-    fn expression(&mut self, start: usize, flags: Flags, names: &mut Names, stage: Needs) -> Result<(), Diagnostic> {
+    /// Finds the variable of a name, if it is known where the format is printed.
+    fn variable(&self, start: usize, name: &str) -> Result<Variable, Diagnostic> {
+        let found = VARIABLES.iter().find(|(known, ..)| *known == name);
+        let Some((_, variable, known)) = found else {
+            let known: Vec<&str> = VARIABLES.iter().map(|(name, ..)| *name).collect();
+            let (message, hint) = unknown("log-format variable", name, &known, &LATER);
+            return Err(self.word.error_at(start..self.at, message).hint(format!("{hint}; a percent sign is written %%")));
+        };
+        match self.purpose {
+            Purpose::Rule(stage) if known.needs().is_none_or(|needs| needs > stage) => {
+                Err(self.word.error_at(start..self.at, format!("`%{name}` is not known when this rule runs")))
+            }
+            Purpose::Line(Mode::Tcp) if known.is_http() => {
+                Err(self.word.error_at(start..self.at, format!("`%{name}` is about requests, and this frontend has mode tcp")))
+            }
+            Purpose::Rule(_) | Purpose::Line(_) => Ok(*variable),
+        }
+    }
+
+    fn expression(&mut self, start: usize, flags: Flags, names: &mut Names) -> Result<(), Diagnostic> {
         let (calls, end) = calls(self.word, self.at + 1)?;
         if !self.word.text()[end..].starts_with(']') {
             return Err(self.word.error_at(start..end, "this expression is not closed by `]`"));
         }
         self.at = end + 1;
         let expression = Expression::of_calls(&calls, names)?;
-        if expression.needs() > stage {
-            let message = format!("`{}` is not known when this rule runs", calls.first().map_or("", |call| call.name));
-            return Err(self.word.error_at(start..self.at, message));
+        let name = calls.first().map_or("", |call| call.name);
+        match self.purpose {
+            Purpose::Rule(stage) if expression.needs() > stage => {
+                return Err(self.word.error_at(start..self.at, format!("`{name}` is not known when this rule runs")));
+            }
+            Purpose::Line(_) if expression.needs() > Needs::Connection => {
+                let error = self.word.error_at(start..self.at, format!("`{name}` is not known any more when lines are written"));
+                return Err(
+                    error.hint("keep it in a variable: for example http-request set-var(txn.host) req.hdr(host), then %[var(txn.host)]")
+                );
+            }
+            Purpose::Rule(_) | Purpose::Line(_) => {}
         }
         match expression.constant().filter(|_| !flags.quote && !flags.escape) {
             Some(value) => value.write(&mut self.plain),
@@ -386,3 +342,12 @@ impl Reader<'_, '_> {
         }
     }
 }
+
+/// Variables of other versions of HAProxy.
+const LATER: [&str; 3] = ["OG", "bf", "rp"];
+
+/// As HAProxy's manual gives them for its options.
+const HTTP: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r";
+const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+const CLF: &str = "%{+Q}o %{-Q}ci - - [%trg] %r %ST %B \"\" \"\" %cp %ms %ft %b %s %TR %Tw %Tc %Tr %Ta %tsc %ac %fc %bc %sc %rc %sq \
+    %bq %CC %CS %hrl %hsl";

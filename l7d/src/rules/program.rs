@@ -45,11 +45,36 @@ pub(crate) struct ProxyRules {
     pub(super) persistence: Vec<Rule<Persist>>,
     errors: Errors,
     pub(super) after_response: Vec<Rule<Action>>,
+    /// What is written about exchanges that have ended.
+    lines: Lines,
     shared: Arc<Shared>,
     asks_destination: bool,
 }
 
+/// The formats of the lines of a frontend.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// Of every exchange; none where only new connections are told of.
+    pub(crate) usual: Option<Format>,
+    /// Of exchanges that failed, where that differs.
+    pub(crate) error: Option<Format>,
+    /// Of the structured data of RFC 5424.
+    pub(crate) structured: Option<Format>,
+}
+
+impl Lines {
+    /// Tells whether any shows addresses of connections beside the client's.
+    pub(crate) fn asks_ends(&self) -> bool {
+        [&self.usual, &self.error, &self.structured].into_iter().flatten().any(Format::asks_ends)
+    }
+}
+
 impl ProxyRules {
+    /// Returns the formats of lines about exchanges.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
     /// Returns the variables of the process.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
@@ -211,8 +236,25 @@ impl<'c> Compiler<'c> {
 
     fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
         self.declare(model.acls());
+        let rules = self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() });
         let errors = self.errors(model.errors());
-        ProxyRules { errors, ..self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() }) }
+        ProxyRules { errors, lines: self.lines(model.logging(), model.mode()), ..rules }
+    }
+
+    fn lines(&mut self, model: &config::Logging, mode: Mode) -> Lines {
+        let mut keep = |read: Option<Result<Format, Diagnostic>>| match read.transpose() {
+            Ok(format) => format,
+            Err(error) => {
+                self.found.push(error);
+                None
+            }
+        };
+        let names = &mut self.names;
+        Lines {
+            usual: keep(model.line().map(|line| Format::of_lines(line, names, mode))),
+            error: keep(model.error_line().map(|line| Format::of_line(line, names, mode))),
+            structured: keep(model.structured().map(|line| Format::of_line(line, names, mode))),
+        }
     }
 
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {

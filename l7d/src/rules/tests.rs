@@ -443,7 +443,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request set-header A", "the rule ends where the value should follow"),
         ("http-request set-header A %[status]", "`status` is not known when this rule runs"),
         ("http-request set-header A %[path", "this expression is not closed by `]`"),
-        ("http-request set-header A %zz", "there is no log-format alias `zz`"),
+        ("http-request set-header A %zz", "there is no log-format variable `zz`"),
         ("http-request set-header A %Tq", "log-format alias `Tq` is not supported yet"),
         ("http-request set-header Content-Length 1", "rules cannot change `Content-Length`"),
         ("http-request set-header \"A B\" 1", "`A B` cannot be the name of a header field"),

@@ -96,6 +96,13 @@ impl<'a> Content<'a> {
     }
 }
 
+impl<'a> Scene<'a> {
+    /// Returns what is known of a client before anything is asked of its connection.
+    pub(crate) fn bare(source: Option<SocketAddr>, frontend: &'a str, shared: &'a Shared) -> Self {
+        Self { source, destination: None, is_tls: false, is_first: true, frontend, backend: None, shared, content: None }
+    }
+}
+
 /// Everything an expression can be evaluated over.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'v> {

@@ -13,6 +13,13 @@ pub(super) struct Word<'r> {
     rule: &'r Located<String>,
 }
 
+impl<'r> Word<'r> {
+    /// Returns a text that is one word as it stands, quotes and spaces included.
+    pub(super) fn whole(rule: &'r Located<String>) -> Self {
+        Self { text: rule.value().clone(), places: (0..=rule.len()).collect(), rule }
+    }
+}
+
 impl Word<'_> {
     /// Returns the word without its quotes and escapes.
     pub(super) fn text(&self) -> &str {

@@ -54,7 +54,7 @@ pub(crate) struct Frontend {
     closes: bool,
     ignores_null: bool,
     monitor_uri: Option<String>,
-    log: Log,
+    log: Arc<Log>,
     connections: Arc<AtomicU32>,
     meter: Arc<Meter>,
     /// Of the whole process.
@@ -104,7 +104,6 @@ impl Door {
 
 impl Frontend {
     pub(super) fn new(model: &config::Frontend, backends: &Arc<Backends>, shared: &Shared, before: Option<&Self>) -> Self {
-        let logs = has(model.options(), &ProxyOption::HttpLog) || has(model.options(), &ProxyOption::TcpLog);
         Self {
             name: model.name().to_owned(),
             mode: model.mode(),
@@ -119,7 +118,7 @@ impl Frontend {
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
-            log: if logs { shared.log.clone() } else { Log::default() },
+            log: shared.logs.of_frontend(model.id()),
             connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
             meter: before.map_or_else(|| Arc::new(Meter::new(shared.threads)), |frontend| Arc::clone(&frontend.meter)),
             all_connections: Arc::clone(&shared.connections),

@@ -24,7 +24,7 @@ pub(crate) use limit::Counted;
 pub(crate) use names::Names;
 
 use crate::bind;
-use crate::log::Log;
+use crate::log::Logs;
 use crate::rules::Rules;
 use crate::stats::Meter;
 use crate::tls::Setup;
@@ -46,7 +46,7 @@ pub(crate) struct Site {
 /// What all frontends have in common.
 #[derive(Debug, Clone)]
 struct Shared {
-    log: Log,
+    logs: Logs,
     rules: Arc<Rules>,
     connections: Arc<AtomicU32>,
     /// The numbers of the process.
@@ -57,12 +57,12 @@ struct Shared {
 
 impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
-    pub(crate) fn new(fleet: &Fleet, log: Log, (rules, tls): (Rules, Setup), threads: usize, before: Option<&Self>) -> Self {
+    pub(crate) fn new(fleet: &Fleet, logs: Logs, (rules, tls): (Rules, Setup), threads: usize, before: Option<&Self>) -> Self {
         let view = fleet.view();
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
-        let shared = Shared { log, rules: Arc::new(rules), connections, meter, threads };
+        let shared = Shared { logs, rules: Arc::new(rules), connections, meter, threads };
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
         let new_backend = |model: &config::Backend| {

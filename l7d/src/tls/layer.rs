@@ -24,6 +24,15 @@ pub(crate) struct Agreed {
     pub(crate) alpn: Option<Vec<u8>>,
 }
 
+/// What both sides of a handshake have agreed on, in the words of OpenSSL.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Secured {
+    /// The version.
+    pub(crate) version: &'static str,
+    /// How bytes are encrypted.
+    pub(crate) cipher: &'static str,
+}
+
 impl Layer {
     /// Begins a connection; `early` was read from the socket already.
     pub(crate) fn new(connection: Connection, early: &[u8]) -> Self {
@@ -40,6 +49,14 @@ impl Layer {
         let agreed = records.agreed();
         let (version, cipher) = (agreed.protocol_version()?, agreed.negotiated_cipher_suite()?.suite());
         Some(Agreed { version, cipher, alpn: agreed.alpn_protocol().map(<[u8]>::to_vec) })
+    }
+
+    /// Returns the same in the words of OpenSSL.
+    pub(crate) fn secured(&self) -> Option<Secured> {
+        let records = self.0.borrow();
+        let agreed = records.agreed();
+        let version = if agreed.protocol_version()? == ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" };
+        Some(Secured { version, cipher: control::tls::suite_name(agreed.negotiated_cipher_suite()?.suite()) })
     }
 
     /// Completes the handshake.

@@ -20,7 +20,7 @@ use control::tls::Client;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use connector::Connector;
-pub(crate) use layer::{Agreed, Layer};
+pub(crate) use layer::{Agreed, Layer, Secured};
 
 /// What all files that a configuration names for TLS amount to.
 #[derive(Debug, Default)]

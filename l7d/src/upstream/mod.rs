@@ -30,6 +30,14 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
+    /// Returns the connection if no other exchange has a part in it.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::H1(stream) => Some(stream),
+            Self::H2(_) => None,
+        }
+    }
+
     /// Gives the connection no further exchange after one has failed; one of HTTP/1 ends with its exchange anyway.
     pub(crate) fn distrust(&self) {
         match self {

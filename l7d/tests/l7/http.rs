@@ -625,7 +625,7 @@ fn every_request_has_its_log_line() {
     let line = || {
         let mut packet = [0; 1000];
         let count = log.recv(&mut packet).unwrap();
-        String::from_utf8_lossy(&packet[..count]).into_owned()
+        String::from_utf8_lossy(&packet[..count]).trim_end().to_owned()
     };
     let (good, bad) = (line(), line());
     let words: Vec<&str> = good.split("]: ").nth(1).unwrap().split(' ').collect();

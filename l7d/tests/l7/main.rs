@@ -37,6 +37,8 @@ mod life;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod log_format;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod proxy_out;

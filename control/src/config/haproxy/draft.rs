@@ -93,7 +93,9 @@ pub(super) struct Draft {
 impl Draft {
     /// Begins a proxy; one of kind `defaults` goes on from `defaults`, the others have them beside their own settings.
     pub(super) fn new(kind: Kind, name: Located<String>, defaults: Arc<Defaults>) -> Self {
-        let settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
+        let mut settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
+        // Targets add up, and where none is written nothing is logged.
+        settings.proxy.log.targets = Some(defaults.proxy.log.targets.clone().unwrap_or_default());
         let frontend = Frontend {
             name: name.clone(),
             defaults: Arc::clone(&defaults),

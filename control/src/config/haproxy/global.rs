@@ -2,6 +2,7 @@
 
 use super::bind::{self, MOST_ID};
 use super::line::{Line, unknown};
+use super::log;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
@@ -27,6 +28,8 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.log.push(text);
         Ok(())
     }),
+    ("log-send-hostname", log::send_hostname),
+    ("log-tag", log::global_tag),
     ("maxconn", |line, global, _| {
         let maxconn = *line.integer(0..=u32::MAX)?;
         global.maxconn = Some(maxconn).filter(|maxconn| *maxconn > 0);
@@ -132,8 +135,6 @@ const LATER: &[&str] = &[
     "key-base",
     "limited-quic",
     "localpeer",
-    "log-send-hostname",
-    "log-tag",
     "lua-load",
     "lua-load-per-thread",
     "lua-prepend-path",

@@ -34,6 +34,7 @@ mod frontend;
 mod global;
 mod lexer;
 mod line;
+mod log;
 mod proxy;
 mod reader;
 mod reply;

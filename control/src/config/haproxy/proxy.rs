@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, bind, check, frontend, reply, rules, server, table};
+use super::{backend, bind, check, frontend, log, reply, rules, server, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -31,6 +31,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (BACK, "ignore-persist", rules::rule),
     (DEFAULTS_FRONT, "default_backend", frontend::default_backend),
     (DEFAULTS_BACK, "default-server", server::default_server),
+    (ALL, "error-log-format", log::error_format),
     (ALL, "errorfile", reply::errorfile),
     (ALL, "errorfiles", reply::errorfiles),
     (ALL, "errorloc", reply::errorloc),
@@ -44,7 +45,10 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "http-error", reply::http_error),
     (PROXIES, "http-request", rules::rule),
     (PROXIES, "http-response", rules::rule),
-    (ALL, "log", log),
+    (ALL, "log", log::target),
+    (ALL, "log-format", log::format),
+    (ALL, "log-format-sd", log::structured),
+    (ALL, "log-tag", log::tag),
     (DEFAULTS_FRONT, "maxconn", frontend::maxconn),
     (ALL, "mode", mode),
     (FRONT, "monitor-uri", frontend::monitor_uri),
@@ -92,7 +96,6 @@ const LATER: &[&str] = &[
     "dispatch",
     "email-alert",
     "enabled",
-    "error-log-format",
     "external-check",
     "filter",
     "force-be-switch",
@@ -102,10 +105,7 @@ const LATER: &[&str] = &[
     "http-send-name-header",
     "id",
     "load-server-state-from-file",
-    "log-format",
-    "log-format-sd",
     "log-steps",
-    "log-tag",
     "max-keep-alive-queue",
     "max-session-srv-conns",
     "monitor",
@@ -145,7 +145,7 @@ fn misplaced(line: &Line, kinds: Kinds, kind: Kind) -> Diagnostic {
 }
 
 /// Tells of a line that has no effect where it stands; HAProxy takes it, too.
-fn idle(line: &mut Line, reader: &mut Reader, what: &str, kind: Kind) {
+pub(super) fn idle(line: &mut Line, reader: &mut Reader, what: &str, kind: Kind) {
     let place = if kind == Kind::Frontend { "backend" } else { "frontend" };
     let message = format!("{what} has no effect in section `{}`", kind.name());
     let rest = line.whole();
@@ -187,6 +187,10 @@ fn option(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diag
     let is_on = !line.is_negated();
     let text = line.joined().ok_or_else(|| line.error("`option` lacks its name"))?;
     let switch = parse_word(&text, value::option)?.map(|switch| value::Switch { on: is_on, ..switch });
+    if switch.option.is_log_format() {
+        // Of a format and an option the last one counts.
+        draft.settings.proxy.log.format = None;
+    }
     draft.settings.proxy.options.push(switch);
     Ok(())
 }
@@ -197,14 +201,4 @@ fn misplaced_tls(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Res
     reader.warn(&line.location(), "`ssl-default-bind-options` belongs in section `global`", hint);
     let defaults = draft.tls.get_or_insert_with(|| reader.bind_tls().clone());
     bind::default_options(line, defaults, reader)
-}
-
-/// Reads `log global`; a proxy has no targets of its own yet.
-fn log(line: &mut Line, _: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
-    let word = if line.is_negated() { None } else { Some(line.expect("global, or a target")?) };
-    match word {
-        Some(word) if word.as_str() == "global" => Ok(()),
-        Some(word) => Err(Diagnostic::error(word.location(), "targets of one proxy are not supported yet").hint("log global")),
-        None => Err(line.error("`no log` is not supported yet")),
-    }
 }

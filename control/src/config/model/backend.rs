@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::compression::Compression;
 use super::cookie::Cookie;
+use super::log::Logging;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::{BackendId, HashType, ServerId};
@@ -28,6 +29,7 @@ pub struct Backend {
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
+    pub(in crate::config) logging: Logging,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
 }
@@ -111,6 +113,11 @@ impl Backend {
     /// Returns its answers in place of its own pages; of two for the same status the later one counts.
     pub fn errors(&self) -> &[ErrorReply] {
         &self.errors
+    }
+
+    /// Returns where lines about its servers go.
+    pub fn logging(&self) -> &Logging {
+        &self.logging
     }
 
     /// Returns the named conditions.

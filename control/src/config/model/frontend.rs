@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bind::Bind;
 use super::compression::Compression;
+use super::log::Logging;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::{BackendId, FrontendId};
@@ -25,6 +26,7 @@ pub struct Frontend {
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
+    pub(in crate::config) logging: Logging,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
     pub(in crate::config) xdp: Option<XdpFrontend>,
@@ -99,6 +101,11 @@ impl Frontend {
     /// Returns its answers in place of its own pages; of two for the same status the later one counts.
     pub fn errors(&self) -> &[ErrorReply] {
         &self.errors
+    }
+
+    /// Returns what is written about its traffic, and where it goes.
+    pub fn logging(&self) -> &Logging {
+        &self.logging
     }
 
     /// Returns the named conditions.

@@ -13,6 +13,8 @@ pub struct Global {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
+    pub(in crate::config) log_tag: Option<Located<String>>,
+    pub(in crate::config) log_host: Option<Option<String>>,
     pub(in crate::config) stats_sockets: Vec<Located<StatsSocket>>,
     pub(in crate::config) stats_timeout: Duration,
     pub(in crate::config) stats_maxconn: u32,
@@ -34,6 +36,16 @@ impl Global {
     /// Returns where log lines go, as written.
     pub fn log(&self) -> &[Located<String>] {
         &self.log
+    }
+
+    /// Returns the name of the program in the headers of log lines, where it is not the daemon's own.
+    pub fn log_tag(&self) -> Option<&Located<String>> {
+        self.log_tag.as_ref()
+    }
+
+    /// Returns the name of the host in the headers of log lines: none if they show none, an inner none for the host's own.
+    pub fn log_host(&self) -> Option<Option<&str>> {
+        self.log_host.as_ref().map(Option::as_deref)
     }
 
     /// Returns the sockets of the runtime interface.

@@ -104,6 +104,8 @@ pub enum ProxyOption {
     AbortOnClose,
     /// All backup servers take traffic when no other can, not just the first.
     AllBackups,
+    /// Exchanges without a failure are not logged.
+    DontLogNormal,
     /// Connections closed before any data are not logged.
     DontLogNull,
     /// The client's address is added to requests.
@@ -116,10 +118,16 @@ pub enum ProxyOption {
     HttpKeepAlive,
     /// Requests are logged in the HTTP format.
     HttpLog,
+    /// Requests are logged in the common log format of web servers.
+    HttpLogClf,
+    /// Requests are logged in the HTTP format, with what is known of their TLS.
+    HttpsLog,
     /// The connection to the server is closed after a response.
     HttpServerClose,
     /// Changes of a server's health are logged.
     LogHealthChecks,
+    /// Failures are logged at level err.
+    LogSeparateErrors,
     /// A persistence cookie is followed even to a server that is down.
     Persist,
     /// A failed connection is tried on another server: after every so many tries, or only at the last where none is given.
@@ -134,14 +142,18 @@ impl ProxyOption {
         match self {
             Self::AbortOnClose => "abortonclose",
             Self::AllBackups => "allbackups",
+            Self::DontLogNormal => "dontlog-normal",
             Self::DontLogNull => "dontlognull",
             Self::ForwardFor(_) => "forwardfor",
             Self::HttpBufferRequest => "http-buffer-request",
             Self::HttpClose => "httpclose",
             Self::HttpKeepAlive => "http-keep-alive",
             Self::HttpLog => "httplog",
+            Self::HttpLogClf => "httplog clf",
+            Self::HttpsLog => "httpslog",
             Self::HttpServerClose => "http-server-close",
             Self::LogHealthChecks => "log-health-checks",
+            Self::LogSeparateErrors => "log-separate-errors",
             Self::Persist => "persist",
             Self::Redispatch(_) => "redispatch",
             Self::TcpLog => "tcplog",
@@ -152,8 +164,9 @@ impl ProxyOption {
     pub(in crate::config) fn is_http(&self) -> bool {
         match self {
             Self::ForwardFor(_) | Self::HttpBufferRequest | Self::HttpClose | Self::HttpKeepAlive | Self::HttpLog => true,
-            Self::HttpServerClose | Self::Persist => true,
-            Self::AbortOnClose | Self::AllBackups | Self::DontLogNull | Self::LogHealthChecks | Self::Redispatch(_) | Self::TcpLog => false,
+            Self::HttpLogClf | Self::HttpServerClose | Self::HttpsLog | Self::Persist => true,
+            Self::AbortOnClose | Self::AllBackups | Self::DontLogNormal | Self::DontLogNull | Self::LogHealthChecks => false,
+            Self::LogSeparateErrors | Self::Redispatch(_) | Self::TcpLog => false,
         }
     }
 
@@ -167,8 +180,9 @@ impl ProxyOption {
         matches!(self, Self::HttpClose | Self::HttpKeepAlive | Self::HttpServerClose)
     }
 
-    fn is_log_format(&self) -> bool {
-        matches!(self, Self::HttpLog | Self::TcpLog)
+    /// Tells whether it says what lines about traffic look like.
+    pub(in crate::config) fn is_log_format(&self) -> bool {
+        matches!(self, Self::HttpLog | Self::HttpLogClf | Self::HttpsLog | Self::TcpLog)
     }
 }
 

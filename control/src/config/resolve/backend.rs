@@ -3,6 +3,7 @@
 use super::Resolver;
 use super::check::{self, Connection};
 use super::limits::{self, Limits};
+use super::log;
 use super::proxy;
 use super::tls;
 use crate::config::location::Located;
@@ -67,6 +68,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
+        logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });

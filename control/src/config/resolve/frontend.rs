@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::backend::Pools;
-use super::{Resolver, kernel, place, proxy};
+use super::{Resolver, kernel, log, place, proxy};
 use crate::config::location::Located;
 use crate::config::model::{BackendId, Frontend, FrontendId, Mode, SniRoute, Timeout, Transport};
 use crate::config::written::{self, Defaults};
@@ -79,6 +79,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
+        logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
         xdp,

@@ -8,6 +8,7 @@ mod check;
 mod frontend;
 mod kernel;
 mod limits;
+mod log;
 mod proxy;
 mod rules;
 mod tls;
@@ -57,6 +58,9 @@ struct Resolver {
     tables: Vec<Located<String>>,
     http_errors: Vec<Located<String>>,
     backend_ids: HashMap<String, BackendId>,
+    /// Where lines of the process go.
+    log: Vec<Located<String>>,
+    log_tag: Option<Located<String>>,
     /// Whether something was written that could not be read, and so only seems to be missing.
     incomplete: bool,
     found: Vec<Diagnostic>,
@@ -69,7 +73,8 @@ impl Resolver {
         let backend_ids = backends.iter().enumerate().map(id).collect();
         let tables = written.tables.iter().map(|table| table.name.clone()).collect();
         let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
-        Self { backends, tables, http_errors, backend_ids, incomplete: !found.is_empty(), found }
+        let (log, log_tag) = (written.global.log.clone(), written.global.log_tag.clone());
+        Self { backends, tables, http_errors, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
@@ -168,6 +173,8 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         maxconn: written.maxconn,
         threads: written.threads,
         log: written.log,
+        log_tag: written.log_tag,
+        log_host: written.log_host,
         stats_sockets: written.stats_sockets,
         stats_timeout: written.stats_timeout.unwrap_or(DEFAULT_STATS_TIMEOUT),
         stats_maxconn: written.stats_maxconn.unwrap_or(DEFAULT_STATS_MAXCONN),

@@ -15,14 +15,12 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 13] = [
+const LATER: [&str; 11] = [
     "backlog",
     "capture",
     "clitcpka-cnt",
-    "error-log-format",
     "filter",
     "guid",
-    "log-tag",
     "monitor-fail",
     "rate-limit",
     "stick-table",

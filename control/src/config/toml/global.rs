@@ -1,6 +1,7 @@
 //! Sections `[global]` and `[xdp]`.
 
 use super::frontend;
+use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
@@ -9,7 +10,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 31] = [
+const LATER: [&str; 29] = [
     "chroot",
     "cpu-map",
     "daemon",
@@ -19,8 +20,6 @@ const LATER: [&str; 31] = [
     "hard-stop-after",
     "h1-case-adjust",
     "localpeer",
-    "log-send-hostname",
-    "log-tag",
     "lua-load",
     "master-worker",
     "maxconnrate",
@@ -48,6 +47,8 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 50_000)),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
+        log_tag: log::tag(reader, &mut section),
+        log_host: section.take("log-send-hostname").and_then(|item| log::host(reader, &item)),
         stats_sockets: section.take("stats-socket").map(|item| stats_sockets(reader, &item)).unwrap_or_default(),
         stats_timeout: section.take("stats-timeout").and_then(|item| reader.period(&item)),
         stats_maxconn: section.take("stats-maxconn").and_then(|item| reader.integer(&item, 1..=1000, 10)),

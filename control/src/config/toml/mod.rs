@@ -10,6 +10,7 @@ mod compression;
 mod connection;
 mod frontend;
 mod global;
+mod log;
 mod pool;
 mod proxy;
 mod reader;

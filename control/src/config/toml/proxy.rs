@@ -2,6 +2,7 @@
 
 use super::check;
 use super::compression;
+use super::log;
 use super::pool;
 use super::reader::{Item, Reader};
 use super::reply;
@@ -14,7 +15,7 @@ use crate::config::value::{option, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 7] = ["description", "disabled", "email-alert", "id", "log", "log-format", "stats"];
+pub(super) const LATER: [&str; 5] = ["description", "disabled", "email-alert", "id", "stats"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,11 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let options = section.take("option").map(|item| reader.texts(&item, "httplog", option::option)).unwrap_or_default();
     let errors = reply::errors(reader, section);
     let compression = compression::compression(reader, section);
-    Proxy { mode, timeouts, options, compression, errors }
+    if side == Side::Backend {
+        log::refuse(reader, section);
+    }
+    let log = log::logging(reader, section);
+    Proxy { mode, timeouts, options, compression, errors, log }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

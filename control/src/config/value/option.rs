@@ -21,19 +21,25 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
     if name == "forwardfor" {
         return Ok(Switch { option: ProxyOption::ForwardFor(forwardfor(text, &rest)?), on });
     }
+    if name == "httplog" && rest == ["clf"] {
+        return Ok(Switch { option: ProxyOption::HttpLogClf, on });
+    }
     if name == "redispatch" {
         return Ok(Switch { option: ProxyOption::Redispatch(redispatch(text, &rest)?), on });
     }
     let option = match name {
         "abortonclose" => ProxyOption::AbortOnClose,
         "allbackups" => ProxyOption::AllBackups,
+        "dontlog-normal" => ProxyOption::DontLogNormal,
         "dontlognull" => ProxyOption::DontLogNull,
         "http-buffer-request" => ProxyOption::HttpBufferRequest,
         "http-keep-alive" => ProxyOption::HttpKeepAlive,
         "http-server-close" => ProxyOption::HttpServerClose,
         "httpclose" => ProxyOption::HttpClose,
         "httplog" => ProxyOption::HttpLog,
+        "httpslog" => ProxyOption::HttpsLog,
         "log-health-checks" => ProxyOption::LogHealthChecks,
+        "log-separate-errors" => ProxyOption::LogSeparateErrors,
         "persist" => ProxyOption::Persist,
         "tcplog" => ProxyOption::TcpLog,
         "httpchk" => return Err(later("option", name).at(text, name).hint("write check = { http = { path = \"/\" } }")),
@@ -47,9 +53,10 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
     }
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 16] = [
     "abortonclose",
     "allbackups",
+    "dontlog-normal",
     "dontlognull",
     "forwardfor",
     "http-buffer-request",
@@ -57,14 +64,16 @@ const KNOWN: [&str; 13] = [
     "http-server-close",
     "httpclose",
     "httplog",
+    "httpslog",
     "log-health-checks",
+    "log-separate-errors",
     "persist",
     "redispatch",
     "tcplog",
 ];
 
 /// Options HAProxy has and this model has no place for.
-const LATER: [&str; 32] = [
+const LATER: [&str; 29] = [
     "accept-invalid-http-request",
     "accept-invalid-http-response",
     "accept-unsafe-violations-in-http-request",
@@ -73,7 +82,6 @@ const LATER: [&str; 32] = [
     "clitcpka",
     "contstats",
     "disable-h2-upgrade",
-    "dontlog-normal",
     "forwarded",
     "h1-case-adjust-bogus-client",
     "h1-case-adjust-bogus-server",
@@ -84,10 +92,8 @@ const LATER: [&str; 32] = [
     "http-pretend-keepalive",
     "http-restrict-req-hdr-names",
     "http-use-proxy-header",
-    "httpslog",
     "independent-streams",
     "ldap-check",
-    "log-separate-errors",
     "logasap",
     "mysql-check",
     "nolinger",
@@ -181,7 +187,7 @@ mod tests {
             "",
             "no",
             "httplogs",
-            "httplog clf",
+            "httplog elf",
             "tcpka",
             "httpchk GET /",
             "redispatch 0",

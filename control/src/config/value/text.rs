@@ -32,6 +32,14 @@ pub(in crate::config) fn path(text: &str) -> Result<PathBuf, Mistake> {
     }
 }
 
+/// Checks a word in the header of a log line: the name of a program or of a host.
+pub(in crate::config) fn log_word(text: &str) -> Result<String, Mistake> {
+    if (1..=LONGEST_LOG_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` cannot stand in the header of a log line")).hint("up to 48 characters of ASCII without a space"))
+}
+
 /// Reads permission bits.
 pub(in crate::config) fn permissions(text: &str) -> Result<u32, Mistake> {
     let octal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -126,6 +134,8 @@ pub(in crate::config) fn check_address(text: &str) -> Result<std::net::IpAddr, M
 /// RFC 1035 section 2.3.4, without the length before the first label and the root.
 const LONGEST_HOST: usize = 253;
 /// The kernel's IFNAMSIZ without the final zero.
+/// As RFC 5424 has it for a program.
+const LONGEST_LOG_WORD: usize = 48;
 const LONGEST_INTERFACE: usize = 15;
 const FEWEST_SOURCE_PORTS: u32 = 1024;
 

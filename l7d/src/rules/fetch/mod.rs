@@ -258,7 +258,7 @@ fn number_of(version: crate::message::head::Version) -> &'static [u8] {
 }
 
 /// Returns the name of this host.
-pub(super) fn hostname() -> &'static str {
+pub(crate) fn hostname() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned())
 }

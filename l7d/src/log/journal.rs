@@ -1,0 +1,117 @@
+//! The log of one frontend or backend: its targets, and which lines go to them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use control::config::{Config, FrontendId, Located, Logging, ProxyOption};
+
+use super::output::{Line, Output, Sender};
+use super::target::Target;
+use crate::level::Level;
+use crate::rules::hostname;
+
+/// The logs of all frontends of a configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Logs {
+    frontends: Vec<Arc<Log>>,
+}
+
+/// The log of one frontend or backend.
+#[derive(Debug)]
+pub(crate) struct Log {
+    outputs: Vec<Arc<Output>>,
+    sender: Sender,
+    skips_normal: bool,
+    separates_errors: bool,
+    lines: AtomicU64,
+}
+
+impl Logs {
+    /// Opens the targets of a configuration; one it does not understand was refused before.
+    ///
+    /// # Errors
+    /// Fails if the system has no socket for one.
+    pub(crate) fn of(config: &Config) -> io::Result<Self> {
+        let mut opened = HashMap::new();
+        let mut open = |logging: &Logging, options: &[Located<ProxyOption>]| Log::open(config, logging, options, &mut opened).map(Arc::new);
+        let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
+        Ok(Self { frontends: frontends? })
+    }
+
+    /// Returns the log of a frontend.
+    ///
+    /// # Panics
+    /// If the frontend is not of the configuration the logs were opened for.
+    pub(crate) fn of_frontend(&self, id: FrontendId) -> Arc<Log> {
+        Arc::clone(&self.frontends[id.index()])
+    }
+}
+
+impl Log {
+    fn open(
+        config: &Config,
+        logging: &Logging,
+        options: &[Located<ProxyOption>],
+        opened: &mut HashMap<String, Arc<Output>>,
+    ) -> io::Result<Self> {
+        let mut outputs = Vec::new();
+        for text in logging.targets() {
+            let output = match opened.get(text.as_str()) {
+                Some(output) => Arc::clone(output),
+                None => {
+                    let Ok(target) = Target::parse(text) else { continue };
+                    let output = Arc::new(Output::open(target)?);
+                    opened.insert(text.value().clone(), Arc::clone(&output));
+                    output
+                }
+            };
+            outputs.push(output);
+        }
+        let has = |wanted: ProxyOption| options.iter().any(|option| *option.value() == wanted);
+        let host = config.global().log_host().map(|name| name.unwrap_or_else(|| hostname()).to_owned());
+        Ok(Self {
+            outputs,
+            sender: Sender { tag: logging.tag().map_or("l7d", |tag| tag.as_str()).to_owned(), host },
+            skips_normal: has(ProxyOption::DontLogNormal),
+            separates_errors: has(ProxyOption::LogSeparateErrors),
+            lines: AtomicU64::new(0),
+        })
+    }
+
+    /// Tells whether there is any target.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Returns how much a line about an exchange matters; none if it is not to be written.
+    pub(super) fn level(&self, outcome: Outcome) -> Option<Level> {
+        match outcome {
+            Outcome::Normal if self.skips_normal => None,
+            Outcome::Failure if self.separates_errors => Some(Level::Error),
+            Outcome::Normal | Outcome::Failure => Some(Level::Information),
+        }
+    }
+
+    /// Counts a line, and returns how many there were before it.
+    pub(super) fn number(&self) -> u64 {
+        self.lines.fetch_add(1, Relaxed)
+    }
+
+    /// Writes a line to every target; `packet` is what each is put together in.
+    pub(super) fn write(&self, line: Line<'_>, packet: &mut Vec<u8>) {
+        for output in &self.outputs {
+            output.write(line, &self.sender, packet);
+        }
+    }
+}
+
+/// How an exchange ended, as far as logs make a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// As it should, or as a rule wanted it.
+    Normal,
+    /// Not as it should, or not at the first attempt.
+    Failure,
+}

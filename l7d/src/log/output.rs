@@ -1,0 +1,223 @@
+//! Opened targets: what stands before a line, and the way it leaves.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::spool::{Ending, Intake, drop_lines};
+use super::target::{Header, Place, Target};
+use crate::date;
+use crate::level::Level;
+
+/// A target that takes lines.
+#[derive(Debug)]
+pub(crate) struct Output {
+    target: Target,
+    way: Way,
+    /// Lines that were sampled so far.
+    sampled: AtomicU32,
+}
+
+#[derive(Debug)]
+enum Way {
+    Stdout,
+    Stderr,
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+    Tcp(Intake),
+}
+
+/// Who headers say the lines are from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    /// The name of the program.
+    pub(super) tag: String,
+    /// The name of this host, if headers are to show it.
+    pub(super) host: Option<String>,
+}
+
+/// One line, for every target.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'a> {
+    /// How much it matters.
+    pub(super) level: Level,
+    /// As its format prints it.
+    pub(super) text: &'a [u8],
+    /// The structured data of RFC 5424; empty if there is none.
+    pub(super) structured: &'a [u8],
+}
+
+static STREAMS: [OnceLock<Option<Intake>>; 2] = [const { OnceLock::new() }; 2];
+
+/// Waits until the lines handed over are written, unless that takes too long.
+pub(crate) fn flush() {
+    let end = Instant::now() + PARTING;
+    STREAMS.iter().filter_map(|stream| stream.get()?.as_ref()).for_each(|stream| stream.flush(end));
+}
+
+impl Output {
+    /// Opens a target.
+    ///
+    /// # Errors
+    /// Fails if the system has no socket or thread for it.
+    pub(super) fn open(target: Target) -> io::Result<Self> {
+        let way = match &target.place {
+            Place::Stdout => Way::Stdout,
+            Place::Stderr => Way::Stderr,
+            Place::Udp(address) => {
+                let any: SocketAddr = if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+                let socket = UdpSocket::bind(any)?;
+                socket.connect(address)?;
+                socket.set_nonblocking(true)?;
+                Way::Udp(socket)
+            }
+            Place::Unix(_) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.set_nonblocking(true)?;
+                Way::Unix(socket)
+            }
+            Place::Tcp(address) => {
+                let mut connection = Connection { address: *address, stream: None };
+                Way::Tcp(Intake::start(move |bytes, ending| connection.write(bytes, ending))?)
+            }
+        };
+        Ok(Self { target, way, sampled: AtomicU32::new(0) })
+    }
+
+    /// Hands over a line; one that the target cannot take at once is lost, because no client should wait for a log.
+    pub(super) fn write(&self, line: Line<'_>, sender: &Sender, packet: &mut Vec<u8>) {
+        if line.level > self.target.least || !self.is_sampled() {
+            return;
+        }
+        packet.clear();
+        self.header(line, sender, packet);
+        packet.extend_from_slice(line.text);
+        packet.truncate(self.target.longest);
+        packet.push(b'\n');
+        self.send(packet);
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.target.sample.as_ref().is_none_or(|sample| {
+            // Whether a line more or less is taken where the count overflows does not matter.
+            sample.takes(self.sampled.fetch_add(1, Relaxed))
+        })
+    }
+
+    fn header(&self, line: Line<'_>, sender: &Sender, out: &mut Vec<u8>) {
+        let level = line.level.max(self.target.gravest) as u8;
+        let (priority, now) = (self.target.facility * 8 + level, SystemTime::now());
+        let (tag, process) = (&sender.tag, std::process::id());
+        let host = sender.host.as_deref();
+        let is_local = self.target.header == Header::Local || (self.target.header == Header::Usual && host.is_none());
+        let written = match self.target.header {
+            _ if is_local => write!(out, "<{priority}>{} {tag}[{process}]: ", date::Syslog(now)),
+            Header::Local | Header::Usual | Header::Rfc3164 => {
+                write!(out, "<{priority}>{} {} {tag}[{process}]: ", date::Syslog(now), host.unwrap_or("localhost"))
+            }
+            Header::Rfc5424 => {
+                let _ = write!(out, "<{priority}>1 {} {} {tag} {process} - ", date::Iso(now), host.unwrap_or("-"));
+                out.extend_from_slice(if line.structured.is_empty() { b"-" } else { line.structured });
+                out.write_all(b" ")
+            }
+            Header::Priority => write!(out, "<{priority}>"),
+            Header::Short => write!(out, "<{level}>"),
+            Header::Timed => write!(out, "<{level}>{} ", date::Iso(now)),
+            Header::Iso => write!(out, "{} ", date::Iso(now)),
+            Header::Raw => Ok(()),
+        };
+        written.expect("a vector takes everything");
+    }
+
+    fn send(&self, packet: &[u8]) {
+        let sent = match &self.way {
+            Way::Stdout => return stream(0, packet),
+            Way::Stderr => return stream(1, packet),
+            Way::Tcp(intake) => return intake.push([packet, b"", b""]),
+            Way::Udp(socket) => {
+                // What an earlier packet met with is told by the next call, which then sends nothing.
+                let sent = socket.send(packet);
+                sent.or_else(|error| if error.kind() == io::ErrorKind::ConnectionRefused { socket.send(packet) } else { Err(error) })
+            }
+            Way::Unix(socket) => {
+                let Place::Unix(path) = &self.target.place else { unreachable!("a way is that of its place") };
+                socket.send_to(packet, path)
+            }
+        };
+        if sent.is_err() {
+            drop_lines(1);
+        }
+    }
+}
+
+/// Hands a line to the thread of one of the process's own streams.
+fn stream(number: usize, packet: &[u8]) {
+    let intake = STREAMS[number].get_or_init(|| Intake::start(move |bytes, _| print(number, bytes)).ok());
+    match intake {
+        Some(intake) => intake.push([packet, b"", b""]),
+        None => drop_lines(1),
+    }
+}
+
+fn print(number: usize, text: &[u8]) -> io::Result<()> {
+    if number == 0 {
+        let mut out = io::stdout().lock();
+        out.write_all(text)?;
+        return out.flush();
+    }
+    io::stderr().lock().write_all(text)
+}
+
+/// A connection to a server of logs, opened anew when it breaks.
+struct Connection {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Connection {
+    fn write(&mut self, bytes: &[u8], ending: &Ending) -> io::Result<()> {
+        loop {
+            let written = self.stream().and_then(|mut stream| stream.write_all(bytes));
+            let Err(error) = written else { return Ok(()) };
+            self.stream = None;
+            if ending.is_closed() {
+                return Err(error);
+            }
+            ending.pause(RETRY);
+        }
+    }
+
+    fn stream(&mut self) -> io::Result<&TcpStream> {
+        match self.stream {
+            Some(ref stream) if is_open(stream) => {}
+            _ => {
+                let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                self.stream = Some(stream);
+            }
+        }
+        self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// Tells whether the other end still reads: what is written to one that has left is lost without a word.
+fn is_open(stream: &TcpStream) -> bool {
+    if stream.set_nonblocking(true).is_err() {
+        return false;
+    }
+    let is_open = match stream.peek(&mut [0]) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    };
+    is_open && stream.set_nonblocking(false).is_ok()
+}
+
+/// How long the end of the daemon waits for its last lines.
+const PARTING: Duration = Duration::from_secs(2);
+/// How long a server of logs may take to answer, or to take lines.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long is waited before one that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
