@@ -371,8 +371,8 @@ thread_local! {
 /// Numbers the exchanges whose lines show a number.
 static EXCHANGES: AtomicU32 = AtomicU32::new(0);
 
-/// Writes the line of a connection that got no further than its first bytes, on the bind of this number.
-pub(crate) fn refused(frontend: &Frontend, client: Peer, began: Instant, bind: usize, reason: &str) {
+/// Writes the line of a connection that got no further than its first bytes, on the bind of this name.
+pub(crate) fn refused(frontend: &Frontend, client: Peer, began: Instant, bind: impl std::fmt::Display, reason: &str) {
     let Some(level) = frontend.log().level(Outcome::Failure).filter(|_| frontend.log().is_wanted()) else { return };
     let began = SystemTime::now().checked_sub(began.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
     LINE.with_borrow_mut(|[text, structured, packet]| {

@@ -28,14 +28,7 @@ use std::sync::Arc;
 
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};
-pub use model::{
-    Account, Acl, AttachMode, Backend, BackendId, Balance, Bind, BindAddress, Check, CheckKind, CipherSuite, ClientAuth, Coding,
-    Compression, Config, Cookie, CookieMode, Curve, ErrorReply, Exposed, Forward, ForwardFor, Frontend, FrontendId, Global, HashFunction,
-    HashMethod, HashType, HeaderHash, HttpCheck, HttpErrors, HttpVersion, Inet, LineFormat, Logging, Mode, OnStop, PortRange, Protocol,
-    ProxyOption, SendProxy, Server, ServerAddress, ServerAuth, ServerId, ServerSource, ServerTls, SniRoute, SocketFile, SocketLevel,
-    StatsSocket, StatusSet, Stored, StoredKind, Table, TableKey, Target, Timeout, Timeouts, Tls, TlsProtocol, TlsVersion, Transport, Trust,
-    UnixAddress, UriHash, Xdp, XdpBalance, XdpFrontend,
-};
+pub use model::*;
 
 use location::Source;
 

@@ -244,6 +244,14 @@ pub(super) struct TlsProtocolSettings {
     pub(super) curves: Option<Vec<Curve>>,
 }
 
+impl TlsProtocolSettings {
+    /// Leaves one version to be spoken.
+    pub(super) fn only(&mut self, version: TlsVersion, location: &Location) {
+        let only = Located::new(version, location.clone());
+        (self.min, self.max) = (Some(only.clone()), Some(only));
+    }
+}
+
 /// Whether connections begin with a PROXY header, and with which.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ProxySwitch {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::config::{self, ClientAuth, Diagnostic};
+use control::config::{self, ClientAuth, Diagnostic, SuiteOrder};
 use control::tls::{self, trusted};
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
@@ -20,8 +20,16 @@ use super::store::{Loader, Remarks, Store};
 /// Accepts TLS from the clients of one bind.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    /// The number of the bind within its frontend, from 1, by which HAProxy's log names it.
-    bind: usize,
+    /// What HAProxy's log calls the bind: its name, or its number within its frontend, from 1.
+    bind: String,
+    /// The bind's own terms, and those that lists of certificates set for some of their names.
+    terms: Vec<Terms>,
+    store: Arc<Store>,
+}
+
+/// On what terms TLS is spoken with a client.
+#[derive(Debug)]
+struct Terms {
     config: Arc<ServerConfig>,
     sessions: Sessions,
     verification: Verification,
@@ -29,8 +37,8 @@ pub(crate) struct Acceptor {
 
 /// What lets clients resume their sessions on any thread.
 ///
-/// A resumed session is trusted as far as the one it began with, so no two binds share theirs, and a reload that changes who is
-/// trusted begins anew.
+/// A resumed session is trusted as far as the one it began with, so only terms that trust the same clients share theirs, no two binds do, and a
+/// reload that changes who is trusted begins anew.
 #[derive(Debug, Clone)]
 struct Sessions {
     tickets: Arc<dyn ProducesTickets>,
@@ -48,49 +56,74 @@ struct Verification {
 impl Acceptor {
     /// Reads everything that `model` names; says all that is wrong with it.
     pub(super) fn load(
-        bind: usize,
+        bind: String,
         model: &config::Tls,
         location: &config::Location,
         before: Option<&Self>,
         findings: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let errors_before = findings.len();
-        let provider = Arc::new(tls::provider(model.protocol()));
-        let store = store(model, &provider, findings);
-        let (verifier, verification) = verifier(model.client(), &provider, findings);
+        let store = Arc::new(store(model, &tls::provider(model.protocol()), findings));
+        let mut all: Vec<Terms> = Vec::new();
+        for (number, model) in std::iter::once(model).chain(store.particular()).enumerate() {
+            let old = before.map_or(&[][..], |before| &before.terms).iter().chain(&all);
+            let terms = Terms::load(model, &store, location, old, findings);
+            // Numbers must not shift; what is missing was reported.
+            debug_assert!(terms.is_some() || findings.len() > errors_before, "terms {number}");
+            all.extend(terms);
+        }
         let failed = findings[errors_before..].iter().any(|finding| finding.severity() == config::Severity::Error);
-        let (verifier, false) = (verifier?, failed) else { return None };
-        let sessions = match before.filter(|before| before.verification == verification) {
-            Some(before) => before.sessions.clone(),
-            None => match Sessions::new() {
-                Ok(sessions) => sessions,
-                Err(error) => {
-                    findings.push(Diagnostic::error(location, format!("no key for tickets: {error}")));
-                    return None;
-                }
-            },
+        (!failed).then_some(Self { bind, terms: all, store })
+    }
+
+    /// Tells whether it depends on the host a client asks for on what terms TLS is spoken.
+    pub(crate) fn is_particular(&self) -> bool {
+        self.terms.len() > 1
+    }
+
+    /// Begins the handshake with a client that asks for a host, if it does, and whose first bytes may have been read already.
+    ///
+    /// # Errors
+    /// Fails if the system gives no random numbers.
+    pub(crate) fn begin(&self, host: Option<&str>, early: &[u8]) -> Result<Layer, Error> {
+        let number = if self.is_particular() { self.store.terms_for(host) } else { 0 };
+        let terms = &self.terms[number];
+        let connection = UnbufferedServerConnection::new(Arc::clone(&terms.config))?;
+        Ok(Layer::new(Connection::Server(connection), early))
+    }
+
+    /// Returns what HAProxy's log calls the bind.
+    pub(crate) fn bind(&self) -> &str {
+        &self.bind
+    }
+}
+
+impl Terms {
+    /// Reads who is trusted; sessions go on where that is the same as with one of the `others`.
+    fn load<'t>(
+        model: &config::Tls,
+        store: &Arc<Store>,
+        location: &config::Location,
+        mut others: impl Iterator<Item = &'t Self>,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let provider = Arc::new(tls::provider(model.protocol()));
+        let (verifier, verification) = verifier(model.client(), &provider, findings);
+        let sessions = match others.find(|other| other.verification == verification) {
+            Some(other) => Ok(other.sessions.clone()),
+            None => Sessions::new(),
         };
-        match server_config(model, provider, verifier, store, &sessions) {
-            Ok(config) => Some(Self { bind, config: Arc::new(config), sessions, verification }),
+        let config = sessions.and_then(|sessions| {
+            let Some(verifier) = verifier else { return Ok(None) };
+            Ok(Some((server_config(model, provider, verifier, Arc::clone(store), &sessions)?, sessions)))
+        });
+        match config {
+            Ok(config) => config.map(|(config, sessions)| Self { config: Arc::new(config), sessions, verification }),
             Err(error) => {
                 findings.push(Diagnostic::error(location, format!("TLS cannot be spoken like this: {error}")));
                 None
             }
         }
-    }
-
-    /// Begins the handshake with a client, whose first bytes may have been read already.
-    ///
-    /// # Errors
-    /// Fails if the system gives no random numbers.
-    pub(crate) fn begin(&self, early: &[u8]) -> Result<Layer, Error> {
-        let connection = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
-        Ok(Layer::new(Connection::Server(connection), early))
-    }
-
-    /// Returns the number of the bind within its frontend.
-    pub(crate) fn bind(&self) -> usize {
-        self.bind
     }
 }
 
@@ -104,11 +137,12 @@ fn server_config(
     model: &config::Tls,
     provider: Arc<CryptoProvider>,
     verifier: Arc<dyn ClientCertVerifier>,
-    store: Store,
+    store: Arc<Store>,
     sessions: &Sessions,
 ) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&tls::versions(model.protocol()))?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(store));
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(store);
+    config.ignore_client_order = model.order() == SuiteOrder::Server;
     config.alpn_protocols = model.alpn().iter().map(|protocol| protocol.clone().into_bytes()).collect();
     config.session_storage = Arc::clone(&sessions.cache);
     if model.tickets() {
@@ -133,7 +167,7 @@ fn store(model: &config::Tls, provider: &CryptoProvider, findings: &mut Vec<Diag
     for path in model.crt_lists() {
         let mut remarks = Remarks::default();
         let before = store.is_empty();
-        loader.add_list(path.value(), &mut store, &mut remarks);
+        loader.add_list(path.value(), model, &mut store, &mut remarks);
         if before && store.is_empty() && remarks.errors.is_empty() {
             remarks.errors.push(format!("{}: no certificate in it", path.display()));
         }

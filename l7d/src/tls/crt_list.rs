@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub(super) struct Entry {
     /// The certificate file.
     pub(super) file: PathBuf,
+    /// What it says of the TLS with those who ask for it, in the words of a bind line.
+    pub(super) settings: String,
     /// Names in lower case, those it is not for with an exclamation mark; none means those in the certificate.
     pub(super) filters: Vec<String>,
 }
@@ -18,16 +20,16 @@ pub(super) fn parse(text: &str) -> impl Iterator<Item = (usize, Result<Entry, St
 }
 
 fn entry(line: &str) -> Result<Entry, String> {
-    if let Some((_, options)) = line.split_once('[') {
-        let options = options.split(']').next().unwrap_or_default();
-        return Err(format!("settings for one certificate are not supported yet: [{options}]"));
-    }
-    let mut words = line.split_whitespace();
-    let file = words.next().unwrap_or_default().into();
-    let filters: Vec<String> = words.map(str::to_ascii_lowercase).collect();
+    let (file, rest) = line.split_at(line.find(|c: char| c.is_whitespace() || c == '[').unwrap_or(line.len()));
+    let (settings, names) = match rest.trim_start().strip_prefix('[') {
+        Some(rest) => rest.split_once(']').ok_or("this `[` is not closed in its line")?,
+        None => ("", rest),
+    };
+    let (file, settings) = (file.into(), settings.trim().to_owned());
+    let filters: Vec<String> = names.split_whitespace().map(str::to_ascii_lowercase).collect();
     match filters.iter().find(|filter| !is_filter(filter)) {
         Some(filter) => Err(format!("`{filter}` is not a host name")),
-        None => Ok(Entry { file, filters }),
+        None => Ok(Entry { file, settings, filters }),
     }
 }
 
@@ -43,17 +45,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_files_and_names() {
-        let text = "# all sites\n\n/etc/a.pem\n/etc/b.pem *.Example.org !www.example.org\n";
+    fn lines_are_files_settings_and_names() {
+        let text = "# all sites\n\n/etc/a.pem\n/etc/b.pem *.Example.org !www.example.org\nc.pem [ alpn h2 verify none ] c.org\nd.pem[]\n";
         let read: Vec<_> = parse(text).map(|(number, entry)| (number, entry.unwrap())).collect();
-        let entry =
-            |file: &str, filters: &[&str]| Entry { file: file.into(), filters: filters.iter().map(|&name| name.to_owned()).collect() };
-        assert_eq!(read, [(3, entry("/etc/a.pem", &[])), (4, entry("/etc/b.pem", &["*.example.org", "!www.example.org"]))]);
+        let entry = |file: &str, settings: &str, filters: &[&str]| Entry {
+            file: file.into(),
+            settings: settings.to_owned(),
+            filters: filters.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let expected = [
+            (3, entry("/etc/a.pem", "", &[])),
+            (4, entry("/etc/b.pem", "", &["*.example.org", "!www.example.org"])),
+            (5, entry("c.pem", "alpn h2 verify none", &["c.org"])),
+            (6, entry("d.pem", "", &[])),
+        ];
+        assert_eq!(read, expected);
     }
 
     #[test]
-    fn what_is_not_carried_out_is_refused() {
-        let reasons: Vec<_> = parse("a.pem [alpn h2] x.org\nb.pem *\n").map(|(_, entry)| entry.unwrap_err()).collect();
-        assert_eq!(reasons, ["settings for one certificate are not supported yet: [alpn h2]", "`*` is not a host name"]);
+    fn what_means_nothing_is_refused() {
+        let reasons: Vec<_> = parse("a.pem [alpn h2 x.org\nb.pem *\n").map(|(_, entry)| entry.unwrap_err()).collect();
+        assert_eq!(reasons, ["this `[` is not closed in its line", "`*` is not a host name"]);
     }
 }

@@ -10,9 +10,9 @@ use tracing::{debug, info};
 
 use super::acceptor::Acceptor;
 use crate::deadline::Elapsed;
-use crate::log;
 use crate::session::Client;
 use crate::site::Frontend;
+use crate::{inspect, log};
 
 /// Why there is no TLS with a client.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +38,23 @@ pub(crate) async fn accept(client: &mut Client, acceptor: &Acceptor, frontend: &
 }
 
 async fn shake_hands(client: &mut Client, acceptor: &Acceptor, limit: Option<Duration>) -> Result<(), HandshakeError> {
+    let began = Instant::now();
+    let hello = match acceptor.is_particular() {
+        // Whatever is no hello, or none in time, is refused by the handshake.
+        true => inspect::look(client, limit.unwrap_or(LONGEST), inspect::client_hello).await.flatten(),
+        false => None,
+    };
+    let limit = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+    let host = hello.and_then(|hello| hello.server_name);
     let early = client.early.take();
-    let layer = acceptor.begin(early.as_ref().map_or(&[], |early| early.filled()))?;
+    let layer = acceptor.begin(host.as_deref(), early.as_ref().map_or(&[], |early| early.filled()))?;
     let Client { stream, deadline, .. } = client;
     stream.secure(layer);
     Ok(deadline.within(limit, pin!(stream.handshake())).await??)
 }
+
+/// How long a hello is waited for where there is no limit.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A client may take as long for the handshake as for its first request.
 fn limit(frontend: &Frontend) -> Option<Duration> {

@@ -43,7 +43,7 @@ impl Setup {
                 let Some(model) = bind.tls() else { continue };
                 let name = name(frontend.name(), bind);
                 let old = before.and_then(|before| before.acceptors.get(&name)).map(|old| &**old);
-                if let Some(acceptor) = Acceptor::load(index + 1, model, bind.location(), old, &mut findings) {
+                if let Some(acceptor) = Acceptor::load(label(bind, index + 1), model, bind.location(), old, &mut findings) {
                     setup.acceptors.insert(name, Arc::new(acceptor));
                 }
             }
@@ -77,6 +77,11 @@ impl Setup {
     pub(crate) fn connector(&self, backend: &Backend, server: &Server) -> Option<&Arc<Connector>> {
         server.tls().and_then(|_| self.connectors.get(&(backend.name().to_owned(), server.name().to_owned())))
     }
+}
+
+/// Returns what HAProxy's log calls a bind: its name, or its number within its frontend.
+fn label(bind: &Bind, number: usize) -> String {
+    bind.name().map_or_else(|| number.to_string(), str::to_owned)
 }
 
 /// Names a bind so that it is known again after a reload.

@@ -20,6 +20,10 @@ use super::crt_list::{self, Entry};
 #[derive(Debug)]
 pub(super) struct Store {
     keys: Vec<Arc<CertifiedKey>>,
+    /// By place of the key: which of the bind's terms its clients get; 0 for its own.
+    terms: Vec<usize>,
+    /// Terms that lists set for some of their lines, without those of the bind itself, which come first.
+    particular: Vec<config::Tls>,
     /// Places of keys by exact name, those that suit modern clients first.
     exact: HashMap<String, Vec<usize>>,
     /// As `exact`, by what follows the first label.
@@ -54,36 +58,40 @@ impl<'a> Loader<'a> {
     /// Adds the certificates of a file, or of all files of a directory.
     pub(super) fn add(&mut self, path: &Path, store: &mut Store, remarks: &mut Remarks) {
         if !path.is_dir() {
-            self.add_file(path, &[], store, remarks);
+            self.add_file(path, &[], 0, store, remarks);
             return;
         }
         match files_of(path) {
             Ok(files) if files.is_empty() => remarks.errors.push(format!("{}: no certificate file in it", path.display())),
-            Ok(files) => files.iter().for_each(|file| self.add_file(file, &[], store, remarks)),
+            Ok(files) => files.iter().for_each(|file| self.add_file(file, &[], 0, store, remarks)),
             Err(error) => remarks.errors.push(format!("{}: {error}", path.display())),
         }
     }
 
-    /// Adds the certificates that a list names.
-    pub(super) fn add_list(&mut self, path: &Path, store: &mut Store, remarks: &mut Remarks) {
+    /// Adds the certificates that a list names, on terms of their own where it says so.
+    pub(super) fn add_list(&mut self, path: &Path, model: &config::Tls, store: &mut Store, remarks: &mut Remarks) {
         let text = match file::read_text(path, file::LARGEST) {
             Ok(text) => text,
             Err(error) => return remarks.errors.push(format!("{}: {error}", path.display())),
         };
         for (number, entry) in crt_list::parse(&text) {
-            match entry {
-                Ok(Entry { file, filters }) => self.add_file(&file, &filters, store, remarks),
+            let terms = entry.and_then(|entry| Ok((store.terms_of(model, &path.display().to_string(), &entry.settings)?, entry)));
+            match terms {
+                Ok((terms, Entry { file, filters, .. })) => {
+                    let file = model.base().map_or(file.clone(), |base| base.join(file));
+                    self.add_file(&file, &filters, terms, store, remarks);
+                }
                 Err(reason) => remarks.errors.push(format!("{}:{number}: {reason}", path.display())),
             }
         }
     }
 
-    fn add_file(&mut self, path: &Path, filters: &[String], store: &mut Store, remarks: &mut Remarks) {
+    fn add_file(&mut self, path: &Path, filters: &[String], terms: usize, store: &mut Store, remarks: &mut Remarks) {
         let provider = self.provider;
         match self.read.entry(path.to_owned()).or_insert_with(|| Identity::load(path, provider)) {
             Ok(identity) => {
                 remarks.warnings.extend(identity.doubt.clone());
-                store.add(identity, filters);
+                store.add(identity, filters, terms);
             }
             Err(reason) => remarks.errors.push(reason.clone()),
         }
@@ -112,13 +120,40 @@ impl Store {
     /// Returns a store without certificates for a bind like this.
     pub(super) fn new(model: &config::Tls) -> Self {
         let (exact, wildcard, excluded) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { keys: Vec::new(), exact, wildcard, excluded, strict: model.strict_sni() }
+        Self { keys: Vec::new(), terms: Vec::new(), particular: Vec::new(), exact, wildcard, excluded, strict: model.strict_sni() }
+    }
+
+    /// Returns the number of the terms that a line of a list sets.
+    fn terms_of(&mut self, model: &config::Tls, file: &str, settings: &str) -> Result<usize, String> {
+        if settings.is_empty() {
+            return Ok(0);
+        }
+        let terms = model.overruled(file, settings)?;
+        let known = self.particular.iter().position(|known| *known == terms);
+        let index = known.unwrap_or_else(|| {
+            self.particular.push(terms);
+            self.particular.len() - 1
+        });
+        Ok(index + 1)
+    }
+
+    /// Returns the terms that lists set for some of their lines; those of number 1 come first.
+    pub(super) fn particular(&self) -> &[config::Tls] {
+        &self.particular
+    }
+
+    /// Returns the number of the terms of whoever asks for a host.
+    pub(super) fn terms_for(&self, host: Option<&str>) -> usize {
+        let places = host.map(|host| self.places(host)).unwrap_or_default();
+        let place = places.first().copied().unwrap_or(0);
+        self.terms.get(place).copied().unwrap_or(0)
     }
 
     /// Adds a certificate for the names in it, or for those that `filters` tell instead.
-    fn add(&mut self, identity: &Identity, filters: &[String]) {
+    fn add(&mut self, identity: &Identity, filters: &[String], terms: usize) {
         let place = self.keys.len();
         self.keys.push(Arc::clone(&identity.key));
+        self.terms.push(terms);
         let (excluded, wanted): (Vec<_>, Vec<_>) = filters.iter().partition(|filter| filter.starts_with('!'));
         let names = if wanted.is_empty() { identity.names.iter().collect() } else { wanted };
         for name in names {

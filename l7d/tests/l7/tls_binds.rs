@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use crate::certs::Authority;
-use crate::kit::{Daemon, Server, connect, unused_address};
+use crate::kit::{Daemon, Server, connect, refusal, unused_address};
 use crate::tls::{REQUEST, client, http_echo, s_client, site};
 
 #[test]
@@ -28,6 +28,82 @@ fn crt_list_tells_which_names_a_file_is_for() {
     ] {
         let text = s_client(front, &["-servername", host, "-ign_eof"], REQUEST);
         assert!(text.replace(' ', "").contains(&format!("subject=CN={subject}")) && text.contains("served"), "{host}: {text}");
+    }
+}
+
+#[test]
+fn crt_list_sets_terms_for_those_who_ask_for_a_name() {
+    let (authority, ca, server, front) = (Authority::new(), Authority::named("operators"), http_echo(), unused_address());
+    let [public, admin, old] = [&["public.test"][..], &["admin.test"], &["old.test"]].map(|hosts| authority.pem(hosts));
+    let list = authority.path("list.txt");
+    let text = format!(
+        "{}\n{} [verify required ca-file {}] admin.test\n{} [ssl-max-ver TLSv1.2 no-alpn]\n",
+        public.display(),
+        admin.display(),
+        ca.root().display(),
+        old.display()
+    );
+    std::fs::write(&list, text).unwrap();
+    let tls = format!("crt-list = \"{}\", alpn = [\"h2\", \"http/1.1\"]", list.display());
+    let daemon = Daemon::start(&site("http", front, &tls, server.address()).replace("{ address", "{ name = \"door\", address"));
+    let operator = ca.issue(&["operator"]);
+    let [certificate, key] = [&operator.certificate, &operator.key].map(|path| path.display().to_string());
+    let session = authority.path("session").display().to_string();
+    let ask = |host: &str, more: &[&str]| s_client(front, &[&["-servername", host, "-ign_eof"], more].concat(), REQUEST);
+    let [alpn, shown] = [["-alpn", "http/1.1"], ["-sess_out", &session]];
+    let said = ask("public.test", &[alpn, shown].concat());
+    assert!(said.contains("served") && said.contains("ALPN protocol: http/1.1") && said.contains("TLSv1.3"), "{said}");
+    let said = ask("admin.test", &[]);
+    assert!(!said.contains("served") && said.contains("alert"), "{said}");
+    daemon.wait_for_log("front/door: SSL handshake failure");
+    // A session that began where nobody is asked must not let anyone in where somebody is.
+    let said = ask("admin.test", &["-sess_in", &session]);
+    assert!(!said.contains("served"), "{said}");
+    assert!(ask("admin.test", &["-cert", &certificate, "-key", &key]).contains("served"));
+    let said = ask("old.test", &alpn);
+    assert!(said.contains("served") && said.contains("No ALPN negotiated") && said.contains("TLSv1.2"), "{said}");
+    assert!(!ask("old.test", &["-tls1_3"]).contains("served"));
+}
+
+#[test]
+fn mistakes_between_brackets_are_told_by_their_line() {
+    let authority = Authority::new();
+    let (pem, list) = (authority.pem(&["a.test"]), authority.path("list.txt"));
+    std::fs::write(&list, format!("{0} [alpn]\n{0} [verify required] x.test\n{0} [strict-sni]\n{0} [verify\n", pem.display())).unwrap();
+    let said = refusal(&site("http", unused_address(), &format!("crt-list = \"{}\"", list.display()), unused_address()));
+    for expected in
+        ["list.txt:1: `alpn` lacks", "list.txt:2: certificates cannot be verified without", "list.txt:3: ", "list.txt:4: this `[`"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn haproxys_own_default_settings_decide_about_all_binds_behind_them() {
+    let (authority, server, [first, second]) = (Authority::new(), http_echo(), [unused_address(), unused_address()]);
+    let name = authority.pem(&["a.test"]).file_name().unwrap().to_string_lossy().into_owned();
+    let config = format!(
+        "global\n  crt-base {}\n  ssl-default-bind-ciphers ECDHE-ECDSA-AES256-GCM-SHA384:DHE-RSA-AES128-GCM-SHA256:!aNULL\n  \
+         ssl-default-bind-ciphersuites TLS_AES_128_CCM_SHA256:TLS_CHACHA20_POLY1305_SHA256\n  \
+         ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets no-sslv3\n\
+         defaults\n  mode http\n  timeout client 30s\n  timeout server 30s\n  timeout connect 5s\n\
+         frontend f\n  bind {first} ssl crt {name}\n  bind {second} name two ssl crt {name} ciphers HIGH:!MD5 ssl-max-ver TLSv1.2\n  default_backend b\n\
+         backend b\n  server s {}\n",
+        authority.path("").display(),
+        server.address()
+    );
+    let daemon = Daemon::start_haproxy(&config);
+    daemon.wait_for_log("not spoken here: DHE-RSA-AES128-GCM-SHA256");
+    for (front, arguments, passes) in [
+        (first, &["-tls1_2"][..], Some("ECDHE-ECDSA-AES256-GCM-SHA384")),
+        (first, &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], None),
+        (first, &["-tls1_3"], Some("TLS_CHACHA20_POLY1305_SHA256")),
+        (second, &["-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], Some("ECDHE-ECDSA-AES128-GCM-SHA256")),
+        (second, &["-tls1_3"], None),
+    ] {
+        let text = s_client(front, &[arguments, &["-ign_eof"]].concat(), REQUEST);
+        assert_eq!(text.contains("served"), passes.is_some(), "{arguments:?}: {text}");
+        assert!(passes.is_none_or(|cipher| text.contains(&format!("Cipher is {cipher}"))), "{arguments:?}: {text}");
     }
 }
 

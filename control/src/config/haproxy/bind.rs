@@ -1,11 +1,12 @@
 //! The words of a bind line.
 
+use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
 use super::tls::{OLD_VERSIONS, at_least, based, names, version};
-use crate::config::error::Diagnostic;
-use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, Tls, Trust, UnixAddress};
+use crate::config::error::{Diagnostic, Severity};
+use crate::config::location::{Located, Location, Source};
+use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, SuiteOrder, Tls, TlsVersion, Trust, UnixAddress};
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
 use crate::config::written::TlsProtocolSettings;
@@ -13,6 +14,7 @@ use crate::config::written::TlsProtocolSettings;
 /// The settings of a bind line while its words are read.
 #[derive(Default)]
 pub(super) struct Settings {
+    name: Option<String>,
     accept_proxy: bool,
     backlog: Option<u32>,
     maxconn: Option<u32>,
@@ -27,8 +29,9 @@ pub(super) struct Settings {
     tls_at: Option<Located<String>>,
     crt: Vec<Located<std::path::PathBuf>>,
     crt_lists: Vec<Located<std::path::PathBuf>>,
+    /// Where relative paths in lists begin.
+    crt_base: Option<std::path::PathBuf>,
     alpn: Vec<String>,
-    strict_sni: bool,
     verify: Option<Located<Ask>>,
     ca: Vec<Located<std::path::PathBuf>>,
     crl: Vec<Located<std::path::PathBuf>>,
@@ -39,6 +42,8 @@ pub(super) struct Settings {
 #[derive(Clone, Debug, Default)]
 pub(super) struct TlsDefaults {
     no_tickets: bool,
+    strict_sni: bool,
+    order: SuiteOrder,
     protocol: TlsProtocolSettings,
 }
 
@@ -65,11 +70,11 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("ciphers", |line, bind, reader| {
-        bind.tls.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
+        bind.tls.protocol.ciphers = names(line, reader, &word::CIPHER)?;
         Ok(())
     }),
     ("ciphersuites", |line, bind, reader| {
-        bind.tls.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
+        bind.tls.protocol.ciphersuites = names(line, reader, &word::CIPHERSUITE)?;
         Ok(())
     }),
     ("crl-file", |line, bind, reader| {
@@ -81,15 +86,28 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("crt-list", |line, bind, reader| {
+        bind.crt_base.clone_from(&reader.bases.crt);
         bind.crt_lists.push(based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
         Ok(())
     }),
     ("curves", |line, bind, reader| {
-        bind.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
+        bind.tls.protocol.curves = names(line, reader, &word::CURVE)?;
         Ok(())
     }),
     ("ecdhe", |line, bind, reader| {
-        bind.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
+        bind.tls.protocol.curves = names(line, reader, &word::CURVE)?;
+        Ok(())
+    }),
+    ("default-crt", |line, bind, reader| {
+        bind.crt.insert(0, based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
+        Ok(())
+    }),
+    ("force-tlsv12", |line, bind, _| {
+        bind.tls.protocol.only(TlsVersion::V1_2, &line.last_location());
+        Ok(())
+    }),
+    ("force-tlsv13", |line, bind, _| {
+        bind.tls.protocol.only(TlsVersion::V1_3, &line.last_location());
         Ok(())
     }),
     ("gid", |line, bind, _| {
@@ -112,13 +130,28 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.file.mode = Some(*line.parse("permissions", text::permissions)?);
         Ok(())
     }),
+    ("name", |line, bind, _| {
+        bind.name = Some(line.expect("a name")?.value().clone());
+        Ok(())
+    }),
+    ("no-alpn", |_, bind, _| {
+        bind.alpn.clear();
+        Ok(())
+    }),
     ("no-tls-tickets", |_, bind, _| {
         bind.tls.no_tickets = true;
         Ok(())
     }),
-    ("prefer-client-ciphers", |line, _, reader| {
-        let location = line.last_location();
-        reader.idle(Located::new("prefer-client-ciphers".to_owned(), location));
+    ("no-tlsv12", |line, bind, _| {
+        bind.tls.protocol.min = Some(Located::new(TlsVersion::V1_3, line.last_location()));
+        Ok(())
+    }),
+    ("no-tlsv13", |line, bind, _| {
+        bind.tls.protocol.max = Some(Located::new(TlsVersion::V1_2, line.last_location()));
+        Ok(())
+    }),
+    ("prefer-client-ciphers", |_, bind, _| {
+        bind.tls.order = SuiteOrder::Client;
         Ok(())
     }),
     ("ssl", |line, bind, _| {
@@ -134,7 +167,11 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("strict-sni", |_, bind, _| {
-        bind.strict_sni = true;
+        bind.tls.strict_sni = true;
+        Ok(())
+    }),
+    ("tls-tickets", |_, bind, _| {
+        bind.tls.no_tickets = false;
         Ok(())
     }),
     ("transparent", |_, bind, _| {
@@ -174,14 +211,11 @@ const LATER: &[&str] = &[
     "cc",
     "client-sigalgs",
     "crt-ignore-err",
-    "default-crt",
     "defer-accept",
     "expose-fd",
     "force-sslv3",
     "force-tlsv10",
     "force-tlsv11",
-    "force-tlsv12",
-    "force-tlsv13",
     "generate-certificates",
     "guid-prefix",
     "id",
@@ -189,11 +223,9 @@ const LATER: &[&str] = &[
     "label",
     "level",
     "mss",
-    "name",
     "namespace",
     "nbconn",
     "nice",
-    "no-alpn",
     "no-ca-names",
     "npn",
     "process",
@@ -207,7 +239,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Words about TLS, which mean nothing without `ssl`.
-const TLS: [&str; 14] = [
+const TLS: [&str; 21] = [
     "alpn",
     "ca-file",
     "ciphers",
@@ -216,11 +248,47 @@ const TLS: [&str; 14] = [
     "crt",
     "crt-list",
     "curves",
+    "default-crt",
     "ecdhe",
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-alpn",
     "no-tls-tickets",
+    "no-tlsv12",
+    "no-tlsv13",
+    "prefer-client-ciphers",
     "ssl-max-ver",
     "ssl-min-ver",
     "strict-sni",
+    "verify",
+];
+/// Words that `ssl-default-bind-options` knows.
+const OPTIONS: [&str; 9] = [
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-tls-tickets",
+    "no-tlsv12",
+    "no-tlsv13",
+    "prefer-client-ciphers",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "strict-sni",
+];
+/// Words that may stand between the brackets of a list of certificates.
+const LISTED: [&str; 14] = [
+    "alpn",
+    "ca-file",
+    "ciphers",
+    "ciphersuites",
+    "crl-file",
+    "curves",
+    "ecdhe",
+    "no-alpn",
+    "no-tls-tickets",
+    "no-tlsv12",
+    "no-tlsv13",
+    "ssl-max-ver",
+    "ssl-min-ver",
     "verify",
 ];
 /// Words about the file of a Unix socket.
@@ -249,20 +317,7 @@ pub(super) fn binds(line: &mut Line, defaults: TlsDefaults, reader: &mut Reader)
 /// Reads the words of `ssl-default-bind-options`.
 pub(super) fn default_options(line: &mut Line, defaults: &mut TlsDefaults, reader: &mut Reader) -> Result<(), Diagnostic> {
     let mut settings = Settings { tls: defaults.clone(), ..Settings::default() };
-    while let Some(word) = line.next() {
-        match word.as_str() {
-            "no-tls-tickets" => settings.tls.no_tickets = true,
-            "ssl-max-ver" => settings.tls.protocol.max = Some(version(line)?),
-            "ssl-min-ver" => settings.tls.protocol.min = at_least(line, reader)?,
-            // The client's order never counts here.
-            "prefer-client-ciphers" => reader.idle(word),
-            old if OLD_VERSIONS.contains(&old) => {}
-            _ => {
-                let later = ["force-tlsv12", "force-tlsv13", "no-tlsv12", "no-tlsv13", "strict-sni"];
-                return Err(unknown(&word, "`ssl-default-bind-options`", &["no-tls-tickets", "ssl-max-ver", "ssl-min-ver"], &later));
-            }
-        }
-    }
+    some_words(line, &mut settings, reader, "`ssl-default-bind-options`", &OPTIONS)?;
     *defaults = settings.tls;
     Ok(())
 }
@@ -271,13 +326,47 @@ pub(super) fn default_options(line: &mut Line, defaults: &mut TlsDefaults, reade
 pub(super) fn default_names(line: &mut Line, defaults: &mut TlsDefaults, reader: &mut Reader) -> Result<(), Diagnostic> {
     let keyword = line.keyword();
     if keyword.ends_with("-ciphers") {
-        defaults.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
+        defaults.protocol.ciphers = names(line, reader, &word::CIPHER)?;
     } else if keyword.ends_with("-ciphersuites") {
-        defaults.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
+        defaults.protocol.ciphersuites = names(line, reader, &word::CIPHERSUITE)?;
     } else {
-        defaults.protocol.curves = Some(names(line, reader, &word::CURVE)?);
+        defaults.protocol.curves = names(line, reader, &word::CURVE)?;
     }
     Ok(())
+}
+
+/// Reads words of which only these are known.
+fn some_words(line: &mut Line, settings: &mut Settings, reader: &mut Reader, title: &str, known: &[&str]) -> Result<(), Diagnostic> {
+    while let Some(word) = line.next() {
+        if OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        let Some((_, read)) = WORDS.iter().find(|(name, _)| known.contains(name) && *name == word.as_str()) else {
+            return Err(unknown(&word, title, known, LATER));
+        };
+        read(line, settings, reader)?;
+    }
+    Ok(())
+}
+
+/// Returns the TLS of one certificate of a list: that of its bind but for what its line says between brackets.
+///
+/// # Errors
+/// Says what is wrong with the words.
+pub(in crate::config) fn overrule(tls: &Tls, file: &str, words: &str) -> Result<Tls, String> {
+    let source = Source::new(file, words);
+    let mut reader = Reader::default();
+    let mut settings = Settings::of(tls);
+    let outcome = match Lexer::new(&source).next(&mut reader) {
+        Some(mut line) => some_words(&mut line, &mut settings, &mut reader, "a list of certificates", &LISTED),
+        None => Ok(()),
+    };
+    let overruled = outcome.and_then(|()| settings.tls(&mut reader)).map_err(|error| error.message().to_owned())?;
+    let (found, _) = reader.finish();
+    match found.iter().find(|found| found.severity() == Severity::Error) {
+        Some(error) => Err(error.message().to_owned()),
+        None => overruled.ok_or_else(|| "no TLS".to_owned()),
+    }
 }
 
 /// Cuts a list of addresses at its commas.
@@ -306,6 +395,36 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
 }
 
 impl Settings {
+    /// Goes on from the TLS of a bind.
+    fn of(tls: &Tls) -> Self {
+        let here = tls.certificates.first().or(tls.crt_lists.first()).map(|file| file.location().clone());
+        let located = |version| here.as_ref().map(|here| Located::new(version, here.clone()));
+        let (ask, trust) = match &tls.client {
+            ClientAuth::None => (Ask::Never, None),
+            ClientAuth::Optional(trust) => (Ask::Optional, Some(trust)),
+            ClientAuth::Required(trust) => (Ask::Required, Some(trust)),
+        };
+        let protocol = TlsProtocolSettings {
+            min: located(tls.protocol.min),
+            max: located(tls.protocol.max),
+            ciphers: tls.protocol.ciphers.clone(),
+            ciphersuites: tls.protocol.ciphersuites.clone(),
+            curves: tls.protocol.curves.clone(),
+        };
+        Self {
+            ssl: here.clone(),
+            crt: tls.certificates.clone(),
+            crt_lists: tls.crt_lists.clone(),
+            crt_base: tls.base.clone(),
+            alpn: tls.alpn.clone(),
+            verify: here.map(|here| Located::new(ask, here)),
+            ca: trust.map(|trust| trust.ca.clone()).unwrap_or_default(),
+            crl: trust.map(|trust| trust.crl.clone()).unwrap_or_default(),
+            tls: TlsDefaults { no_tickets: !tls.tickets, strict_sni: tls.strict_sni, order: tls.order, protocol },
+            ..Self::default()
+        }
+    }
+
     fn tls(&self, reader: &mut Reader) -> Result<Option<Tls>, Diagnostic> {
         let Some(ssl) = &self.ssl else { return Ok(None) };
         if self.crt.is_empty() && self.crt_lists.is_empty() {
@@ -321,8 +440,10 @@ impl Settings {
             certificates: self.crt.clone(),
             crt_lists: self.crt_lists.clone(),
             alpn: self.alpn.clone(),
-            strict_sni: self.strict_sni,
+            strict_sni: self.tls.strict_sni,
             tickets: !self.tls.no_tickets,
+            order: self.tls.order,
+            base: self.crt_base.clone(),
             client: self.client(reader)?,
             protocol: settings.clone().with_defaults(),
         }))
@@ -358,6 +479,7 @@ impl Settings {
         }
         let is_v6 = address.inet().is_some_and(|inet| inet.ip().is_ipv6());
         Ok(Bind {
+            name: self.name.clone(),
             tls,
             accept_proxy: self.accept_proxy,
             backlog: self.backlog,

@@ -44,4 +44,5 @@ mod server;
 mod table;
 mod tls;
 
+pub(super) use bind::overrule;
 pub(super) use section::{begins, read};

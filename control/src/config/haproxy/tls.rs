@@ -25,11 +25,11 @@ pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("ciphers", |line, server, reader| {
-        server.server.tls.protocol.ciphers = Some(names(line, reader, &word::CIPHER)?);
+        server.server.tls.protocol.ciphers = names(line, reader, &word::CIPHER)?;
         Ok(())
     }),
     ("ciphersuites", |line, server, reader| {
-        server.server.tls.protocol.ciphersuites = Some(names(line, reader, &word::CIPHERSUITE)?);
+        server.server.tls.protocol.ciphersuites = names(line, reader, &word::CIPHERSUITE)?;
         Ok(())
     }),
     ("crl-file", |line, server, reader| {
@@ -41,7 +41,15 @@ pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("curves", |line, server, reader| {
-        server.server.tls.protocol.curves = Some(names(line, reader, &word::CURVE)?);
+        server.server.tls.protocol.curves = names(line, reader, &word::CURVE)?;
+        Ok(())
+    }),
+    ("force-tlsv12", |line, server, _| {
+        server.server.tls.protocol.only(TlsVersion::V1_2, &line.last_location());
+        Ok(())
+    }),
+    ("force-tlsv13", |line, server, _| {
+        server.server.tls.protocol.only(TlsVersion::V1_3, &line.last_location());
         Ok(())
     }),
     ("no-ssl", |_, server, _| {
@@ -54,6 +62,14 @@ pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
     }),
     ("no-tls-tickets", |_, server, _| {
         server.server.tls.tickets = Some(false);
+        Ok(())
+    }),
+    ("no-tlsv12", |line, server, _| {
+        server.server.tls.protocol.min = Some(Located::new(TlsVersion::V1_3, line.last_location()));
+        Ok(())
+    }),
+    ("no-tlsv13", |line, server, _| {
+        server.server.tls.protocol.max = Some(Located::new(TlsVersion::V1_2, line.last_location()));
         Ok(())
     }),
     ("sni", |line, server, _| {
@@ -112,13 +128,18 @@ pub(super) fn at_least(line: &mut Line, reader: &mut Reader) -> Result<Option<Lo
     version(line).map(Some)
 }
 
-/// Reads names as OpenSSL writes them, between colons; those that are not spoken here are left out, but for the last.
-pub(super) fn names<T: Copy>(line: &mut Line, reader: &mut Reader, words: &Words<T>) -> Result<Vec<T>, Diagnostic> {
+/// Reads names as OpenSSL lists them, between colons; none if the list leaves the choice to us.
+///
+/// OpenSSL passes over those it does not know, so what is not spoken here is left out with a warning, but for the last. Words for whole
+/// families (`HIGH`, `ECDHE+AESGCM`) leave the choice to us, because all that is spoken here has forward secrecy and authenticated
+/// encryption; what a list takes away or reorders (`!aNULL`, `@STRENGTH`) we do not have.
+pub(super) fn names<T: Copy>(line: &mut Line, reader: &mut Reader, words: &Words<T>) -> Result<Option<Vec<T>>, Diagnostic> {
     let list = line.expect("names")?;
-    let (mut found, mut left_out, mut first) = (Vec::new(), Vec::new(), None);
-    for name in list.split(':') {
+    let (mut found, mut left_out, mut first, mut is_family) = (Vec::new(), Vec::new(), None, false);
+    for name in list.split(':').filter(|name| !name.starts_with(['!', '-', '+', '@'])) {
         match words.read(name) {
             Ok(known) => found.push(known),
+            Err(_) if FAMILIES.contains(&name.split('+').next().unwrap_or_default()) => is_family = true,
             Err(mistake) => {
                 left_out.push(name);
                 first = first.or(Some(mistake.at(&list, name)));
@@ -126,12 +147,16 @@ pub(super) fn names<T: Copy>(line: &mut Line, reader: &mut Reader, words: &Words
         }
     }
     match first {
-        Some(mistake) if found.is_empty() => return Err(mistake.into_diagnostic(list.location(), &list)),
+        Some(mistake) if found.is_empty() && !is_family => return Err(mistake.into_diagnostic(list.location(), &list)),
         Some(_) => reader.warn(list.location(), format!("not spoken here: {}", left_out.join(", ")), "the others are"),
+        None if found.is_empty() && !is_family => return Err(Diagnostic::error(list.location(), "nothing of this is spoken here")),
         None => {}
     }
-    Ok(found)
+    Ok(Some(found).filter(|_| !is_family))
 }
+
+/// What OpenSSL calls families of suites some of which are spoken here.
+const FAMILIES: [&str; 11] = ["ALL", "AESGCM", "CHACHA20", "DEFAULT", "ECDH", "ECDHE", "EECDH", "HIGH", "TLSv1.2", "aECDSA", "kEECDH"];
 
 /// Returns the path of a file that is looked for in a directory, unless it is named by its whole path.
 pub(super) fn based(path: Located<PathBuf>, base: Option<&PathBuf>) -> Located<PathBuf> {

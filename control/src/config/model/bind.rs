@@ -10,6 +10,7 @@ use crate::config::location::{Located, Location};
 /// One address a frontend listens on, with the settings of its socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
+    pub(in crate::config) name: Option<String>,
     pub(in crate::config) address: Located<BindAddress>,
     pub(in crate::config) tls: Option<Tls>,
     pub(in crate::config) accept_proxy: bool,
@@ -22,6 +23,11 @@ pub struct Bind {
 }
 
 impl Bind {
+    /// Returns what it is called in logs and statistics, if not by its number.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Returns the address.
     pub fn address(&self) -> &BindAddress {
         &self.address

@@ -35,7 +35,7 @@ pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
 pub use reply::{ErrorReply, HttpErrors};
 pub use server::{Protocol, Server};
 pub use table::{Stored, StoredKind, Table, TableKey};
-pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, Tls, TlsProtocol, TlsVersion, Trust};
+pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
 pub use xdp::{AttachMode, OnStop, Xdp};
 

@@ -1,6 +1,6 @@
 //! How TLS is spoken: with clients on a bind, with the servers of a backend.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::location::Located;
 
@@ -12,8 +12,20 @@ pub struct Tls {
     pub(in crate::config) alpn: Vec<String>,
     pub(in crate::config) strict_sni: bool,
     pub(in crate::config) tickets: bool,
+    pub(in crate::config) order: SuiteOrder,
+    pub(in crate::config) base: Option<PathBuf>,
     pub(in crate::config) client: ClientAuth,
     pub(in crate::config) protocol: TlsProtocol,
+}
+
+/// Whose order of suites decides where both sides have several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SuiteOrder {
+    /// Ours.
+    #[default]
+    Server,
+    /// The client's, who knows what its processor is good at.
+    Client,
 }
 
 impl Tls {
@@ -40,6 +52,25 @@ impl Tls {
     /// Tells whether clients are given tickets to resume their session with, so that we need not remember it.
     pub fn tickets(&self) -> bool {
         self.tickets
+    }
+
+    /// Returns whose order of suites decides.
+    pub fn order(&self) -> SuiteOrder {
+        self.order
+    }
+
+    /// Returns where relative paths in lists of certificates begin, if not where the process runs.
+    pub fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
+    }
+
+    /// Returns the TLS of one certificate of a list: this, but for what the list says of it in the words of a bind line; `file` is the
+    /// name of the list.
+    ///
+    /// # Errors
+    /// Says what is wrong with the words.
+    pub fn overruled(&self, file: &str, words: &str) -> Result<Self, String> {
+        crate::config::haproxy::overrule(self, file, words)
     }
 
     /// Returns what is asked of the client's certificate.

@@ -77,6 +77,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         let address = reader.text(item, "*:80", address::bind)?;
         let (tls, interface) = (None, None);
         return Some(Bind {
+            name: None,
             address,
             tls,
             accept_proxy: false,
@@ -90,6 +91,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     };
     let mut section = reader.section(item, "`bind`", "{ address = \"*:443\" }")?;
     let address = section.require(reader, "address", "\"*:443\"").and_then(|item| reader.text(&item, "*:443", address::bind));
+    let name = section.take("name").and_then(|item| reader.text(&item, "public", text::not_empty)).map(|name| (*name).clone());
     let tls = section.take("tls").and_then(|item| tls::bind(reader, &item));
     let accept_proxy = section.take("accept-proxy").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let backlog = section.take("backlog").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1024));
@@ -112,7 +114,7 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
-    Some(Bind { address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file })
+    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file })
 }
 
 /// Reads who may connect to the file of a Unix socket.

@@ -6,7 +6,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{ClientAuth, Tls, TlsVersion, Trust};
+use crate::config::model::{ClientAuth, SuiteOrder, Tls, TlsVersion, Trust};
 use crate::config::value::text;
 use crate::config::value::word::{self, Ask, Words};
 use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
@@ -29,6 +29,11 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
         alpn: section.take("alpn").map(|item| protocol_names(reader, &item)).unwrap_or_default(),
         strict_sni: section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         tickets: section.take("tickets").and_then(|item| reader.boolean(&item)).unwrap_or(true),
+        order: match section.take("prefer-client-ciphers").and_then(|item| reader.boolean(&item)) {
+            Some(true) => SuiteOrder::Client,
+            Some(false) | None => SuiteOrder::Server,
+        },
+        base: None,
         client: client(reader, &mut section),
         protocol: protocol(reader, &mut section).with_defaults(),
     };
