@@ -10,9 +10,18 @@ fn every_mistake_is_told_as_written_down() {
     for case in include_str!("messages.txt").split("#### ").skip(1) {
         let (title, rest) = case.split_once('\n').unwrap();
         let (input, expected) = rest.split_once("----\n").unwrap();
-        let said = said(input);
+        let said = without_lists(&said(input));
         assert_eq!(said, expected.trim_end_matches('\n'), "{title}: now it is\n{said}\n");
     }
+}
+
+/// Leaves out what is known besides, which grows with every feature.
+fn without_lists(said: &str) -> String {
+    let lines = said.lines().map(|line| match line.split_once("known: ") {
+        Some((before, _)) => format!("{before}known: …"),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
