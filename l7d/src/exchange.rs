@@ -30,7 +30,7 @@ use crate::message::body::Framing;
 use crate::message::head::{Method, RequestHead, Version};
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
-use crate::review::{self, Review, Ruling};
+use crate::review::{self, Manner, Review, Ruling};
 use crate::rules::{Memory, Rest, Scene, View};
 use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
 use crate::stick::Affinity;
@@ -438,6 +438,19 @@ async fn overrule(
 /// Answers as a rule decided.
 async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
     record.ruled(ruling.termination);
+    match ruling.manner {
+        Manner::AtOnce => {}
+        Manner::Late(wait) => {
+            let waiting = Box::pin(tokio::time::sleep(wait));
+            // Who left meanwhile is not told.
+            let _ = client.wire.unless_left(pin!(waiting)).await;
+        }
+        Manner::Vanishing => {
+            if let Some(socket) = client.wire.socket() {
+                socket.vanish();
+            }
+        }
+    }
     let Some(reply) = ruling.reply else { return Fate::Close };
     answer(client, reply, fate, version, record).await
 }

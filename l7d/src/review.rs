@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use control::config::Timeout;
+
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
@@ -31,6 +33,19 @@ pub(crate) struct Ruling {
     pub(crate) reply: Option<Reply>,
     /// Who ended the exchange and in which phase, in HAProxy's letters.
     pub(crate) termination: &'static str,
+    /// How it is carried out.
+    pub(crate) manner: Manner,
+}
+
+/// How a ruling is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Without delay.
+    AtOnce,
+    /// After so long.
+    Late(Duration),
+    /// In a way that the client never hears of the end of its connection.
+    Vanishing,
 }
 
 /// Which message a rule was about.
@@ -161,16 +176,30 @@ impl<'a> Review<'a> {
         of_backend.or_else(|| self.frontend.rules().page(status, view)).unwrap_or_else(|| Reply::page(status))
     }
 
+    /// Returns how long those in the tarpit wait.
+    fn tarpit(&self) -> Duration {
+        let of_backend = self.backend.map(Backend::timeouts);
+        let all = of_backend.into_iter().chain([self.frontend.timeouts()]);
+        let limit = |which: Timeout| all.clone().find_map(|timeouts| timeouts.of(which));
+        limit(Timeout::Tarpit).or_else(|| limit(Timeout::Connect)).unwrap_or_default()
+    }
+
     fn judge(&mut self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
         let (given, refused) = match phase {
             Phase::Request => ("LR", "PR"),
             Phase::Response => ("LH", "PH"),
         };
+        let manner = match verdict {
+            Verdict::Tarpit(_) => Manner::Late(self.tarpit()),
+            Verdict::Vanish => Manner::Vanishing,
+            Verdict::Pass | Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => Manner::AtOnce,
+        };
         let (reply, termination) = match verdict {
             Verdict::Pass => return Ok(()),
             Verdict::Answer(reply) => (Some(reply), given),
             Verdict::Deny(reply) => (Some(reply), refused),
-            Verdict::Close => (None, refused),
+            Verdict::Tarpit(reply) => (Some(reply), "PT"),
+            Verdict::Close | Verdict::Vanish => (None, refused),
             Verdict::Fail => (Some(Reply::page(500)), refused),
         };
         let own = |reply: Reply| if reply.is_usual() { self.page(reply.status(), Some(request)) } else { reply };
@@ -178,7 +207,7 @@ impl<'a> Review<'a> {
         if let Some(reply) = &mut reply {
             self.polish(Some(request), reply);
         }
-        Err(Ruling { reply, termination })
+        Err(Ruling { reply, termination, manner })
     }
 }
 

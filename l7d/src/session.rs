@@ -87,7 +87,11 @@ impl Client {
         self.believe(before, &scene);
         match verdict {
             Verdict::Pass => true,
-            Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => false,
+            Verdict::Vanish => {
+                self.stream.socket().vanish();
+                false
+            }
+            Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Tarpit(_) | Verdict::Close | Verdict::Fail => false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! was given, and a write that is not taken whole, mean that the kernel has no more to give or take: the next wait then begins without
 //! a system call that would only say so.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -18,9 +19,9 @@ use rustix::net::{acceptfrom_with, connect, getpeername, getsockname, send, shut
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A socket that does not block, registered with this thread's runtime.
+/// A socket that does not block, registered with this thread's runtime; and whether its other end is not to hear that it closes.
 #[derive(Debug)]
-pub(crate) struct Socket(AsyncFd<OwnedFd>);
+pub(crate) struct Socket(AsyncFd<OwnedFd>, Cell<bool>);
 
 impl Socket {
     /// Registers a socket, which must not block.
@@ -31,7 +32,7 @@ impl Socket {
     pub(crate) fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         // SAFETY: the registration owns the descriptor, which nobody else can close, and gives it up only by dropping it.
         let registered = unsafe { AsyncFd::register(socket.into()) };
-        Ok(Self(registered?))
+        Ok(Self(registered?, Cell::new(false)))
     }
 
     /// Accepts a connection, and returns it with the address of its other end, if that has one.
@@ -50,6 +51,24 @@ impl Socket {
     pub(crate) fn accept_now(&self) -> io::Result<(Self, Option<SocketAddr>)> {
         let (socket, peer) = acceptfrom_with(&self.0, ACCEPTED)?;
         Ok((Self::new(socket)?, inet(peer)))
+    }
+
+    /// Prepares that the other end never hears that the connection closes, as far as this process may: a socket under repair says nothing
+    /// at all, and what others say does not get beyond the next host.
+    pub(crate) fn vanish(&self) {
+        self.1.set(true);
+        if nix::sys::socket::setsockopt(&self.0, nix::sys::socket::sockopt::TcpRepair, &1).is_ok() {
+            return;
+        }
+        // None of these can be helped where it fails.
+        let _ = sockopt::set_socket_linger(&self.0, Some(std::time::Duration::ZERO));
+        let _ = sockopt::set_ip_ttl(&self.0, 1);
+        let _ = sockopt::set_ipv6_unicast_hops(&self.0, Some(1));
+    }
+
+    /// Tells whether the other end is never to hear that the connection closes.
+    pub(crate) fn vanishes(&self) -> bool {
+        self.1.get()
     }
 
     /// Opens a stream socket of this family, not yet connected.

@@ -114,6 +114,9 @@ impl Stream {
 
     /// Ends what is sent, in a way that the peer can tell from a failure.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.socket.vanishes() {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         if let Some(layer) = &self.tls {
             ready!(layer.poll_goodbye(&self.socket, cx))?;
         }

@@ -102,7 +102,13 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
     client.believe(before, scene);
     match verdict {
         None | Some(rules::Verdict::Pass) => None,
-        Some(rules::Verdict::Answer(_) | rules::Verdict::Deny(_) | rules::Verdict::Close | rules::Verdict::Fail) => Some("PR"),
+        Some(rules::Verdict::Vanish) => {
+            client.stream.socket().vanish();
+            Some("PR")
+        }
+        Some(
+            rules::Verdict::Answer(_) | rules::Verdict::Deny(_) | rules::Verdict::Tarpit(_) | rules::Verdict::Close | rules::Verdict::Fail,
+        ) => Some("PR"),
     }
 }
 

@@ -20,6 +20,16 @@ impl Hasher {
         Self { function: hash.function(), avalanche: hash.avalanche() }
     }
 
+    /// Returns the hasher of a function, the outcome of which is mixed if `avalanche` says so.
+    pub(crate) fn of(function: HashFunction, avalanche: bool) -> Self {
+        Self { function, avalanche }
+    }
+
+    /// Mixes the bits of a number.
+    pub(crate) fn mixed(number: u32) -> u32 {
+        avalanche(number)
+    }
+
     /// Hashes the address of a client: as in HAProxy that is a number already, whatever the function.
     pub(crate) fn client(self, address: IpAddr) -> u32 {
         match address.to_canonical() {
@@ -95,7 +105,9 @@ fn avalanche(a: u32) -> u32 {
     let a = a.wrapping_add(0x1656_67b1).wrapping_add(a << 5);
     let a = a.wrapping_add(0xd3a2_646c) ^ a << 9;
     let a = a.wrapping_add(0xfd70_46c5).wrapping_add(a << 3);
-    a ^ 0xb55a_4f09 ^ a >> 16
+    let a = a ^ 0xb55a_4f09 ^ a >> 16;
+    // HAProxy was seen to spread the lowest bits to the highest once more.
+    a.wrapping_mul(0xc000_0001)
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! Tests: an expression, a way to compare, and the patterns; under a name or written where they are used.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use control::config::{Diagnostic, suggest};
-use control::file;
 
 use super::argument::calls;
 use super::expr::Expression;
@@ -14,6 +12,7 @@ use super::fetch::{self, DERIVING, Needs};
 use super::pattern::{Addresses, Case, Comparison, Delimited, Exact, Matcher, Method, Network, Numbers, Prefixes, regex, regexes};
 use super::program::Names;
 use super::sample::Kind;
+use super::store::{FileKind, PatternFile, Way};
 use super::view::View;
 use super::word::{Word, Words};
 
@@ -71,15 +70,19 @@ impl Test {
         let first = words.expect("a sample fetch")?;
         let (expression, derived) = criterion(first, names)?;
         let (kind, dotted) = (expression.kind(), expression.is_tls_version());
-        let mut reader = Reader { first, method: None, derived, kind, dotted, case: Case::Kept, is_map: false, lists: Vec::new() };
+        let mut reader =
+            Reader { first, method: None, derived, kind, dotted, case: Case::Kept, is_map: false, lists: Vec::new(), files: Vec::new() };
         reader.read(words, names)?;
         let method = reader.method()?;
-        if reader.lists.is_empty() && !matches!(method, Method::Found | Method::Bool) {
+        if reader.lists.is_empty() && reader.files.is_empty() && !matches!(method, Method::Found | Method::Bool) {
             let warning = first.warning("there is nothing to compare with, so this will never hold");
             names.warn(warning.hint("-m found asks whether there is a value at all"));
         }
-        let matchers = reader.matchers(method)?;
-        let outcome = expression.constant().map(|sample| matchers.iter().any(|matcher| matcher.matches(sample)));
+        let mut matchers = reader.matchers(method)?;
+        matchers.extend(reader.file_matchers(method)?);
+        // What a file holds may change.
+        let constant = expression.constant().filter(|_| reader.files.is_empty());
+        let outcome = constant.map(|sample| matchers.iter().any(|matcher| matcher.matches(sample)));
         Ok(Self { expression, matchers: matchers.into(), outcome })
     }
 }
@@ -136,22 +139,18 @@ struct Reader<'w, 'r> {
     is_map: bool,
     /// Patterns in the order they came, each with the letter case in force.
     lists: Vec<(Case, Pattern<'w, 'r>)>,
+    files: Vec<(Case, &'w Word<'r>, Arc<PatternFile>)>,
 }
 
-/// One pattern, and the word it comes from: itself or the name of a file.
+/// One pattern, and the word it is.
 struct Pattern<'w, 'r> {
     text: String,
     word: &'w Word<'r>,
-    /// The line of the file.
-    line: Option<usize>,
 }
 
 impl Pattern<'_, '_> {
     fn error(&self, message: impl std::fmt::Display) -> Diagnostic {
-        match self.line {
-            Some(line) => self.word.error(format!("line {line} of the file: {message}")),
-            None => self.word.error(message.to_string()),
-        }
+        self.word.error(message.to_string())
     }
 }
 
@@ -169,7 +168,7 @@ impl<'w, 'r> Reader<'w, 'r> {
                 }
                 "-f" => {
                     words.next();
-                    self.take_file(words.expect("the name of a file")?)?;
+                    self.take_file(words.expect("the name of a file")?, names)?;
                     continue;
                 }
                 "-u" => {
@@ -193,7 +192,7 @@ impl<'w, 'r> Reader<'w, 'r> {
         }
         while let Some(word) = words.peek().filter(|word| word.text() != "}") {
             words.next();
-            self.lists.push((self.case, Pattern { text: word.text().to_owned(), word, line: None }));
+            self.lists.push((self.case, Pattern { text: word.text().to_owned(), word }));
         }
         Ok(())
     }
@@ -205,19 +204,10 @@ impl<'w, 'r> Reader<'w, 'r> {
         Ok(())
     }
 
-    fn take_file(&mut self, word: &'w Word<'r>) -> Result<(), Diagnostic> {
-        let text =
-            file::read_text(Path::new(word.text()), file::LARGEST).map_err(|error| word.error(format!("{}: {error}", word.text())))?;
-        for (number, line) in (1..).zip(text.lines()) {
-            if line.starts_with('#') {
-                continue;
-            }
-            let line = line.trim_start_matches([' ', '\t']);
-            let line = if self.is_map { line.split([' ', '\t']).next().unwrap_or_default() } else { line.trim_end_matches('\r') };
-            if !line.is_empty() {
-                self.lists.push((self.case, Pattern { text: line.to_owned(), word, line: Some(number) }));
-            }
-        }
+    fn take_file(&mut self, word: &'w Word<'r>, names: &mut Names) -> Result<(), Diagnostic> {
+        let kind = if self.is_map { FileKind::Map } else { FileKind::List };
+        let file = names.patterns(word.text(), kind).map_err(|message| word.error(message))?;
+        self.files.push((self.case, word, file));
         Ok(())
     }
 
@@ -258,10 +248,33 @@ impl<'w, 'r> Reader<'w, 'r> {
         Ok(method)
     }
 
+    fn file_matchers(&self, method: Method) -> Result<Vec<Matcher>, Diagnostic> {
+        let way = match method {
+            Method::Found | Method::Bool => return Ok(Vec::new()),
+            Method::Int => Way::Int,
+            Method::Ip => Way::Ip,
+            Method::Bin => Way::Bin,
+            Method::Len => Way::Len,
+            Method::Str => Way::Str,
+            Method::Beg => Way::Beg,
+            Method::Sub => Way::Sub,
+            Method::Dir => Way::Dir,
+            Method::Dom => Way::Dom,
+            Method::End => Way::End,
+            Method::Reg => Way::Reg,
+        };
+        let matcher = |(case, word, file): &(Case, &Word<'_>, Arc<PatternFile>)| {
+            let case = if way == Way::Bin { Case::Kept } else { *case };
+            file.index(way, case).map(Matcher::File).map_err(|bad| word.error(bad.to_string()))
+        };
+        self.files.iter().map(matcher).collect()
+    }
+
     fn matchers(&self, method: Method) -> Result<Vec<Matcher>, Diagnostic> {
         match method {
             Method::Found => Ok(vec![Matcher::Found]),
             Method::Bool => Ok(vec![Matcher::True]),
+            Method::Int if self.lists.is_empty() => Ok(Vec::new()),
             Method::Int => Ok(vec![Matcher::Numbers(self.numbers()?)]),
             Method::Len => Ok(vec![Matcher::Length(self.numbers()?)]),
             Method::Ip => Ok(vec![Matcher::Addresses(self.addresses()?)]),

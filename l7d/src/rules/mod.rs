@@ -23,6 +23,7 @@ mod pattern;
 mod program;
 mod replace;
 mod sample;
+mod store;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -54,8 +55,12 @@ pub(crate) enum Verdict {
     Answer(Reply),
     /// A rule refuses it, with this answer.
     Deny(Reply),
+    /// A rule refuses it after a while, with this answer.
+    Tarpit(Reply),
     /// A rule closes the connection.
     Close,
+    /// A rule forgets the connection, and the client is not told.
+    Vanish,
     /// A rule would have made it something that cannot be sent.
     Fail,
 }
@@ -245,6 +250,8 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Denied(reply)) => Verdict::Deny(reply),
         Ok(Effect::Answered(reply)) => Verdict::Answer(reply),
         Ok(Effect::Closed) => Verdict::Close,
+        Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
+        Ok(Effect::Vanished) => Verdict::Vanish,
         Err(_) => Verdict::Fail,
     })
 }

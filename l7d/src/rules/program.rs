@@ -13,6 +13,7 @@ use super::directive;
 use super::errors::{Errors, Files};
 use super::host::ServerHost;
 use super::log_format::Format;
+use super::store::{FileKind, PatternFile};
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
 use crate::reply::Reply;
@@ -159,12 +160,27 @@ impl Rules {
 pub(super) struct Names {
     variables: HashMap<String, u32>,
     acl_ids: HashMap<u32, String>,
+    pattern_files: HashMap<(String, FileKind), Arc<PatternFile>>,
     asks_destination: bool,
     /// What was found that is valid and will surprise.
     warnings: Vec<Diagnostic>,
 }
 
 impl Names {
+    /// Returns the patterns of a file, which is read when it is named for the first time.
+    ///
+    /// # Errors
+    /// Says why it cannot be read.
+    pub(super) fn patterns(&mut self, name: &str, kind: FileKind) -> Result<Arc<PatternFile>, String> {
+        let key = (name.to_owned(), kind);
+        if let Some(file) = self.pattern_files.get(&key) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(PatternFile::load(name, kind).map_err(|error| format!("{name}: {error}"))?);
+        self.pattern_files.insert(key, Arc::clone(&file));
+        Ok(file)
+    }
+
     /// Notes something valid that will surprise.
     pub(super) fn warn(&mut self, diagnostic: Diagnostic) {
         self.warnings.push(diagnostic);
@@ -238,7 +254,8 @@ impl<'c> Compiler<'c> {
         self.declare(model.acls());
         let rules = self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() });
         let errors = self.errors(model.errors());
-        ProxyRules { errors, lines: self.lines(model.logging(), model.mode()), ..rules }
+        let inspect_delay = rules.inspect_delay.or(model.inspect_delay());
+        ProxyRules { errors, inspect_delay, lines: self.lines(model.logging(), model.mode()), ..rules }
     }
 
     fn lines(&mut self, model: &config::Logging, mode: Mode) -> Lines {

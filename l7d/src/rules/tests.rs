@@ -71,7 +71,7 @@ fn holds(condition: &str, text: &str) -> bool {
     match judge(&[&format!("http-request deny if {condition}")], &mut request(text)) {
         Verdict::Pass => false,
         Verdict::Deny(_) => true,
-        other @ (Verdict::Answer(_) | Verdict::Close | Verdict::Fail) => panic!("{other:?}"),
+        other @ (Verdict::Answer(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => panic!("{other:?}"),
     }
 }
 
@@ -314,7 +314,7 @@ fn final_actions_answer() {
             lines.push(if body.contains("<html>") { "page".to_owned() } else { body.to_owned() });
             lines.join("|")
         }
-        other @ (Verdict::Pass | Verdict::Close | Verdict::Fail) => panic!("{other:?}"),
+        other @ (Verdict::Pass | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => panic!("{other:?}"),
     };
     let get = "GET /a/b?q HTTP/1.1\r\nHost: h:80\r\n\r\n";
     let cases: [(&str, &str); 15] = [
@@ -420,7 +420,7 @@ fn connections_are_admitted_by_the_first_rule_that_applies() {
 fn every_mistake_of_every_rule_is_reported() {
     let cases = [
         ("http-request deni", "there is no action `deni`"),
-        ("http-request tarpit", "action `tarpit` is not supported yet"),
+        ("http-request do-resolve(x,y) src", "action `do-resolve` is not supported yet"),
         ("htp-request deny", "there is no rule `htp-request`"),
         ("stick on src", "rule `stick` is not supported yet"),
         ("reqadd X", "`reqadd` is gone from the language"),

@@ -13,6 +13,8 @@ mod compress;
 #[cfg(test)]
 mod content;
 #[cfg(test)]
+mod converters;
+#[cfg(test)]
 mod cookies;
 #[cfg(test)]
 mod differential;
@@ -38,6 +40,8 @@ mod life;
 mod log;
 #[cfg(test)]
 mod log_format;
+#[cfg(test)]
+mod maps;
 #[cfg(test)]
 mod options;
 #[cfg(test)]

@@ -6,7 +6,10 @@ mod redirect;
 mod reply;
 mod target;
 
+use std::sync::Arc;
+
 use regex::bytes::Regex;
+use tracing::debug;
 
 pub(super) use header::{HeaderChange, NameTest};
 pub(super) use parse::{parse, parse_redirect};
@@ -18,6 +21,7 @@ use super::expr::Expression;
 use super::fetch::Needs;
 use super::log_format::Format;
 use super::sample::Sample;
+use super::store::PatternFile;
 use super::view::{Memory, Scene, VariableId, View};
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::message::headers::{Headers, InvalidField};
@@ -73,6 +77,24 @@ pub(super) enum Action {
         value: Format,
     },
     UnsetVariable(VariableId),
+    ChangeFile {
+        file: Arc<PatternFile>,
+        key: Format,
+        change: FileChange,
+    },
+    /// The answer waits for so long that asking again is no fun.
+    Tarpit(Answer),
+    /// The connection is forgotten without a word to the client.
+    Vanish,
+}
+
+/// What a rule changes in a file of patterns.
+#[derive(Debug)]
+pub(super) enum FileChange {
+    /// The pattern gets this value, and is added if it is not there.
+    Put(Format),
+    /// The pattern is taken out.
+    Remove,
 }
 
 /// A message on its way through the rules, with everything they may look at.
@@ -109,6 +131,10 @@ pub(super) enum Effect {
     Answered(Reply),
     /// The exchange and its connection end without an answer.
     Closed,
+    /// As [`Denied`](Self::Denied), after a while.
+    Tarpitted(Reply),
+    /// As [`Closed`](Self::Closed), and the client is not even told that.
+    Vanished,
 }
 
 impl Passage<'_> {
@@ -128,6 +154,23 @@ impl Passage<'_> {
             Message::Content(_) => Ok(()),
             Message::Request(head) => change(&mut head.headers),
             Message::Response { response, .. } => change(&mut response.headers),
+        }
+    }
+
+    fn change_file(&mut self, file: &PatternFile, key: &Format, change: &FileChange) {
+        let (mut pattern, mut text) = (Vec::new(), Vec::new());
+        key.write(&self.view(), &mut pattern);
+        match change {
+            FileChange::Put(value) => {
+                value.write(&self.view(), &mut text);
+                // A pattern that cannot be compared the way the file is used is not put there.
+                if let Err(bad) = file.put(&pattern, &text) {
+                    debug!("a rule puts a pattern into a file: {bad}");
+                }
+            }
+            FileChange::Remove => {
+                file.remove(&pattern);
+            }
         }
     }
 
@@ -162,6 +205,8 @@ impl Action {
         match self {
             Self::Accept => return Ok(Effect::Done),
             Self::Reject => return Ok(Effect::Closed),
+            Self::Vanish => return Ok(Effect::Vanished),
+            Self::Tarpit(answer) => return answer.reply(&passage.view()).map(Effect::Tarpitted),
             Self::Deny(answer) => return answer.reply(&passage.view()).map(Effect::Denied),
             Self::Return(answer) => return answer.reply(&passage.view()).map(Effect::Answered),
             Self::Redirect(redirect) => {
@@ -213,6 +258,7 @@ impl Action {
                     Ok(())
                 })?;
             }
+            Self::ChangeFile { file, key, change } => passage.change_file(file, key, change),
             Self::UnsetVariable(id) => passage.memory.unset(passage.scene.shared, *id),
         }
         Ok(Effect::Next)

@@ -5,7 +5,7 @@ use control::config::{Diagnostic, suggest};
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
-use super::{Action, Change, HeaderChange, NameTest, Part, Redirect, Stage};
+use super::{Action, Change, FileChange, HeaderChange, NameTest, Part, Redirect, Stage};
 use crate::message::headers::{Known, is_field_byte, is_token};
 use crate::rules::expr::Expression;
 use crate::rules::fetch::Needs;
@@ -13,15 +13,19 @@ use crate::rules::log_format::Format;
 use crate::rules::names;
 use crate::rules::pattern::{Case, regex};
 use crate::rules::program::Compiler;
+use crate::rules::store::FileKind;
 use crate::rules::view::VariableId;
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 23] = [
+const ACTIONS: [(&str, &[Stage]); 29] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
+    ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("allow", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("del-acl", &[Stage::Request, Stage::Response]),
     ("del-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("del-map", &[Stage::Request, Stage::Response]),
     ("deny", &[Stage::Request, Stage::Response]),
     ("redirect", &[Stage::Request, Stage::Response]),
     ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
@@ -32,6 +36,7 @@ const ACTIONS: [(&str, &[Stage]); 23] = [
     ("replace-value", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("return", &[Stage::Request, Stage::Response]),
     ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("set-map", &[Stage::Request, Stage::Response]),
     ("set-method", &[Stage::Request]),
     ("set-path", &[Stage::Request]),
     ("set-pathq", &[Stage::Request]),
@@ -40,6 +45,8 @@ const ACTIONS: [(&str, &[Stage]); 23] = [
     ("set-uri", &[Stage::Request]),
     ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("set-var-fmt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response]),
+    ("tarpit", &[Stage::Request]),
     ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
 ];
 
@@ -65,6 +72,12 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "return" => Action::Return(reader.answer(Kind::Return)?),
         "redirect" => reader.redirect()?,
         "reject" => Action::Reject,
+        "tarpit" => Action::Tarpit(reader.answer(Kind::Tarpit)?),
+        "silent-drop" => Action::Vanish,
+        "add-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Put(Format::text(b""))))?,
+        "del-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Remove))?,
+        "set-map" => reader.change_file(word, FileKind::Map, |reader| reader.format("the value").map(FileChange::Put))?,
+        "del-map" => reader.change_file(word, FileKind::Map, |_| Ok(FileChange::Remove))?,
         "set-header" => Action::SetHeader { name: reader.header_name()?, value: reader.format("the value")? },
         "add-header" => Action::AddHeader { name: reader.header_name()?, value: reader.format("the value")? },
         "del-header" => Action::RemoveHeader(reader.name_test()?),
@@ -210,6 +223,21 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         }
         let id = self.compiler.names.variable(&text[inner.clone()]);
         id.map_err(|message| word.error_at(inner, message))
+    }
+
+    fn change_file(
+        &mut self,
+        word: &Word<'_>,
+        kind: FileKind,
+        change: impl FnOnce(&mut Self) -> Result<FileChange, Diagnostic>,
+    ) -> Result<Action, Diagnostic> {
+        let text = word.text();
+        let Some(open) = text.find('(').filter(|_| text.ends_with(')')) else {
+            return Err(word.error(format!("`{}` wants the name of a file in parentheses", name_of(text))));
+        };
+        let name = open + 1..text.len() - 1;
+        let file = self.compiler.names.patterns(&text[name.clone()], kind).map_err(|message| word.error_at(name, message))?;
+        Ok(Action::ChangeFile { file, key: self.format("the pattern")?, change: change(self)? })
     }
 
     fn redirect(&mut self) -> Result<Action, Diagnostic> {

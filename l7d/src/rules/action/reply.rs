@@ -89,15 +89,22 @@ impl Answer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Deny,
+    Tarpit,
     Return,
     Error,
 }
 
 impl Kind {
+    /// Tells whether it is said to who is refused.
+    fn refuses(self) -> bool {
+        matches!(self, Self::Deny | Self::Tarpit)
+    }
+
     /// Returns the status where none is written.
     fn status(self, stage: Stage) -> u16 {
         match (self, stage) {
             (Self::Return, _) => 200,
+            (Self::Tarpit, _) => 500,
             (Self::Deny, Stage::Connection | Stage::Session | Stage::Content | Stage::Request) => 403,
             (Self::Deny, Stage::Response | Stage::AfterResponse) => 502,
             (Self::Error, _) => 0,
@@ -147,7 +154,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
             self.option(word, kind, &mut found)?;
             is_written = true;
         }
-        if !is_written && kind == Kind::Deny {
+        if !is_written && kind.refuses() {
             return Ok(Answer { status, fields: Box::default(), body: Body::Usual, closes: false });
         }
         self.complete(found, kind)
@@ -156,7 +163,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     fn option(&mut self, word: &'w Word<'r>, kind: Kind, found: &mut Found<'w, 'r>) -> Result<(), Diagnostic> {
         match word.text() {
             "status" => (found.status, found.status_at) = (self.status(200)?, Some(word)),
-            "deny_status" if kind == Kind::Deny => {
+            "deny_status" if kind.refuses() => {
                 (found.status, found.status_at) = (self.status(200)?, Some(word));
                 if self.words.peek().is_none_or(|word| matches!(word.text(), "if" | "unless")) {
                     found.source = Some((word, Source::Usual));

@@ -1,5 +1,8 @@
 //! What is made of samples on their way from the fetch to whoever asked: text changed, numbers computed, addresses masked.
 
+mod digest;
+mod map;
+mod structure;
 mod table;
 mod text;
 
@@ -7,6 +10,9 @@ use std::net::IpAddr;
 
 use regex::bytes::Regex;
 
+use digest::Digest;
+use map::Map;
+use structure::Structure;
 pub(super) use table::build;
 pub(super) use text::hex;
 
@@ -44,6 +50,11 @@ pub(super) enum Converter {
     Truth,
     Even,
     Odd,
+    Map(Box<Map>),
+    Digest(Box<Digest>),
+    Structure(Box<Structure>),
+    ReversedDomain,
+    Reversed,
 }
 
 /// Which parts of a text are wanted.
@@ -118,6 +129,10 @@ impl Converter {
             | Self::EncodeUrl => Kind::Text,
             Self::Hex | Self::ToBase64 => Kind::Binary,
             Self::Choose { .. } => Kind::Bool,
+            Self::Map(map) => map.takes(),
+            Self::Digest(digest) => digest.takes(),
+            Self::Structure(structure) => structure.takes(),
+            Self::ReversedDomain | Self::Reversed => Kind::Text,
             Self::Mask { .. } => Kind::Address,
             Self::HttpDate { .. }
             | Self::Arithmetic { .. }
@@ -134,6 +149,10 @@ impl Converter {
     pub(super) fn makes(&self, before: Kind) -> Kind {
         match self {
             Self::Bytes { .. } => before,
+            Self::Map(map) => map.makes(),
+            Self::Digest(digest) => digest.makes(),
+            Self::Structure(structure) => structure.makes(),
+            Self::ReversedDomain | Self::Reversed => Kind::Text,
             Self::Lower
             | Self::Upper
             | Self::Field(_)
@@ -157,7 +176,10 @@ impl Converter {
 
     /// Tells whether the outcome depends on nothing but the sample.
     pub(super) fn is_pure(&self) -> bool {
-        !matches!(self, Self::Concat { variable: Some(_), .. } | Self::Arithmetic { operand: Operand::Variable(_), .. })
+        if let Self::Digest(digest) = self {
+            return digest.is_pure();
+        }
+        !matches!(self, Self::Concat { variable: Some(_), .. } | Self::Arithmetic { operand: Operand::Variable(_), .. } | Self::Map(_))
     }
 
     /// Takes the step; there is no outcome where the sample cannot be read as what the converter takes.
@@ -207,6 +229,20 @@ impl Converter {
                     Operand::Variable(id) => view.variable(*id)?.to_int()?,
                 };
                 Sample::Int(operation.of(sample.to_int()?, operand))
+            }
+            Self::Map(map) => map.find(&sample)?,
+            Self::Digest(digest) => digest.of(&sample.to_bytes(), view)?,
+            Self::Structure(structure) => structure.of(sample)?,
+            Self::ReversedDomain => {
+                let bytes = sample.to_bytes();
+                let mut labels: Vec<&[u8]> = bytes.split(|byte| *byte == b'.').collect();
+                labels.reverse();
+                Sample::own(labels.join(&b'.'))
+            }
+            Self::Reversed => {
+                let mut bytes = sample.into_bytes().into_owned();
+                bytes.reverse();
+                Sample::own(bytes)
             }
             Self::Complement => Sample::Int(!sample.to_int()?),
             Self::Negate => Sample::Int(sample.to_int()?.wrapping_neg()),

@@ -2,6 +2,9 @@
 
 use control::config::Diagnostic;
 
+use super::digest::{self, Digest};
+use super::map::{self, Map};
+use super::structure::{self, Structure};
 use super::{Converter, Operand, Operation, Selection, Substitution};
 use crate::rules::argument::Call;
 use crate::rules::names;
@@ -12,7 +15,7 @@ use crate::rules::word::unknown;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Converter, Diagnostic>;
 
-const TABLE: [(&str, Build); 32] = [
+const TABLE: [(&str, Build); 34] = [
     ("add", |call, names| arithmetic(call, names, Operation::Add)),
     ("and", |call, names| arithmetic(call, names, Operation::And)),
     ("b64dec", |call, _| plain(call, Converter::FromBase64)),
@@ -38,6 +41,8 @@ const TABLE: [(&str, Build); 32] = [
     ("odd", |call, _| plain(call, Converter::Odd)),
     ("or", |call, names| arithmetic(call, names, Operation::Or)),
     ("regsub", |call, _| substitute(call)),
+    ("reverse", |call, _| plain(call, Converter::Reversed)),
+    ("reverse_dom", |call, _| plain(call, Converter::ReversedDomain)),
     ("rtrim", |call, _| trimmed(call).map(Converter::TrimEnd)),
     ("sub", |call, names| arithmetic(call, names, Operation::Subtract)),
     ("upper", |call, _| plain(call, Converter::Upper)),
@@ -49,7 +54,10 @@ const TABLE: [(&str, Build); 32] = [
 
 /// Returns every known name.
 pub(in crate::rules) fn names() -> Vec<&'static str> {
-    TABLE.iter().map(|(name, _)| *name).collect()
+    let maps = map::NAMES.iter().map(|(name, _, _)| *name);
+    let mut names: Vec<_> = TABLE.iter().map(|(name, _)| *name).chain(maps).chain(digest::NAMES).chain(structure::NAMES).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Makes the converter of that name.
@@ -57,6 +65,15 @@ pub(in crate::rules) fn names() -> Vec<&'static str> {
 /// # Errors
 /// Names what is not known, and arguments that do not fit.
 pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Result<Converter, Diagnostic> {
+    if let Some(map) = Map::build(call, variables) {
+        return map.map(|map| Converter::Map(Box::new(map)));
+    }
+    if let Some(digest) = Digest::build(call, variables) {
+        return digest.map(|digest| Converter::Digest(Box::new(digest)));
+    }
+    if let Some(structure) = Structure::build(call) {
+        return structure.map(|structure| Converter::Structure(Box::new(structure)));
+    }
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),
         None => {

@@ -101,6 +101,36 @@ pub(super) fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Reads base64 in the alphabet of URLs, without padding (RFC 4648 section 5).
+pub(super) fn decoded_url_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let usual = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    };
+    let mut coded: Vec<u8> = text.iter().map(usual).collect();
+    let end = coded.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    coded.truncate(end);
+    coded.resize(end.next_multiple_of(4), b'=');
+    from_base64(&coded)
+}
+
+/// Prints base64 in the alphabet of URLs, without padding.
+pub(super) fn url_base64(bytes: &[u8]) -> Vec<u8> {
+    let coded = base64::encode(bytes).into_bytes().into_iter().filter(|byte| *byte != b'=');
+    coded
+        .map(|byte| {
+            if byte == b'+' {
+                b'-'
+            } else if byte == b'/' {
+                b'_'
+            } else {
+                byte
+            }
+        })
+        .collect()
+}
+
 /// Reads percent signs with two digits as the byte they stand for, and in a query a plus as a space.
 ///
 /// There is no outcome for a percent sign with anything else behind it.

@@ -26,6 +26,11 @@ impl Network {
         Some(Self { address: address.into(), length })
     }
 
+    /// Returns the address as it was written.
+    pub(in crate::rules) fn address(self) -> IpAddr {
+        self.address
+    }
+
     /// Returns how many leading bits count.
     pub(in crate::rules) fn length(self) -> u32 {
         self.length
@@ -105,7 +110,7 @@ impl Addresses {
 }
 
 /// Returns the IPv4 address in `::ffff:a.b.c.d`, `::a.b.c.d` or `2002:a.b.c.d::`.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+pub(in crate::rules) fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let value = u128::from(address);
     let low = u32::try_from(value & u128::from(u32::MAX)).ok().map(Ipv4Addr::from);
     match value >> 32 {

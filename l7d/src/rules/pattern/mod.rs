@@ -4,14 +4,17 @@ mod address;
 mod number;
 mod text;
 
+use std::sync::Arc;
+
 use aho_corasick::AhoCorasick;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
-pub(super) use address::{Addresses, Network, masked};
+pub(super) use address::{Addresses, Network, embedded, masked};
 pub(super) use number::{Comparison, Numbers};
 pub(super) use text::{Case, Delimited, Exact, Prefixes};
 
 use super::sample::Sample;
+use super::store::Index;
 
 /// How a sample is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub(super) enum Matcher {
     Regex(Box<Regex>),
     /// One of these expressions is found in it.
     Regexes(Box<RegexSet>),
+    /// A pattern of this file matches.
+    File(Arc<Index>),
 }
 
 impl Matcher {
@@ -100,6 +105,7 @@ impl Matcher {
             Self::Delimited(set) => set.any_in(&sample.to_bytes()),
             Self::Regex(regex) => regex.is_match(&sample.to_bytes()),
             Self::Regexes(set) => set.is_match(&sample.to_bytes()),
+            Self::File(index) => index.contains(sample),
         }
     }
 }

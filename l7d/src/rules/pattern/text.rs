@@ -14,7 +14,7 @@ pub(in crate::rules) enum Case {
 
 impl Case {
     /// Returns the form in which texts are compared.
-    fn fold(self, text: &[u8]) -> Cow<'_, [u8]> {
+    pub(in crate::rules) fn fold(self, text: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Ignored if text.iter().any(u8::is_ascii_uppercase) => Cow::Owned(text.to_ascii_lowercase()),
             Self::Kept | Self::Ignored => Cow::Borrowed(text),
