@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -27,8 +28,8 @@ use crate::{
     advice,
     datapath::{Datapath, Pins, Setup},
     flows, metrics,
-    neighbor::{Neighbors, NextHop, Outcome, Outcomes},
-    plan::{self, ServiceKey, Wanted},
+    neighbor::{Neighbors, NextHop, Outcome, Outcomes, interface::interface_link},
+    plan::{self, ServiceKey, Wanted, Way},
     reach::Obstacles,
     setup,
     sync::{self, Synced},
@@ -50,8 +51,10 @@ pub(crate) struct Kernel {
     changed: BTreeMap<ServiceKey, Instant>,
     /// What found no room last time, so that it is said once.
     refused: Vec<Full>,
-    /// Interfaces whose packets the program sees.
-    interfaces: Vec<u32>,
+    /// Interfaces whose packets the program sees, and the longest packet each takes.
+    interfaces: BTreeMap<u32, u16>,
+    /// What tunnels come from where the routing table does not say: the first source address of each family.
+    sources: Vec<IpAddr>,
     /// Servers that cannot be reached, said once as well.
     obstacles: Obstacles,
 }
@@ -171,11 +174,26 @@ impl Daemon {
             tokio::select! {
                 _ = transitions.next() => self.reconcile(),
                 Ok(()) = hops.changed() => self.reconcile(),
-                _ = housekeeping.tick() => lock(&self.kernel).tidy(),
+                _ = housekeeping.tick() => self.keep_house().await,
                 _ = signals.hangup.recv() => self.reload(),
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
             }
+        }
+    }
+
+    /// Tidies the flow tables, and follows the MTUs of the interfaces.
+    async fn keep_house(&self) {
+        lock(&self.kernel).tidy();
+        let interfaces: Vec<u32> = lock(&self.kernel).interfaces.keys().copied().collect();
+        let mut changed = false;
+        for interface in interfaces {
+            // One that is gone says so elsewhere.
+            let Ok((_, mtu)) = interface_link(interface).await else { continue };
+            changed |= lock(&self.kernel).note_mtu(interface, mtu);
+        }
+        if changed {
+            self.reconcile();
         }
     }
 
@@ -242,14 +260,15 @@ impl Kernel {
         let datapath = Datapath::load_locked(pins, setup)?;
         let tables = datapath.maps().tables();
         let changed = tables.services().map(|(key, _)| (*key, Instant::now())).collect();
-        let interfaces = setup.interfaces.iter().map(|interface| interface.index).collect();
+        let interfaces = setup.interfaces.iter().map(|interface| (interface.index, interface.mtu)).collect();
+        let sources = setup.pool.addresses().collect();
         let (wanted, obstacles) = (Wanted::default(), Obstacles::default());
-        Ok(Self { datapath, tables, wanted, changed, refused: Vec::new(), interfaces, obstacles })
+        Ok(Self { datapath, tables, wanted, changed, refused: Vec::new(), interfaces, sources, obstacles })
     }
 
     /// Says what newly stands in the way of forwarding to a server.
     fn note_obstacles(&mut self, hops: &Outcomes) {
-        let obstacles = Obstacles::of(hops, &self.interfaces);
+        let obstacles = Obstacles::of(hops, &self.interfaces.keys().copied().collect::<Vec<_>>());
         obstacles.news(&self.obstacles).for_each(|(address, text)| warn!("server address {address}: {text}"));
         self.obstacles = obstacles;
     }
@@ -257,8 +276,8 @@ impl Kernel {
     /// Brings the maps to what configuration, states and next hops ask for.
     fn reconcile(&mut self, fleet: &Fleet, hops: &Outcomes) {
         self.note_obstacles(hops);
-        let hop = |ip| hops.get(&ip).and_then(|outcome| outcome.next_hop()).map_or_else(Hop::default, to_hop);
-        self.wanted = plan::plan(&fleet.view(), hop);
+        let way = |ip| self.way(ip, hops.get(&ip).and_then(|outcome| outcome.next_hop()));
+        self.wanted = plan::plan(&fleet.view(), way);
         let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
         self.datapath.apply(&ops);
         let now = Instant::now();
@@ -267,6 +286,24 @@ impl Kernel {
             refused.iter().for_each(|full| error!("{full}"));
             self.refused = refused;
         }
+    }
+
+    /// Returns the way to a server.
+    fn way(&self, server: IpAddr, hop: Option<&NextHop>) -> Way {
+        let own = self.sources.iter().copied().find(|source| source.is_ipv4() == server.is_ipv4());
+        let source = hop.and_then(|hop| hop.prefsrc).or(own);
+        let mtu = hop.and_then(|hop| self.interfaces.get(&hop.ifindex)).copied();
+        Way {
+            hop: hop.map_or_else(Hop::default, to_hop),
+            source: source.unwrap_or(Way::default().source),
+            mtu: mtu.unwrap_or_default(),
+            ..Way::default()
+        }
+    }
+
+    /// Notes what interfaces take now; tells whether anything changed.
+    fn note_mtu(&mut self, interface: u32, mtu: u16) -> bool {
+        self.interfaces.insert(interface, mtu) != Some(mtu)
     }
 
     /// Frees servers that left and closes tracked slots, once no flow needs them.

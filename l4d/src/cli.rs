@@ -6,7 +6,11 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use control::{config::Config, telemetry};
 
-use crate::{advice, app, datapath, plan, status};
+use crate::{
+    advice, app, datapath,
+    decap::{self, DecapArgs},
+    plan, status,
+};
 
 /// Layer 4 load balancer in the kernel: forwards TCP and UDP to servers from an XDP program, and keeps it true from health checks.
 #[derive(Debug, Parser)]
@@ -32,6 +36,10 @@ enum Command {
     Status(PinArgs),
     /// Takes the program off all interfaces and forgets its flows, after a daemon that left it running.
     Detach(PinArgs),
+    /// Makes this machine the other end of tunnels by ipip and gue, where its kernel has none: on servers, not on the balancer.
+    ///
+    /// The program stays attached until `--off`; nothing has to run.
+    Decap(DecapArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +85,7 @@ impl Cli {
                 print(&status::show(config.as_ref(), &pin)?)
             }
             Command::Detach(args) => detach(&args.resolve()?.1),
+            Command::Decap(args) => print(&decap::run(&args)?),
         }
     }
 }

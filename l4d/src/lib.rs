@@ -8,6 +8,7 @@ mod advice;
 mod app;
 pub mod cli;
 pub mod datapath;
+mod decap;
 pub mod flows;
 mod maglev;
 mod metrics;

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use control::{
@@ -58,21 +58,40 @@ pub struct WantedServer {
     pub name: String,
     /// Where it listens.
     pub socket: SocketAddr,
-    /// Its next hop, all zero while unknown.
-    pub hop: Hop,
+    /// The way to it.
+    pub way: Way,
     /// Whether established flows may go on.
     pub usable: bool,
     /// Its share of new flows; none while down, drained, or a backup that is not needed.
     pub weight: u32,
 }
 
+/// How packets get to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The next hop, all zero while unknown.
+    pub hop: Hop,
+    /// What tunnels say they come from.
+    pub source: IpAddr,
+    /// The longest packet that fits the link, or the way as configured; 0 while unknown.
+    pub mtu: u16,
+    /// The UDP port at which it ends tunnels.
+    pub tunnel_port: u16,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { hop: Hop::default(), source: IpAddr::V6(Ipv6Addr::UNSPECIFIED), mtu: 0, tunnel_port: 0 }
+    }
+}
+
 /// Plans the maps.
-pub fn plan(view: &View, next_hop: impl Fn(IpAddr) -> Hop) -> Wanted {
+pub fn plan(view: &View, way: impl Fn(IpAddr) -> Way) -> Wanted {
     let mut wanted = Wanted::default();
     for frontend in view.config().frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
         for key in service_keys(frontend) {
-            wanted.services.insert(key, service(view, frontend, xdp, key, &next_hop));
+            wanted.services.insert(key, service(view, frontend, xdp, key, &way));
         }
     }
     wanted
@@ -99,7 +118,7 @@ pub fn service_keys(frontend: &Frontend) -> impl Iterator<Item = ServiceKey> + '
     })
 }
 
-fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey, next_hop: &impl Fn(IpAddr) -> Hop) -> WantedService {
+fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey, way: &impl Fn(IpAddr) -> Way) -> WantedService {
     let config = view.config();
     let choice = match xdp.balance() {
         XdpBalance::Source => Choice::Source,
@@ -109,7 +128,7 @@ fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey,
     let always = choice == Choice::RoundRobin || key.protocol == UDP && xdp.track();
     let mut active = active_servers(view, xdp.backend());
     // New flows wait for nobody's next hop while there are servers whose next hop is known.
-    let has_hop = |id: &config::ServerId| config.server(*id).ip().is_some_and(|ip| next_hop(ip).interface != 0);
+    let has_hop = |id: &config::ServerId| config.server(*id).ip().is_some_and(|ip| way(ip).hop.interface != 0);
     if active.iter().any(has_hop) {
         active.retain(has_hop);
     }
@@ -118,7 +137,7 @@ fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey,
         Some(WantedServer {
             name: server.name().to_owned(),
             socket,
-            hop: next_hop(socket.ip()),
+            way: tunnelled(xdp, way(socket.ip())),
             usable: view.status(server.id()) != Status::Down,
             weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
         })
@@ -126,14 +145,31 @@ fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey,
     WantedService {
         frontend: frontend.name().to_owned(),
         backend: config.backend(xdp.backend()).name().to_owned(),
-        forward: match xdp.forward() {
-            config::Forward::Nat => Forward::Nat,
-            config::Forward::Dsr => Forward::Dsr,
-        },
+        forward: forward(xdp.forward()),
         choice,
         tracking: if always { Tracking::Always } else { Tracking::WhereChanged },
         servers: servers.collect(),
     }
+}
+
+/// Returns the data plane's word for a way to forward.
+pub(crate) const fn forward(forward: config::Forward) -> Forward {
+    match forward {
+        config::Forward::Nat => Forward::Nat,
+        config::Forward::Dsr => Forward::Dsr,
+        config::Forward::Ipip => Forward::Ipip,
+        config::Forward::Gue => Forward::Gue,
+    }
+}
+
+/// Returns a way with what the frontend says of its tunnels.
+fn tunnelled(xdp: &XdpFrontend, way: Way) -> Way {
+    let mtu = match (xdp.tunnel_mtu(), way.mtu) {
+        (Some(configured), 0) => configured,
+        (Some(configured), link) => configured.min(link),
+        (None, link) => link,
+    };
+    Way { mtu, tunnel_port: xdp.tunnel_port(), ..way }
 }
 
 /// Returns the servers that take new flows: all that are up, or else the first backup that is, or all of them if so configured.
@@ -182,9 +218,9 @@ spare1 = { address = "10.0.1.3:8080", backup = true }
 spare2 = { address = "10.0.1.4:8080", backup = true }
 "#;
 
-    fn hop(ip: IpAddr) -> Hop {
+    fn hop(ip: IpAddr) -> Way {
         let IpAddr::V4(v4) = ip else { panic!("all servers are of IPv4") };
-        Hop::new([0, 0, 0, 0, 0, v4.octets()[3]], [0; 6], 2)
+        Way { hop: Hop::new([0, 0, 0, 0, 0, v4.octets()[3]], [0; 6], 2), mtu: 1500, ..Way::default() }
     }
 
     fn fleet() -> Fleet {
@@ -196,7 +232,7 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
         fleet.set_admin(&view, view.config().server_named("web", server).unwrap().id(), admin);
     }
 
-    fn weights(fleet: &Fleet, hop: impl Fn(IpAddr) -> Hop) -> Vec<u32> {
+    fn weights(fleet: &Fleet, hop: impl Fn(IpAddr) -> Way) -> Vec<u32> {
         plan(&fleet.view(), hop).services.values().next().unwrap().servers.iter().map(|server| server.weight).collect()
     }
 
@@ -222,8 +258,8 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
     #[test]
     fn new_flows_go_where_the_next_hop_is_known() {
         let fleet = fleet();
-        let not_one = |ip| if ip == IpAddr::from([10, 0, 1, 1]) { Hop::default() } else { hop(ip) };
+        let not_one = |ip| if ip == IpAddr::from([10, 0, 1, 1]) { Way::default() } else { hop(ip) };
         assert_eq!(weights(&fleet, not_one), [0, 16, 0, 0]);
-        assert_eq!(weights(&fleet, |_| Hop::default()), [32, 16, 0, 0], "with none known the routing table is asked for each packet");
+        assert_eq!(weights(&fleet, |_| Way::default()), [32, 16, 0, 0], "with none known the routing table is asked for each packet");
     }
 }

@@ -11,7 +11,7 @@ use xdp_common::limits::FLOW_WAYS;
 
 use crate::{
     datapath::{Interface, Setup},
-    neighbor::interface::{self, interface_addresses, interface_index, interface_mac},
+    neighbor::interface::{self, interface_addresses, interface_index, interface_link},
     plan::service_keys,
     pool::{self, Pool, Ports},
 };
@@ -88,8 +88,8 @@ async fn find_interfaces(xdp: &Xdp) -> Result<Vec<Interface>, Error> {
     for name in xdp.interfaces() {
         let failed = |error| Error::Interface { name: name.clone(), error };
         let index = interface_index(name).await.map_err(failed)?;
-        let address = interface_mac(index).await.map_err(failed)?;
-        interfaces.push(Interface { name: (**name).clone(), index, address });
+        let (address, mtu) = interface_link(index).await.map_err(failed)?;
+        interfaces.push(Interface { name: (**name).clone(), index, address, mtu });
     }
     Ok(interfaces)
 }

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use anyhow::Context;
 use control::config::Config;
-use xdp_common::{
-    flow::UDP,
-    service::{Choice, Forward},
-};
+use xdp_common::{flow::UDP, service::Choice};
 
 use crate::{
     datapath::Maps,
@@ -59,10 +56,7 @@ fn service(
 ) -> anyhow::Result<()> {
     let Some(held) = tables.services.get(key) else { return Ok(()) };
     let protocol = if key.protocol == UDP { "udp" } else { "tcp" };
-    let forward = match held.head.forward {
-        Forward::Nat => "nat",
-        Forward::Dsr => "dsr",
-    };
+    let forward = held.head.forward.name();
     let choice = match held.head.choice {
         Choice::Source => "source hash",
         Choice::Tuple => "tuple hash",

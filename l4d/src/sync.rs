@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use xdp_common::{
@@ -14,6 +14,7 @@ use xdp_common::{
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
     service::{Choice, Forward, Head, Service, Tracking},
+    wire::{ICMP, ICMPV6},
 };
 
 use crate::{
@@ -41,6 +42,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     for key in gone {
         remove_service(tables, &key, &mut synced.ops);
     }
+    sync_echoes(tables, wanted, &mut synced);
     for (key, service) in &wanted.services {
         match sync_service(tables, key, service, &mut synced.ops) {
             Ok(Ring::Changed) => synced.changed.push(*key),
@@ -49,6 +51,35 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
         }
     }
     synced
+}
+
+/// Has the address of every service, and no other, answer echo requests.
+fn sync_echoes(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
+    let addresses: BTreeSet<IpAddr> = wanted.services.keys().map(|key| key.socket.ip()).collect();
+    let gone: Vec<IpAddr> = tables.echoes.keys().filter(|address| !addresses.contains(*address)).copied().collect();
+    for address in gone {
+        let Some((bucket, way)) = tables.echoes.remove(&address) else { continue };
+        let place = MapOp::Service { bucket, way, service: None };
+        tables.apply(&place);
+        synced.ops.push(place);
+    }
+    for address in addresses {
+        if tables.echoes.contains_key(&address) {
+            continue;
+        }
+        let key = ServiceKey { socket: SocketAddr::new(address, 0), protocol: if address.is_ipv4() { ICMP } else { ICMPV6 } };
+        let Some((bucket, way)) = tables.free_place(&key) else {
+            synced.refused.push(Full::Services(key.socket));
+            continue;
+        };
+        let (forward, choice, tracking) = (Forward::Nat, Choice::Source, Tracking::WhereChanged);
+        let head = Head { port: Port::new(0), protocol: key.protocol, forward, choice, tracking, id: 0 };
+        let service = Service { address: address.into(), head: head.pack(), ring: 0 };
+        let place = MapOp::Service { bucket, way, service: Some(service) };
+        tables.apply(&place);
+        tables.echoes.insert(address, (bucket, way));
+        synced.ops.push(place);
+    }
 }
 
 /// Whether a synchronisation moved slots of a service.
@@ -166,8 +197,11 @@ fn sync_servers(
             port: Port::new(server.socket.port()),
             service: held.head.id,
             flags: if server.usable { Server::USABLE } else { 0 },
-            hop: server.hop,
-            ..Server::default()
+            hop: server.way.hop,
+            source: server.way.source.into(),
+            mtu: server.way.mtu,
+            tunnel_port: Port::new(server.way.tunnel_port),
+            spare: 0,
         };
         if server.usable {
             write_server(tables, id, entry, ops);
@@ -201,7 +235,7 @@ fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, dead: &BT
         maglev::populate(&weighted, RING_SLOTS as usize).into_iter().map(|index| id_of(usize::from(index))).collect();
     owners.resize(RING_SLOTS as usize, ServerId::NONE);
     let dead: BTreeSet<u16> = dead.values().map(|(id, _)| *id).collect();
-    let remembers = wanted.forward == Forward::Dsr && key.protocol == TCP && wanted.tracking == Tracking::WhereChanged;
+    let remembers = wanted.forward != Forward::Nat && key.protocol == TCP && wanted.tracking == Tracking::WhereChanged;
     let before = held.slots.iter().copied().chain(std::iter::repeat(Slot::default()));
     before.zip(owners).map(|(slot, owner)| if remembers { follow(slot, owner, &dead) } else { Slot::settled(owner) }).collect()
 }

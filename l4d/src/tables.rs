@@ -14,6 +14,7 @@ use xdp_common::{
     limits::{BUCKET_SERVICES, RING_SLOTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
     service::{Bucket, Choice, Head, Service, buckets},
+    wire::{ICMP, ICMPV6},
 };
 
 use crate::plan::{ServiceKey, WantedService};
@@ -94,6 +95,8 @@ pub struct Tables {
     buckets: Vec<Bucket>,
     pub(crate) services: BTreeMap<ServiceKey, Held>,
     pub(crate) servers: BTreeMap<u16, Server>,
+    /// Addresses that answer echo requests, and where that is noted.
+    pub(crate) echoes: BTreeMap<IpAddr, (u32, usize)>,
     ring_capacity: u32,
     last_server: u16,
     last_service: u16,
@@ -126,6 +129,7 @@ impl Tables {
             buckets: vec![Bucket::default(); SERVICE_BUCKETS as usize],
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
+            echoes: BTreeMap::new(),
             ring_capacity,
             last_server: 0,
             last_service: 0,
@@ -144,6 +148,10 @@ impl Tables {
         for (index, bucket) in tables.buckets.iter().enumerate() {
             for (way, service) in bucket.0.iter().enumerate().filter(|(_, service)| service.is_taken()) {
                 let head = service.parts();
+                if head.protocol == ICMP || head.protocol == ICMPV6 {
+                    tables.echoes.insert(service.address.into(), (index as u32, way));
+                    continue;
+                }
                 let (first, count) = service.ring();
                 let held = Held {
                     head,
@@ -188,6 +196,13 @@ impl Tables {
     pub(crate) fn place_service(&mut self, key: &ServiceKey) -> Result<(u16, u32, usize), Full> {
         let taken: BTreeSet<u16> = self.services.values().map(|held| held.head.id).collect();
         let id = next_free(self.last_service, SERVICES, |id| taken.contains(&id)).ok_or(Full::Services(key.socket))?;
+        let (bucket, way) = self.free_place(key).ok_or(Full::Services(key.socket))?;
+        self.last_service = id;
+        Ok((id, bucket, way))
+    }
+
+    /// Returns a free place for an entry of the service table.
+    pub(crate) fn free_place(&self, key: &ServiceKey) -> Option<(u32, usize)> {
         let candidates = buckets(&key.socket.ip().into(), Port::new(key.socket.port()), key.protocol, &self.key);
         let free = |bucket: &u32| {
             let bucket = &self.buckets[*bucket as usize];
@@ -195,9 +210,7 @@ impl Tables {
         };
         // The emptier of the two, as two choices fill a table most evenly.
         let bucket = candidates.into_iter().max_by_key(|bucket| free(bucket).len()).expect("there are two candidates");
-        let way = *free(&bucket).first().ok_or(Full::Services(key.socket))?;
-        self.last_service = id;
-        Ok((id, bucket, way))
+        free(&bucket).first().map(|way| (bucket, *way))
     }
 
     /// Returns a free server id; ids are given out in turn, so that one is used again as late as possible.

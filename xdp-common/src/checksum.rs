@@ -31,10 +31,49 @@ impl Change {
             .word((old[1] >> 32) as u32, (new[1] >> 32) as u32)
     }
 
+    /// Joins two changes of one sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// Returns the checksum field after the change, both as they lie in memory (RFC 1624, equation 3).
     #[inline(always)]
     pub const fn apply(self, field: u16) -> u16 {
         !fold(self.0 + (!field) as u64)
+    }
+}
+
+/// A checksum made from nothing: the sum of all words but the field itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Starts with nothing.
+    #[inline(always)]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// Adds a 32-bit word as it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, word: u32) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// Adds 128 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self, [high, low]: [u64; 2]) -> Self {
+        self.word(high as u32).word((high >> 32) as u32).word(low as u32).word((low >> 32) as u32)
+    }
+
+    /// Returns the checksum field as it lies in memory.
+    #[inline(always)]
+    pub const fn field(self) -> u16 {
+        !fold(self.0)
     }
 }
 
@@ -85,6 +124,16 @@ mod tests {
             let (got, want) = (change.apply(full(&halves(&old))), full(&halves(&new)));
             // 0x0000 and 0xffff are the same number in ones' complement.
             assert!(got == want || (got ^ want) == 0xffff && (got == 0 || want == 0), "{got:#x} {want:#x}");
+        }
+    }
+
+    #[test]
+    fn sum_is_the_definition() {
+        let mut random = numbers(2);
+        for _ in 0..1000 {
+            let words: Vec<u32> = random.by_ref().take(9).map(|n| n as u32).collect();
+            let halves: Vec<u16> = words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).collect();
+            assert_eq!(words.iter().fold(Sum::none(), |sum, word| sum.word(*word)).field(), full(&halves));
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub mod addr;
 pub mod checksum;
+pub mod decap;
 pub mod flow;
 pub mod limits;
 pub mod maps;

@@ -28,9 +28,11 @@ pub const POOL_ADDRESSES: &str = "POOL_ADDRESSES";
 pub const RETURN_HOPS: &str = "RETURN_HOPS";
 /// Counts by [`Reason`](crate::reason::Reason), per CPU: `u64`.
 pub const REASONS: &str = "REASONS";
+/// Programs that go on where the first one ends, by [`Stage`].
+pub const STAGES: &str = "STAGES";
 
 /// All of them.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     SETTINGS,
     LINKS,
     SERVICES,
@@ -45,7 +47,31 @@ pub const ALL: [&str; 14] = [
     POOL_ADDRESSES,
     RETURN_HOPS,
     REASONS,
+    STAGES,
 ];
 
-/// The program's name in the object file.
+/// The name in the object file of the program that sees every packet.
 pub const PROGRAM: &str = "l4d";
+
+/// A program that goes on with a packet, so that the kernel can judge it apart from the first one, and packets of other ways do not pay for it.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Puts a packet into a tunnel.
+    Tunnel,
+    /// Answers ICMP or sends it on.
+    Icmp,
+}
+
+impl Stage {
+    /// All of them, in the order of their places in [`STAGES`].
+    pub const ALL: [Self; 2] = [Self::Tunnel, Self::Icmp];
+
+    /// Returns the program's name in the object file.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Tunnel => "l4d_tunnel",
+            Self::Icmp => "l4d_icmp",
+        }
+    }
+}

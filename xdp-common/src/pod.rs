@@ -22,6 +22,7 @@ pod! {
     Addr: 16,
     Bucket: 64,
     Counters: 24,
+    crate::decap::Settings: 8,
     Entry: 32,
     Hop: 16,
     Link: 16,

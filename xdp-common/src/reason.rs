@@ -31,6 +31,12 @@ reasons! {
     Forwarded = "forwarded",
     /// A server's reply, sent to its client.
     Returned = "returned",
+    /// Answered: too long for the tunnel to its server; its sender was told to send shorter ones.
+    TooBig = "too_big",
+    /// Answered: an echo request to a service's address.
+    Echo = "echo",
+    /// Sent on: an ICMP error, to the server or client it concerns.
+    Relayed = "relayed",
     /// Passed to the host: neither IPv4 nor IPv6.
     NotIp = "not_ip",
     /// Passed to the host: neither TCP nor UDP.
@@ -51,6 +57,8 @@ reasons! {
     NatFull = "nat_full",
     /// Dropped: the next hop is not known and the kernel's routing table does not name one.
     NoNextHop = "no_next_hop",
+    /// Dropped: the driver leaves no room in front of frames for a tunnel's headers.
+    NoHeadroom = "no_headroom",
     /// Dropped: two packets of one flow raced for a NAT entry; the sender repeats it.
     Contended = "contended",
     /// Dropped: a map did not hold what it must; should never be anything except 0.

@@ -37,8 +37,14 @@ pub struct Server {
     pub flags: u32,
     /// Its next hop.
     pub hop: Hop,
+    /// What tunnels to it say they come from.
+    pub source: Addr,
+    /// The longest packet that fits the way to it, tunnel headers included; 0 is no limit.
+    pub mtu: u16,
+    /// The UDP port at which it ends tunnels.
+    pub tunnel_port: Port,
     /// Fills the cache line.
-    pub spare: [u64; 3],
+    pub spare: u32,
 }
 
 impl Server {
@@ -49,19 +55,25 @@ impl Server {
     pub const fn to_words(&self) -> [u64; 8] {
         let [high, low] = self.address.words();
         let place = self.port.word() as u64 | (self.service as u64) << 16 | (self.flags as u64) << 32;
-        [high, low, place, self.hop.first, self.hop.second as u64 | (self.hop.interface as u64) << 32, 0, 0, 0]
+        let [source_high, source_low] = self.source.words();
+        let rest = self.hop.second as u64 | (self.hop.interface as u64) << 32;
+        let tunnel = self.mtu as u64 | (self.tunnel_port.word() as u64) << 16;
+        [high, low, place, self.hop.first, rest, source_high, source_low, tunnel]
     }
 
     /// Reads an entry from its words.
     pub const fn from_words(words: [u64; 8]) -> Self {
-        let [high, low, place, first, rest, ..] = words;
+        let [high, low, place, first, rest, source_high, source_low, tunnel] = words;
         Self {
             address: Addr::from_words([high, low]),
             port: Port::from_word(place as u16),
             service: (place >> 16) as u16,
             flags: (place >> 32) as u32,
             hop: Hop { first, second: rest as u32, interface: (rest >> 32) as u32 },
-            spare: [0; 3],
+            source: Addr::from_words([source_high, source_low]),
+            mtu: tunnel as u16,
+            tunnel_port: Port::from_word((tunnel >> 16) as u16),
+            spare: 0,
         }
     }
 
@@ -98,13 +110,19 @@ mod tests {
             service: 7,
             flags: Server::USABLE,
             hop: Hop::new([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], 3),
-            spare: [0; 3],
+            source: Addr::from_words([3, 4]),
+            mtu: 1500,
+            tunnel_port: Port::new(6080),
+            spare: 0,
         };
         assert_eq!(Server::from_words(server.to_words()), server);
         assert_eq!(core::mem::offset_of!(Server, port), 16);
         assert_eq!(core::mem::offset_of!(Server, service), 18);
         assert_eq!(core::mem::offset_of!(Server, flags), 20);
         assert_eq!(core::mem::offset_of!(Server, hop), 24);
+        assert_eq!(core::mem::offset_of!(Server, source), 40);
+        assert_eq!(core::mem::offset_of!(Server, mtu), 56);
+        assert_eq!(core::mem::offset_of!(Server, tunnel_port), 58);
     }
 
     #[test]

@@ -16,6 +16,46 @@ pub enum Forward {
     Nat,
     /// Link address rewritten; the server answers the client itself.
     Dsr,
+    /// The whole packet in another IP header, IPv4 or IPv6 in either; the server answers the client itself.
+    Ipip,
+    /// The whole packet in UDP (Generic UDP Encapsulation, variant 1: the inner IP header follows at once); the server answers the client itself.
+    Gue,
+}
+
+impl Forward {
+    /// All ways, in the order of their numbers in a head.
+    pub const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue];
+
+    /// Returns the word for it in configurations and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    #[inline(always)]
+    const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Nat,
+            1 => Self::Dsr,
+            2 => Self::Ipip,
+            _ => Self::Gue,
+        }
+    }
+
+    /// Returns how many bytes it puts before a packet for a server of IPv4 or IPv6.
+    #[inline(always)]
+    pub const fn overhead(self, to_v4: bool) -> u16 {
+        let ip = if to_v4 { 20 } else { 40 };
+        match self {
+            Self::Nat | Self::Dsr => 0,
+            Self::Ipip => ip,
+            Self::Gue => ip + 8,
+        }
+    }
 }
 
 /// How the server of a new flow is chosen.
@@ -73,10 +113,7 @@ const NAME: u64 = 0xff_ffff;
 impl Head {
     /// Packs the parts.
     pub const fn pack(&self) -> u64 {
-        let forward = match self.forward {
-            Forward::Nat => 0,
-            Forward::Dsr => 1,
-        };
+        let forward = self.forward as u64;
         let choice = match self.choice {
             Choice::Source => 0,
             Choice::Tuple => 1,
@@ -109,7 +146,7 @@ impl Service {
         Head {
             port: Port::from_word(self.head as u16),
             protocol: (self.head >> 16) as u8,
-            forward: if (self.head >> 24) as u8 == 0 { Forward::Nat } else { Forward::Dsr },
+            forward: Forward::from_number((self.head >> 24) as u8),
             choice: match (self.head >> 32) as u8 {
                 0 => Choice::Source,
                 1 => Choice::Tuple,
@@ -154,7 +191,7 @@ mod tests {
 
     #[test]
     fn heads_keep_their_parts() {
-        for forward in [Forward::Nat, Forward::Dsr] {
+        for forward in Forward::ALL {
             for choice in [Choice::Source, Choice::Tuple, Choice::RoundRobin] {
                 for tracking in [Tracking::WhereChanged, Tracking::Always] {
                     let head = Head { port: Port::new(443), protocol: 17, forward, choice, tracking, id: 0xfedc };

@@ -6,6 +6,14 @@ use crate::addr::{Addr, Port};
 pub const IPV4: u16 = 0x0800u16.to_be();
 /// EtherType of IPv6, as it lies in memory.
 pub const IPV6: u16 = 0x86ddu16.to_be();
+/// Protocol number of IPv4 in IP.
+pub const IN_V4: u8 = 4;
+/// Protocol number of IPv6 in IP.
+pub const IN_V6: u8 = 41;
+/// Protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// Protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
 /// IPv6 next header of a fragment.
 pub const IPV6_FRAGMENT: u8 = 44;
 /// TCP flag: no more data from the sender.
@@ -167,5 +175,20 @@ pub struct Udp {
     pub checksum: [u8; 2],
 }
 
+/// The head of an ICMP message of either version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Icmp {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Checksum.
+    pub checksum: [u8; 2],
+    /// Depends on the type: identifier and number of an echo, MTU of a too-big.
+    pub rest: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Icmp>() == 8);
 const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
 const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && align_of::<Tcp>() == 1 && align_of::<Ipv6>() == 1);

@@ -5,7 +5,7 @@
 
 use crate::{flows, maps, parse::Flow, stats::Age};
 use xdp_common::{
-    flow::{Place, ServerId, Slot, scale},
+    flow::{FlowKey, Place, ServerId, Slot, scale},
     reason::Reason,
     server::Server,
     service::{Choice, Head, Service, Tracking},
@@ -21,10 +21,10 @@ pub(crate) struct Chosen {
 
 /// Places a flow by its service's policy.
 #[inline(always)]
-pub(crate) fn place(flow: &Flow, head: &Head, settings: &Settings) -> Place {
+pub(crate) fn place(key: &FlowKey, head: &Head, settings: &Settings) -> Place {
     match head.choice {
-        Choice::Source => flow.key.place_by_source(&settings.key),
-        Choice::Tuple | Choice::RoundRobin => flow.key.place_by_tuple(&settings.key),
+        Choice::Source => key.place_by_source(&settings.key),
+        Choice::Tuple | Choice::RoundRobin => key.place_by_tuple(&settings.key),
     }
 }
 
@@ -50,6 +50,18 @@ pub(crate) fn server(service: &Service, head: &Head, flow: &Flow, place: &Place,
         return Ok((chosen, if flow.opens() { Age::New } else { Age::Known }));
     }
     flows::follow(flow, place, settings, head, || by_changed_slot(slot, flow, head))
+}
+
+/// Returns the server of an established flow, as far as it is known, and remembers nothing.
+#[inline(always)]
+pub(crate) fn known(service: &Service, head: &Head, place: &Place, settings: &Settings) -> Option<Chosen> {
+    if let Some(server) = flows::peek(place, settings) {
+        return usable(server, head);
+    }
+    if head.choice == Choice::RoundRobin {
+        return None;
+    }
+    usable(ring_slot(service, place).ok()?.server_without_entry(), head)
 }
 
 /// Returns a server by id, if it is this service's and may be used.

@@ -11,7 +11,7 @@ use crate::{
 };
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use xdp_common::{
-    flow::{FlowWord, Place, Stamp, State, UDP, scale},
+    flow::{FlowWord, Place, ServerId, Stamp, State, UDP, scale},
     limits::{FLOW_IDLE, FLOW_WAYS},
     reason::Reason,
     service::Head,
@@ -56,6 +56,13 @@ pub(crate) fn follow(
         line.exchange(way, old, word);
     }
     Ok((chosen, if flow.opens() || flow.key.protocol == UDP { Age::New } else { Age::Known }))
+}
+
+/// Returns the remembered server of a flow.
+#[inline(always)]
+pub(crate) fn peek(place: &Place, settings: &Settings) -> Option<ServerId> {
+    let line = maps::flow_line(scale(place.line, settings.flow_lines))?;
+    find(&line, place.fingerprint).map(|(_, word)| word.server())
 }
 
 /// Tells whether a packet belongs to the flow that was remembered, rather than to a new one with the same ports.

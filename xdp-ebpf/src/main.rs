@@ -1,7 +1,7 @@
 //! The XDP program: forwards TCP and UDP to servers in the kernel.
 //!
 //! A packet's way: this entry point → [`pipeline`] → [`parse`] → [`service`] → [`choose`] (ring, and [`flows`] only where it must) → [`forward`] →
-//! back here, where its [`Reason`](xdp_common::reason::Reason) is counted and becomes the verdict. No other file names a verdict.
+//! back here, perhaps by another program, to which a [`Stage`](xdp_common::maps::Stage) leads, where its [`Reason`] is counted and becomes the verdict. No other file names a verdict.
 //!
 //! The crate also compiles for the host, where its pure parts are tested; only `target_arch = "bpf"` makes a program of it.
 
@@ -17,10 +17,12 @@ mod atomic;
 mod choose;
 mod flows;
 mod forward;
+mod icmp;
 mod maps;
 mod packet;
 mod parse;
 mod pipeline;
+mod relay;
 mod service;
 mod stats;
 
@@ -30,13 +32,52 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
+use forward::{Sent, Step};
 use packet::Packet;
+use xdp_common::reason::Reason;
 
 /// Balances one packet.
 #[xdp]
 fn l4d(context: XdpContext) -> u32 {
     let mut packet = Packet::new(&context);
-    let (verdict, reason) = match pipeline::balance(&mut packet) {
+    let step = pipeline::balance(&mut packet);
+    take(&packet, step)
+}
+
+/// Answers an ICMP message, or sends it on to whom it concerns.
+#[xdp]
+fn l4d_icmp(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(&context);
+    let step = relay::handle(&mut packet);
+    take(&packet, step)
+}
+
+/// Puts a packet into the tunnel to the server that was chosen.
+#[xdp]
+fn l4d_tunnel(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(&context);
+    let sent = forward::tunnel::send(&mut packet);
+    finish(&packet, sent)
+}
+
+/// Ends with a packet, or has another program go on with it.
+#[inline(always)]
+fn take(packet: &Packet<'_>, step: Result<Step, Reason>) -> u32 {
+    let sent = match step {
+        Ok(Step::Sent(sent)) => Ok(sent),
+        Ok(Step::Onward(stage)) => {
+            maps::go_on(packet.context(), stage);
+            Err(Reason::Internal)
+        }
+        Err(reason) => Err(reason),
+    };
+    finish(packet, sent)
+}
+
+/// Counts what became of a packet and returns the verdict.
+#[inline(always)]
+fn finish(packet: &Packet<'_>, sent: Result<Sent, Reason>) -> u32 {
+    let (verdict, reason) = match sent {
         Ok(sent) => (leave_by(sent.interface, packet.interface()), sent.reason),
         Err(reason) if reason.passes() => (XDP_PASS, reason),
         Err(reason) => (XDP_DROP, reason),

@@ -3,15 +3,17 @@
 //! l4d sets the real sizes when it loads the object (`limits` has the defaults). All arrays but the per-CPU ones are mapped into l4d's memory as well:
 //! whatever both sides write is one aligned word.
 
-use crate::atomic;
+use crate::{atomic, forward::direct::Work};
 use aya_ebpf::{
     macros::map,
-    maps::{Array, PerCpuArray},
+    maps::{Array, PerCpuArray, ProgramArray},
+    programs::XdpContext,
 };
 use xdp_common::{
     addr::Addr,
     flow::{FlowLine, FlowWord, RingLine, Slot},
     limits,
+    maps::Stage,
     nat::{Control, Entry, PoolSlot},
     reason::{REASONS as REASON_COUNT, Reason},
     server::{Counters, Hop, Server},
@@ -51,6 +53,14 @@ static RETURN_HOPS: Array<Hop> = Array::pinned(limits::RETURN_HOPS, MMAPABLE);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNT, 0);
 
+/// Programs by stage; l4d pins it once they run.
+#[map]
+static STAGES: ProgramArray = ProgramArray::with_max_entries(Stage::ALL.len() as u32, 0);
+
+/// What one stage leaves to the next.
+#[map]
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
 /// The last jiffies seen on this CPU and the ticks they were.
 #[map]
 static CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
@@ -65,6 +75,28 @@ pub(crate) fn ticks_at(jiffies: u64, ask: impl Fn() -> u64) -> u64 {
         *clock = [jiffies, ask()];
     }
     clock[1]
+}
+
+/// Goes on with another program; comes back only where that is missing.
+#[inline(always)]
+pub(crate) fn go_on(context: &XdpContext, stage: Stage) {
+    // SAFETY: the context is the program's own; whatever this program holds ends with it.
+    let _missing = unsafe { STAGES.tail_call(context, stage as u32) };
+}
+
+/// Leaves what the next stage must know.
+#[inline(always)]
+pub(crate) fn leave(work: &Work) -> Option<()> {
+    let place = WORK.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
+    unsafe { *place = *work };
+    Some(())
+}
+
+/// Returns what the stage before left.
+#[inline(always)]
+pub(crate) fn work() -> Option<&'static Work> {
+    WORK.get(0)
 }
 
 /// Returns the settings.

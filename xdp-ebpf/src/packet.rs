@@ -1,7 +1,11 @@
 //! Bounds-checked access to the packet; the only pointers into it.
 
-use aya_ebpf::programs::XdpContext;
-use xdp_common::wire::{Ethernet, Ipv4, Ipv6, Tcp, Udp};
+use crate::relay::Quoting;
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use xdp_common::wire::{Ethernet, Icmp, Ipv4, Ipv6, Tcp, Udp};
 
 /// The frame under way.
 pub(crate) struct Packet<'a> {
@@ -14,6 +18,13 @@ pub(crate) struct Frame<Network, Transport> {
     pub(crate) ethernet: Ethernet,
     pub(crate) network: Network,
     pub(crate) transport: Transport,
+}
+
+/// An ICMP message and the first words of what it carries.
+#[repr(C)]
+pub(crate) struct Message<const WORDS: usize> {
+    pub(crate) icmp: Icmp,
+    pub(crate) payload: [[u8; 4]; WORDS],
 }
 
 /// What the head of a packet can be viewed as.
@@ -32,6 +43,18 @@ unsafe impl Head for Frame<Ipv4, Udp> {}
 unsafe impl Head for Frame<Ipv6, Tcp> {}
 // SAFETY: as above.
 unsafe impl Head for Frame<Ipv6, Udp> {}
+// SAFETY: as above.
+unsafe impl<const WORDS: usize> Head for Frame<Ipv4, Message<WORDS>> {}
+// SAFETY: as above.
+unsafe impl<const WORDS: usize> Head for Frame<Ipv6, Message<WORDS>> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv4, Icmp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv6, Icmp> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv4, Quoting<Ipv4>> {}
+// SAFETY: as above.
+unsafe impl Head for Frame<Ipv6, Quoting<Ipv6>> {}
 // SAFETY: as above.
 unsafe impl Head for Frame<Ipv4, ()> {}
 // SAFETY: as above.
@@ -76,6 +99,23 @@ impl<'a> Packet<'a> {
         let start = self.start::<T>()?;
         // SAFETY: as in `head`; `self` is borrowed alone.
         Some(unsafe { &mut *start })
+    }
+
+    /// Puts so many bytes before the frame; they hold whatever lay there.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn grow(&mut self, bytes: u16) -> bool {
+        // SAFETY: the context is the program's own; `self` is borrowed alone, so no view of the frame outlives the call.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, -i32::from(bytes)) == 0 }
+    }
+
+    /// Cuts the frame off at so many bytes, which it must have.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn cut(&mut self, bytes: u64) -> bool {
+        let excess = self.length().wrapping_sub(bytes);
+        // SAFETY: as in `grow`.
+        unsafe { bpf_xdp_adjust_tail(self.context.ctx, -(excess as i32)) == 0 }
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use xdp_common::{
     addr::Addr,
     flow::{FlowKey, TCP, UDP},
     reason::Reason,
-    wire::{self, ACK, Ethernet, FIN, IPV4, IPV6, IPV6_FRAGMENT, Ipv4, Ipv6, RST, SYN, Tcp, Udp},
+    wire::{self, ACK, Ethernet, FIN, ICMP, ICMPV6, IPV4, IPV6, IPV6_FRAGMENT, Ipv4, Ipv6, RST, SYN, Tcp, Udp},
 };
 
 /// What the pipeline knows of a packet.
@@ -53,6 +53,23 @@ pub(crate) fn flow(packet: &Packet<'_>) -> Result<Flow, Reason> {
         return Err(Reason::NotForUs);
     }
     if version == IPV4 { v4(packet) } else { v6(packet) }
+}
+
+/// Tells whether a packet of no transport protocol is an ICMP message.
+#[inline(always)]
+pub(crate) fn is_icmp(packet: &Packet<'_>) -> bool {
+    let protocol = match is_v4(packet) {
+        Some(true) => packet.head::<Frame<Ipv4, ()>>().map(|frame| frame.network.protocol == ICMP),
+        Some(false) => packet.head::<Frame<Ipv6, ()>>().map(|frame| frame.network.next_header == ICMPV6),
+        None => None,
+    };
+    protocol == Some(true)
+}
+
+/// Tells whether an IP packet is of IPv4.
+#[inline(always)]
+pub(crate) fn is_v4(packet: &Packet<'_>) -> Option<bool> {
+    Some(u16::from_ne_bytes(packet.head::<Ethernet>()?.ethertype) == IPV4)
 }
 
 #[inline(always)]

@@ -1,7 +1,8 @@
 //! Which service a flow is for: our own two-bucket table.
 
-use crate::{maps, parse::Flow};
+use crate::maps;
 use xdp_common::{
+    flow::FlowKey,
     limits::BUCKET_SERVICES,
     service::{Service, buckets},
     settings::Settings,
@@ -9,12 +10,12 @@ use xdp_common::{
 
 /// Returns the service that takes a flow.
 #[inline(always)]
-pub(crate) fn find(flow: &Flow, settings: &Settings) -> Option<&'static Service> {
-    for index in buckets(&flow.key.destination, flow.key.destination_port, flow.key.protocol, &settings.key) {
+pub(crate) fn find(key: &FlowKey, settings: &Settings) -> Option<&'static Service> {
+    for index in buckets(&key.destination, key.destination_port, key.protocol, &settings.key) {
         let bucket = maps::service_bucket(index)?;
         for way in 0..BUCKET_SERVICES {
             let service = &bucket.0[way];
-            if service.takes(&flow.key) {
+            if service.takes(key) {
                 return Some(service);
             }
         }

@@ -19,5 +19,11 @@ pub(crate) fn count(reason: Reason) {
 /// Counts a packet given to a server.
 #[inline(always)]
 pub(crate) fn count_server(server: ServerId, flow: &Flow, age: Age) {
-    maps::count_server(server.0, flow.length, u64::from(age == Age::New));
+    maps::count_server(server.0, flow.length, flows(age));
+}
+
+/// Returns how many flows a packet of this age begins.
+#[inline(always)]
+pub(crate) fn flows(age: Age) -> u64 {
+    u64::from(age == Age::New)
 }

@@ -16,9 +16,8 @@ use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace;
 
 const PACKAGE: &str = "xdp-ebpf";
-/// The program that `l4d` embeds.
-const PROGRAM: &str = "xdp-ebpf";
-const OBJECT: &str = "l4d/ebpf/xdp.o";
+/// The programs that `l4d` embeds, and where their objects are kept: the balancer and the other end of its tunnels.
+const OBJECTS: [(&str, &str); 2] = [("xdp-ebpf", "l4d/ebpf/xdp.o"), ("decap", "l4d/ebpf/decap.o")];
 const STAMP: &str = "l4d/ebpf/xdp.stamp";
 /// The command that mends a stale object, as error messages name it.
 const MEND: &str = "cargo xtask build-ebpf";
@@ -57,38 +56,49 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Says why and names the command that mends it.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let state = freshness(root)?;
+    let objects = OBJECTS.map(|(_, object)| object).join(" and ");
     if state != Freshness::Fresh {
-        bail!("{OBJECT} is {}; run `{MEND}` and commit {OBJECT} and {STAMP}", state.describe());
+        bail!("{objects}: {}; run `{MEND}` and commit them and {STAMP}", state.describe());
     }
-    say(format!("{OBJECT} is {}", state.describe()));
+    say(format!("{objects}: {}", state.describe()));
     Ok(())
 }
 
-/// Compares the committed object with its sources.
+/// Compares the committed objects with their sources.
 fn freshness(root: &Path) -> Result<Freshness> {
-    let (Ok(object), Ok(text)) = (fs::read(root.join(OBJECT)), fs::read_to_string(root.join(STAMP))) else {
+    let objects: std::io::Result<Vec<Vec<u8>>> = OBJECTS.iter().map(|(_, object)| fs::read(root.join(object))).collect();
+    let (Ok(objects), Ok(text)) = (objects, fs::read_to_string(root.join(STAMP))) else {
         return Ok(Freshness::Missing);
     };
-    Ok(Freshness::of(&Stamp::parse(&text), &stamp::sources_digest(root, &stamped_flags())?, &stamp::digest(&object)))
+    Ok(Freshness::of(&Stamp::parse(&text), &stamp::sources_digest(root, &stamped_flags())?, &stamp::digest(&objects.concat())))
 }
 
-/// Compiles, strips, checks and stores the object with its stamp.
+/// Compiles, strips, checks and stores the objects with their stamp.
 ///
 /// # Errors
-/// When the program does not compile, or its object lacks something the loader needs.
+/// When a program does not compile, or its object lacks something the loader needs.
 pub(crate) fn build(root: &Path, toolchain: &Toolchain) -> Result<()> {
     // Taken before compiling: an edit during the build must leave the stamp stale.
     let sources = stamp::sources_digest(root, &stamped_flags())?;
-    let linked = compile(root, toolchain, PROGRAM)?;
+    let objects = OBJECTS.map(|(program, _)| linked_and_stripped(root, toolchain, program));
+    let objects = objects.into_iter().collect::<Result<Vec<_>>>()?;
+    let stamp = Stamp { sources, object: stamp::digest(&objects.concat()), toolchain: toolchain.describe() };
+    for ((_, path), object) in OBJECTS.iter().zip(&objects) {
+        let changed = store(&root.join(path), object)?;
+        say(format!("{path}: {} bytes, {}, {}", object.len(), if changed { "changed" } else { "as before" }, stamp.toolchain));
+    }
+    store(&root.join(STAMP), stamp.render().as_bytes())?;
+    Ok(())
+}
+
+/// Returns the object of a program without what only debuggers read.
+fn linked_and_stripped(root: &Path, toolchain: &Toolchain, program: &str) -> Result<Vec<u8>> {
+    let linked = compile(root, toolchain, program)?;
     let stripped = linked.with_extension("stripped");
     toolchain.strip(&linked, &stripped)?;
     let object = fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))?;
     elf::check_xdp_object(&object).with_context(|| format!("check {}", stripped.display()))?;
-    let stamp = Stamp { sources, object: stamp::digest(&object), toolchain: toolchain.describe() };
-    let changed = store(&root.join(OBJECT), &object)?;
-    store(&root.join(STAMP), stamp.render().as_bytes())?;
-    say(format!("{OBJECT}: {} bytes, {}, {}", object.len(), if changed { "changed" } else { "as before" }, stamp.toolchain));
-    Ok(())
+    Ok(object)
 }
 
 /// Compiles one program of the package and returns the object as it was linked.

@@ -151,6 +151,15 @@ pub(super) struct XdpFrontend {
     pub(super) forward: Option<Forward>,
     pub(super) hash: Option<XdpBalance>,
     pub(super) track: Option<bool>,
+    pub(super) tunnel_port: Option<Located<u16>>,
+    pub(super) tunnel_mtu: Option<Located<u16>>,
+}
+
+impl XdpFrontend {
+    /// Asks for nothing but the kernel tier.
+    pub(super) fn plain(location: Location) -> Self {
+        Self { location, forward: None, hash: None, track: None, tunnel_port: None, tunnel_mtu: None }
+    }
 }
 
 /// A backend.

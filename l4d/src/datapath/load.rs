@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::{MapData, ProgramArray},
     programs::{
         Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -50,7 +51,11 @@ pub struct Attached {
 }
 
 /// The loaded object.
-pub(super) struct Program(Ebpf);
+pub(super) struct Program {
+    ebpf: Ebpf,
+    /// Programs the first one leads to, until they are pinned: the kernel empties the array when nobody holds it.
+    stages: Option<ProgramArray<MapData>>,
+}
 
 impl Program {
     /// Loads the object; maps that are pinned already are taken as they are.
@@ -63,13 +68,21 @@ impl Program {
             .default_map_pin_directory(pins.path())
             .load(OBJECT)
             .map_err(Box::new)?;
-        xdp(&mut ebpf)?.load().map_err(Box::new)?;
-        Ok(Self(ebpf))
+        xdp(&mut ebpf, maps::PROGRAM)?.load().map_err(Box::new)?;
+        let map = ebpf.take_map(maps::STAGES).ok_or(Error::Map(maps::STAGES, "not in the object".into()))?;
+        let failed = |error: aya::maps::MapError| Error::Map(maps::STAGES, chain(&error));
+        let mut stages = ProgramArray::try_from(map).map_err(failed)?;
+        for stage in maps::Stage::ALL {
+            let program = xdp(&mut ebpf, stage.program())?;
+            program.load().map_err(Box::new)?;
+            stages.set(stage as u32, program.fd().map_err(Box::new)?, 0).map_err(failed)?;
+        }
+        Ok(Self { ebpf, stages: Some(stages) })
     }
 
     /// Returns the program to try frames on.
     pub(super) fn trial(&self) -> Result<Trial<'_>, Error> {
-        let program = self.0.program(maps::PROGRAM).ok_or(Error::Map(maps::PROGRAM, "not in the object".into()))?;
+        let program = self.ebpf.program(maps::PROGRAM).ok_or(Error::Map(maps::PROGRAM, "not in the object".into()))?;
         Ok(Trial::new(program.try_into().map_err(Box::new)?))
     }
 
@@ -83,6 +96,12 @@ impl Program {
             };
             attached.insert(interface.name.clone(), Attached { index: interface.index, mode });
         }
+        // Only now does no interface run a former program, which went on by the array that was pinned before.
+        if let Some(stages) = self.stages.take() {
+            let pin = pins.path().join(maps::STAGES);
+            pins.remove_file(&pin)?;
+            stages.pin(&pin).map_err(|error| Error::Pin(pin, std::io::Error::other(error)))?;
+        }
         for index in pins.linked()? {
             if !setup.interfaces.iter().any(|interface| interface.index == index) {
                 pins.remove_file(&pins.link(index))?;
@@ -95,7 +114,7 @@ impl Program {
     fn adopt(&mut self, pin: &PathBuf) -> bool {
         let Ok(link) = PinnedLink::from_pin(pin) else { return false };
         let Ok(link) = XdpLink::try_from(FdLink::from(link)) else { return false };
-        let Ok(program) = xdp(&mut self.0) else { return false };
+        let Ok(program) = xdp(&mut self.ebpf, maps::PROGRAM) else { return false };
         let adopted = program.attach_to_link(link).and_then(|id| program.take_link(id));
         adopted.is_ok()
     }
@@ -130,7 +149,7 @@ impl Program {
             error: chain(&error),
         };
         let xdp_mode = if mode == Mode::Generic { XdpMode::Skb } else { XdpMode::Driver };
-        let program = xdp(&mut self.0)?;
+        let program = xdp(&mut self.ebpf, maps::PROGRAM)?;
         let id = program.attach_to_if_index(interface.index, xdp_mode).map_err(failed)?;
         let link: FdLink = program.take_link(id).map_err(failed)?.try_into().map_err(|_| Error::Map("link", "not a bpf link".into()))?;
         let pin = pins.link(interface.index);
@@ -140,8 +159,8 @@ impl Program {
     }
 }
 
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let program = ebpf.program_mut(maps::PROGRAM).ok_or(Error::Map(maps::PROGRAM, "not in the object".into()))?;
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(name).ok_or(Error::Map(name, "not in the object".into()))?;
     Ok(program.try_into().map_err(Box::new)?)
 }
 

@@ -3,6 +3,7 @@
 //! Everything is pinned: maps and links live in one directory of a bpf file system, so forwarding outlives the daemon and the next one finds all flows where
 //! they were. [`Datapath::load`] loads or adopts them, [`Datapath::apply`] carries out what `sync` decided, [`detach`] takes everything away.
 
+pub(crate) mod decap;
 mod load;
 mod maps;
 mod memory;
@@ -46,6 +47,8 @@ pub struct Interface {
     pub index: u32,
     /// Its link address.
     pub address: [u8; 6],
+    /// The longest packet it takes.
+    pub mtu: u16,
 }
 
 /// Why the data plane could not be set up or changed.

@@ -27,12 +27,12 @@ pub(crate) async fn interface_index(name: &str) -> Result<u32, Error> {
     Ok(only(collect(request.execute()).await, name)?.header.index)
 }
 
-/// Returns the MAC of an interface.
+/// Returns the MAC of an interface and its MTU.
 ///
 /// # Errors
 ///
-/// If it has none, there is no such interface, or the kernel cannot be asked.
-pub(crate) async fn interface_mac(ifindex: u32) -> Result<Mac, Error> {
+/// If it has no MAC, there is no such interface, or the kernel cannot be asked.
+pub(crate) async fn interface_link(ifindex: u32) -> Result<(Mac, u16), Error> {
     let requests = Requests::open()?;
     let request = requests.handle().link().get().match_index(ifindex);
     let link = only(collect(request.execute()).await, &ifindex.to_string())?;
@@ -40,7 +40,10 @@ pub(crate) async fn interface_mac(ifindex: u32) -> Result<Mac, Error> {
         LinkAttribute::Address(address) if link.header.link_layer_type == LinkLayerType::Ether => address.as_slice().try_into().ok(),
         _ => None,
     });
-    mac.ok_or(Error::NotEthernet(ifindex))
+    let mtu = link.attributes.iter().find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None });
+    // Longer packets than a length field can say do not exist.
+    let mtu = mtu.map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    mac.map(|mac| (mac, mtu)).ok_or(Error::NotEthernet(ifindex))
 }
 
 /// Returns the addresses of an interface that packets to other networks may carry as their source, in the kernel's order.

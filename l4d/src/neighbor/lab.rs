@@ -15,7 +15,7 @@ use tokio::{runtime::Builder, sync::watch, time::timeout};
 
 use super::{
     Mac, Neighbors, Outcome, Outcomes, Unreachable,
-    interface::{interface_addresses, interface_index, interface_mac},
+    interface::{interface_addresses, interface_index, interface_link},
     netlink::Error,
 };
 
@@ -311,12 +311,12 @@ fn interfaces_answer_questions() {
         || (),
         async |_lab| {
             let near = interface_index("near").await.unwrap();
-            assert_eq!(interface_mac(near).await.unwrap(), OURS);
+            assert_eq!(interface_link(near).await.unwrap(), (OURS, 1500));
             assert_eq!(interface_addresses(near).await.unwrap(), [ip("10.0.0.1"), ip("fd00::1")]);
             let lo = interface_index("lo").await.unwrap();
-            assert!(matches!(interface_mac(lo).await, Err(Error::NotEthernet(_))));
+            assert!(matches!(interface_link(lo).await, Err(Error::NotEthernet(_))));
             assert!(matches!(interface_index("none").await, Err(Error::NoInterface(_))));
-            assert!(matches!(interface_mac(near + 100).await, Err(Error::NoInterface(_))));
+            assert!(matches!(interface_link(near + 100).await, Err(Error::NoInterface(_))));
         },
     );
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use xdp_common::{flow::HashKey, limits::LINE_SLOTS, limits::RING_LINES, server::Hop, service::Bucket};
 
 use super::*;
-use crate::plan::WantedServer;
+use crate::plan::{WantedServer, Way};
 
 const CAPACITY: u32 = RING_LINES * LINE_SLOTS as u32;
 
@@ -64,7 +64,7 @@ fn server(number: u8, weight: u32) -> WantedServer {
     WantedServer {
         name: format!("s{number}"),
         socket: SocketAddr::new(IpAddr::from([10, 0, 1, number]), 80),
-        hop: Hop::new([2, 0, 0, 0, 0, number], [2, 0, 0, 0, 1, 0], 2),
+        way: Way { hop: Hop::new([2, 0, 0, 0, 0, number], [2, 0, 0, 0, 1, 0], 2), ..Way::default() },
         usable: true,
         weight,
     }

@@ -9,7 +9,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
 use control::config::AttachMode;
 use l4d::datapath::{self, Datapath, Interface, Setup};
-use l4d::plan::{ServiceKey, Wanted, WantedServer, WantedService};
+use l4d::plan::{ServiceKey, Wanted, WantedServer, WantedService, Way};
 use l4d::pool::{Pool, Ports};
 use l4d::sync::{self, Synced};
 use l4d::tables::Tables;
@@ -88,7 +88,7 @@ impl Balancer {
         let servers = (0..first_active + SERVERS).map(|index| WantedServer {
             name: format!("server{}", index + 1),
             socket: SocketAddr::new(nth_address(BEFORE_SERVERS.0, index + 1).into(), BEFORE_SERVERS.1),
-            hop: Hop::new(GENERATOR_MAC.0, BALANCER_MAC.0, self.cable.far),
+            way: Way { hop: Hop::new(GENERATOR_MAC.0, BALANCER_MAC.0, self.cable.far), ..Way::default() },
             usable: true,
             weight: u32::from(index >= first_active),
         });
@@ -138,12 +138,12 @@ const HASH_KEY: [u8; 16] = *b"bench of layer 4";
 fn setup(case: &Case, cable: &Cable) -> Result<Setup> {
     let addresses = match case.forward {
         Forward::Nat => limits::POOL_ADDRESSES,
-        Forward::Dsr => 0,
+        Forward::Dsr | Forward::Ipip | Forward::Gue => 0,
     };
     let addresses = (1..=addresses).map(|number| IpAddr::from(nth_address(POOL_BASE, number)));
     Ok(Setup {
         pin: PathBuf::from(PINS).join(scratch::unique_name("bench")),
-        interfaces: vec![Interface { name: cable.name.clone(), index: cable.far, address: BALANCER_MAC.0 }],
+        interfaces: vec![Interface { name: cable.name.clone(), index: cable.far, address: BALANCER_MAC.0, mtu: 1500 }],
         mode: AttachMode::Native,
         flows: limits::FLOWS,
         hash_key: Some(HASH_KEY),

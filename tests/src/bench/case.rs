@@ -21,8 +21,9 @@ impl Case {
     pub(super) fn remembers(&self) -> u32 {
         match (self.forward, self.choice, self.ring) {
             (Forward::Nat, _, _) => limits::POOL_ADDRESSES << Ports::DEDICATED.shift,
-            (Forward::Dsr, Choice::RoundRobin, _) | (Forward::Dsr, _, Ring::Changed) => limits::FLOWS,
-            (Forward::Dsr, Choice::Source | Choice::Tuple, Ring::Settled) => 0,
+            (Forward::Dsr | Forward::Ipip | Forward::Gue, Choice::RoundRobin, _)
+            | (Forward::Dsr | Forward::Ipip | Forward::Gue, _, Ring::Changed) => limits::FLOWS,
+            (Forward::Dsr | Forward::Ipip | Forward::Gue, Choice::Source | Choice::Tuple, Ring::Settled) => 0,
         }
     }
 }

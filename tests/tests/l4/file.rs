@@ -26,13 +26,17 @@ pub(crate) struct File {
     pub(crate) check: &'static str,
     /// Ports the frontends serve besides the usual one.
     pub(crate) more_ports: Vec<u16>,
+    /// Whether servers are reached by the other family than clients use.
+    pub(crate) crossed: bool,
+    /// More keys of `xdp` of every frontend, each after a comma.
+    pub(crate) frontend_xdp: &'static str,
 }
 
 impl File {
     /// Describes a plan with all servers of the lab at the same weight.
     pub(crate) fn new(plan: Plan) -> Self {
         let servers = (0..usize::from(plan.servers)).map(|index| Server { index, weight: 1, backup: false }).collect();
-        Self { plan, servers, xdp: String::new(), check: PATIENT, more_ports: Vec::new() }
+        Self { plan, servers, xdp: String::new(), check: PATIENT, more_ports: Vec::new(), crossed: false, frontend_xdp: "" }
     }
 
     /// Takes chance out of the hashes: which addresses go where is the same in every run.
@@ -48,7 +52,7 @@ impl File {
 
     /// Returns the port servers listen on.
     pub(crate) fn server_port(&self) -> u16 {
-        if self.plan.forward == "dsr" { PORT } else { SERVER_PORT }
+        if self.plan.forward != "nat" { PORT } else { SERVER_PORT }
     }
 
     /// Returns the text of the file.
@@ -79,14 +83,21 @@ impl File {
             [vip.to_string(), format!("udp@{vip}")]
         });
         writeln!(text, "\n[frontend.{name}]\nmode = \"tcp\"\nbind = [{}]", quoted(binds))?;
-        writeln!(text, "xdp = {{ forward = \"{forward}\"{hash} }}\ndefault-backend = \"{name}\"")?;
+        writeln!(text, "xdp = {{ forward = \"{forward}\"{hash}{} }}\ndefault-backend = \"{name}\"", self.frontend_xdp)?;
         writeln!(text, "\n[backend.{name}]\nmode = \"tcp\"\nbalance = \"{balance}\"\ncheck = {{ tcp = {{}}, {} }}", self.check)?;
         writeln!(text, "\n[backend.{name}.server]")?;
         for Server { index, weight, backup } in &self.servers {
-            let address = lab.backends()[*index].at(family, self.server_port());
+            let address = lab.backends()[*index].at(if self.crossed { other(family) } else { family }, self.server_port());
             writeln!(text, "backend{} = {{ address = \"{address}\", weight = {weight}, backup = {backup} }}", index + 1)?;
         }
         Ok(())
+    }
+}
+
+fn other(family: Family) -> Family {
+    match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
     }
 }
 

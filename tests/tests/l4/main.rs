@@ -14,3 +14,4 @@ mod restart;
 mod site;
 mod sources;
 mod transfer;
+mod tunnel;

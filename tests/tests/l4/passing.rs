@@ -10,6 +10,7 @@ use tests::{
 };
 
 use crate::{
+    file::File,
     site::{PORT, Plan, Site},
     sources,
 };
@@ -73,4 +74,46 @@ fn connections_of_the_host_itself_are_untouched() -> Result<()> {
 
 fn from_host(lab: &Lab, from: SocketAddr, to: SocketAddr) -> Result<String> {
     lab.balancer().namespace().run(|| sources::who_from_here(from, to)).with_context(|| format!("from {from} to {to}"))
+}
+
+#[test]
+fn pings_to_virtual_addresses_are_answered_by_the_program_even_where_the_host_has_none() -> Result<()> {
+    let site = Site::start(Plan::NAT)?;
+    let balancer = &site.lab.balancer();
+    for (family, prefix) in [(Family::V4, 32), (Family::V6, 128)] {
+        let vip = site.vip(family).ip();
+        // Whoever routes the address to the balancer need not give it to the host.
+        tests::link::batch(balancer.namespace(), &format!("address del {vip}/{prefix} dev eth0\n"))?;
+        let neighbour = format!("neighbour replace {vip} lladdr {} dev eth0\n", balancer.mac());
+        tests::link::batch(site.lab.client_host().namespace(), &neighbour)?;
+        let mut ping = site.lab.client_host().namespace().command("ping");
+        let output = ping.args(["-c", "3", "-i", "0.05", "-W", "2", "-s", "1400", &vip.to_string()]).output()?;
+        assert!(output.status.success(), "{vip}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert!(site.packets("echo")? >= 6);
+    Ok(())
+}
+
+#[test]
+fn refused_datagrams_are_told_to_clients_through_nat() -> Result<()> {
+    let mut file = File::new(Plan::NAT);
+    // So patient that nobody is taken out.
+    file.check = "inter = \"60s\", fall = 3, rise = 1";
+    let mut site = Site::start_on(file)?;
+    for backend in &mut site.backends {
+        backend.kill()?;
+    }
+    for family in Family::BOTH {
+        let vip = site.vip(family);
+        let refused = site.lab.client_host().namespace().run(|| {
+            let socket = std::net::UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+            socket.connect(vip)?;
+            socket.set_read_timeout(Some(crate::site::SOON))?;
+            socket.send(b"anyone?")?;
+            socket.recv(&mut [0; 16])
+        });
+        assert!(refused.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused), "{family:?}: {refused:?}");
+    }
+    assert!(site.packets("relayed")? >= 2);
+    Ok(())
 }

@@ -81,7 +81,7 @@ impl Site {
     /// Starts servers and l4d on a file.
     pub(crate) fn start_on(file: File) -> Result<Self> {
         remove_abandoned_pins();
-        let returning = if file.plan.forward == "dsr" { Return::Direct } else { Return::ThroughBalancer };
+        let returning = if file.plan.forward != "nat" { Return::Direct } else { Return::ThroughBalancer };
         let lab = Lab::new(file.plan.servers, file.plan.arms, returning)?;
         sources::add(&lab)?;
         let backends = lab.start_backends(file.server_port())?;

@@ -11,7 +11,7 @@ use std::{
 
 use l4d::{
     datapath::{AttachMode, Datapath, Error, Interface, Outcome, ServerCounters, Setup, Verdict},
-    plan::{ServiceKey, Wanted, WantedServer, WantedService},
+    plan::{ServiceKey, Wanted, WantedServer, WantedService, Way},
     pool::{Pool, Ports},
     sync,
     tables::Tables,
@@ -58,6 +58,14 @@ pub(crate) fn server_ip(number: u8, like: IpAddr) -> IpAddr {
     let text = if like.is_ipv4() { format!("10.77.1.1{number}") } else { format!("fd77:1::1{number}") };
     text.parse().expect("an address")
 }
+
+/// Returns what tunnels come from, in the family of `like`.
+pub(crate) fn tunnel_source(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { "10.77.1.1" } else { "fd77:1::1" }.parse().expect("an address")
+}
+
+/// Where servers end tunnels over UDP.
+pub(crate) const TUNNEL_PORT: u16 = 6080;
 
 /// Returns the number of the server with an address.
 #[track_caller]
@@ -169,8 +177,8 @@ impl<'a> Bench<'a> {
         let setup = Setup {
             pin: pins.0.clone(),
             interfaces: vec![
-                Interface { name: "eth0".into(), index: outer, address: OUTER.0 },
-                Interface { name: "eth1".into(), index: inner, address: INNER.0 },
+                Interface { name: "eth0".into(), index: outer, address: OUTER.0, mtu: 1500 },
+                Interface { name: "eth1".into(), index: inner, address: INNER.0, mtu: 1500 },
             ],
             mode: AttachMode::Native,
             flows: 1 << 16,
@@ -190,8 +198,13 @@ impl<'a> Bench<'a> {
 
     /// Adds a service, written as `tcp 10.77.0.10:80`, with three servers.
     pub(crate) fn serve(&mut self, at: &str, forward: Forward, choice: Choice) {
+        self.serve_as(at, forward, choice, |_| {});
+    }
+
+    /// As [`Bench::serve`], changed before it is first put in place.
+    pub(crate) fn serve_as(&mut self, at: &str, forward: Forward, choice: Choice, change: impl FnOnce(&mut WantedService)) {
         let key = service_key(at);
-        let service = WantedService {
+        let mut service = WantedService {
             frontend: at.into(),
             backend: at.into(),
             forward,
@@ -199,6 +212,7 @@ impl<'a> Bench<'a> {
             tracking: if choice == Choice::RoundRobin { Tracking::Always } else { Tracking::WhereChanged },
             servers: (1..=SERVERS).map(|number| self.server(at, forward, number)).collect(),
         };
+        change(&mut service);
         self.wanted.services.insert(key, service);
         self.sync();
     }
@@ -208,10 +222,11 @@ impl<'a> Bench<'a> {
         let socket = service_key(at).socket;
         let (port, hop) = match forward {
             Forward::Nat => (SERVER_PORT, Hop::new(server_mac(number).0, INNER.0, self.inner)),
-            Forward::Dsr => (socket.port(), Hop::new(server_mac(number).0, OUTER.0, self.outer)),
+            Forward::Dsr | Forward::Ipip | Forward::Gue => (socket.port(), Hop::new(server_mac(number).0, OUTER.0, self.outer)),
         };
         let socket = SocketAddr::new(server_ip(number, socket.ip()), port);
-        WantedServer { name: format!("s{number}"), socket, hop, usable: true, weight: 1 }
+        let way = Way { hop, source: tunnel_source(socket.ip()), mtu: 1500, tunnel_port: TUNNEL_PORT };
+        WantedServer { name: format!("s{number}"), socket, way, usable: true, weight: 1 }
     }
 
     /// Changes a service as the daemon would after a reload or a failed check.
@@ -307,7 +322,7 @@ pub(crate) fn verdict_class(verdict: Verdict) -> Class {
 pub(crate) fn class(reason: Reason) -> Class {
     if reason.passes() {
         Class::Passed
-    } else if matches!(reason, Reason::Forwarded | Reason::Returned) {
+    } else if matches!(reason, Reason::Forwarded | Reason::Returned | Reason::TooBig | Reason::Echo | Reason::Relayed) {
         Class::Sent
     } else if matches!(reason, Reason::Internal) {
         Class::Failed
@@ -323,8 +338,9 @@ pub(crate) fn assert_sound(verdict: Verdict, before: &[u8], after: &[u8]) {
         Class::Failed => panic!("aborted by\n{}", describe(before)),
         Class::Passed => assert_frame("passed", after, before),
         Class::Dropped => {}
+        Class::Sent if after.len() > before.len() && after.ends_with(&before[14..]) => assert_wrapped(before, after),
+        Class::Sent if after.len() != before.len() => assert_reported(before, after),
         Class::Sent => {
-            assert_eq!(before.len(), after.len(), "sent with another length");
             let changed = (0..before.len()).filter(|at| before[*at] != after[*at]);
             let touched = changed.filter(|at| !may_change(before, *at)).collect::<Vec<_>>();
             assert!(touched.is_empty(), "bytes {touched:?} changed in\n{}\nto\n{}", describe(before), describe(after));
@@ -335,9 +351,45 @@ pub(crate) fn assert_sound(verdict: Verdict, before: &[u8], after: &[u8]) {
     }
 }
 
+/// Fails unless a frame is one of a tunnel with all of another in it.
+#[track_caller]
+fn assert_wrapped(before: &[u8], after: &[u8]) {
+    let overhead = after.len() - before.len();
+    assert!([20, 28, 40, 48].contains(&overhead), "{overhead} bytes were put before\n{}", describe(before));
+    assert_eq!(after[12..14], if overhead < 40 { [8, 0] } else { [0x86, 0xdd] }, "{}", describe(after));
+    if tests::checksum::verify(before).is_ok() && !is_unsummed(before) {
+        tests::checksum::assert_checksums(after);
+    }
+}
+
+/// Fails unless a frame is an error about another, to the sender of that.
+#[track_caller]
+fn assert_reported(before: &[u8], after: &[u8]) {
+    let (addresses, quoted, ip) = if before[12] == 8 { (26..30, 42, 30..34) } else { (22..38, 62, 38..54) };
+    assert_eq!(after[ip], before[addresses], "to another:\n{}", describe(after));
+    assert!(before[14..].starts_with(&after[quoted..]), "quotes what was not said:\n{}", describe(after));
+    tests::checksum::assert_checksums(after);
+}
+
+/// Tells whether a frame is a datagram without checksum, which a tunnel over IPv6 repeats.
+fn is_unsummed(frame: &[u8]) -> bool {
+    frame[12] == 8 && frame[23] == UDP && frame[40..42] == [0, 0]
+}
+
 /// Tells whether forwarding may change a byte: hardware addresses, addresses, ports and checksums.
 fn may_change(frame: &[u8], at: usize) -> bool {
     let (addresses, transport, protocol) = if frame[12] == 8 { (24..34, 34, frame[23]) } else { (22..54, 54, frame[20]) };
+    if protocol == 1 || protocol == 58 {
+        // Type, checksum and hops of an echo; addresses, header checksum and ports of what an error quotes.
+        let hops = if protocol == 1 { 22 } else { 21 };
+        let quoted = if protocol == 1 { 52..66 } else { 70..106 };
+        return at < 12
+            || at == hops
+            || addresses.contains(&at)
+            || at == transport
+            || [2, 3].contains(&(at - transport))
+            || quoted.contains(&at);
+    }
     let checksum = transport + if protocol == TCP { 16 } else { 6 };
     at < 12 || addresses.contains(&at) || (transport..transport + 4).contains(&at) || (checksum..checksum + 2).contains(&at)
 }

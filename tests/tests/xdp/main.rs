@@ -3,9 +3,11 @@
 mod affinity;
 mod bench;
 mod dsr;
+mod icmp;
 mod malformed;
 mod nat;
 mod next_hop;
 mod passed;
 mod pool;
 mod random;
+mod tunnel;

@@ -36,7 +36,7 @@ fn dropped(bench: &Bench<'_>, side: Side, what: &str, frame: &[u8]) {
 #[test]
 fn frames_cut_short_at_any_length_are_dropped() {
     on_bench(|bench| {
-        for forward in [Forward::Nat, Forward::Dsr] {
+        for forward in Forward::ALL {
             bench.clear();
             serve(bench, forward);
             for (what, packet) in packets() {
@@ -71,7 +71,7 @@ fn replies_cut_short_at_any_length_are_dropped() {
 #[test]
 fn lengths_that_lie_are_noticed() {
     on_bench(|bench| {
-        for forward in [Forward::Nat, Forward::Dsr] {
+        for forward in Forward::ALL {
             bench.clear();
             serve(bench, forward);
             for (what, packet) in packets() {

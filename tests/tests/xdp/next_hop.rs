@@ -18,7 +18,7 @@ const FLOWS: [&str; 2] = ["192.0.2.7:4000 > 10.77.0.10:80", "[2001:db8::7]:4000 
 
 /// Takes the next hops of all servers of a service away.
 fn forget_hops(bench: &mut Bench<'_>, at: &str) {
-    bench.change(at, |service| service.servers.iter_mut().for_each(|server| server.hop = Hop::default()));
+    bench.change(at, |service| service.servers.iter_mut().for_each(|server| server.way.hop = Hop::default()));
 }
 
 /// Gives the host routes and neighbours, and lets it forward.

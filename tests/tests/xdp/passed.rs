@@ -72,11 +72,11 @@ fn what_is_not_tcp_or_udp_is_the_hosts() {
     on_bench(|bench| {
         serve(bench);
         for text in [V4, V6] {
-            let ping = echo_request(flow(text)).build();
-            let mut solicitation = ping.clone();
+            let ping = echo_request(flow(&text.replace("10.77.0.10", "10.77.0.11").replace("fd77::10", "fd77::11"))).build();
+            let mut solicitation = echo_request(flow(text)).build();
             let (next, kind) = if text == V4 { (23, 34) } else { (20, 54) };
             solicitation[kind] = 135;
-            passes(bench, "ping", &ping, Reason::NotTransport);
+            passes(bench, "ping to another address", &ping, Reason::NotTransport);
             passes(bench, "pong", &echo_reply(flow(text)).build(), Reason::NotTransport);
             passes(bench, "neighbour solicitation", &solicitation, Reason::NotTransport);
             let about = tcp(flow(text).reversed(), ".").build();

@@ -43,11 +43,11 @@ pub(crate) struct Reply {
 #[inline(always)]
 pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, settings: &Settings) -> Result<Sent, Reason> {
     let head = service.parts();
-    let place = choose::place(flow, &head, settings);
+    let place = choose::place(&flow.key, &head, settings);
     let back = return_hop(&neighbor::back(packet).ok_or(Reason::Truncated)?);
-    let buckets = Buckets::of(flow, &place, settings);
+    let buckets = Buckets::of(&flow.key, &place, settings);
     let name = Entry::pack_name(&flow.key, head.id);
-    let (index, chosen, age) = match buckets.find(flow, name) {
+    let (index, chosen, age) = match buckets.find(&flow.key.source, name) {
         Some(found) => continued(flow, &found, service, &head, &place, back)?,
         None => begun(flow, &buckets, name, service, &head, &place, back)?,
     };
@@ -67,10 +67,16 @@ pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, sett
 /// Finds out whether a packet is a server's reply to a translated flow.
 #[inline(always)]
 pub(crate) fn find_reply(flow: &Flow, settings: &Settings) -> Option<Reply> {
-    if !settings.is_nat_port(flow.key.destination_port) {
+    find_reply_of(&flow.key, settings)
+}
+
+/// Does as [`find_reply`] for the addresses and ports a reply would have.
+#[inline(always)]
+pub(crate) fn find_reply_of(key: &FlowKey, settings: &Settings) -> Option<Reply> {
+    if !settings.is_nat_port(key.destination_port) {
         return None;
     }
-    let index = settings.nat_index(pool_index(&flow.key.destination, settings)?, flow.key.destination_port);
+    let index = settings.nat_index(pool_index(&key.destination, settings)?, key.destination_port);
     let bucket = maps::nat_bucket(index / NAT_WAYS as u32)?;
     let way = index as usize % NAT_WAYS;
     let control = bucket.control(way);
@@ -78,28 +84,47 @@ pub(crate) fn find_reply(flow: &Flow, settings: &Settings) -> Option<Reply> {
     let server = maps::server(control.server().0)?;
     let ours = control.is_live()
         && entry.control == control.0
-        && entry.protocol() == flow.key.protocol
-        && server.port == flow.key.source_port
-        && server.address == flow.key.source;
+        && entry.protocol() == key.protocol
+        && server.port == key.source_port
+        && server.address == key.source;
     ours.then_some(Reply { found: Found { bucket, index, way, control }, entry })
 }
 
 /// Translates a server's reply back and sends it to its client.
 #[inline(always)]
 pub(crate) fn reply(packet: &mut Packet<'_>, flow: &Flow, reply: &Reply) -> Result<Sent, Reason> {
-    let Reply { found, entry } = reply;
-    let to = FlowKey {
-        source: *maps::service_address(entry.service()).ok_or(Reason::Internal)?,
-        destination: entry.client,
-        source_port: entry.service_port(),
-        destination_port: entry.client_port(),
-        protocol: flow.key.protocol,
-    };
+    let (to, hop) = reply.client()?;
+    let found = &reply.found;
     found.renew(answered(flow, found.control));
-    let hop = maps::return_hop(u32::from(found.control.return_hop())).ok_or(Reason::Internal)?;
     translation::rewrite(packet, &flow.key, &to)?;
     let interface = neighbor::address(packet, hop, &to)?;
     Ok(Sent { interface, reason: Reason::Returned })
+}
+
+impl Reply {
+    /// Returns the addresses and ports it has for its client, and the way there.
+    #[inline(always)]
+    pub(crate) fn client(&self) -> Result<(FlowKey, &'static Hop), Reason> {
+        let Self { found, entry } = self;
+        let to = FlowKey {
+            source: *maps::service_address(entry.service()).ok_or(Reason::Internal)?,
+            destination: entry.client,
+            source_port: entry.service_port(),
+            destination_port: entry.client_port(),
+            protocol: entry.protocol(),
+        };
+        let hop = maps::return_hop(u32::from(found.control.return_hop())).ok_or(Reason::Internal)?;
+        Ok((to, hop))
+    }
+}
+
+/// Returns the translation of a client's flow, whose destination is left as it was, and its server.
+#[inline(always)]
+pub(crate) fn known(key: &FlowKey, place: &Place, head: &Head, settings: &Settings) -> Option<(FlowKey, Chosen)> {
+    let found = Buckets::of(key, place, settings).find(&key.source, Entry::pack_name(key, head.id))?;
+    let chosen = choose::usable(found.control.server(), head)?;
+    let source = *maps::pool_address(settings.nat_address_index(found.index))?;
+    Some((FlowKey { source, source_port: settings.nat_port(found.index), ..*key }, chosen))
 }
 
 /// Handles a packet of a known flow; when its server is gone the flow moves, and the new server's reset tells the client at once.
@@ -192,16 +217,16 @@ struct Buckets([u32; 2]);
 
 impl Buckets {
     #[inline(always)]
-    fn of(flow: &Flow, place: &Place, settings: &Settings) -> Self {
+    fn of(key: &FlowKey, place: &Place, settings: &Settings) -> Self {
         let (base, count) =
-            if flow.key.source.is_v4() { (0, settings.nat_buckets_v4) } else { (settings.nat_buckets_v4, settings.nat_buckets_v6) };
+            if key.source.is_v4() { (0, settings.nat_buckets_v4) } else { (settings.nat_buckets_v4, settings.nat_buckets_v6) };
         let second = (mix(u64::from(place.line), settings.key.0[0]) >> 32) as u32;
         Self([base + scale(place.line, count), base + scale(second, count)])
     }
 
     /// Returns the flow's own entry.
     #[inline(always)]
-    fn find(&self, flow: &Flow, name: u64) -> Option<Found> {
+    fn find(&self, client: &Addr, name: u64) -> Option<Found> {
         for index in self.0 {
             let bucket = maps::nat_bucket(index)?;
             for way in 0..NAT_WAYS {
@@ -209,7 +234,7 @@ impl Buckets {
                 let entry = bucket.entry_of(way);
                 // Read before and after the name: another CPU may be giving the entry to another flow.
                 let whole = control.is_live() && entry.control == control.0;
-                if whole && entry.client == flow.key.source && entry.name == name {
+                if whole && entry.client == *client && entry.name == name {
                     return Some(Found { bucket, index: index * NAT_WAYS as u32 + way as u32, way, control });
                 }
             }

@@ -154,6 +154,8 @@ pub struct XdpFrontend {
     pub(in crate::config) forward: Forward,
     pub(in crate::config) balance: XdpBalance,
     pub(in crate::config) track: bool,
+    pub(in crate::config) tunnel_port: u16,
+    pub(in crate::config) tunnel_mtu: Option<u16>,
 }
 
 impl XdpFrontend {
@@ -177,6 +179,16 @@ impl XdpFrontend {
         self.balance
     }
 
+    /// Returns the UDP port at which servers end tunnels of [`Forward::Gue`].
+    pub fn tunnel_port(&self) -> u16 {
+        self.tunnel_port
+    }
+
+    /// Returns the longest packet, tunnel headers included, that fits the way to every server; none: whatever the link takes.
+    pub fn tunnel_mtu(&self) -> Option<u16> {
+        self.tunnel_mtu
+    }
+
     /// Tells whether UDP flows are tracked, so that they stay with their server through changes.
     pub fn track(&self) -> bool {
         self.track
@@ -190,6 +202,10 @@ pub enum Forward {
     Nat,
     /// Direct server return: only the hardware address is rewritten, replies go straight to the client.
     Dsr,
+    /// Packets are put whole into another IP header, replies go straight to the client.
+    Ipip,
+    /// Packets are put whole into UDP, replies go straight to the client.
+    Gue,
 }
 
 /// How the kernel tier chooses a server.

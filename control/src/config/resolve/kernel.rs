@@ -30,8 +30,34 @@ pub(super) fn frontend(
         let message = format!("balance `{name}` of backend `{}` is beyond the kernel tier", backend.name());
         resolver.error(&xdp.location, message, "it knows roundrobin, static-rr and source; or write xdp = { hash = \"source\" }");
     }
-    let location = xdp.location.clone();
-    Some(XdpFrontend { location, backend: backend.id(), forward, balance: balance?, track: xdp.track.unwrap_or(true) })
+    tunnel_settings(resolver, xdp, forward);
+    Some(XdpFrontend {
+        location: xdp.location.clone(),
+        backend: backend.id(),
+        forward,
+        balance: balance?,
+        track: xdp.track.unwrap_or(true),
+        tunnel_port: xdp.tunnel_port.as_deref().copied().unwrap_or(GUE_PORT),
+        tunnel_mtu: xdp.tunnel_mtu.as_deref().copied(),
+    })
+}
+
+/// The port that IANA gave to Generic UDP Encapsulation.
+const GUE_PORT: u16 = 6080;
+
+/// Refuses settings of tunnels where there are none.
+fn tunnel_settings(resolver: &mut Resolver, xdp: &written::XdpFrontend, forward: Forward) {
+    let (wraps, in_udp) = match forward {
+        Forward::Nat | Forward::Dsr => (false, false),
+        Forward::Ipip => (true, false),
+        Forward::Gue => (true, true),
+    };
+    if let Some(port) = xdp.tunnel_port.as_ref().filter(|_| !in_udp) {
+        resolver.error(port.location(), "`tunnel-port` means nothing without a tunnel over UDP".to_owned(), "write forward = \"gue\"");
+    }
+    if let Some(mtu) = xdp.tunnel_mtu.as_ref().filter(|_| !wraps) {
+        resolver.error(mtu.location(), "`tunnel-mtu` means nothing without a tunnel".to_owned(), "write forward = \"ipip\" or \"gue\"");
+    }
 }
 
 /// A service takes a map entry for each port.
@@ -109,15 +135,17 @@ fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server
     let Some(ip) = server.ip() else {
         return refuse(resolver, "reach a Unix socket", "an address and a port: for example 10.0.0.11:8080");
     };
-    if let Some(bind) = binds.iter().find(|bind| bind.ip().is_ipv4() != ip.is_ipv4()) {
+    let crosses = matches!(forward, Forward::Ipip | Forward::Gue);
+    if let Some(bind) = binds.iter().find(|bind| !crosses && bind.ip().is_ipv4() != ip.is_ipv4()) {
         let message = format!("server `{}` is of another family than bind {bind} of frontend `{}`", server.name(), frontend.name);
-        resolver.error(server.address_location(), message, "the kernel tier cannot translate between IPv4 and IPv6 yet");
+        let hint = "the kernel tier cannot translate between IPv4 and IPv6 yet; tunnels carry either: forward = \"ipip\"";
+        resolver.error(server.address_location(), message, hint);
     }
-    let (Forward::Dsr, Some(port)) = (forward, server.port()) else { return };
-    let mut same_family = binds.iter().filter(|bind| bind.ip().is_ipv4() == ip.is_ipv4());
-    if let Some(bind) = same_family.find(|bind| bind.ports().single() != Some(port)) {
+    let Some(port) = server.port().filter(|_| forward != Forward::Nat) else { return };
+    let mut comparable = binds.iter().filter(|bind| crosses || bind.ip().is_ipv4() == ip.is_ipv4());
+    if let Some(bind) = comparable.find(|bind| bind.ports().single() != Some(port)) {
         let message = format!("server `{}` has port {port}, bind {bind} of frontend `{}` has not", server.name(), frontend.name);
-        resolver.error(server.address_location(), message, "dsr cannot rewrite ports: leave the server's out, or use forward = \"nat\"");
+        resolver.error(server.address_location(), message, "only nat rewrites ports: leave the server's out, or use forward = \"nat\"");
     }
 }
 

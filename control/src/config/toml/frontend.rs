@@ -1,5 +1,6 @@
 //! Sections `[frontend.NAME]`.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ::toml::de::DeValue;
@@ -146,7 +147,7 @@ const MOST_ID: u32 = u32::MAX - 1;
 fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
     let location: Location = item.key.location().clone();
     if let DeValue::Boolean(on) = item.value {
-        return on.then_some(XdpFrontend { location, forward: None, hash: None, track: None });
+        return on.then_some(XdpFrontend::plain(location));
     }
     let mut section = reader.section(item, "`xdp`", "{ forward = \"nat\" }")?;
     let xdp = XdpFrontend {
@@ -154,7 +155,24 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
         forward: section.take("forward").and_then(|item| reader.text(&item, "nat", |text| word::FORWARD.read(text))).map(|word| *word),
         hash: section.take("hash").and_then(|item| reader.text(&item, "source", |text| word::FLOW_HASH.read(text))).map(|word| *word),
         track: section.take("track").and_then(|item| reader.boolean(&item)),
+        tunnel_port: located(reader, &mut section, "tunnel-port", 1..=u16::MAX, 6080),
+        tunnel_mtu: located(reader, &mut section, "tunnel-mtu", LEAST_MTU..=u16::MAX, 1400),
     };
-    section.finish(reader, &["tunnel", "encap"]);
+    section.finish(reader, &[]);
     Some(xdp)
+}
+
+/// The least MTU a tunnel can need: what every link that carries IPv4 must take.
+const LEAST_MTU: u16 = 576;
+
+fn located(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u16>,
+    example: u16,
+) -> Option<Located<u16>> {
+    let item = section.take(key)?;
+    let value = reader.integer(&item, range, example)?;
+    Some(Located::new(value, item.key.location().clone()))
 }

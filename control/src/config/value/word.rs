@@ -37,8 +37,10 @@ pub(in crate::config) const ATTACH_MODE: Words<AttachMode> = Words {
 };
 pub(in crate::config) const ON_STOP: Words<OnStop> =
     Words { what: "something to do on stop", words: &[("detach", OnStop::Detach), ("keep", OnStop::Keep)] };
-pub(in crate::config) const FORWARD: Words<Forward> =
-    Words { what: "a way to forward", words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr)] };
+pub(in crate::config) const FORWARD: Words<Forward> = Words {
+    what: "a way to forward",
+    words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr), ("ipip", Forward::Ipip), ("gue", Forward::Gue)],
+};
 pub(in crate::config) const FLOW_HASH: Words<XdpBalance> =
     Words { what: "a hash", words: &[("source", XdpBalance::Source), ("tuple", XdpBalance::Tuple)] };
 pub(in crate::config) const HASH_METHOD: Words<HashMethod> = Words {
