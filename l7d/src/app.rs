@@ -58,9 +58,10 @@ impl Loaded {
 ///
 /// # Errors
 /// Everything wrong with them.
-pub(crate) fn load(files: &[PathBuf], before: Option<&Setup>) -> Result<Loaded, Report> {
+pub(crate) fn load(files: &[PathBuf], before: Option<&Site>) -> Result<Loaded, Report> {
     let config = Config::load_all(files)?;
-    match (support::check(&config), Rules::compile(&config), Setup::load(&config, before)) {
+    let rules = Rules::compile(&config, before.map(Site::tables));
+    match (support::check(&config), rules, Setup::load(&config, before.map(Site::tls))) {
         (Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
         (supported, rules, tls) => {
             let reports = [supported.err(), rules.err(), tls.err()];
@@ -171,7 +172,7 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let before = Arc::clone(&self.site.borrow());
-        let loaded = load(&self.files, Some(before.tls()))?;
+        let loaded = load(&self.files, Some(&before))?;
         for warning in loaded.warnings() {
             warn!("{warning}");
         }

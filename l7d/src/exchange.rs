@@ -68,6 +68,7 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
             refuse(client, reply, fate, &mut record).await
         }
     };
+    record.account(memory);
     let scene = review::scene(client, frontend, turn);
     record.write(frontend, &View { scene: &scene, request: None, response: None, memory });
     memory.end_exchange();
@@ -123,6 +124,7 @@ async fn serve<'a>(
         Ok(request) => request,
         Err(error) => return Err(Failure::new(error, &mut review, None)),
     };
+    review.begin();
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, record).await);
     }

@@ -11,7 +11,7 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::rules::{Content, Memory, ProxyRules, Rest, Scene, Verdict, View};
 use crate::site::{Backend, Frontend, Server};
-use crate::stick::Persist;
+use crate::stick::{Event, Persist};
 use crate::stream::Privacy;
 
 /// One exchange as the rules see it.
@@ -59,6 +59,13 @@ impl<'a> Review<'a> {
     /// Begins the review of a client's request.
     pub(crate) fn new(client: &Downstream<'_>, frontend: &'a Frontend, turn: Turn, memory: &'a mut Memory) -> Self {
         Self { frontend, backend: None, persist: None, scene: scene(client, frontend, turn), memory, next: 0 }
+    }
+
+    /// Notes that the request has come.
+    pub(crate) fn begin(&self) {
+        if self.memory.is_tracking() {
+            self.memory.note(|record| record.count(Event::Request));
+        }
     }
 
     /// Takes the request through the rules about content of the proxy that has it; returns for how long they want to wait before they are

@@ -26,6 +26,7 @@ use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::rules::{Memory, ProxyRules, Scene, Verdict};
 use crate::site::{Door, Frontend};
+use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
 use crate::tcp;
 use crate::tls::handshake;
@@ -128,6 +129,9 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     client.handshake = accepted.map_or(Duration::ZERO, |accepted| accepted.elapsed());
     if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
         return debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
+    }
+    if client.memory.is_tracking() {
+        client.memory.note(|record| record.count(Event::Session));
     }
     if frontend.mode() == Mode::Tcp {
         return Box::pin(tcp::serve(client, frontend)).await;

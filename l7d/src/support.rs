@@ -65,9 +65,6 @@ impl Findings {
                 self.refuse(socket.location(), "the runtime interface is a stream, not datagrams");
             }
         }
-        for table in config.tables() {
-            self.refuse(table.location(), "l7d has no stick tables yet");
-        }
     }
 
     fn frontend(&mut self, frontend: &Frontend) {

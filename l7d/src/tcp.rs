@@ -32,6 +32,7 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
         record.fail(&error);
     }
+    record.account(&client.memory);
     let scene = client.scene(frontend);
     record.write_tcp(frontend, &View { scene: &scene, request: None, response: None, memory: &client.memory });
 }

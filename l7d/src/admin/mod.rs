@@ -5,6 +5,7 @@
 
 mod servers;
 mod show;
+mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +54,7 @@ impl Engine {
 
 /// Returns all commands.
 pub(crate) fn language(engine: Engine) -> Language<Engine> {
-    let commands = show::commands().into_iter().chain(servers::commands());
+    let commands = show::commands().into_iter().chain(servers::commands()).chain(tables::commands());
     Language::new(engine, commands.collect())
 }
 

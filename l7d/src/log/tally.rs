@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use super::{Maker, Record};
+use crate::rules::Memory;
 use crate::site::{Frontend, Server};
 use crate::stats::{Counter, Here, Times};
+use crate::stick::Event;
 
 impl<'a> Record<'a> {
     /// Counts that a server was chosen, and why if it is not the first.
@@ -30,6 +32,33 @@ impl<'a> Record<'a> {
     /// Counts a connection to the server in hand.
     pub(super) fn count_connection(&self, counter: Counter) {
         self.behind().for_each(|here| here.add(counter, 1));
+    }
+
+    /// Counts what a request or connection was for everything that rules track.
+    pub(crate) fn account(&self, memory: &Memory) {
+        if !memory.is_tracking() {
+            return;
+        }
+        let (who, phase) = self.termination.split_at(1);
+        let by_server = self.maker == Maker::Server;
+        let is_status = |statuses: std::ops::Range<u16>| by_server && self.status.is_some_and(|status| statuses.contains(&status));
+        let is_refused = matches!(phase, "R" | "T") && matches!(who, "P" | "C" | "c");
+        let is_error = is_refused || is_status(400..500);
+        let is_broken = phase == "H" && matches!(who, "S" | "P");
+        let is_failure = is_broken || (is_status(500..600) && !matches!(self.status, Some(501 | 505)));
+        memory.note(|record| {
+            if is_refused && self.request.is_none() {
+                record.count(Event::Request);
+            }
+            if is_error {
+                record.count(Event::Error);
+            }
+            if is_failure {
+                record.count(Event::Failure);
+            }
+            record.count(Event::BytesIn(self.head + self.received));
+            record.count(Event::BytesOut(self.sent));
+        });
     }
 
     /// Counts a request that has ended.

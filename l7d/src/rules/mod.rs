@@ -23,6 +23,7 @@ mod pattern;
 mod program;
 mod replace;
 mod sample;
+mod stick;
 mod store;
 #[cfg(test)]
 mod tests;

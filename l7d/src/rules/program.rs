@@ -17,7 +17,7 @@ use super::store::{FileKind, PatternFile};
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
 use crate::reply::Reply;
-use crate::stick::Persist;
+use crate::stick::{Persist, Table, Tables};
 
 /// What the rules of a configuration became.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Rules {
     frontends: Vec<Arc<ProxyRules>>,
     backends: Vec<Arc<ProxyRules>>,
     hosts: HashMap<ServerId, Arc<ServerHost>>,
+    tables: Arc<Tables>,
     warnings: Report,
 }
 
@@ -109,12 +110,14 @@ pub(super) enum Target {
 }
 
 impl Rules {
-    /// Compiles the rules of a configuration.
+    /// Compiles the rules of a configuration; tables that hold the same as those before go on.
     ///
     /// # Errors
     /// Everything wrong with any of them.
-    pub(crate) fn compile(config: &Config) -> Result<Self, Report> {
+    pub(crate) fn compile(config: &Config, before: Option<&Tables>) -> Result<Self, Report> {
+        let tables = Arc::new(Tables::new(config, before));
         let mut compiler = Compiler::new(config);
+        compiler.names.tables = Arc::clone(&tables);
         compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
@@ -130,8 +133,14 @@ impl Rules {
             frontends: frontends.into_iter().map(complete).collect(),
             backends: backends.into_iter().map(complete).collect(),
             hosts,
+            tables,
             warnings: report,
         })
+    }
+
+    /// Returns the stick tables.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// Returns what is valid and will surprise.
@@ -162,6 +171,9 @@ pub(super) struct Names {
     acl_ids: HashMap<u32, String>,
     pattern_files: HashMap<(String, FileKind), Arc<PatternFile>>,
     asks_destination: bool,
+    tables: Arc<Tables>,
+    /// Whose rules are read.
+    proxy: String,
     /// What was found that is valid and will surprise.
     warnings: Vec<Diagnostic>,
 }
@@ -190,6 +202,22 @@ impl Names {
     pub(super) fn destination<T>(&mut self, asking: T) -> T {
         self.asks_destination = true;
         asking
+    }
+
+    /// Returns the table of that name.
+    ///
+    /// # Errors
+    /// Says that there is none.
+    pub(super) fn table(&self, name: &str) -> Result<Arc<Table>, String> {
+        self.tables.named(name).map(Arc::clone).ok_or_else(|| format!("no table `{name}`"))
+    }
+
+    /// Returns the table that bears the name of the proxy at hand.
+    ///
+    /// # Errors
+    /// Says that there is none.
+    pub(super) fn own_table(&self) -> Result<Arc<Table>, String> {
+        self.table(&self.proxy).map_err(|_| format!("`{}` has no table of its own, so say which", self.proxy))
     }
 
     /// Returns the variable of that name.
@@ -251,6 +279,7 @@ impl<'c> Compiler<'c> {
     }
 
     fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
+        self.names.proxy = model.name().to_owned();
         self.declare(model.acls());
         let rules = self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() });
         let errors = self.errors(model.errors());
@@ -275,6 +304,7 @@ impl<'c> Compiler<'c> {
     }
 
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {
+        self.names.proxy = model.name().to_owned();
         self.declare(model.acls());
         let errors = self.errors(model.errors());
         ProxyRules { errors, ..self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() }) }

@@ -47,7 +47,7 @@ fn site(acls: &str, rules: &[&str]) -> String {
 
 fn compile(acls: &str, rules: &[&str]) -> Result<(Config, Rules), Report> {
     let config = Config::parse("site.toml", &site(acls, rules))?;
-    Rules::compile(&config).map(|rules| (config, rules))
+    Rules::compile(&config, None).map(|rules| (config, rules))
 }
 
 fn errors(acls: &str, rules: &[&str]) -> Vec<String> {
@@ -502,7 +502,7 @@ proptest! {
     #[test]
     fn no_rule_text_is_too_strange(text in "(http-request|use_backend|acl|redirect|tcp-request connection) [ -&(-~]{0,40}( if \\{ [ -&(-~]{0,40} \\})?") {
         if let Ok(config) = Config::parse("site.toml", &site("", &[&text])) {
-            let _ = Rules::compile(&config);
+            let _ = Rules::compile(&config, None);
         }
     }
 
@@ -510,7 +510,7 @@ proptest! {
     fn no_expression_is_too_strange(text in "[a-z_.]{0,10}[(][ -&(-~]{0,30}[)]?(,[a-z0-9_]{0,8}([(][ -&(-~]{0,20}[)])?){0,3}") {
         let text = format!("http-request set-header X %[{text}]");
         if let Ok(config) = Config::parse("site.toml", &site("", &[&text])) {
-            let _ = Rules::compile(&config);
+            let _ = Rules::compile(&config, None);
         }
     }
 }

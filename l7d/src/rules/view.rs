@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::sample::Sample;
 use crate::message::head::{RequestHead, ResponseHead};
+use crate::stick::{self, Record, Tracked};
 
 /// What is known of an exchange besides its messages.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +158,19 @@ impl Shared {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Memory {
     own: Vec<(VariableId, Sample<'static>)>,
+    /// What is tracked as long as the client is connected, by number.
+    of_session: Vec<(u8, Arc<Tracked>)>,
+    /// What is tracked as long as the exchange lasts.
+    of_exchange: Vec<(u8, Arc<Tracked>)>,
+}
+
+/// How long something is tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tracking {
+    /// As long as the client is connected.
+    Session,
+    /// As long as the exchange lasts.
+    Exchange,
 }
 
 impl<'v> View<'v> {
@@ -196,6 +210,33 @@ impl Memory {
     /// Forgets what does not outlive the exchange.
     pub(crate) fn end_exchange(&mut self) {
         self.own.retain(|(id, _)| id.lifetime == Lifetime::Session);
+        self.of_exchange.clear();
+    }
+
+    /// Returns what is tracked under a number.
+    pub(super) fn tracked(&self, slot: u8) -> Option<&Arc<Tracked>> {
+        let mut all = self.of_session.iter().chain(&self.of_exchange);
+        all.find(|(known, _)| *known == slot).map(|(_, tracked)| tracked)
+    }
+
+    /// Tracks an entry under a number that is not taken yet.
+    pub(super) fn track(&mut self, slot: u8, tracking: Tracking, tracked: Tracked) {
+        let tracked = (slot, Arc::new(tracked));
+        match tracking {
+            Tracking::Session => self.of_session.push(tracked),
+            Tracking::Exchange => self.of_exchange.push(tracked),
+        }
+    }
+
+    /// Tells whether anything is tracked.
+    pub(crate) fn is_tracking(&self) -> bool {
+        !self.of_session.is_empty() || !self.of_exchange.is_empty()
+    }
+
+    /// Counts something for everything that is tracked.
+    pub(crate) fn note(&self, change: impl Fn(&mut Record<'_>)) {
+        let now = stick::now();
+        self.of_session.iter().chain(&self.of_exchange).for_each(|(_, tracked)| tracked.update(now, &change));
     }
 }
 

@@ -27,6 +27,7 @@ use crate::bind;
 use crate::log::Logs;
 use crate::rules::Rules;
 use crate::stats::Meter;
+use crate::stick::Tables;
 use crate::tls::Setup;
 use backend::Backends;
 use frontend::Ground;
@@ -63,6 +64,7 @@ impl Site {
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
         let shared = Shared { logs, rules: Arc::new(rules), connections, meter, threads };
+        shared.rules.tables().settle(config);
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
         let new_backend = |model: &config::Backend| {
@@ -86,6 +88,11 @@ impl Site {
     /// Returns every address clients come in by.
     pub(crate) fn doors(&self) -> &[Arc<Door>] {
         &self.doors
+    }
+
+    /// Returns the stick tables.
+    pub(crate) fn tables(&self) -> &Tables {
+        self.shared.rules.tables()
     }
 
     /// Returns what was read for TLS.

@@ -356,7 +356,7 @@ pub(crate) fn dynamic_value(ip: IpAddr, port: u16, key: &str) -> String {
         IpAddr::V4(ip) => text.extend_from_slice(&ip.octets()),
         IpAddr::V6(ip) => text.extend_from_slice(&ip.octets()),
     }
-    text.extend_from_slice(&u32::from(port).to_le_bytes());
+    text.extend_from_slice(&u32::from(port).to_be_bytes());
     format!("{:016x}", XxHash64::oneshot(0, &text))
 }
 

@@ -61,6 +61,8 @@ mod stats;
 #[cfg(test)]
 mod strain;
 #[cfg(test)]
+mod tables;
+#[cfg(test)]
 mod tcp;
 #[cfg(test)]
 mod tls;

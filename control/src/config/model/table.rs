@@ -150,7 +150,8 @@ pub enum StoredKind {
 }
 
 impl StoredKind {
-    pub(in crate::config) const ALL: [Self; 26] = [
+    /// Every kind.
+    pub const ALL: [Self; 26] = [
         Self::ServerId,
         Self::ConnCnt,
         Self::ConnCur,

@@ -21,11 +21,13 @@ use super::expr::Expression;
 use super::fetch::Needs;
 use super::log_format::Format;
 use super::sample::Sample;
+use super::stick::{Update, key_of};
 use super::store::PatternFile;
-use super::view::{Memory, Scene, VariableId, View};
+use super::view::{Memory, Scene, Tracking, VariableId, View};
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
+use crate::stick::{Event, Table, now};
 
 /// Which rules an action is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub(super) enum Action {
     Tarpit(Answer),
     /// The connection is forgotten without a word to the client.
     Vanish,
+    Track(Box<Track>),
+    UpdateTracked(Box<Update>),
 }
 
 /// What a rule changes in a file of patterns.
@@ -95,6 +99,17 @@ pub(super) enum FileChange {
     Put(Format),
     /// The pattern is taken out.
     Remove,
+}
+
+/// What is tracked, under which number, and for how long.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) slot: u8,
+    pub(super) key: Expression,
+    pub(super) table: Arc<Table>,
+    pub(super) tracking: Tracking,
+    /// Whether it begins with a request, which then counts.
+    pub(super) has_request: bool,
 }
 
 /// A message on its way through the rules, with everything they may look at.
@@ -194,6 +209,9 @@ impl Action {
         if let Self::SetVariable { value, .. } = self {
             return value.needs();
         }
+        if let Self::Track(track) = self {
+            return track.key.needs();
+        }
         if matches!(self, Self::SetVariableText { .. }) { Needs::Request } else { Needs::Connection }
     }
 
@@ -260,8 +278,27 @@ impl Action {
             }
             Self::ChangeFile { file, key, change } => passage.change_file(file, key, change),
             Self::UnsetVariable(id) => passage.memory.unset(passage.scene.shared, *id),
+            Self::Track(track) => track.run(passage),
+            Self::UpdateTracked(update) => update.run(&passage.view()),
         }
         Ok(Effect::Next)
+    }
+}
+
+impl Track {
+    /// Begins to track, unless something is tracked under that number already.
+    fn run(&self, passage: &mut Passage<'_>) {
+        if passage.memory.tracked(self.slot).is_some() {
+            return;
+        }
+        let key = self.key.value(&passage.view()).and_then(|sample| key_of(&self.table, &sample));
+        let now = now();
+        let Some(tracked) = key.and_then(|key| Table::track(&self.table, &key, now)) else { return };
+        tracked.open(now);
+        if self.has_request {
+            tracked.update(now, |record| record.count(Event::Request));
+        }
+        passage.memory.track(self.slot, self.tracking, tracked);
     }
 }
 

@@ -5,7 +5,7 @@ use control::config::{Diagnostic, suggest};
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
-use super::{Action, Change, FileChange, HeaderChange, NameTest, Part, Redirect, Stage};
+use super::{Action, Change, FileChange, HeaderChange, NameTest, Part, Redirect, Stage, Track};
 use crate::message::headers::{Known, is_field_byte, is_token};
 use crate::rules::expr::Expression;
 use crate::rules::fetch::Needs;
@@ -13,12 +13,13 @@ use crate::rules::log_format::Format;
 use crate::rules::names;
 use crate::rules::pattern::{Case, regex};
 use crate::rules::program::Compiler;
+use crate::rules::stick::{SLOTS, Update, Value};
 use crate::rules::store::FileKind;
-use crate::rules::view::VariableId;
+use crate::rules::view::{Tracking, VariableId};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 29] = [
+const ACTIONS: [(&str, &[Stage]); 36] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -35,6 +36,12 @@ const ACTIONS: [(&str, &[Stage]); 29] = [
     ("replace-uri", &[Stage::Request]),
     ("replace-value", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("return", &[Stage::Request, Stage::Response]),
+    ("sc-add-gpc", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("sc-inc-gpc", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("sc-inc-gpc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("sc-inc-gpc1", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("sc-set-gpt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("sc-set-gpt0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("set-map", &[Stage::Request, Stage::Response]),
     ("set-method", &[Stage::Request]),
@@ -47,6 +54,7 @@ const ACTIONS: [(&str, &[Stage]); 29] = [
     ("set-var-fmt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response]),
     ("tarpit", &[Stage::Request]),
+    ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
 ];
 
@@ -62,6 +70,9 @@ pub(in crate::rules) fn name_of(word: &str) -> &str {
 pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Stage) -> Result<Action, Diagnostic> {
     let word = words.expect("an action")?;
     let name = name_of(word.text());
+    // There are as many of them as numbers.
+    let slot = name.strip_prefix("track-sc").and_then(|digits| digits.parse().ok()).filter(|slot| *slot < SLOTS);
+    let name = if slot.is_some() { "track-sc0" } else { name };
     if !ACTIONS.iter().any(|(known, stages)| *known == name && stages.contains(&stage)) {
         return Err(not_an_action(word, name, stage));
     }
@@ -101,6 +112,8 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
             Action::SetVariableText { id, value: reader.format("the value")? }
         }
         "unset-var" => Action::UnsetVariable(reader.variable(word)?),
+        "track-sc0" => reader.track(slot.unwrap_or(0))?,
+        name if name.starts_with("sc-") => reader.update(word, name)?,
         other => return Err(word.error(format!("action `{other}` is not supported yet"))),
     })
 }
@@ -143,6 +156,40 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         let word = self.words.expect(what)?;
         let stage = self.needs();
         Format::parse(word, &mut self.compiler.names, stage)
+    }
+
+    fn track(&mut self, slot: u8) -> Result<Action, Diagnostic> {
+        let key = self.expression()?;
+        let table = if self.words.accept("table") {
+            let name = self.words.expect("the name of a table")?;
+            self.compiler.names.table(name.text()).map_err(|message| name.error(message))?
+        } else {
+            self.compiler.names.own_table().map_err(|message| self.words.error(message).hint("for example table per_ip"))?
+        };
+        let (tracking, has_request) = match self.stage {
+            Stage::Connection | Stage::Session => (Tracking::Session, false),
+            Stage::Content => (Tracking::Exchange, false),
+            Stage::Request | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
+        };
+        Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))
+    }
+
+    /// Reads what changes a tracked entry.
+    fn update(&mut self, word: &Word<'_>, name: &str) -> Result<Action, Diagnostic> {
+        let inner = word.text().split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or_default();
+        let numbers: Option<Vec<u8>> = inner.split(',').map(|number| number.trim().parse().ok().filter(|number| *number < 100)).collect();
+        let update = Update::new(name, &numbers.unwrap_or_default(), || {
+            if let Some(number) = self.words.peek().and_then(|word| word.text().parse::<u32>().ok()) {
+                self.words.next();
+                return Ok(Value::Number(number.into()));
+            }
+            self.expression().map(Value::Computed)
+        })?;
+        let wrong = || {
+            word.error(format!("`{name}` wants the number of what is tracked in parentheses"))
+                .hint("for example sc-inc-gpc0(0), sc-inc-gpc(1,0)")
+        };
+        update.map(|update| Action::UpdateTracked(Box::new(update))).ok_or_else(wrong)
     }
 
     fn expression(&mut self) -> Result<Expression, Diagnostic> {

@@ -19,6 +19,7 @@ pub(super) use text::hex;
 use super::pattern::masked;
 use super::replace::{self, Replacement};
 use super::sample::{Kind, Sample};
+use super::stick::Lookup;
 use super::view::{VariableId, View};
 use crate::base64;
 
@@ -28,22 +29,43 @@ pub(super) enum Converter {
     Lower,
     Upper,
     Length,
-    Bytes { offset: usize, length: usize },
+    Bytes {
+        offset: usize,
+        length: usize,
+    },
     Field(Selection),
     Word(Selection),
     TrimStart(Box<[u8]>),
     TrimEnd(Box<[u8]>),
     Substitute(Box<Substitution>),
-    Concat { before: Box<[u8]>, variable: Option<VariableId>, after: Box<[u8]> },
+    Concat {
+        before: Box<[u8]>,
+        variable: Option<VariableId>,
+        after: Box<[u8]>,
+    },
     Hex,
     ToBase64,
     FromBase64,
-    DecodeUrl { form: bool },
+    DecodeUrl {
+        form: bool,
+    },
     EncodeUrl,
-    HttpDate { offset: i64, per_second: i64 },
-    Choose { yes: Box<[u8]>, no: Box<[u8]> },
-    Mask { v4: u32, v6: u32 },
-    Arithmetic { operation: Operation, operand: Operand },
+    HttpDate {
+        offset: i64,
+        per_second: i64,
+    },
+    Choose {
+        yes: Box<[u8]>,
+        no: Box<[u8]>,
+    },
+    Mask {
+        v4: u32,
+        v6: u32,
+    },
+    Arithmetic {
+        operation: Operation,
+        operand: Operand,
+    },
     Complement,
     Negate,
     Not,
@@ -55,6 +77,8 @@ pub(super) enum Converter {
     Structure(Box<Structure>),
     ReversedDomain,
     Reversed,
+    /// Something in a stick table.
+    Lookup(Lookup),
 }
 
 /// Which parts of a text are wanted.
@@ -133,6 +157,7 @@ impl Converter {
             Self::Digest(digest) => digest.takes(),
             Self::Structure(structure) => structure.takes(),
             Self::ReversedDomain | Self::Reversed => Kind::Text,
+            Self::Lookup(lookup) => lookup.takes(),
             Self::Mask { .. } => Kind::Address,
             Self::HttpDate { .. }
             | Self::Arithmetic { .. }
@@ -153,6 +178,7 @@ impl Converter {
             Self::Digest(digest) => digest.makes(),
             Self::Structure(structure) => structure.makes(),
             Self::ReversedDomain | Self::Reversed => Kind::Text,
+            Self::Lookup(lookup) => lookup.makes(),
             Self::Lower
             | Self::Upper
             | Self::Field(_)
@@ -179,12 +205,19 @@ impl Converter {
         if let Self::Digest(digest) = self {
             return digest.is_pure();
         }
-        !matches!(self, Self::Concat { variable: Some(_), .. } | Self::Arithmetic { operand: Operand::Variable(_), .. } | Self::Map(_))
+        !matches!(
+            self,
+            Self::Concat { variable: Some(_), .. }
+                | Self::Arithmetic { operand: Operand::Variable(_), .. }
+                | Self::Map(_)
+                | Self::Lookup(_)
+        )
     }
 
     /// Takes the step; there is no outcome where the sample cannot be read as what the converter takes.
     pub(super) fn apply<'v>(&'v self, sample: Sample<'v>, view: &View<'v>) -> Option<Sample<'v>> {
         Some(match self {
+            Self::Lookup(lookup) => lookup.apply(&sample)?,
             Self::Lower => text::changed(sample, u8::is_ascii_uppercase, <[u8]>::make_ascii_lowercase),
             Self::Upper => text::changed(sample, u8::is_ascii_lowercase, <[u8]>::make_ascii_uppercase),
             Self::Length => Sample::Int(i64::try_from(sample.to_bytes().len()).ok()?),

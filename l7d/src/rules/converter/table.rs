@@ -11,6 +11,7 @@ use crate::rules::names;
 use crate::rules::pattern::{Case, Network, regex};
 use crate::rules::program::Names;
 use crate::rules::replace::Replacement;
+use crate::rules::stick::Lookup;
 use crate::rules::word::unknown;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Converter, Diagnostic>;
@@ -73,6 +74,9 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     }
     if let Some(structure) = Structure::build(call) {
         return structure.map(|structure| Converter::Structure(Box::new(structure)));
+    }
+    if let Some(lookup) = Lookup::build(call, variables) {
+        return lookup.map(Converter::Lookup);
     }
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),

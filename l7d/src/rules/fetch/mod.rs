@@ -5,7 +5,7 @@ mod header;
 mod table;
 mod uri;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use content::Bytes;
@@ -14,8 +14,10 @@ pub(super) use table::{DERIVING, build, hexadecimal, names};
 pub(super) use uri::Parameter;
 
 use super::sample::{Kind, Sample};
+use super::stick::Question;
 use super::view::{VariableId, View};
 use crate::message::head::RequestHead;
+use crate::stick::Table;
 
 /// What must have arrived before a sample can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +84,12 @@ pub(super) enum Fetch {
     Uuid,
     /// Something in the first bytes of a connection.
     Bytes(Bytes),
+    /// Something in a stick table.
+    Question(Question),
+    /// How many entries a table has.
+    Entries(Arc<Table>),
+    /// How many more it can have.
+    FreeEntries(Arc<Table>),
 }
 
 /// A part of a request's target.
@@ -130,6 +138,8 @@ impl Fetch {
             Self::IsTls | Self::IsFirstRequest => Kind::Bool,
             Self::Header(field) => field.form.kind(),
             Self::Bytes(bytes) => bytes.kind(),
+            Self::Question(question) => question.kind(),
+            Self::Entries(_) | Self::FreeEntries(_) => Kind::Int,
             Self::Cookie(Cookie { form, .. }) | Self::Parameter(Parameter { form, .. }) => form.kind(),
             Self::FrontendName
             | Self::BackendName
@@ -161,6 +171,7 @@ impl Fetch {
             Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => Needs::Request,
             Self::ResponseVersion | Self::Status => Needs::Response,
             Self::Bytes(bytes) => bytes.needs(),
+            Self::Question(_) | Self::Entries(_) | Self::FreeEntries(_) => Needs::Connection,
             Self::Header(HeaderField { side, .. })
             | Self::HeaderCount(HeaderField { side, .. })
             | Self::HeaderNames { side, .. }
@@ -222,6 +233,9 @@ impl Fetch {
             Self::HeaderNames { side, delimiter } => Sample::own(header::names(side.headers(view)?, delimiter)),
             Self::Target(part) => part.of(view.request?)?,
             Self::Bytes(bytes) => bytes.find(view)?,
+            Self::Question(question) => question.answer(view)?,
+            Self::Entries(table) => Sample::Int(i64::try_from(table.used()).ok()?),
+            Self::FreeEntries(table) => Sample::Int(i64::try_from(table.size().saturating_sub(table.used())).ok()?),
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
         })
     }

@@ -1,5 +1,7 @@
 //! Every name of a sample fetch, and how it is made from its arguments.
 
+use std::sync::Arc;
+
 use control::config::Diagnostic;
 
 use super::content::Start;
@@ -9,7 +11,9 @@ use crate::rules::argument::Call;
 use crate::rules::names;
 use crate::rules::program::Names;
 use crate::rules::sample::Sample;
+use crate::rules::stick::Question;
 use crate::rules::word::unknown;
+use crate::stick::Table;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Fetch, Diagnostic>;
 
@@ -34,7 +38,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 93] = [
+const TABLE: [(&str, Build); 95] = [
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
@@ -121,6 +125,8 @@ const TABLE: [(&str, Build); 93] = [
     ("ssl_fc", |call, _| plain(call, Fetch::IsTls)),
     ("status", |call, _| plain(call, Fetch::Status)),
     ("str", |call, _| text(call)),
+    ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
+    ("table_cnt", |call, names| entries(call, names).map(Fetch::Entries)),
     ("url", |call, _| plain(call, Fetch::Target(Part::Url))),
     ("url_param", |call, _| parameter(call, Form::Text)),
     ("urlp", |call, _| parameter(call, Form::Text)),
@@ -140,12 +146,23 @@ pub(in crate::rules) fn names() -> Vec<&'static str> {
 /// # Errors
 /// Names what is not known, and arguments that do not fit.
 pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Result<Fetch, Diagnostic> {
+    if let Some(question) = Question::build(call, variables) {
+        return question.map(Fetch::Question);
+    }
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),
         None => {
             let (message, hint) = unknown("sample fetch", call.name, &names(), &names::LATER_FETCHES);
             Err(call.error(message).hint(hint))
         }
+    }
+}
+
+fn entries(call: &Call<'_, '_>, names: &Names) -> Result<Arc<Table>, Diagnostic> {
+    call.at_most(1)?;
+    match call.optional(0) {
+        Some(name) => names.table(&name.text).map_err(|message| call.error_in(name, message)),
+        None => names.own_table().map_err(|message| call.error(message)),
     }
 }
 
