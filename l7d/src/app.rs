@@ -141,6 +141,7 @@ impl Daemon {
         let fleet = Fleet::new(Arc::new(config));
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
+        crate::stats::show(stats.clone());
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
             .map(|number| {

@@ -136,6 +136,9 @@ async fn serve<'a>(
         }
         Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
+    if let Some(reply) = frontend.entrance().and_then(|entrance| entrance.answer(&head)) {
+        return Ok(exhibit(client, reply, &head, body, frontend, record).await);
+    }
     let Some(backend) = frontend.route(&review.view(&head)) else {
         return Err(Failure::new(ExchangeError::NoBackend, &mut review, Some(&head)));
     };
@@ -149,6 +152,9 @@ async fn serve<'a>(
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
         }
         Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
+    }
+    if let Some(reply) = backend.entrance().and_then(|entrance| entrance.answer(&head)) {
+        return Ok(exhibit(client, reply, &head, body, frontend, record).await);
     }
     let affinity = Affinity::of(backend, &mut head, review.persist());
     record.given(affinity.given());
@@ -437,6 +443,20 @@ async fn overrule(
     Ok(announce(client, ruling, fate, head.version(), record).await)
 }
 
+/// Shows the statistics; the connection stays if the request has no body.
+async fn exhibit(
+    client: &mut Downstream<'_>,
+    reply: Reply,
+    head: &RequestHead,
+    body: Body,
+    frontend: &Frontend,
+    record: &mut Record<'_>,
+) -> Fate {
+    let stays = body.is_done() && !frontend.closes() && head.keeps_alive() && !idle::is_draining();
+    record.exhibited();
+    answer(client, reply, if stays { Fate::Keep } else { Fate::Close }, head.version(), record).await
+}
+
 /// Answers as a rule decided.
 async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
     record.ruled(ruling.termination);
@@ -468,8 +488,9 @@ async fn answer(client: &mut Downstream<'_>, reply: Reply, fate: Fate, version: 
     let status = reply.status();
     let response = reply.print(if record.is_head() { BodyOf::Head } else { BodyOf::Any }, connection);
     record.answered(status, response.len());
-    // A client that does not take a few hundred bytes is not waited for.
-    client.answer(&response, REFUSAL).await;
+    // A client that does not take a few hundred bytes is not waited for; statistics may be long.
+    let limit = REFUSAL * (1 + u32::try_from(response.len() / LONG).unwrap_or(u32::MAX).min(60));
+    client.answer(&response, limit).await;
     fate
 }
 
@@ -492,3 +513,5 @@ async fn refuse(client: &mut Downstream<'_>, reply: Option<Reply>, fate: Fate, r
 
 /// How long a refusal may take to be written.
 const REFUSAL: Duration = Duration::from_secs(1);
+/// For every so many bytes it may take that time once more.
+const LONG: usize = 32 * 1024;

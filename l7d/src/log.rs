@@ -62,6 +62,10 @@ pub(crate) struct Record<'a> {
     backend: Option<&'a Backend>,
     presence: Option<Presence<'a>>,
     server: Option<&'a Server>,
+    /// Whether the statistics answer in place of a server.
+    is_exhibit: bool,
+    /// Where it counts that a rule refused it.
+    denied: Option<Counter>,
     retries: u32,
     /// Whether the last retry was on another server.
     redispatched: bool,
@@ -105,6 +109,8 @@ impl<'a> Record<'a> {
             backend: None,
             presence: None,
             server: None,
+            is_exhibit: false,
+            denied: None,
             retries: 0,
             redispatched: false,
             status: None,
@@ -242,9 +248,21 @@ impl<'a> Record<'a> {
         self.termination = error.termination();
     }
 
+    /// Notes that it is answered by the statistics.
+    pub(crate) fn exhibited(&mut self) {
+        self.termination = "LR";
+        self.is_exhibit = true;
+        (self.queued, self.connected, self.answered) = (self.request, self.request, self.request);
+    }
+
     /// Notes that a rule ended it.
     pub(crate) fn ruled(&mut self, termination: &'static str) {
         self.termination = termination;
+        self.denied = match termination {
+            "PR" => Some(Counter::DeniedRequests),
+            "PH" => Some(Counter::DeniedResponses),
+            _ => None,
+        };
     }
 
     /// Tells whether the client has no answer yet.
@@ -333,7 +351,7 @@ impl<'a> Record<'a> {
             },
             frontend: frontend.name(),
             backend: self.backend.map_or(frontend.name(), Backend::name),
-            server: self.server.map(Server::name),
+            server: if self.is_exhibit { Some("<STATS>") } else { self.server.map(Server::name) },
             tls: self.tls,
             status: self.status,
             received: self.head + self.received,

@@ -12,7 +12,7 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
-    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, StatsSocket, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
+    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -80,6 +80,7 @@ pub(super) struct Proxy {
     pub(super) compression: Option<Compression>,
     pub(super) errors: Vec<ErrorReply>,
     pub(super) log: Logging,
+    pub(super) stats: Option<StatsPage>,
 }
 
 /// What a proxy writes about its traffic; what is not set is taken from the defaults.

@@ -99,7 +99,16 @@ impl<'a> Record<'a> {
     }
 
     fn count_failure(&self, frontend: &Frontend) {
+        if let Some(denied) = self.denied {
+            let backend = self.backend.and_then(|backend| backend.meter().here());
+            let server = self.server.filter(|_| denied == Counter::DeniedResponses).and_then(|server| server.meter().here());
+            [frontend.meter().here(), backend, server].into_iter().flatten().for_each(|here| here.add(denied, 1));
+            return;
+        }
         let (who, phase) = self.termination.split_at(1);
+        if who == "L" {
+            return;
+        }
         let blame = |counter| self.behind().for_each(|here| here.add(counter, 1));
         let by_client = who.eq_ignore_ascii_case("c");
         match phase {

@@ -20,7 +20,7 @@ use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher
 use crate::compress::Compression;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
-use crate::stats::Meter;
+use crate::stats::{Entrance, Meter};
 use crate::stick::{Cookie, Hold, Named, dynamic_value};
 use crate::tls::{Connector, Setup};
 use crate::upstream::{Redispatch, Source, pool};
@@ -52,6 +52,7 @@ pub(crate) struct Backend {
     is_twin: bool,
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
+    entrance: Option<Entrance>,
     closes: bool,
     reuse: Reuse,
     queue: Arc<Queue>,
@@ -171,6 +172,7 @@ impl Backend {
             is_twin: model.is_twin(),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
+            entrance: model.stats().map(Entrance::new),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
             timeouts: *model.timeouts(),
@@ -302,6 +304,11 @@ impl Backend {
     /// Returns how the client's address is added to requests.
     pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
         self.forward_for.as_ref()
+    }
+
+    /// Returns where clients see the statistics.
+    pub(crate) fn entrance(&self) -> Option<&Entrance> {
+        self.entrance.as_ref()
     }
 
     /// Returns what it compresses, if anything.

@@ -15,7 +15,7 @@ use crate::bind::Spec;
 use crate::compress::Compression;
 use crate::log::Log;
 use crate::rules::{ProxyRules, View};
-use crate::stats::Meter;
+use crate::stats::{Entrance, Meter};
 use crate::tls::Acceptor;
 
 /// One address clients come in by.
@@ -51,6 +51,7 @@ pub(crate) struct Frontend {
     limit: Option<Limit>,
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
+    entrance: Option<Entrance>,
     closes: bool,
     ignores_null: bool,
     monitor_uri: Option<String>,
@@ -115,6 +116,7 @@ impl Frontend {
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
+            entrance: model.stats().map(Entrance::new),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
@@ -129,6 +131,11 @@ impl Frontend {
     /// Returns how the client's address is added to requests.
     pub(crate) fn forward_for(&self) -> Option<&ForwardFor> {
         self.forward_for.as_ref()
+    }
+
+    /// Returns where clients see the statistics.
+    pub(crate) fn entrance(&self) -> Option<&Entrance> {
+        self.entrance.as_ref()
     }
 
     /// Returns what it compresses, if anything.

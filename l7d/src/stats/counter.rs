@@ -69,11 +69,15 @@ pub(crate) enum Counter {
     ClientAborts,
     /// Transfers that the server ended early.
     ServerAborts,
+    /// Requests that a rule refused.
+    DeniedRequests,
+    /// Responses that a rule refused.
+    DeniedResponses,
 }
 
 impl Counter {
     /// How many there are.
-    pub(super) const COUNT: usize = Self::ServerAborts as usize + 1;
+    pub(super) const COUNT: usize = Self::DeniedResponses as usize + 1;
 
     /// Returns the counter of responses with this status.
     pub(crate) fn of_status(status: Option<u16>) -> Self {

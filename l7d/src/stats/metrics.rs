@@ -131,7 +131,7 @@ fn scope(row: &Row<'_>) -> &'static str {
 
 const SCOPES: [&str; 3] = ["frontend", "backend", "server"];
 
-const MEASURES: [Measure; 39] = [
+const MEASURES: [Measure; 41] = [
     measure("current_queue", "qcur", Kind::Gauge, "Exchanges that wait for a slot of a server."),
     measure("max_queue", "qmax", Kind::Gauge, "Most that waited at a time."),
     measure("queue_limit", "qlimit", Kind::Gauge, "Exchanges that may wait for the server."),
@@ -141,6 +141,8 @@ const MEASURES: [Measure; 39] = [
     measure("sessions_total", "stot", Kind::Counter, "Sessions."),
     measure("bytes_in_total", "bin", Kind::Counter, "Bytes of requests."),
     measure("bytes_out_total", "bout", Kind::Counter, "Bytes of responses."),
+    measure("requests_denied_total", "dreq", Kind::Counter, "Requests that a rule refused."),
+    measure("responses_denied_total", "dresp", Kind::Counter, "Responses that a rule refused."),
     measure("request_errors_total", "ereq", Kind::Counter, "Requests that were invalid, cut off or too late."),
     measure("connection_errors_total", "econ", Kind::Counter, "Requests for which no connection to a server came about."),
     measure("response_errors_total", "eresp", Kind::Counter, "Responses that were invalid, cut off or too late."),

@@ -6,6 +6,7 @@
 mod counter;
 mod csv;
 mod dump;
+mod entrance;
 mod info;
 mod meter;
 mod metrics;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
+pub(crate) use entrance::{Entrance, show};
 pub(crate) use info::{Detail, Life};
 pub(crate) use meter::{Here, Meter, Presence, enter_thread};
 
@@ -64,7 +66,7 @@ impl Stats {
         let (site, fleet) = (Arc::clone(&self.site.borrow()), self.fleet.snapshot());
         let overview = Overview::new(&site, &fleet);
         match path {
-            "/stats" => Some(Page::html(page::write(&overview, self.start))),
+            "/stats" => Some(Page::html(page::write(&overview, self.start, &page::Words::own()))),
             "/stats;csv" => Some(Page::plain(csv::write(&overview))),
             _ => None,
         }

@@ -148,6 +148,8 @@ impl<'a> Row<'a> {
             "pid" => Some(Value::Count(1)),
             "iid" => Some(Value::Count(self.proxy)),
             "sid" => Some(Value::Count(0)),
+            "dreq" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::DeniedRequests),
+            "dresp" => sum(Counter::DeniedResponses),
             "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
             "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
             _ if matches!(self.subject, Subject::Frontend(..)) => None,

@@ -6,24 +6,48 @@ use std::time::Instant;
 use super::Start;
 use super::overview::{Overview, Row, Subject, Value};
 
+/// What a page says besides its numbers.
+#[derive(Debug)]
+pub(super) struct Words<'a> {
+    /// What it is called.
+    pub(super) title: &'a str,
+    /// Where the same is as comma-separated values.
+    pub(super) csv: &'a str,
+    /// Where the metrics are.
+    pub(super) metrics: Option<&'a str>,
+    /// Whether servers that are down are left out.
+    pub(super) is_filtered: bool,
+}
+
+impl Words<'_> {
+    /// Returns those of the page beside the metrics.
+    pub(super) fn own() -> Self {
+        Self { title: concat!("l7d ", env!("CARGO_PKG_VERSION")), csv: "/stats;csv", metrics: Some("/metrics"), is_filtered: false }
+    }
+}
+
 /// Writes the page.
-pub(super) fn write(overview: &Overview<'_>, start: Start) -> String {
+pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) -> String {
+    let title = Escaped(words.title);
     let uptime = Instant::now().saturating_duration_since(start.instant).as_secs();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>l7d</title><style>{STYLE}</style><h1>l7d {}</h1><p>process {}, up {} d {} h {} min · <a href=\"/stats;csv\">CSV</a> · \
-         <a href=\"/metrics\">metrics</a></p><table><thead><tr><th>proxy<th>name",
-        env!("CARGO_PKG_VERSION"),
+         <title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>process {}, up {} d {} h {} min · <a href=\"{}\">CSV</a>",
         std::process::id(),
         uptime / 86_400,
         uptime / 3_600 % 24,
         uptime / 60 % 60,
+        Escaped(words.csv),
     );
+    if let Some(metrics) = words.metrics {
+        let _ = write!(page, " · <a href=\"{metrics}\">metrics</a>");
+    }
+    page.push_str("</p><table><thead><tr><th>proxy<th>name");
     for (title, ..) in COLUMNS {
         let _ = write!(page, "<th>{title}");
     }
     page.push_str("<tbody>");
-    for row in overview.rows() {
+    for row in overview.rows().into_iter().filter(|row| !words.is_filtered || !is_down(row)) {
         write_row(&mut page, &row);
     }
     page.push_str("</table></html>\n");

@@ -59,6 +59,8 @@ mod sni;
 #[cfg(test)]
 mod stats;
 #[cfg(test)]
+mod stats_page;
+#[cfg(test)]
 mod strain;
 #[cfg(test)]
 mod tables;

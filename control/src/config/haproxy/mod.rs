@@ -41,6 +41,7 @@ mod reply;
 mod rules;
 mod section;
 mod server;
+mod stats;
 mod table;
 mod tls;
 

@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, bind, check, frontend, log, reply, rules, server, table};
+use super::{backend, bind, check, frontend, log, reply, rules, server, stats, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -58,6 +58,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (BACK, "server", server::server),
     (BACK, "source", backend::source),
     (FRONT, "ssl-default-bind-options", misplaced_tls),
+    (ALL, "stats", stats::stats),
     (PROXIES, "stick-table", table::stick_table),
     (PROXIES, "tcp-request", rules::tcp_request),
     (PROXIES, "tcp-response", rules::rule),
@@ -114,7 +115,6 @@ const LATER: &[&str] = &[
     "rate-limit",
     "retry-on",
     "server-template",
-    "stats",
     "stick",
     "tcp-check",
     "unique-id-format",

@@ -7,6 +7,7 @@ use super::cookie::Cookie;
 use super::log::Logging;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
+use super::stats::StatsPage;
 use super::{BackendId, HashType, ServerId};
 use crate::config::location::{Located, Location};
 
@@ -30,6 +31,7 @@ pub struct Backend {
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
+    pub(in crate::config) stats: Option<StatsPage>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
 }
@@ -118,6 +120,11 @@ impl Backend {
     /// Returns where lines about its servers go.
     pub fn logging(&self) -> &Logging {
         &self.logging
+    }
+
+    /// Returns where clients see the statistics.
+    pub fn stats(&self) -> Option<&StatsPage> {
+        self.stats.as_ref()
     }
 
     /// Returns the named conditions.

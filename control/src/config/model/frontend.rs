@@ -7,6 +7,7 @@ use super::compression::Compression;
 use super::log::Logging;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
+use super::stats::StatsPage;
 use super::{BackendId, FrontendId};
 use crate::config::location::{Located, Location};
 
@@ -27,6 +28,7 @@ pub struct Frontend {
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
+    pub(in crate::config) stats: Option<StatsPage>,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
     pub(in crate::config) xdp: Option<XdpFrontend>,
@@ -106,6 +108,11 @@ impl Frontend {
     /// Returns what is written about its traffic, and where it goes.
     pub fn logging(&self) -> &Logging {
         &self.logging
+    }
+
+    /// Returns where clients see the statistics.
+    pub fn stats(&self) -> Option<&StatsPage> {
+        self.stats.as_ref()
     }
 
     /// Returns the named conditions.

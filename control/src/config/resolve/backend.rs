@@ -67,6 +67,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
+        stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
         acls: written.acls.clone(),

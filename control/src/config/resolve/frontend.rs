@@ -78,6 +78,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
+        stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
         acls: written.acls.clone(),

@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, Timeout, Timeouts};
+use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, StatsPage, Timeout, Timeouts};
 use crate::config::written::Proxy;
 
 /// Returns the mode of a proxy.
@@ -78,6 +78,11 @@ pub(super) fn options(resolver: &mut Resolver, defaults: &Proxy, own: &Proxy, mo
     }
     options.retain(|option| mode == Mode::Http || !option.is_http());
     options
+}
+
+/// Returns where clients of a proxy see the statistics; those of mode tcp see none.
+pub(super) fn stats(defaults: &Proxy, own: &Proxy, mode: Mode) -> Option<StatsPage> {
+    own.stats.as_ref().or(defaults.stats.as_ref()).filter(|_| mode == Mode::Http).cloned()
 }
 
 /// Warns where a timeout without which connections hang for ever was never mentioned.

@@ -17,6 +17,7 @@ mod reader;
 mod reply;
 mod section;
 mod server;
+mod stats;
 mod syntax;
 mod table;
 mod tls;

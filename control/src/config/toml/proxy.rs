@@ -8,6 +8,7 @@ use super::reader::{Item, Reader};
 use super::reply;
 use super::section::Section;
 use super::server;
+use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Acl, Timeout};
@@ -15,7 +16,7 @@ use crate::config::value::{option, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 5] = ["description", "disabled", "email-alert", "id", "stats"];
+pub(super) const LATER: [&str; 4] = ["description", "disabled", "email-alert", "id"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,8 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
         log::refuse(reader, section);
     }
     let log = log::logging(reader, section);
-    Proxy { mode, timeouts, options, compression, errors, log }
+    let stats = stats::stats(reader, section);
+    Proxy { mode, timeouts, options, compression, errors, log, stats }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

@@ -40,6 +40,22 @@ pub(in crate::config) fn log_word(text: &str) -> Result<String, Mistake> {
     Err(Mistake::new(format!("`{text}` cannot stand in the header of a log line")).hint("up to 48 characters of ASCII without a space"))
 }
 
+/// Checks text that becomes a part of a header field.
+pub(in crate::config) fn header_text(text: &str) -> Result<String, Mistake> {
+    if !text.is_empty() && text.chars().all(|c| !c.is_control()) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{}` cannot be shown", text.escape_debug())))
+}
+
+/// Checks a name and a password.
+pub(in crate::config) fn account(text: &str) -> Result<String, Mistake> {
+    if text.split_once(':').is_some_and(|(name, _)| !name.is_empty()) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not a name and a password")).hint("for example admin:secret"))
+}
+
 /// Reads permission bits.
 pub(in crate::config) fn permissions(text: &str) -> Result<u32, Mistake> {
     let octal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

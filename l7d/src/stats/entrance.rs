@@ -1,0 +1,117 @@
+//! The page as clients of a proxy see it: where it is, who may see it, and what they asked for.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use control::config::StatsPage;
+
+use super::{Stats, csv, page};
+use crate::base64;
+use crate::message::head::RequestHead;
+use crate::reply::Reply;
+use crate::rules::hostname;
+use crate::stats::overview::Overview;
+
+/// Where clients of a proxy see the statistics.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    uri: String,
+    challenge: String,
+    /// What clients that may see it send.
+    credentials: Vec<String>,
+    refresh: Option<Duration>,
+    title: String,
+}
+
+static SHOWN: OnceLock<Stats> = OnceLock::new();
+
+/// Lets every proxy that has a page show these numbers from now on.
+pub(crate) fn show(stats: Stats) {
+    // A process has only one set of numbers.
+    let _ = SHOWN.set(stats);
+}
+
+impl Entrance {
+    /// Returns the entrance that a configuration describes.
+    pub(crate) fn new(model: &StatsPage) -> Self {
+        let mut title = if model.hides_version() { "l7d".to_owned() } else { format!("l7d {}", env!("CARGO_PKG_VERSION")) };
+        if let Some(node) = model.node() {
+            let _ = write!(title, " on {}", node.unwrap_or_else(|| hostname()));
+        }
+        if let Some(description) = model.description() {
+            let _ = write!(title, ": {description}");
+        }
+        Self {
+            uri: model.uri().to_owned(),
+            challenge: format!("Basic realm=\"{}\"", model.realm().replace('\\', "\\\\").replace('"', "\\\"")),
+            credentials: model.accounts().iter().map(|account| base64::encode(account.as_bytes())).collect(),
+            refresh: model.refresh(),
+            title,
+        }
+    }
+
+    /// Answers a request for the page; none if it is for something else.
+    pub(crate) fn answer(&self, head: &RequestHead) -> Option<Reply> {
+        let target = str::from_utf8(head.target()).ok()?;
+        let rest = origin_form(target).strip_prefix(self.uri.as_str())?;
+        let stats = SHOWN.get()?;
+        if !self.admits(head) {
+            let mut reply = Reply::page(401);
+            reply.revise(|head| {
+                head.headers
+                    .append(b"WWW-Authenticate", self.challenge.as_bytes())
+                    .expect("the configuration allows no control characters");
+            });
+            return Some(reply);
+        }
+        Some(self.show(stats, rest))
+    }
+
+    fn show(&self, stats: &Stats, rest: &str) -> Reply {
+        let (site, fleet) = (std::sync::Arc::clone(&stats.site.borrow()), stats.fleet.snapshot());
+        let overview = Overview::new(&site, &fleet);
+        let has = |option: &str| rest.split(';').any(|part| part == option);
+        let mut reply = Reply::new(200);
+        let mut add = |name: &[u8], value: &str| reply.add(name, value.as_bytes()).expect("plain text");
+        add(b"Cache-Control", "no-cache");
+        if let Some(refresh) = self.refresh.filter(|_| !has("norefresh")) {
+            add(b"Refresh", &refresh.as_secs().max(1).to_string());
+        }
+        if has("csv") {
+            reply.set_body(b"text/plain", csv::write(&overview).into_bytes());
+            return reply;
+        }
+        let words = page::Words { title: &self.title, csv: &format!("{};csv", self.uri), metrics: None, is_filtered: has("up") };
+        reply.set_body(b"text/html; charset=utf-8", page::write(&overview, stats.start, &words).into_bytes());
+        reply
+    }
+
+    /// Tells whether a request names someone who may see the page.
+    fn admits(&self, head: &RequestHead) -> bool {
+        if self.credentials.is_empty() {
+            return true;
+        }
+        let given = head.headers.all("authorization").next().and_then(|value| str::from_utf8(value).ok());
+        let Some((scheme, given)) = given.and_then(|given| given.split_once(' ')) else { return false };
+        // Every account is compared whole, so that the time says nothing about which came near.
+        let mut is_known = false;
+        for known in &self.credentials {
+            is_known |= is_same(known.as_bytes(), given.trim().as_bytes());
+        }
+        scheme.eq_ignore_ascii_case("basic") && is_known
+    }
+}
+
+/// Compares in a time that depends on the lengths only.
+fn is_same(known: &[u8], given: &[u8]) -> bool {
+    known.len() == given.len() && known.iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+/// Returns a target without the scheme and the host.
+fn origin_form(target: &str) -> &str {
+    match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?']) => rest.find('/').map_or("", |slash| &rest[slash..]),
+        _ => target,
+    }
+}
