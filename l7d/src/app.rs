@@ -1,10 +1,10 @@
 //! The life of the daemon: start, reload, drain.
 //!
-//! The main thread checks servers, answers the metrics endpoint and listens for signals; the workers serve clients. SIGHUP reads the
+//! The main thread checks servers, answers the metrics endpoint and listens for signals; the workers serve clients. SIGHUP or SIGUSR2 reads the
 //! file again and swaps the whole site; SIGTERM, SIGINT and SIGUSR1 stop accepting and wait for the connections to end, a second
 //! SIGTERM or SIGINT does not wait.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Engine};
 use crate::bind::{self, Sharing, Spec};
+use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
 use crate::rules::Rules;
 use crate::site::Site;
@@ -74,18 +75,32 @@ pub(crate) fn load(files: &[PathBuf], before: Option<&Site>) -> Result<Loaded, R
 ///
 /// # Errors
 /// Fails if an address cannot be bound or the system lacks what the daemon needs.
-pub(crate) fn run(files: &[PathBuf], loaded: Loaded) -> anyhow::Result<()> {
+pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut daemon = Daemon::start(files.to_owned(), loaded).await?;
-        while let Wish::Reload = signals.next().await {
-            daemon.reload().await;
+        life::find_manager();
+        let silence = launch.silence()?;
+        let mut daemon = Daemon::start(files.to_owned(), loaded, &launch).await?;
+        life::notify("READY=1");
+        if let Some(silence) = silence {
+            life::detach(&silence)?;
+        }
+        let wish = loop {
+            match signals.next().await {
+                Wish::Reload => daemon.reload().await,
+                wish @ (Wish::Drain | Wish::Terminate) => break wish,
+            }
+        };
+        life::notify("STOPPING=1");
+        if wish == Wish::Terminate && launch.terminate == Terminate::Now {
+            return daemon.end();
         }
         tokio::select! {
             () = daemon.drain() => {}
             () = signals.stop_now() => warn!("stopping without waiting for connections"),
+            () = daemon.patience() => warn!("stopping as hard-stop-after says, without waiting for connections"),
         }
         daemon.end()
     })
@@ -132,12 +147,17 @@ struct Endpoint {
 }
 
 impl Daemon {
-    async fn start(files: Vec<PathBuf>, loaded: Loaded) -> anyhow::Result<Self> {
+    async fn start(files: Vec<PathBuf>, loaded: Loaded, launch: &Launch) -> anyhow::Result<Self> {
         let Loaded { config, rules, tls } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
-        let sockets = bind_new(&config, None, threads)?;
+        let (sharing, rights) = (launch.sharing(), Rights::of(config.global())?);
+        let sockets = bind_new(&config, None, threads, sharing)?;
+        let desks = bind_admin(&config, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
+        // Whatever takes rights of its own is bound by now.
+        launch.take_over(config.global())?;
+        rights.take()?;
         let fleet = Fleet::new(Arc::new(config));
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
@@ -157,7 +177,7 @@ impl Daemon {
         let workers = workers.context("no thread")?;
         let mut daemon = Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new() };
         daemon.order(sockets).await;
-        daemon.follow_admin(Sharing::Alone)?;
+        daemon.follow_admin(desks)?;
         daemon.follow_metrics().await?;
         info!("serving {} with {threads} threads", shown(&daemon.files));
         Ok(daemon)
@@ -166,9 +186,11 @@ impl Daemon {
     /// Reads the file again; keeps everything as it was if that cannot be served.
     async fn reload(&mut self) {
         info!("reloading {}", shown(&self.files));
+        life::notify(&life::reloading());
         if let Err(error) = self.try_reload().await {
             error!("configuration unchanged: {error:#}");
         }
+        life::notify("READY=1");
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
@@ -183,7 +205,7 @@ impl Daemon {
         }
         // What the system may refuse comes first, while nothing has changed yet.
         let logs = Logs::of(&config).context("log targets")?;
-        let sockets = bind_new(&config, Some(&before), self.workers.len())?;
+        let sockets = bind_new(&config, Some(&before), self.workers.len(), Sharing::Replacing)?;
         support::announce(&config);
         before.supersede();
         self.fleet.replace(Arc::new(config));
@@ -194,7 +216,7 @@ impl Daemon {
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
         }
-        if let Err(error) = self.follow_admin(Sharing::Replacing) {
+        if let Err(error) = self.follow_admin(HashMap::new()) {
             error!("no runtime interface: {error:#}");
         }
         info!("configuration replaced");
@@ -240,7 +262,7 @@ impl Daemon {
     }
 
     /// Opens and closes sockets of the runtime interface as the configuration says; those that stay, stay with their clients.
-    fn follow_admin(&mut self, sharing: Sharing) -> anyhow::Result<()> {
+    fn follow_admin(&mut self, mut bound: HashMap<Spec, OwnedFd>) -> anyhow::Result<()> {
         let config = self.fleet.config();
         let global = config.global();
         let mut before = std::mem::take(&mut self.admin);
@@ -258,9 +280,9 @@ impl Daemon {
                         self.open_desk(spec, terms, desk.socket.try_clone()?)?
                     }
                     None => {
-                        let bound = spec.bind(1, sharing)?.publish()?.into_iter().next().context("no socket")?;
-                        info!("listening on {} for commands", spec.address());
-                        self.open_desk(spec, terms, bound)?
+                        let bind = || spec.bind(1, Sharing::Replacing)?.publish()?.into_iter().next().context("no socket");
+                        let socket = bound.remove(&spec).map_or_else(bind, Ok)?;
+                        self.open_desk(spec, terms, socket)?
                     }
                 });
             }
@@ -284,6 +306,14 @@ impl Daemon {
         self.trigger.drained().await;
     }
 
+    /// Waits for as long as a drain may last.
+    async fn patience(&self) {
+        match self.fleet.config().global().hard_stop_after() {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn end(self) -> anyhow::Result<()> {
         for worker in self.workers {
             drop(worker.orders);
@@ -298,9 +328,8 @@ impl Daemon {
 }
 
 /// Binds what `config` listens on and `before` does not, one socket per thread.
-fn bind_new(config: &Config, before: Option<&Site>, threads: usize) -> anyhow::Result<Vec<(Spec, Vec<OwnedFd>)>> {
+fn bind_new(config: &Config, before: Option<&Site>, threads: usize, sharing: Sharing) -> anyhow::Result<Vec<(Spec, Vec<OwnedFd>)>> {
     let known: HashSet<&Spec> = before.iter().flat_map(|site| site.doors()).map(|door| door.spec()).collect();
-    let sharing = if before.is_some() { Sharing::Replacing } else { Sharing::Alone };
     let wanted = config.frontends().iter().flat_map(bind::specs).map(|(spec, _)| spec);
     let bound = wanted.filter(|spec| !known.contains(spec)).map(|spec| spec.bind(threads, sharing).map(|bound| (spec, bound)));
     // Nothing is taken over from another process, or from ourselves, before it is certain that all can be.
@@ -318,14 +347,27 @@ pub(crate) fn shown(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Binds what the runtime interface listens on.
+fn bind_admin(config: &Config, sharing: Sharing) -> anyhow::Result<HashMap<Spec, OwnedFd>> {
+    let specs = config.global().stats_sockets().iter().flat_map(|socket| bind::specs_of_admin(socket));
+    let bind = |spec: Spec| {
+        let socket = spec.bind(1, sharing)?.publish()?.into_iter().next().context("no socket")?;
+        info!("listening on {} for commands", spec.address());
+        Ok((spec, socket))
+    };
+    specs.map(bind).collect()
+}
+
 fn available_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What the administrator asks for by a signal.
+#[derive(PartialEq, Eq)]
 enum Wish {
     Reload,
-    Stop,
+    Drain,
+    Terminate,
 }
 
 struct Signals {
@@ -333,6 +375,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -343,15 +386,17 @@ impl Signals {
             terminate: of(SignalKind::terminate())?,
             interrupt: of(SignalKind::interrupt())?,
             user1: of(SignalKind::user_defined1())?,
+            user2: of(SignalKind::user_defined2())?,
         })
     }
 
     async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.hangup.recv() => Wish::Reload,
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.user1.recv() => Wish::Stop,
+            _ = self.user2.recv() => Wish::Reload,
+            _ = self.terminate.recv() => Wish::Terminate,
+            _ = self.interrupt.recv() => Wish::Terminate,
+            _ = self.user1.recv() => Wish::Drain,
         }
     }
 

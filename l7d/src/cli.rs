@@ -1,5 +1,7 @@
 //! The command line and the exit code.
 
+mod haproxy;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use clap::{Parser, Subcommand};
 use tracing::warn;
 
 use crate::app;
+use crate::life::Launch;
 
 /// The user-space tier of the load balancer.
 ///
@@ -35,7 +38,7 @@ enum Command {
     },
     /// Serve a configuration in the foreground, logging to standard error.
     ///
-    /// SIGHUP reads the file again: connections go on, new ones see the new configuration; a file with errors changes nothing.
+    /// SIGHUP or SIGUSR2 reads the file again: connections go on, new ones see the new configuration; a file with errors changes nothing.
     /// SIGTERM, SIGINT and SIGUSR1 stop accepting and wait for the connections to end; a second SIGTERM or SIGINT does not wait.
     /// The variable RUST_LOG sets what is logged: error, warn, info (the default), debug.
     Run {
@@ -47,6 +50,9 @@ enum Command {
 
 /// Runs the program with the arguments of the process.
 pub fn run() -> ExitCode {
+    if haproxy::is_called_so() {
+        return haproxy::run();
+    }
     let outcome = match Arguments::parse().command {
         Command::Check { files, verbose } => check(&files, if verbose { Idle::Listed } else { Idle::Untold }),
         Command::Run { files } => serve(&files),
@@ -98,6 +104,6 @@ fn serve(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         warn!("{warning}");
     }
-    app::run(files, loaded)?;
+    app::run(files, loaded, Launch::default())?;
     Ok(ExitCode::SUCCESS)
 }

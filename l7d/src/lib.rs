@@ -33,6 +33,7 @@ mod inherit;
 mod inspect;
 mod lane;
 mod level;
+mod life;
 mod listener;
 mod log;
 pub mod message;

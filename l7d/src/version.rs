@@ -7,3 +7,58 @@ pub(crate) const LEVEL: &str = "3.2.0";
 pub(crate) fn full() -> String {
     format!("{LEVEL}-l7d{}", env!("CARGO_PKG_VERSION"))
 }
+
+/// Returns what is said about us, on the line that scripts made for HAProxy look for first.
+pub(crate) fn banner() -> String {
+    let system = rustix::system::uname();
+    let name = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    format!(
+        "HAProxy version {LEVEL} compatible: l7d {}\nRunning on: {} {} {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        name(system.sysname()),
+        name(system.release()),
+        name(system.version()),
+        name(system.machine())
+    )
+}
+
+/// Returns what is built in, in HAProxy's words.
+pub(crate) fn build() -> String {
+    let features: Vec<String> = FEATURES.iter().map(|(mark, name)| format!("{mark}{name}")).collect();
+    format!(
+        "\nFeature list : {}\n\nBuilt with multi-threading support.\nBuilt with rustls and AWS-LC for TLSv1.2 and TLSv1.3.\n\n\
+         Available polling systems :\n      epoll : pref=300,  test result OK\nTotal: 1 (1 usable), will use epoll.\n\n\
+         Available multiplexer protocols :\n         h2 : mode=HTTP  side=FE|BE  mux=H2\n         h1 : mode=HTTP  side=FE|BE  mux=H1\n\
+         \x20      none : mode=TCP   side=FE|BE  mux=PASS\n",
+        features.join(" ")
+    )
+}
+
+/// HAProxy's features, and whether there is what they stand for.
+const FEATURES: [(char, &str); 25] = [
+    ('-', "51DEGREES"),
+    ('+', "ACCEPT4"),
+    ('-', "CPU_AFFINITY"),
+    ('-', "DEVICEATLAS"),
+    ('+', "EPOLL"),
+    ('-', "EVPORTS"),
+    ('-', "KQUEUE"),
+    ('-', "LIBCRYPT"),
+    ('+', "LINUX_SPLICE"),
+    ('+', "LINUX_TPROXY"),
+    ('-', "LUA"),
+    ('-', "NS"),
+    ('-', "OPENSSL"),
+    ('-', "OT"),
+    ('-', "PCRE"),
+    ('-', "PCRE2"),
+    ('+', "PROMEX"),
+    ('-', "QUIC"),
+    ('-', "SLZ"),
+    ('+', "SYSTEMD"),
+    ('-', "TFO"),
+    ('+', "THREAD"),
+    ('+', "TPROXY"),
+    ('-', "WURFL"),
+    ('-', "ZLIB"),
+];

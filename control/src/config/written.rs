@@ -54,6 +54,7 @@ pub(super) struct Global {
     pub(super) stats_maxconn: Option<u32>,
     pub(super) metrics: Option<Located<SocketAddr>>,
     pub(super) spread_checks: Option<u8>,
+    pub(super) process: super::model::Process,
 }
 
 /// Settings of the kernel tier.

@@ -9,6 +9,8 @@ mod certs;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod compress;
 #[cfg(test)]
 mod content;

@@ -23,6 +23,26 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         reader.bases.crt = Some(line.parse("a directory", text::path)?.value().clone());
         Ok(())
     }),
+    ("chroot", |line, global, _| {
+        global.process.chroot = Some(line.parse("a directory", text::absolute_path)?.value().clone());
+        Ok(())
+    }),
+    ("daemon", |_, global, _| {
+        global.process.daemon = true;
+        Ok(())
+    }),
+    ("gid", |line, global, _| {
+        global.process.group = Some(Account::Id(*line.integer(0..=MOST_ID)?));
+        Ok(())
+    }),
+    ("group", |line, global, _| {
+        global.process.group = Some(Account::Name(line.expect("a group")?.value().clone()));
+        Ok(())
+    }),
+    ("hard-stop-after", |line, global, _| {
+        global.process.hard_stop_after = Some(*line.period()?);
+        Ok(())
+    }),
     ("log", |line, global, _| {
         let text = line.joined().ok_or_else(|| line.error("`log` lacks its target"))?;
         global.log.push(text);
@@ -37,6 +57,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
     }),
     ("nbthread", |line, global, _| {
         global.threads = Some(*line.integer(1..=1024)?);
+        Ok(())
+    }),
+    ("pidfile", |line, global, _| {
+        global.process.pidfile = Some(line.parse("a file", text::absolute_path)?.value().clone());
         Ok(())
     }),
     ("presetenv", |line, _, reader| {
@@ -70,6 +94,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("stats", stats),
+    ("uid", |line, global, _| {
+        global.process.user = Some(Account::Id(*line.integer(0..=MOST_ID)?));
+        Ok(())
+    }),
     ("unsetenv", |line, _, reader| {
         let first = line.expect("the name of a variable")?;
         for name in std::iter::once(first).chain(std::iter::from_fn(|| line.next())) {
@@ -77,13 +105,16 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         }
         Ok(())
     }),
+    ("user", |line, global, _| {
+        global.process.user = Some(Account::Name(line.expect("a user")?.value().clone()));
+        Ok(())
+    }),
 ];
 
 /// Keywords that tell HAProxy how to go about what it does: l7d goes about it in its own way, so they are accepted, and listed by
 /// `check -v`.
-const IDLE: [&str; 22] = [
+const IDLE: [&str; 21] = [
     "busy-polling",
-    "daemon",
     "expose-experimental-directives",
     "master-worker",
     "maxcompcpuusage",
@@ -109,7 +140,6 @@ const IDLE: [&str; 22] = [
 /// Keywords HAProxy has and this model has no place for.
 const LATER: &[&str] = &[
     "51degrees-data-file",
-    "chroot",
     "cluster-secret",
     "cpu-map",
     "cpu-policy",
@@ -118,13 +148,10 @@ const LATER: &[&str] = &[
     "deviceatlas-json-file",
     "external-check",
     "fd-hard-limit",
-    "gid",
     "grace",
-    "group",
     "h1-case-adjust",
     "h1-case-adjust-file",
     "h2-workaround-bogus-websocket-clients",
-    "hard-stop-after",
     "harden.reject-privileged-ports.quic",
     "harden.reject-privileged-ports.tcp",
     "http-err-codes",
@@ -146,7 +173,6 @@ const LATER: &[&str] = &[
     "maxsslrate",
     "nbproc",
     "node",
-    "pidfile",
     "server-state-base",
     "server-state-file",
     "setcap",
@@ -156,8 +182,6 @@ const LATER: &[&str] = &[
     "ssl-engine",
     "ssl-load-extra-files",
     "ssl-server-verify",
-    "uid",
-    "user",
 ];
 
 /// Reads one line of `global`.

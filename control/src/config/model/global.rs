@@ -1,10 +1,11 @@
 //! What concerns the whole process.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::bind::BindAddress;
-use super::unix::SocketFile;
+use super::unix::{Account, SocketFile};
 use crate::config::location::Located;
 
 /// Settings of the process as a whole.
@@ -20,6 +21,18 @@ pub struct Global {
     pub(in crate::config) stats_maxconn: u32,
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
     pub(in crate::config) spread_checks: u8,
+    pub(in crate::config) process: Process,
+}
+
+/// What the process is to the system around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct Process {
+    pub(in crate::config) user: Option<Account>,
+    pub(in crate::config) group: Option<Account>,
+    pub(in crate::config) chroot: Option<PathBuf>,
+    pub(in crate::config) pidfile: Option<PathBuf>,
+    pub(in crate::config) daemon: bool,
+    pub(in crate::config) hard_stop_after: Option<Duration>,
 }
 
 impl Global {
@@ -66,6 +79,36 @@ impl Global {
     /// Returns where l7d answers Prometheus.
     pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
         self.metrics.as_ref()
+    }
+
+    /// Returns the user the process becomes once it has bound its addresses.
+    pub fn user(&self) -> Option<&Account> {
+        self.process.user.as_ref()
+    }
+
+    /// Returns the group the process becomes then.
+    pub fn group(&self) -> Option<&Account> {
+        self.process.group.as_ref()
+    }
+
+    /// Returns the directory that is the root of all files from then on.
+    pub fn chroot(&self) -> Option<&Path> {
+        self.process.chroot.as_deref()
+    }
+
+    /// Returns where the number of the process is written.
+    pub fn pidfile(&self) -> Option<&Path> {
+        self.process.pidfile.as_deref()
+    }
+
+    /// Tells whether the process goes to the background where its command line does not say otherwise.
+    pub fn daemon(&self) -> bool {
+        self.process.daemon
+    }
+
+    /// Returns how long connections may take to end when the process stops; none lets them take their time.
+    pub fn hard_stop_after(&self) -> Option<Duration> {
+        self.process.hard_stop_after
     }
 
     /// Returns by how many percent a check's interval may vary, 0 to 50.

@@ -29,6 +29,7 @@ pub use compression::{Coding, Compression};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
+pub(in crate::config) use global::Process;
 pub use global::{Exposed, Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};

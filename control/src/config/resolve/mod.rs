@@ -180,6 +180,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         stats_maxconn: written.stats_maxconn.unwrap_or(DEFAULT_STATS_MAXCONN),
         metrics: written.metrics,
         spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
+        process: written.process,
     }
 }
 

@@ -126,9 +126,9 @@ server = { s = { address = "10.0.0.1:80", weight = 2, check = { inter = "3s" } }
 
 #[test]
 fn what_means_nothing_here_is_accepted_and_kept() {
-    let config = config("global\n tune.ssl.default-dh-param 2048\n daemon\n ulimit-n 65536\n");
+    let config = config("global\n tune.ssl.default-dh-param 2048\n master-worker\n ulimit-n 65536\n");
     let words: Vec<&str> = config.idle().iter().map(|word| word.as_str()).collect();
-    assert_eq!(words, ["tune.ssl.default-dh-param", "daemon", "ulimit-n"]);
+    assert_eq!(words, ["tune.ssl.default-dh-param", "master-worker", "ulimit-n"]);
 }
 
 #[test]

@@ -137,12 +137,12 @@ pub(super) fn socket_file(reader: &mut Reader, section: &mut Section<'_>, addres
     SocketFile { mode, user: user.or(uid), group: group.or(gid) }
 }
 
-fn account(reader: &mut Reader, item: &Item<'_>) -> Option<Account> {
+pub(super) fn account(reader: &mut Reader, item: &Item<'_>) -> Option<Account> {
     reader.text(item, "www-data", text::not_empty).map(|name| Account::Name(name.value().clone()))
 }
 
 /// The greatest number of a user or group; the one after it means "leave as it is" to the system.
-const MOST_ID: u32 = u32::MAX - 1;
+pub(super) const MOST_ID: u32 = u32::MAX - 1;
 
 fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
     let location: Location = item.key.location().clone();

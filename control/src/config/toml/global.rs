@@ -5,19 +5,15 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{BindAddress, Exposed, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{Account, BindAddress, Exposed, Process, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 29] = [
-    "chroot",
+const LATER: [&str; 22] = [
     "cpu-map",
     "daemon",
     "description",
-    "gid",
-    "group",
-    "hard-stop-after",
     "h1-case-adjust",
     "localpeer",
     "lua-load",
@@ -29,7 +25,6 @@ const LATER: [&str; 29] = [
     "maxsslrate",
     "nice",
     "node",
-    "pidfile",
     "presetenv",
     "server-state-base",
     "server-state-file",
@@ -37,9 +32,7 @@ const LATER: [&str; 29] = [
     "ssl-default-bind-ciphers",
     "ssl-default-bind-options",
     "tune",
-    "uid",
     "ulimit-n",
-    "user",
 ];
 
 pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
@@ -54,9 +47,26 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         stats_maxconn: section.take("stats-maxconn").and_then(|item| reader.integer(&item, 1..=1000, 10)),
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
         spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
+        process: process(reader, &mut section),
     };
     section.finish(reader, &LATER);
     global
+}
+
+fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {
+    let mut account = |name, id| {
+        let named = section.take(name).and_then(|item| frontend::account(reader, &item));
+        let numbered = section.take(id).and_then(|item| reader.integer(&item, 0..=frontend::MOST_ID, 33)).map(Account::Id);
+        named.or(numbered)
+    };
+    let (user, group) = (account("user", "uid"), account("group", "gid"));
+    let mut path = |key, example| {
+        let path = section.take(key).and_then(|item| reader.text(&item, example, text::absolute_path));
+        path.map(|path| path.value().clone())
+    };
+    let (chroot, pidfile) = (path("chroot", "/var/lib/l7d"), path("pidfile", "/run/l7d.pid"));
+    let hard_stop_after = section.take("hard-stop-after").and_then(|item| reader.period(&item));
+    Process { user, group, chroot, pidfile, daemon: false, hard_stop_after }
 }
 
 fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {

@@ -1,0 +1,219 @@
+//! The command line of HAProxy, for when the program is called `haproxy`: init scripts, units and checks made for that go on working.
+//!
+//! One process does what master and workers do there: it stays in the foreground or not, and reloads inside itself.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use control::config::Report;
+use rustix::process::Pid;
+use tracing::warn;
+
+use crate::app::{self, Loaded};
+use crate::life::{Farewell, Launch, Parent, Terminate};
+use crate::version;
+
+/// What the arguments ask for.
+#[derive(Debug, Default)]
+struct Wanted {
+    files: Vec<PathBuf>,
+    task: Task,
+    volume: Volume,
+    background: bool,
+    /// Not to go to the background, whatever else says so.
+    foreground: bool,
+    directory: Option<PathBuf>,
+    /// Whether warnings are errors.
+    strict: bool,
+    launch: Launch,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Task {
+    #[default]
+    Serve,
+    Check,
+    Version,
+    Build,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Volume {
+    #[default]
+    Normal,
+    Quiet,
+}
+
+/// Tells whether the program was called by that name.
+pub(super) fn is_called_so() -> bool {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    name.as_deref().and_then(Path::file_name).is_some_and(|name| name.as_bytes().starts_with(b"haproxy"))
+}
+
+/// Does what the arguments ask for.
+pub(super) fn run() -> ExitCode {
+    let wanted = match parse(std::env::args_os().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(reason) => {
+            alert(&reason);
+            return usage();
+        }
+    };
+    let outcome = match wanted.task {
+        Task::Version => write_out(&version::banner()),
+        Task::Build => write_out(&format!("{}{}", version::banner(), version::build())),
+        Task::Check | Task::Serve => work(wanted),
+    };
+    outcome.unwrap_or_else(|error| {
+        alert(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    wanted.launch.terminate = Terminate::Now;
+    let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned()).peekable();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` lacks its value"));
+        match argument.as_str() {
+            "-f" => wanted.files.push(value()?.into()),
+            "-c" => wanted.task = Task::Check,
+            "-v" => wanted.task = Task::Version,
+            "-vv" => wanted.task = Task::Build,
+            "-q" => wanted.volume = Volume::Quiet,
+            "-D" => wanted.background = true,
+            "-db" | "-d" => wanted.foreground = true,
+            "-W" => {}
+            "-Ws" => wanted.foreground = true,
+            "-C" => wanted.directory = Some(value()?.into()),
+            "-p" => wanted.launch.pidfile = Some(value()?.into()),
+            "-dW" => wanted.strict = true,
+            // Nothing here is so quiet that it had to be asked to speak, and there is no such poller or check of memory to leave out.
+            "-V" | "-de" | "-dp" | "-dk" | "-dv" | "-dG" | "-dr" | "-dD" => {}
+            memory if memory.starts_with("-dM") => {}
+            "-sf" | "-st" => {
+                wanted.launch.farewell = if argument == "-sf" { Farewell::Finish } else { Farewell::Stop };
+                while let Some(number) = arguments.peek().and_then(|word| word.parse().ok()) {
+                    let pid = Pid::from_raw(number).ok_or_else(|| format!("`{number}` is no process"))?;
+                    wanted.launch.predecessors.push(pid);
+                    arguments.next();
+                }
+            }
+            "--" => wanted.files.extend(arguments.by_ref().map(PathBuf::from)),
+            other => return Err(format!("option `{other}` is not supported")),
+        }
+    }
+    if wanted.files.is_empty() && matches!(wanted.task, Task::Check | Task::Serve) {
+        return Err("no configuration file is named: -f FILE".to_owned());
+    }
+    Ok(wanted)
+}
+
+fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
+    if let Some(directory) = &wanted.directory {
+        std::env::set_current_dir(directory)?;
+    }
+    let files = std::mem::take(&mut wanted.files);
+    let loaded = match app::load(&files, None) {
+        Ok(loaded) => loaded,
+        Err(report) => return Ok(refuse(&report)),
+    };
+    let warnings: Vec<_> = loaded.warnings().collect();
+    if wanted.volume == Volume::Normal {
+        warnings.iter().for_each(|warning| say("WARNING", &warning.to_string()));
+    }
+    if wanted.strict && !warnings.is_empty() {
+        alert("config : there are warnings, and -dW makes them errors");
+        return Ok(ExitCode::FAILURE);
+    }
+    if wanted.task == Task::Check {
+        return if wanted.volume == Volume::Quiet { Ok(ExitCode::SUCCESS) } else { write_out("Configuration file is valid\n") };
+    }
+    let background = (wanted.background || loaded.config.global().daemon()) && !wanted.foreground;
+    if background && std::env::var_os(BACKGROUND).is_none() {
+        return spawn();
+    }
+    if background {
+        // A terminal that closes must not end it.
+        let _ = rustix::process::setsid();
+        wanted.launch.parent = Parent::Waiting;
+    }
+    serve(&files, loaded, wanted.launch)
+}
+
+fn serve(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::Result<ExitCode> {
+    control::telemetry::init()?;
+    app::run(files, loaded, launch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the program once more, and waits until that one serves or has failed.
+fn spawn() -> anyhow::Result<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg0(arguments.next().unwrap_or_else(|| "haproxy".into())).args(arguments);
+    let mut child = command.env(BACKGROUND, "1").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let Some(mut out) = child.stdout.take() else { anyhow::bail!("no word from the background") };
+    let is_serving = out.read(&mut [0])? == 1;
+    if is_serving {
+        return Ok(ExitCode::SUCCESS);
+    }
+    child.wait()?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn refuse(report: &Report) -> ExitCode {
+    for diagnostic in report.diagnostics() {
+        let tag = match diagnostic.severity() {
+            control::config::Severity::Error => "ALERT",
+            control::config::Severity::Warning => "WARNING",
+        };
+        say(tag, &format!("config : {diagnostic}"));
+    }
+    alert("config : Fatal errors found in configuration.");
+    ExitCode::FAILURE
+}
+
+fn alert(text: &str) {
+    say("ALERT", text);
+}
+
+/// Writes a message with the mark HAProxy's have.
+fn say(tag: &str, text: &str) {
+    // Nothing is left to be done if standard error is gone.
+    let _ = writeln!(io::stderr(), "{:<10} ({}) : {text}", format!("[{tag}]"), std::process::id());
+}
+
+fn write_out(text: &str) -> anyhow::Result<ExitCode> {
+    if let Err(error) = io::stdout().write_all(text.as_bytes()) {
+        warn!("standard output: {error}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usage() -> ExitCode {
+    let _ = write_out(&version::banner());
+    let _ = io::stderr().write_all(USAGE.as_bytes());
+    ExitCode::FAILURE
+}
+
+/// Tells the program that it is the one in the background.
+const BACKGROUND: &str = "L7D_BACKGROUND";
+
+const USAGE: &str = "\
+Usage : haproxy -f FILE [options]
+        -c             check the configuration and end
+        -v, -vv        show the version; also what is built in
+        -D             go to the background
+        -W, -Ws, -db   stay in the foreground; one process does it all
+        -p FILE        write the number of the process to FILE
+        -C DIR         change to DIR first
+        -q             say less
+        -dW            take warnings for errors
+        -sf|-st PID…   take over from these processes, which finish or stop
+";

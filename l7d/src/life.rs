@@ -1,0 +1,205 @@
+//! What the process is to the system around it: how it was started, who is told that it serves, and what it may do from then on.
+
+use std::fs;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use anyhow::{Context, bail};
+use control::config::{Account, Global};
+use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, setgid, setgroups, setuid};
+use rustix::process::{Pid, Signal, kill_process};
+use tracing::warn;
+
+use crate::bind::Sharing;
+
+/// How the process was started.
+#[derive(Debug, Default)]
+pub(crate) struct Launch {
+    /// Those that are told to go once this process serves.
+    pub(crate) predecessors: Vec<Pid>,
+    /// What they are told.
+    pub(crate) farewell: Farewell,
+    /// Where the number of this process is written, beside where the configuration says.
+    pub(crate) pidfile: Option<PathBuf>,
+    /// What SIGTERM asks for.
+    pub(crate) terminate: Terminate,
+    /// Who waits for this process to serve.
+    pub(crate) parent: Parent,
+}
+
+/// What a predecessor is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// To finish what it has.
+    #[default]
+    Finish,
+    /// To stop at once.
+    Stop,
+}
+
+/// What SIGTERM asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Terminate {
+    /// To let connections end; a second one stops.
+    #[default]
+    Drain,
+    /// To stop at once, as HAProxy does.
+    Now,
+}
+
+/// Who waits for this process to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// Nobody, or who reads our log.
+    #[default]
+    Terminal,
+    /// One that ends once our standard output says a byte, and leaves us in the background.
+    Waiting,
+}
+
+impl Launch {
+    /// Tells how addresses are bound: a predecessor's are shared until it lets go of them.
+    pub(crate) fn sharing(&self) -> Sharing {
+        if self.predecessors.is_empty() { Sharing::Alone } else { Sharing::Replacing }
+    }
+
+    /// Takes the place of the predecessors: says so in the files of the number, and to them. The addresses are bound by now, so whoever
+    /// connects from here on waits for this process.
+    ///
+    /// # Errors
+    /// Fails if the file of the number cannot be written.
+    pub(crate) fn take_over(&self, global: &Global) -> anyhow::Result<()> {
+        for path in self.pidfile.as_deref().into_iter().chain(global.pidfile()) {
+            fs::write(path, format!("{}\n", std::process::id())).with_context(|| format!("pidfile {}", path.display()))?;
+        }
+        let signal = match self.farewell {
+            Farewell::Finish => Signal::USR1,
+            Farewell::Stop => Signal::TERM,
+        };
+        for predecessor in &self.predecessors {
+            if let Err(error) = kill_process(*predecessor, signal) {
+                warn!("process {} is not told to go: {error}", predecessor.as_raw_nonzero());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what takes the terminal's place once the process serves; none if it keeps it.
+    ///
+    /// # Errors
+    /// Fails if the system lacks its null device.
+    pub(crate) fn silence(&self) -> anyhow::Result<Option<fs::File>> {
+        match self.parent {
+            Parent::Terminal => Ok(None),
+            Parent::Waiting => fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(Some).context("/dev/null"),
+        }
+    }
+}
+
+/// Leaves the terminal to who waits there, who is told by a byte.
+///
+/// # Errors
+/// Fails if who waits is gone.
+pub(crate) fn detach(silence: &fs::File) -> anyhow::Result<()> {
+    io::Write::write_all(&mut io::stdout(), b"\n")?;
+    io::Write::flush(&mut io::stdout())?;
+    rustix::stdio::dup2_stdin(silence)?;
+    rustix::stdio::dup2_stdout(silence)?;
+    rustix::stdio::dup2_stderr(silence)?;
+    Ok(())
+}
+
+/// Finds the service manager, which may be out of sight once the root directory is another.
+pub(crate) fn find_manager() {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let name = name.as_encoded_bytes();
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(PathBuf::from(String::from_utf8_lossy(name).into_owned())),
+    };
+    let connected = address.and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect_addr(&address)?;
+        Ok(socket)
+    });
+    match connected {
+        // Found once for the life of the process.
+        Ok(socket) => drop(MANAGER.set(socket)),
+        Err(error) => warn!("no service manager: {error}"),
+    }
+}
+
+static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
+
+/// Tells the service manager, if there is one, what state the process is in.
+pub(crate) fn notify(state: &str) {
+    if let Some(Err(error)) = MANAGER.get().map(|manager| manager.send(state.as_bytes())) {
+        warn!("the service manager is not told: {error}");
+    }
+}
+
+/// Returns what a service manager is told at the beginning of a reload.
+pub(crate) fn reloading() -> String {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
+}
+
+/// What the process becomes once it has bound its addresses.
+#[derive(Debug)]
+pub(crate) struct Rights {
+    user: Option<Uid>,
+    group: Option<Gid>,
+    chroot: Option<PathBuf>,
+}
+
+impl Rights {
+    /// Returns what the configuration says.
+    ///
+    /// # Errors
+    /// Fails if there is no such account.
+    pub(crate) fn of(global: &Global) -> anyhow::Result<Self> {
+        let (user, group) = (global.user().map(user_of).transpose()?, global.group().map(group_of).transpose()?);
+        Ok(Self { user, group, chroot: global.chroot().map(PathBuf::from) })
+    }
+
+    /// Gives up all others; to be called before there are threads.
+    ///
+    /// # Errors
+    /// Fails if the process must not change them.
+    pub(crate) fn take(self) -> anyhow::Result<()> {
+        if let Some(path) = self.chroot {
+            chroot(&path).and_then(|()| chdir("/")).with_context(|| format!("chroot {}", path.display()))?;
+        }
+        if let Some(group) = self.group.filter(|group| *group != Gid::effective()) {
+            setgroups(&[]).and_then(|()| setgid(group)).with_context(|| format!("group {group}"))?;
+        }
+        if let Some(user) = self.user.filter(|user| *user != Uid::effective()) {
+            setuid(user).with_context(|| format!("user {user}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn user_of(account: &Account) -> anyhow::Result<Uid> {
+    match account {
+        Account::Id(id) => Ok(Uid::from_raw(*id)),
+        Account::Name(name) => match User::from_name(name)? {
+            Some(user) => Ok(user.uid),
+            None => bail!("no user `{name}` on this host"),
+        },
+    }
+}
+
+fn group_of(account: &Account) -> anyhow::Result<Gid> {
+    match account {
+        Account::Id(id) => Ok(Gid::from_raw(*id)),
+        Account::Name(name) => match Group::from_name(name)? {
+            Some(group) => Ok(group.gid),
+            None => bail!("no group `{name}` on this host"),
+        },
+    }
+}

@@ -1,0 +1,225 @@
+//! The program called by the name of HAProxy: its options, exit codes, messages and signals.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::kit::{PATIENCE, Server, connect, directory, is_at_end, unused_address};
+
+/// A directory with the program under its other name, and whatever runs from it.
+struct Place {
+    directory: PathBuf,
+    front: SocketAddr,
+    _server: Server,
+}
+
+impl Place {
+    fn new(global: &str) -> Self {
+        let (directory, front, server) = (directory(), unused_address(), Server::echo("here"));
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_l7d"), directory.join("haproxy")).unwrap();
+        let place = Self { directory, front, _server: server };
+        place.write("good.cfg", &place.config(global));
+        place
+    }
+
+    fn config(&self, global: &str) -> String {
+        format!(
+            "global\n    nbthread 2\n{global}\ndefaults\n    mode tcp\n    timeout connect 2s\n    timeout client 30s\n    timeout server 30s\n\
+             frontend front\n    bind {}\n    default_backend back\nbackend back\n    server s1 {}\n",
+            self.front,
+            self._server.address()
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.join(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(self.directory.join("haproxy"));
+        command.current_dir(&self.directory).args(arguments.split_whitespace());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn pid(&self) -> String {
+        std::fs::read_to_string(self.directory.join("pid")).unwrap().trim().to_owned()
+    }
+
+    fn signal(&self, name: &str, pid: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
+    }
+
+    fn greeting(&self) -> String {
+        let mut client = connect(self.front);
+        let mut text = [0; 4];
+        client.read_exact(&mut text).unwrap();
+        String::from_utf8(text.to_vec()).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Ok(pid) = std::fs::read_to_string(self.directory.join("pid")) {
+            let _ = Command::new("kill").args(["-KILL", pid.trim()]).stderr(Stdio::null()).status();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Tells whether a process has ended; a zombie that nobody waits for has.
+fn has_ended(pid: &str) -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    status.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn end_of(child: &mut Child) -> Option<i32> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < end, "still running");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn checks_end_as_haproxys_do() {
+    let place = Place::new("");
+    place.write("bad.cfg", "global\n    bogus 1\n");
+    let haproxy = |arguments: &str| {
+        Command::new("/usr/sbin/haproxy").current_dir(&place.directory).args(arguments.split_whitespace()).output().unwrap()
+    };
+    for arguments in
+        ["-c -f good.cfg", "-c -V -f good.cfg", "-c -q -f good.cfg", "-q -c -- good.cfg", "-c -f bad.cfg", "-c -f none.cfg", "-c", "-Z"]
+    {
+        let (ours, theirs) = (place.run(arguments), haproxy(arguments));
+        assert_eq!(ours.status.code(), theirs.status.code(), "{arguments}");
+        if theirs.status.success() {
+            assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{arguments}");
+        }
+        assert_eq!(text(&ours.stderr).contains("[ALERT] "), !theirs.status.success(), "{arguments}: {}", text(&ours.stderr));
+    }
+    let said = text(&place.run("-c -f bad.cfg").stderr);
+    assert!(said.contains("bad.cfg:2:5") && said.contains("config : Fatal errors found in configuration."), "{said}");
+    let version = text(&place.run("-v").stdout);
+    assert!(version.starts_with("HAProxy version 3.2.0"), "{version}");
+    let build = text(&place.run("-vv").stdout);
+    assert!(build.contains("Feature list : ") && build.contains("+EPOLL") && build.contains("-LUA"), "{build}");
+}
+
+#[test]
+fn goes_to_the_background_and_hands_over() {
+    let place = Place::new("");
+    let started = place.command("-D -f good.cfg -p pid").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(started.success());
+    let first = place.pid();
+    assert_eq!(place.greeting(), "here");
+    let mut kept = connect(place.front);
+    kept.read_exact(&mut [0; 4]).unwrap();
+    assert!(
+        place
+            .command(&format!("-D -f good.cfg -p pid -sf {first}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let second = place.pid();
+    assert_ne!(first, second);
+    assert_eq!(place.greeting(), "here");
+    // Who was there before is served to the end.
+    kept.write_all(b"still").unwrap();
+    kept.read_exact(&mut [0; 5]).unwrap();
+    assert!(!has_ended(&first));
+    drop(kept);
+    wait_until("the first stays", || has_ended(&first));
+    let occupied = place.command("-D -f good.cfg -p other").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(occupied.code(), Some(1), "the address is taken");
+    // SIGTERM does not wait for anybody.
+    let mut cut = connect(place.front);
+    cut.read_exact(&mut [0; 4]).unwrap();
+    place.signal("TERM", &second);
+    wait_until("the second stays", || has_ended(&second));
+    assert!(is_at_end(&mut cut));
+}
+
+#[test]
+fn service_manager_is_told_and_signals_are_followed() {
+    let place = Place::new("    hard-stop-after 200ms\n");
+    let manager = UnixDatagram::bind(place.directory.join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut bytes = [0; 256];
+        let count = manager.recv(&mut bytes).unwrap();
+        text(&bytes[..count])
+    };
+    let mut child = place
+        .command("-Ws -f good.cfg -p pid")
+        .env("NOTIFY_SOCKET", place.directory.join("notify"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(place.pid(), child.id().to_string());
+    let mut kept = connect(place.front);
+    kept.read_exact(&mut [0; 4]).unwrap();
+    place.write(
+        "good.cfg",
+        &place.config("    hard-stop-after 300ms\n").replace("default_backend back", "default_backend back\n    maxconn 100"),
+    );
+    place.signal("USR2", &place.pid());
+    assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(place.greeting(), "here");
+    kept.write_all(b"on").unwrap();
+    kept.read_exact(&mut [0; 2]).unwrap();
+    place.signal("USR1", &place.pid());
+    assert_eq!(hear(), "STOPPING=1");
+    // The connection would stay, but for the limit.
+    assert_eq!(end_of(&mut child), Some(0));
+    assert!(is_at_end(&mut kept));
+}
+
+#[test]
+fn rights_are_given_up_once_everything_is_bound() {
+    if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) != 0) {
+        eprintln!("skipped: only root can give anything up");
+        return;
+    }
+    let jail = directory();
+    let place = Place::new(&format!("    chroot {}\n    user nobody\n    group nogroup\n    daemon\n", jail.display()));
+    assert!(place.command("-f good.cfg -p pid").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let pid = place.pid();
+    assert_eq!(place.greeting(), "here");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534\n"), "{status}");
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/root")).unwrap(), jail);
+    place.write("good.cfg", &place.config("    user there-is-no-such-user\n"));
+    let refused = place.run("-db -f good.cfg");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("no user `there-is-no-such-user` on this host"));
+    std::fs::remove_dir_all(jail).unwrap();
+}
