@@ -3,7 +3,6 @@
 //! read the head → ask the frontend's rules → choose the backend → ask its rules → choose a server, waiting for a slot → connect, or reuse a connection → forward → log. There is
 //! one loop, around choosing, connecting and forwarding, and nobody below it tries anything twice.
 
-use std::io::Write;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Streamed, Wire};
 use crate::error::ExchangeError;
 use crate::forward::{self, Fate, Finished, Limits, Outgoing, Progress};
+use crate::forwarded;
 use crate::h1::body::Body;
 use crate::h1::encode::Connection;
 use crate::h1::framing;
@@ -32,7 +32,7 @@ use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
 use crate::rules::{Memory, Rest, Scene, View};
-use crate::site::{Backend, ForwardFor, Frontend, Reuse, Server};
+use crate::site::{Backend, Frontend, Reuse, Server};
 use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
@@ -58,11 +58,14 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
         Ok(fate) => fate,
         Err(Failure { error, reply, fate }) => {
             tell(client.source, frontend, &error);
-            if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut)
-                && client.wire.is_silent()
-                && frontend.ignores_null()
-            {
-                record.silence();
+            if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut) && client.wire.is_silent() {
+                // A browser may connect before it knows whether it has anything to ask.
+                if frontend.ignores_probes() {
+                    return Fate::Close;
+                }
+                if frontend.ignores_null() {
+                    record.silence();
+                }
             }
             record.fail(&error);
             refuse(client, reply, fate, &mut record).await
@@ -126,7 +129,7 @@ async fn serve<'a>(
     };
     review.begin();
     if frontend.is_monitor(head.target()) {
-        return Ok(assure(client, &head, &body, record).await);
+        return Ok(assure(client, &head, &body, &review, record).await);
     }
     match enter(client, &mut review, &mut head).await {
         Ok(Ok(())) => {}
@@ -158,7 +161,7 @@ async fn serve<'a>(
     }
     let affinity = Affinity::of(backend, &mut head, review.persist());
     record.given(affinity.given());
-    add_forwarded_for(&mut head, client, frontend, backend);
+    forwarded::add(&mut head, client, frontend, backend);
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let whole = body.is_done();
@@ -395,22 +398,6 @@ async fn read_head(
     }
 }
 
-/// Adds the client's address to the request, as the frontend or the backend asks.
-fn add_forwarded_for(head: &mut RequestHead, client: &Downstream<'_>, frontend: &Frontend, backend: &Backend) {
-    let Some(forward) = frontend.forward_for().or(backend.forward_for()) else { return };
-    // A client of a Unix socket has no address.
-    let Some(address) = client.source.ip().map(|ip| ip.to_canonical()) else { return };
-    let is_there = |forward: &ForwardFor| head.headers.all(&forward.header).next().is_some();
-    if forward.trusts(address) || (forward.if_none && is_there(forward)) {
-        return;
-    }
-    let mut text = [0; 64];
-    let mut rest = &mut text[..];
-    write!(rest, "{address}").expect("an address takes at most 45 bytes");
-    let length = 64 - rest.len();
-    head.headers.append(forward.header.as_bytes(), &text[..length]).expect("the configuration names valid fields, and addresses are plain");
-}
-
 /// Makes the request that a server gets, and decides which connections may outlive it.
 fn outgoing<'a>(
     head: RequestHead,
@@ -422,7 +409,9 @@ fn outgoing<'a>(
     let closes = frontend.closes() || backend.closes();
     let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
-    Outgoing::new(head, body, client, server, (review, affinity))
+    let mut request = Outgoing::new(head, body, client, server, (review, affinity));
+    request.farewell = if frontend.pretends() || backend.pretends() { Connection::Unstated } else { Connection::Close };
+    request
 }
 
 /// Gives the answer a rule decided on to a request that reached no server; the connection stays if the request has arrived whole.
@@ -480,11 +469,7 @@ async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, versi
 /// Sends an answer of our own.
 async fn answer(client: &mut Downstream<'_>, reply: Reply, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
     let fate = if reply.closes() { Fate::Close } else { fate };
-    let connection = match (fate, version) {
-        (Fate::Close, _) => Connection::Close,
-        (Fate::Keep, Version::Http10) => Connection::KeepAlive,
-        (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
-    };
+    let connection = connection(fate, version);
     let status = reply.status();
     let response = reply.print(if record.is_head() { BodyOf::Head } else { BodyOf::Any }, connection);
     record.answered(status, response.len());
@@ -494,12 +479,28 @@ async fn answer(client: &mut Downstream<'_>, reply: Reply, fate: Fate, version: 
     fate
 }
 
+/// Returns what an answer says about its connection.
+fn connection(fate: Fate, version: Version) -> Connection {
+    match (fate, version) {
+        (Fate::Close, _) => Connection::Close,
+        (Fate::Keep, Version::Http10) => Connection::KeepAlive,
+        (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
+    }
+}
+
 /// Answers a request that only asks whether we are there, and leaves no line about it.
-async fn assure(client: &mut Downstream<'_>, head: &RequestHead, body: &Body, record: &mut Record<'_>) -> Fate {
+async fn assure(client: &mut Downstream<'_>, head: &RequestHead, body: &Body, review: &Review<'_>, record: &mut Record<'_>) -> Fate {
     record.silence();
     let fate = if body.is_done() && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
     let of = if record.is_head() { BodyOf::Head } else { BodyOf::Any };
-    client.answer(&reply::ready(of, fate), REFUSAL).await;
+    let reply = review.page(review.health(head), Some(head));
+    if reply.is_usual() && reply.status() == 200 {
+        client.answer(&reply::ready(of, fate), REFUSAL).await;
+        return fate;
+    }
+    let fate = if reply.closes() { Fate::Close } else { fate };
+    let connection = connection(fate, head.version());
+    client.answer(&reply.print(of, connection), REFUSAL).await;
     fate
 }
 

@@ -26,6 +26,7 @@ mod downstream;
 mod error;
 mod exchange;
 mod forward;
+mod forwarded;
 pub mod h1;
 mod h2;
 mod idle;

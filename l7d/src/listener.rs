@@ -55,6 +55,7 @@ fn serve_the_waiting(listener: &Socket, door: &Rc<RefCell<Arc<Door>>>, shutdown:
 }
 
 fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>, admission: Admission) {
+    door.borrow().frontend().upkeep().apply(&socket);
     let peer = peer.map_or_else(|| Peer::Unix(door.borrow().number()), Peer::Inet);
     let mut client = Client::new(Stream::plain(socket), peer);
     let session = async move {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use control::config::Timeout;
+use control::config::{NamePolicy, Timeout};
 
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
@@ -113,12 +113,18 @@ impl<'a> Review<'a> {
     /// A rule ended the exchange.
     pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
         let verdict = self.frontend.rules().on_request(head, &mut self.scene, self.memory);
-        self.judge(verdict, Phase::Request, head)
+        self.judge(verdict, Phase::Request, head)?;
+        self.restrict(self.frontend.name_policy(), head)
     }
 
     /// Returns what rules that choose may look at.
     pub(crate) fn view<'v>(&'v self, head: &'v RequestHead) -> View<'v> {
         View { scene: &self.scene, request: Some(head), response: None, memory: self.memory }
+    }
+
+    /// Returns the status of the answer to whoever asks whether we are there.
+    pub(crate) fn health(&self, head: &RequestHead) -> u16 {
+        if self.frontend.rules().fails_monitor(&self.view(head)) { 503 } else { 200 }
     }
 
     /// Notes the backend that was chosen.
@@ -148,7 +154,8 @@ impl<'a> Review<'a> {
     pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
         let Some(backend) = self.other_half() else { return Ok(()) };
         let verdict = backend.rules().on_request(head, &mut self.scene, self.memory);
-        self.judge(verdict, Phase::Request, head)
+        self.judge(verdict, Phase::Request, head)?;
+        self.restrict(backend.name_policy(), head)
     }
 
     /// Returns the backend, if its rules are others than the frontend's.
@@ -189,6 +196,22 @@ impl<'a> Review<'a> {
         let all = of_backend.into_iter().chain([self.frontend.timeouts()]);
         let limit = |which: Timeout| all.clone().find_map(|timeouts| timeouts.of(which));
         limit(Timeout::Tarpit).or_else(|| limit(Timeout::Connect)).unwrap_or_default()
+    }
+
+    /// Does with unusual names as a proxy wants it.
+    fn restrict(&mut self, policy: Option<NamePolicy>, head: &mut RequestHead) -> Result<(), Ruling> {
+        let is_unusual = |name: &[u8]| !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        match policy {
+            None | Some(NamePolicy::Preserve) => Ok(()),
+            Some(NamePolicy::Delete) => {
+                head.headers.remove_if(|field| is_unusual(field.name));
+                Ok(())
+            }
+            Some(NamePolicy::Reject) if head.headers.iter().any(|field| is_unusual(field.name)) => {
+                self.judge(Verdict::Deny(Reply::page(403)), Phase::Request, head)
+            }
+            Some(NamePolicy::Reject) => Ok(()),
+        }
     }
 
     fn judge(&mut self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {

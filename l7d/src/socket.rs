@@ -229,6 +229,17 @@ impl Socket {
         Ok(shutdown(&self.0, Shutdown::Write)?)
     }
 
+    /// Lets the kernel probe whether a silent peer is still there.
+    pub(crate) fn probe(&self) {
+        // Without it the connection is as good as it was.
+        let _ = sockopt::set_socket_keepalive(&self.0, true);
+    }
+
+    /// Lets the connection close at once, whatever the peer has not taken yet.
+    pub(crate) fn cut_off(&self) {
+        let _ = sockopt::set_socket_linger(&self.0, Some(std::time::Duration::ZERO));
+    }
+
     /// Returns the address of this end; none if it is not one of the Internet's.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         inet(getsockname(&self.0).ok())

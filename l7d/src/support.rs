@@ -112,6 +112,16 @@ impl Findings {
         let what = match option.value() {
             ProxyOption::AllBackups
             | ProxyOption::DontLogNormal
+            | ProxyOption::ClientKeepAlive
+            | ProxyOption::Forwarded(_)
+            | ProxyOption::HttpIgnoreProbes
+            | ProxyOption::HttpNoDelay
+            | ProxyOption::HttpPretendKeepAlive
+            | ProxyOption::HttpRestrictNames(_)
+            | ProxyOption::NoLinger
+            | ProxyOption::OriginalTo(_)
+            | ProxyOption::ServerKeepAlive
+            | ProxyOption::TcpKeepAlive
             | ProxyOption::DontLogNull
             | ProxyOption::ForwardFor(_)
             | ProxyOption::HttpClose

@@ -42,6 +42,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) client: Fate,
     /// What becomes of the server's connection if the response leaves it a choice.
     pub(crate) server: Fate,
+    /// What a server of HTTP/1 is told whose connection closes behind the response.
+    pub(crate) farewell: Connection,
     /// What is offered to the response: to compress it.
     pub(crate) compression: Option<Offer<'a>>,
     /// The rules, which have a say about the response.
@@ -63,7 +65,19 @@ impl<'a> Outgoing<'a> {
     /// Returns a request of which nothing was sent.
     pub(crate) fn new(head: RequestHead, body: Body, client: Fate, server: Fate, (review, affinity): (Review<'a>, Affinity<'a>)) -> Self {
         let tunnel = if head.upgrades() || head.method() == Method::Connect { Tunnel::Wanted } else { Tunnel::Unwanted };
-        Self { head, body, start: None, early: 0, tunnel, client, server, compression: None, review: RefCell::new(review), affinity }
+        Self {
+            head,
+            body,
+            start: None,
+            early: 0,
+            tunnel,
+            client,
+            server,
+            farewell: Connection::Close,
+            compression: None,
+            review: RefCell::new(review),
+            affinity,
+        }
     }
 
     /// Returns the host that a server is asked for in the handshake of TLS.
@@ -92,7 +106,7 @@ impl<'a> Outgoing<'a> {
         let connection = match (self.head.upgrades(), self.server) {
             (true, _) => Connection::Upgrade,
             (false, Fate::Keep) => Connection::Unstated,
-            (false, Fate::Close) => Connection::Close,
+            (false, Fate::Close) => self.farewell,
         };
         let mut start = Buffer::take();
         encode::request(&self.head, connection, start.tail());

@@ -64,6 +64,19 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             needs_frontend(first, place)?;
             route(words, compiler, place, proxy)?;
         }
+        "monitor" => {
+            needs_http(first, place)?;
+            needs_frontend(first, place)?;
+            let fail = words.expect("fail")?;
+            if fail.text() != "fail" {
+                return Err(fail.error(format!("`{}` is not `fail`", fail.text())));
+            }
+            if words.peek().is_none() {
+                return Err(words.error("`monitor fail` lacks its condition").hint("for example monitor fail if { always_false }"));
+            }
+            let condition = Condition::parse(words, compiler, Needs::Request)?;
+            proxy.failures.push(condition);
+        }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
         "force-persist" => {
             let condition = persistence(first, words, compiler, place)?;
@@ -89,8 +102,17 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 8] =
-    ["force-persist", "http-after-response", "http-request", "http-response", "ignore-persist", "redirect", "tcp-request", "use_backend"];
+const RULES: [&str; 9] = [
+    "force-persist",
+    "http-after-response",
+    "http-request",
+    "http-response",
+    "ignore-persist",
+    "monitor",
+    "redirect",
+    "tcp-request",
+    "use_backend",
+];
 
 /// What HAProxy took out of its language, and what says the same today.
 const REMOVED: [(&str, &str); 20] = [

@@ -304,7 +304,7 @@ pub(super) const LATER_ACTIONS: [&str; 36] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 21] = [
+pub(super) const LATER_DIRECTIVES: [&str; 20] = [
     "capture",
     "compression",
     "declare",
@@ -313,7 +313,6 @@ pub(super) const LATER_DIRECTIVES: [&str; 21] = [
     "http-check",
     "http-error",
     "log",
-    "monitor",
     "monitor-uri",
     "option",
     "persist",

@@ -43,6 +43,8 @@ pub(crate) struct ProxyRules {
     /// Plain `redirect` rules, which come after the others wherever they stand.
     pub(super) redirects: Vec<Rule<Action>>,
     pub(super) routes: Vec<Rule<Target>>,
+    /// When whoever asks whether we are there is told that we are not.
+    pub(super) failures: Vec<Condition>,
     pub(super) response: Vec<Rule<Action>>,
     pub(super) persistence: Vec<Rule<Persist>>,
     errors: Errors,
@@ -80,6 +82,11 @@ impl ProxyRules {
     /// Returns the variables of the process.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Tells whether whoever asks whether we are there is told that we are not.
+    pub(crate) fn fails_monitor(&self, view: &View<'_>) -> bool {
+        self.failures.iter().any(|condition| condition.holds(view))
     }
 
     /// Returns the answer of this proxy for a status; none where it has none of its own.

@@ -7,15 +7,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use control::config::{self, BackendId, HashMethod, Mode, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts};
+use control::config::{
+    self, BackendId, Forwarded, HashMethod, Mode, NamePolicy, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts,
+};
 use control::fleet::View;
 use control::server_state::Status;
 use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use super::forward_for::{ForwardFor, forward_for};
+use super::forward_for::{ForwardFor, forward_for, original_to};
 use super::frontend::Frontend;
 use super::has;
+use super::name_policy;
+use super::upkeep::Upkeep;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::compress::Compression;
 use crate::queue::{Limits, Load, Queue, Wants};
@@ -53,6 +57,11 @@ pub(crate) struct Backend {
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
     entrance: Option<Entrance>,
+    pretends: bool,
+    original_to: Option<ForwardFor>,
+    forwarded: Option<Forwarded>,
+    name_policy: Option<NamePolicy>,
+    upkeep: Upkeep,
     closes: bool,
     reuse: Reuse,
     queue: Arc<Queue>,
@@ -173,6 +182,14 @@ impl Backend {
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
             entrance: model.stats().map(Entrance::new),
+            pretends: has(model.options(), &ProxyOption::HttpPretendKeepAlive),
+            original_to: original_to(model.options()),
+            forwarded: model
+                .options()
+                .iter()
+                .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
+            name_policy: name_policy(model.options()),
+            upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive),
             closes: has(model.options(), &ProxyOption::HttpClose),
             reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
             timeouts: *model.timeouts(),
@@ -309,6 +326,31 @@ impl Backend {
     /// Returns where clients see the statistics.
     pub(crate) fn entrance(&self) -> Option<&Entrance> {
         self.entrance.as_ref()
+    }
+
+    /// Tells whether servers are not told that their connection closes.
+    pub(crate) fn pretends(&self) -> bool {
+        self.pretends
+    }
+
+    /// Returns how the address the client connected to is added to requests.
+    pub(crate) fn original_to(&self) -> Option<&ForwardFor> {
+        self.original_to.as_ref()
+    }
+
+    /// Returns what is said of clients in a field `Forwarded`.
+    pub(crate) fn forwarded(&self) -> Option<Forwarded> {
+        self.forwarded
+    }
+
+    /// Returns what becomes of request fields with unusual names; none if they stay.
+    pub(crate) fn name_policy(&self) -> Option<NamePolicy> {
+        self.name_policy
+    }
+
+    /// Returns what is asked of servers' sockets.
+    pub(crate) fn upkeep(&self) -> Upkeep {
+        self.upkeep
     }
 
     /// Returns what it compresses, if anything.

@@ -48,6 +48,14 @@ pub(super) fn forward_for(options: &[Located<ProxyOption>]) -> Option<ForwardFor
     })
 }
 
+/// Finds the option that adds where clients connected to among those of a proxy.
+pub(super) fn original_to(options: &[Located<ProxyOption>]) -> Option<ForwardFor> {
+    options.iter().find_map(|option| {
+        let ProxyOption::OriginalTo(model) = option.value() else { return None };
+        Some(ForwardFor::new(model))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use control::config::{self, Mode, ProxyOption, Timeouts};
+use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeouts};
 use tokio::sync::Semaphore;
 
 use super::backend::{Backend, Backends};
-use super::forward_for::{ForwardFor, forward_for};
+use super::forward_for::{ForwardFor, forward_for, original_to};
 use super::limit::{Counted, Limit};
+use super::name_policy;
 use super::names::Names;
+use super::upkeep::Upkeep;
 use super::{Shared, has};
 use crate::bind::Spec;
 use crate::compress::Compression;
@@ -52,8 +54,14 @@ pub(crate) struct Frontend {
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
     entrance: Option<Entrance>,
+    pretends: bool,
+    original_to: Option<ForwardFor>,
+    forwarded: Option<Forwarded>,
+    name_policy: Option<NamePolicy>,
+    upkeep: Upkeep,
     closes: bool,
     ignores_null: bool,
+    ignores_probes: bool,
     monitor_uri: Option<String>,
     log: Arc<Log>,
     connections: Arc<AtomicU32>,
@@ -117,7 +125,16 @@ impl Frontend {
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
             entrance: model.stats().map(Entrance::new),
+            pretends: has(model.options(), &ProxyOption::HttpPretendKeepAlive),
+            original_to: original_to(model.options()),
+            forwarded: model
+                .options()
+                .iter()
+                .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
+            name_policy: name_policy(model.options()),
+            upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
+            ignores_probes: has(model.options(), &ProxyOption::HttpIgnoreProbes),
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
             log: shared.logs.of_frontend(model.id()),
@@ -138,6 +155,31 @@ impl Frontend {
         self.entrance.as_ref()
     }
 
+    /// Tells whether servers are not told that their connection closes.
+    pub(crate) fn pretends(&self) -> bool {
+        self.pretends
+    }
+
+    /// Returns how the address the client connected to is added to requests.
+    pub(crate) fn original_to(&self) -> Option<&ForwardFor> {
+        self.original_to.as_ref()
+    }
+
+    /// Returns what is said of clients in a field `Forwarded`.
+    pub(crate) fn forwarded(&self) -> Option<Forwarded> {
+        self.forwarded
+    }
+
+    /// Returns what becomes of request fields with unusual names; none if they stay.
+    pub(crate) fn name_policy(&self) -> Option<NamePolicy> {
+        self.name_policy
+    }
+
+    /// Returns what is asked of clients' sockets.
+    pub(crate) fn upkeep(&self) -> Upkeep {
+        self.upkeep
+    }
+
     /// Returns what it compresses, if anything.
     pub(crate) fn compression(&self) -> Option<&Compression> {
         self.compression.as_ref()
@@ -151,6 +193,11 @@ impl Frontend {
     /// Tells whether connections on which the client said nothing go unlogged.
     pub(crate) fn ignores_null(&self) -> bool {
         self.ignores_null
+    }
+
+    /// Tells whether connections on which the client said nothing are passed over.
+    pub(crate) fn ignores_probes(&self) -> bool {
+        self.ignores_probes
     }
 
     /// Tells whether a request for this target only asks whether we are there.

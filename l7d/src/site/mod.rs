@@ -9,11 +9,12 @@ mod forward_for;
 mod frontend;
 mod limit;
 mod names;
+mod upkeep;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use control::config::{self, Located, ProxyOption};
+use control::config::{self, Located, NamePolicy, ProxyOption};
 use control::fleet::{Changes, Fleet};
 
 pub(crate) use backend::{Backend, Reuse, Server};
@@ -152,6 +153,14 @@ impl Site {
     fn frontend(&self, name: &str) -> Option<&Frontend> {
         self.doors.iter().map(|door| &**door.frontend()).find(|frontend| frontend.name() == name)
     }
+}
+
+/// Finds what becomes of request fields with unusual names; none if they stay.
+fn name_policy(options: &[Located<ProxyOption>]) -> Option<NamePolicy> {
+    options.iter().find_map(|option| {
+        let ProxyOption::HttpRestrictNames(policy) = option.value() else { return None };
+        Some(*policy).filter(|policy| *policy != NamePolicy::Preserve)
+    })
 }
 
 fn has(options: &[Located<ProxyOption>], wanted: &ProxyOption) -> bool {

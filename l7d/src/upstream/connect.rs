@@ -65,7 +65,9 @@ pub(crate) async fn connect(
     deadline: &mut Deadline,
 ) -> Result<Stream, ConnectError> {
     let limit = backend.timeouts().of(Timeout::Connect);
-    deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)?
+    let stream = deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)??;
+    backend.upkeep().apply(stream.socket());
+    Ok(stream)
 }
 
 async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {

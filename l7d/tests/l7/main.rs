@@ -31,6 +31,8 @@ mod h2_life;
 #[cfg(test)]
 mod h2_pairs;
 #[cfg(test)]
+mod habits;
+#[cfg(test)]
 mod haproxy_cfg;
 #[cfg(test)]
 mod http;

@@ -33,7 +33,7 @@ pub(in crate::config) use global::Process;
 pub use global::{Exposed, Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
-pub use proxy::{Acl, ForwardFor, Mode, ProxyOption, Timeout, Timeouts};
+pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};
 pub use reply::{ErrorReply, HttpErrors};
 pub use server::{Protocol, Server};
 pub use stats::StatsPage;

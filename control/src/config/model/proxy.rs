@@ -106,8 +106,12 @@ pub enum ProxyOption {
     AllBackups,
     /// Exchanges without a failure are not logged.
     DontLogNormal,
+    /// The kernel probes whether silent clients are still there.
+    ClientKeepAlive,
     /// Connections closed before any data are not logged.
     DontLogNull,
+    /// Who the client is, and how it came, is added to requests as RFC 7239 has it.
+    Forwarded(Forwarded),
     /// The client's address is added to requests.
     ForwardFor(ForwardFor),
     /// The head of a request waits for its body.
@@ -116,24 +120,68 @@ pub enum ProxyOption {
     HttpClose,
     /// Both connections are kept after a response.
     HttpKeepAlive,
+    /// Connections on which nothing was said are neither answered, nor logged, nor counted.
+    HttpIgnoreProbes,
     /// Requests are logged in the HTTP format.
     HttpLog,
     /// Requests are logged in the common log format of web servers.
     HttpLogClf,
     /// Requests are logged in the HTTP format, with what is known of their TLS.
     HttpsLog,
+    /// What is there to send is sent at once.
+    HttpNoDelay,
+    /// Servers are not told that their connection closes.
+    HttpPretendKeepAlive,
+    /// What becomes of request fields whose names hold other than letters, digits and hyphens.
+    HttpRestrictNames(NamePolicy),
     /// The connection to the server is closed after a response.
     HttpServerClose,
     /// Changes of a server's health are logged.
     LogHealthChecks,
     /// Failures are logged at level err.
     LogSeparateErrors,
+    /// Connections close at once, whatever has not been taken yet.
+    NoLinger,
+    /// The address the client connected to is added to requests.
+    OriginalTo(ForwardFor),
     /// A persistence cookie is followed even to a server that is down.
     Persist,
     /// A failed connection is tried on another server: after every so many tries, or only at the last where none is given.
     Redispatch(Option<u32>),
+    /// The kernel probes whether silent servers are still there.
+    ServerKeepAlive,
+    /// The kernel probes whether silent peers are still there: clients in a frontend, servers in a backend.
+    TcpKeepAlive,
     /// Connections are logged in the TCP format.
     TcpLog,
+}
+
+/// What becomes of request fields with unusual names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamePolicy {
+    /// They stay.
+    Preserve,
+    /// They go.
+    Delete,
+    /// Their request is refused.
+    Reject,
+}
+
+/// What is said of a client in a field `Forwarded`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Whether the connection is encrypted.
+    pub proto: bool,
+    /// The host it asked for.
+    pub host: bool,
+    /// The address it connected to.
+    pub by: bool,
+    /// The port it connected to.
+    pub by_port: bool,
+    /// Its address.
+    pub from: bool,
+    /// Its port.
+    pub from_port: bool,
 }
 
 impl ProxyOption {
@@ -143,19 +191,29 @@ impl ProxyOption {
             Self::AbortOnClose => "abortonclose",
             Self::AllBackups => "allbackups",
             Self::DontLogNormal => "dontlog-normal",
+            Self::ClientKeepAlive => "clitcpka",
             Self::DontLogNull => "dontlognull",
+            Self::Forwarded(_) => "forwarded",
             Self::ForwardFor(_) => "forwardfor",
             Self::HttpBufferRequest => "http-buffer-request",
             Self::HttpClose => "httpclose",
             Self::HttpKeepAlive => "http-keep-alive",
+            Self::HttpIgnoreProbes => "http-ignore-probes",
             Self::HttpLog => "httplog",
             Self::HttpLogClf => "httplog clf",
             Self::HttpsLog => "httpslog",
+            Self::LogSeparateErrors => "log-separate-errors",
+            Self::HttpNoDelay => "http-no-delay",
+            Self::HttpPretendKeepAlive => "http-pretend-keepalive",
+            Self::HttpRestrictNames(_) => "http-restrict-req-hdr-names",
             Self::HttpServerClose => "http-server-close",
             Self::LogHealthChecks => "log-health-checks",
-            Self::LogSeparateErrors => "log-separate-errors",
+            Self::NoLinger => "nolinger",
+            Self::OriginalTo(_) => "originalto",
             Self::Persist => "persist",
             Self::Redispatch(_) => "redispatch",
+            Self::ServerKeepAlive => "srvtcpka",
+            Self::TcpKeepAlive => "tcpka",
             Self::TcpLog => "tcplog",
         }
     }
@@ -165,6 +223,9 @@ impl ProxyOption {
         match self {
             Self::ForwardFor(_) | Self::HttpBufferRequest | Self::HttpClose | Self::HttpKeepAlive | Self::HttpLog => true,
             Self::HttpLogClf | Self::HttpServerClose | Self::HttpsLog | Self::Persist => true,
+            Self::Forwarded(_) | Self::HttpIgnoreProbes | Self::HttpNoDelay => true,
+            Self::HttpPretendKeepAlive | Self::HttpRestrictNames(_) | Self::OriginalTo(_) => true,
+            Self::ClientKeepAlive | Self::NoLinger | Self::ServerKeepAlive | Self::TcpKeepAlive => false,
             Self::AbortOnClose | Self::AllBackups | Self::DontLogNormal | Self::DontLogNull | Self::LogHealthChecks => false,
             Self::LogSeparateErrors | Self::Redispatch(_) | Self::TcpLog => false,
         }

@@ -16,13 +16,12 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     "backlog",
     "capture",
     "clitcpka-cnt",
     "filter",
     "guid",
-    "monitor-fail",
     "rate-limit",
     "stick-table",
     "unique-id-format",
@@ -53,6 +52,7 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Ar
         xdp: section.take("xdp").and_then(|item| xdp(reader, &item)),
     };
     section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
+    section.misplaced(reader, &["monitor-fail"], |_| "write rules = [\"monitor fail if ...\"]".to_owned());
     section.misplaced(reader, &["default_backend"], |_| "write default-backend".to_owned());
     section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     frontend

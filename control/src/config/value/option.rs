@@ -1,7 +1,7 @@
 //! Options of a proxy.
 
 use super::{Mistake, later};
-use crate::config::model::{ForwardFor, ProxyOption};
+use crate::config::model::{ForwardFor, Forwarded, NamePolicy, ProxyOption};
 use crate::config::suggest;
 
 /// An option switched on, or off where the defaults have it on.
@@ -27,7 +27,23 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
     if name == "redispatch" {
         return Ok(Switch { option: ProxyOption::Redispatch(redispatch(text, &rest)?), on });
     }
+    if name == "originalto" {
+        return Ok(Switch { option: ProxyOption::OriginalTo(originalto(text, &rest)?), on });
+    }
+    if name == "forwarded" {
+        return Ok(Switch { option: ProxyOption::Forwarded(forwarded(text, &rest)?), on });
+    }
+    if name == "http-restrict-req-hdr-names" {
+        return Ok(Switch { option: ProxyOption::HttpRestrictNames(name_policy(text, name, &rest)?), on });
+    }
     let option = match name {
+        "clitcpka" => ProxyOption::ClientKeepAlive,
+        "http-ignore-probes" => ProxyOption::HttpIgnoreProbes,
+        "http-no-delay" => ProxyOption::HttpNoDelay,
+        "http-pretend-keepalive" => ProxyOption::HttpPretendKeepAlive,
+        "nolinger" => ProxyOption::NoLinger,
+        "srvtcpka" => ProxyOption::ServerKeepAlive,
+        "tcpka" => ProxyOption::TcpKeepAlive,
         "abortonclose" => ProxyOption::AbortOnClose,
         "allbackups" => ProxyOption::AllBackups,
         "dontlog-normal" => ProxyOption::DontLogNormal,
@@ -53,56 +69,56 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
     }
 }
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 26] = [
     "abortonclose",
     "allbackups",
+    "clitcpka",
     "dontlog-normal",
     "dontlognull",
+    "forwarded",
     "forwardfor",
     "http-buffer-request",
+    "http-ignore-probes",
     "http-keep-alive",
+    "http-no-delay",
+    "http-pretend-keepalive",
+    "http-restrict-req-hdr-names",
     "http-server-close",
     "httpclose",
     "httplog",
     "httpslog",
     "log-health-checks",
     "log-separate-errors",
+    "nolinger",
+    "originalto",
     "persist",
     "redispatch",
+    "srvtcpka",
+    "tcpka",
     "tcplog",
 ];
 
 /// Options HAProxy has and this model has no place for.
-const LATER: [&str; 29] = [
+const LATER: [&str; 19] = [
     "accept-invalid-http-request",
     "accept-invalid-http-response",
     "accept-unsafe-violations-in-http-request",
     "accept-unsafe-violations-in-http-response",
     "checkcache",
-    "clitcpka",
     "contstats",
     "disable-h2-upgrade",
-    "forwarded",
     "h1-case-adjust-bogus-client",
     "h1-case-adjust-bogus-server",
     "http-drop-request-trailers",
     "http-drop-response-trailers",
-    "http-ignore-probes",
-    "http-no-delay",
-    "http-pretend-keepalive",
-    "http-restrict-req-hdr-names",
     "http-use-proxy-header",
     "independent-streams",
     "ldap-check",
     "logasap",
     "mysql-check",
-    "nolinger",
-    "originalto",
     "pgsql-check",
     "redis-check",
     "socket-stats",
-    "srvtcpka",
-    "tcpka",
 ];
 
 fn forwardfor(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {
@@ -123,6 +139,50 @@ fn forwardfor(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {
         }
     }
     Ok(forwardfor)
+}
+
+fn originalto(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {
+    if let Some(word) = rest.iter().find(|word| **word == "if-none") {
+        return Err(Mistake::new("option `originalto` does not know `if-none`").at(text, word));
+    }
+    let originalto = forwardfor(text, rest)?;
+    Ok(ForwardFor { header: originalto.header.or_else(|| Some("X-Original-To".to_owned())), ..originalto })
+}
+
+fn forwarded(text: &str, rest: &[&str]) -> Result<Forwarded, Mistake> {
+    if rest.is_empty() {
+        return Ok(Forwarded { proto: true, from: true, ..Forwarded::default() });
+    }
+    let mut forwarded = Forwarded::default();
+    for word in rest {
+        match *word {
+            "proto" => forwarded.proto = true,
+            "host" => forwarded.host = true,
+            "by" => forwarded.by = true,
+            "by_port" => forwarded.by_port = true,
+            "for" => forwarded.from = true,
+            "for_port" => forwarded.from_port = true,
+            later @ ("host-expr" | "by-expr" | "by_port-expr" | "for-expr" | "for_port-expr") => {
+                return Err(Mistake::new(format!("`{later}` of option `forwarded` is not supported yet")).at(text, word));
+            }
+            other => {
+                let known = ["proto", "host", "by", "by_port", "for", "for_port"];
+                let mistake = Mistake::new(format!("option `forwarded` does not know `{other}`"));
+                return Err(mistake.at(text, other).hint(suggest::hint(other, &known)));
+            }
+        }
+    }
+    Ok(forwarded)
+}
+
+fn name_policy(text: &str, name: &str, rest: &[&str]) -> Result<NamePolicy, Mistake> {
+    match rest {
+        ["preserve"] => Ok(NamePolicy::Preserve),
+        ["delete"] => Ok(NamePolicy::Delete),
+        ["reject"] => Ok(NamePolicy::Reject),
+        [] => Err(Mistake::new(format!("option `{name}` lacks its policy")).at(text, name).hint("preserve, delete or reject")),
+        [word, ..] => Err(Mistake::new(format!("`{word}` is not a policy")).at(text, word).hint("preserve, delete or reject")),
+    }
 }
 
 fn network(text: &str, word: &str) -> Result<String, Mistake> {
@@ -176,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_option_without_arguments_is_read() {
-        for name in KNOWN {
+        for name in KNOWN.iter().filter(|name| **name != "http-restrict-req-hdr-names") {
             assert!(option(name).is_ok(), "{name}");
         }
     }
@@ -188,7 +248,11 @@ mod tests {
             "no",
             "httplogs",
             "httplog elf",
-            "tcpka",
+            "tcpka on",
+            "http-restrict-req-hdr-names",
+            "http-restrict-req-hdr-names drop",
+            "forwarded all",
+            "originalto if-none",
             "httpchk GET /",
             "redispatch 0",
             "redispatch 1 2",
