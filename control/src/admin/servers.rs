@@ -165,13 +165,14 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, place:
     let since = snapshot.at.saturating_duration_since(state.since).as_secs();
     let _ = writeln!(
         text,
-        "{} {} {place} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} 0 0 0 - {} - 0 0 - - 0",
+        "{} {} {place} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} 0 0 0 - {} - {} 0 - - 0",
         backend_number(snapshot, backend),
         backend.name(),
         server.name(),
         state.weight,
         server.weight(),
         server.port().unwrap_or(0),
+        u8::from(server.tls().is_some()),
     );
 }
 
@@ -182,6 +183,9 @@ fn check_numbers(result: CheckResult) -> (u8, u8) {
         CheckResult::Connected => 6,
         CheckResult::ConnectTimeout => 7,
         CheckResult::ConnectFailed => 8,
+        CheckResult::TlsAgreed => 9,
+        CheckResult::TlsTimeout => 10,
+        CheckResult::TlsFailed => 11,
         CheckResult::ResponseTimeout => 12,
         CheckResult::BadResponse => 13,
         CheckResult::GoodStatus(_) => 14,

@@ -292,6 +292,9 @@ pub(super) struct CheckSettings {
     pub(super) port: Option<u16>,
     pub(super) address: Option<IpAddr>,
     pub(super) send_proxy: Option<bool>,
+    pub(super) tls: Option<bool>,
+    pub(super) sni: Option<String>,
+    pub(super) alpn: Option<Vec<String>>,
 }
 
 /// A stick table.

@@ -14,6 +14,12 @@ pub enum CheckResult {
     ConnectTimeout,
     /// The connection was refused, or the server is not to be reached.
     ConnectFailed,
+    /// TLS was agreed on, and nothing more was wanted.
+    TlsAgreed,
+    /// The handshake of TLS was not over in time.
+    TlsTimeout,
+    /// There is no TLS with the server, or it is not who it should be.
+    TlsFailed,
     /// The answer has an expected status.
     GoodStatus(u16),
     /// The answer has another status than expected.
@@ -28,7 +34,7 @@ pub enum CheckResult {
 
 impl CheckResult {
     /// The short names of all results, in the order reports list them.
-    pub const NAMES: [&str; 8] = ["L4OK", "L4TOUT", "L4CON", "L7OK", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
+    pub const NAMES: [&str; 11] = ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
 
     /// Returns the short name; one of [`NAMES`](Self::NAMES).
     pub fn name(self) -> &'static str {
@@ -36,6 +42,9 @@ impl CheckResult {
             Self::Connected => "L4OK",
             Self::ConnectTimeout => "L4TOUT",
             Self::ConnectFailed => "L4CON",
+            Self::TlsAgreed => "L6OK",
+            Self::TlsTimeout => "L6TOUT",
+            Self::TlsFailed => "L6RSP",
             Self::GoodStatus(_) => "L7OK",
             Self::BadStatus(_) => "L7STS",
             Self::ResponseTimeout => "L7TOUT",
@@ -48,17 +57,29 @@ impl CheckResult {
     pub fn code(self) -> Option<u16> {
         match self {
             Self::GoodStatus(code) | Self::BadStatus(code) => Some(code),
-            Self::Connected | Self::ConnectTimeout | Self::ConnectFailed | Self::ResponseTimeout | Self::BadResponse | Self::NotProbed => {
-                None
-            }
+            Self::Connected
+            | Self::ConnectTimeout
+            | Self::ConnectFailed
+            | Self::TlsAgreed
+            | Self::TlsTimeout
+            | Self::TlsFailed
+            | Self::ResponseTimeout
+            | Self::BadResponse
+            | Self::NotProbed => None,
         }
     }
 
     /// Returns what the result says about the server.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Connected | Self::GoodStatus(_) => Verdict::Pass,
-            Self::ConnectTimeout | Self::ConnectFailed | Self::BadStatus(_) | Self::ResponseTimeout | Self::BadResponse => Verdict::Fail,
+            Self::Connected | Self::TlsAgreed | Self::GoodStatus(_) => Verdict::Pass,
+            Self::ConnectTimeout
+            | Self::ConnectFailed
+            | Self::TlsTimeout
+            | Self::TlsFailed
+            | Self::BadStatus(_)
+            | Self::ResponseTimeout
+            | Self::BadResponse => Verdict::Fail,
             Self::NotProbed => Verdict::Unknown,
         }
     }
@@ -113,6 +134,9 @@ mod tests {
             CheckResult::Connected,
             CheckResult::ConnectTimeout,
             CheckResult::ConnectFailed,
+            CheckResult::TlsAgreed,
+            CheckResult::TlsTimeout,
+            CheckResult::TlsFailed,
             CheckResult::GoodStatus(200),
             CheckResult::BadStatus(500),
             CheckResult::ResponseTimeout,

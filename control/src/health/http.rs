@@ -12,17 +12,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::tcp::{Finding, connect};
+use super::tls::Secured;
 use crate::config::{Check, HttpCheck, HttpVersion, Target};
 use crate::fleet::CheckResult;
 
 /// Sends the request and waits for the head of the answer.
-pub(super) async fn probe(check: &Check, http: &HttpCheck) -> Finding {
+pub(super) async fn probe(check: &Check, http: &HttpCheck, secured: Option<&Secured>) -> Finding {
     let deadline = Instant::now() + check.timeout();
     let request = match request(check, http) {
         Ok(request) => request,
         Err(error) => return (CheckResult::NotProbed, format!("request cannot be made: {error}")),
     };
-    let stream = match connect(check).await {
+    let stream = match connect(check, secured).await {
         Ok(stream) => stream,
         Err(finding) => return finding,
     };

@@ -10,6 +10,7 @@ mod schedule;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::fleet::{CheckOutcome, Fleet, View, same_machine};
 use crate::server_state::Phase;
 use crate::shutdown::Shutdown;
 use schedule::{Schedule, Target};
+use tls::Secured;
 
 /// Checks the servers of a fleet, and keeps their ramping weights up to date, until the drain begins.
 pub async fn run(fleet: Fleet, mut shutdown: Shutdown) {
@@ -61,6 +63,8 @@ struct Probed {
     /// Id in the checker's view.
     server: ServerId,
     check: Arc<Check>,
+    /// What begins its TLS; read anew with every configuration, as its files may have changed.
+    secured: Option<Arc<Secured>>,
 }
 
 struct Done {
@@ -98,8 +102,9 @@ impl Checker {
                 self.parked.push(target);
                 continue;
             }
-            let check = Arc::clone(&probed.check);
-            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: probe(&check).await } });
+            let (check, secured) = (Arc::clone(&probed.check), probed.secured.clone());
+            let probe = async move { probe(&check, secured.as_deref()).await };
+            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: probe.await } });
         }
     }
 
@@ -169,18 +174,19 @@ impl Checker {
                     (target, Arc::new(check.clone()))
                 }
             };
-            self.targets.insert(target, Probed { server: server.id(), check });
+            let secured = tls::load(&check, server.location()).map(Arc::new);
+            self.targets.insert(target, Probed { server: server.id(), check, secured });
         }
         old.into_values().for_each(|(target, ..)| self.schedule.leave(target));
         self.schedule.join(&joining, Instant::now().into_std());
     }
 }
 
-async fn probe(check: &Check) -> CheckOutcome {
+async fn probe(check: &Check, secured: Option<&Secured>) -> CheckOutcome {
     let started = Instant::now();
     let (result, detail) = match check.kind() {
-        CheckKind::Tcp => tcp::probe(check).await,
-        CheckKind::Http(http) => http::probe(check, http).await,
+        CheckKind::Tcp => tcp::probe(check, secured).await,
+        CheckKind::Http(http) => http::probe(check, http, secured).await,
     };
     CheckOutcome { result, duration: started.elapsed(), detail }
 }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
+use super::tls::{self, Secured};
 use crate::config::{Check, SendProxy, ServerSource, Target, UnixAddress};
 use crate::fleet::CheckResult;
 
@@ -15,17 +16,22 @@ use crate::fleet::CheckResult;
 pub(super) type Finding = (CheckResult, String);
 
 /// Connects and hangs up.
-pub(super) async fn probe(check: &Check) -> Finding {
-    match connect(check).await {
-        Ok(_) => (CheckResult::Connected, String::new()),
+pub(super) async fn probe(check: &Check, secured: Option<&Secured>) -> Finding {
+    match connect(check, secured).await {
+        Ok(Connection::Tls(_)) => (CheckResult::TlsAgreed, String::new()),
+        Ok(Connection::Tcp(_) | Connection::Unix(_)) => (CheckResult::Connected, String::new()),
         Err(finding) => finding,
     }
 }
 
-/// Connects to the target, and sends a PROXY header where one is expected.
-pub(super) async fn connect(check: &Check) -> Result<Connection, Finding> {
+/// Connects to the target, sends a PROXY header where one is expected, and shakes hands where there is TLS.
+pub(super) async fn connect(check: &Check, secured: Option<&Secured>) -> Result<Connection, Finding> {
+    let deadline = Instant::now() + check.timeout();
     match timeout(check.connect_timeout(), open(check)).await {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(connection)) => match secured {
+            Some(secured) => tls::begin(connection, check, secured, deadline).await,
+            None => Ok(connection),
+        },
         Ok(Err(Failure::Ours(error))) => Err((CheckResult::NotProbed, error.to_string())),
         Ok(Err(Failure::Theirs(error))) => Err((CheckResult::ConnectFailed, error.kind().to_string())),
         Err(_) => Err((CheckResult::ConnectTimeout, String::new())),

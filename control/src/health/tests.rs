@@ -25,7 +25,7 @@ fn config(check: &str, servers: &str) -> Arc<Config> {
 /// Probes once, as a check written so would.
 async fn probe_once(check: &str, address: SocketAddr) -> CheckOutcome {
     let config = config(check, &format!("web1 = \"{address}\""));
-    timeout(DEADLINE, probe(config.servers()[0].check().expect("the server is checked"))).await.expect("a probe ends by itself")
+    timeout(DEADLINE, probe(config.servers()[0].check().expect("the server is checked"), None)).await.expect("a probe ends by itself")
 }
 
 async fn listen() -> (TcpListener, SocketAddr) {

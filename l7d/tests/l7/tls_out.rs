@@ -271,6 +271,39 @@ fn idle_connections_are_used_again_for_the_same_host_only() {
     assert_eq!((number("a.w.test"), number("b.w.test")), (a, b));
 }
 
+#[test]
+fn checks_speak_tls_as_traffic_does_unless_told_otherwise() {
+    let (authority, front, nginx, clear) = (Authority::new(), unused_address(), unused_address(), unused_address());
+    let issued = authority.issue(&["a.test"]);
+    let http = "check = { http = {}, inter = \"100ms\", fall = 1, rise = 1";
+    let tcp = "check = { tcp = {}, inter = \"100ms\", fall = 1, rise = 1";
+    let by_name = trusting(&authority, "verify-host = \"a.test\"");
+    let servers = [
+        ("http", nginx, format!("{by_name}, {http} }}")),
+        ("tcp", nginx, format!("{by_name}, {tcp} }}")),
+        ("named", nginx, format!("{}, {http}, sni = \"a.test\", alpn = \"http/1.1\" }}", trusting(&authority, ""))),
+        ("misnamed", nginx, format!("{}, {http}, sni = \"b.test\" }}", trusting(&authority, ""))),
+        ("stranger", nginx, format!("{}, {tcp} }}", trusting(&authority, "verify-host = \"b.test\""))),
+        ("without", nginx, format!("{by_name}, {http}, tls = false }}")),
+        ("clear", clear, format!("{by_name}, {http} }}")),
+        ("elsewhere", nginx, format!("{by_name}, {tcp}, address = \"{}\", port = {} }}", clear.ip(), clear.port())),
+    ];
+    let daemon = Daemon::start(&site("http", front, &servers));
+    for (name, ..) in &servers {
+        daemon.wait_for_log(&format!("server {name}/s is DOWN: L4CON"));
+    }
+    let _nginx = Program::nginx(&[(nginx, &issued, "")]);
+    let _clear = Server::at(clear, |mut stream| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap());
+    for (name, found) in [("http", "L7OK/200"), ("tcp", "L6OK"), ("named", "L7OK/200"), ("elsewhere", "L4OK")] {
+        let line = daemon.wait_for_log(&format!("server {name}/s is UP"));
+        assert!(line.contains(found), "{line}");
+    }
+    // The others have been probed as often by now, and stay down.
+    for name in ["misnamed", "stranger", "without", "clear"] {
+        assert_eq!((daemon.count(&format!("server {name}/s is UP")), ask(front, name, "a.test").0), (0, 503), "{name}");
+    }
+}
+
 /// A certificate and key for a server of this test's own.
 fn server_config(issued: &Issued) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

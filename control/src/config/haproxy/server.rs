@@ -43,6 +43,18 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.send_proxy = Some(true);
         Ok(())
     }),
+    ("check-alpn", |line, server, _| {
+        server.check.alpn = Some(line.parse("names of protocols", text::protocols)?.value().clone());
+        Ok(())
+    }),
+    ("check-sni", |line, server, _| {
+        server.check.sni = Some(line.expect("the name of a host")?.value().clone());
+        Ok(())
+    }),
+    ("check-ssl", |_, server, _| {
+        server.check.tls = Some(true);
+        Ok(())
+    }),
     ("cookie", |line, server, _| {
         server.server.cookie = Some(line.parse("a value", text::cookie)?);
         Ok(())
@@ -97,6 +109,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.send_proxy = Some(false);
         Ok(())
     }),
+    ("no-check-ssl", |_, server, _| {
+        server.check.tls = Some(false);
+        Ok(())
+    }),
     ("no-send-proxy", |_, server, _| {
         server.server.send_proxy = Some(ProxySwitch::Off);
         Ok(())
@@ -148,11 +164,8 @@ const LATER: &[&str] = &[
     "agent-port",
     "agent-send",
     "allow-0rtt",
-    "check-alpn",
     "check-proto",
     "check-reuse-pool",
-    "check-sni",
-    "check-ssl",
     "check-via-socks4",
     "client-sigalgs",
     "error-limit",
@@ -170,7 +183,6 @@ const LATER: &[&str] = &[
     "namespace",
     "no-agent-check",
     "no-check-reuse-pool",
-    "no-check-ssl",
     "no-send-proxy-v2-ssl",
     "no-send-proxy-v2-ssl-cn",
     "no-sni-auto",
@@ -207,8 +219,23 @@ const LATER: &[&str] = &[
 ];
 
 /// Words about checks.
-const CHECK: [&str; 11] =
-    ["addr", "check", "check-send-proxy", "downinter", "fall", "fastinter", "inter", "no-check", "no-check-send-proxy", "port", "rise"];
+const CHECK: [&str; 15] = [
+    "addr",
+    "check",
+    "check-alpn",
+    "check-send-proxy",
+    "check-sni",
+    "check-ssl",
+    "downinter",
+    "fall",
+    "fastinter",
+    "inter",
+    "no-check",
+    "no-check-send-proxy",
+    "no-check-ssl",
+    "port",
+    "rise",
+];
 const MOST_PROBES: u32 = 1000;
 /// Extensions of the PROXY header HAProxy can send and this model has no place for.
 const LATER_OPTIONS: [&str; 7] = ["authority", "cert-cn", "cert-key", "cert-sig", "ssl", "ssl-cipher", "unique-id"];

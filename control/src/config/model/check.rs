@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{SendProxy, ServerSource, Target};
+use super::tls::ServerTls;
 
 /// How the health of one server is found out: the backend's check with the server's own settings applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Check {
     pub(in crate::config) target: Target,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
+    pub(in crate::config) tls: Option<ServerTls>,
+    pub(in crate::config) sni: Option<String>,
     pub(in crate::config) interval: Duration,
     pub(in crate::config) fast_interval: Duration,
     pub(in crate::config) down_interval: Duration,
@@ -41,6 +44,16 @@ impl Check {
     /// Returns the PROXY header that begins each probe, in which we speak for ourselves.
     pub fn send_proxy(&self) -> Option<SendProxy> {
         self.send_proxy
+    }
+
+    /// Returns how TLS is spoken in probes; none means not at all.
+    pub fn tls(&self) -> Option<&ServerTls> {
+        self.tls.as_ref()
+    }
+
+    /// Returns the host that probes of TLS ask for; none means that they ask for none.
+    pub fn sni(&self) -> Option<&str> {
+        self.sni.as_deref()
     }
 
     /// Returns the time between two probes of a server that is up for good.

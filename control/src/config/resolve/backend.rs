@@ -180,12 +180,14 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     };
     family(resolver, written, source.as_ref());
     let source = source.filter(|_| address.ip().is_some());
-    let check = check::check(resolver, backend, written, &Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy });
+    let protocol = last(&layers, |settings| settings.protocol);
+    let tls = tls::tls(resolver, written, &layers, protocol);
+    let connection = Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy, tls: tls.as_ref(), layers: &layers };
+    let check = check::check(resolver, backend, written, &connection);
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     // Without a value of its own no client would stay with it; the name is one.
     let by_name = backend.cookie.as_ref().filter(|cookie| !cookie.dynamic && cookie.unnamed == Unnamed::Name);
     let cookie = cookie.or_else(|| by_name.map(|_| written.name.value().clone()));
-    let protocol = last(&layers, |settings| settings.protocol);
     Some(Server {
         id: place.id,
         backend: place.backend,
@@ -201,7 +203,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         check,
         cookie,
         protocol,
-        tls: tls::tls(resolver, written, &layers, protocol),
+        tls,
         source,
         send_proxy,
     })

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Resolver;
-use crate::config::model::{Check, CheckKind, SendProxy, ServerAddress, ServerSource, Target, Timeout, Timeouts};
-use crate::config::written::{self, CheckSettings, CheckSwitch};
+use crate::config::model::{Check, CheckKind, SendProxy, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts};
+use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
 /// How connections to a server are made.
 pub(super) struct Connection<'s> {
     pub(super) timeouts: &'s Timeouts,
     pub(super) source: Option<&'s ServerSource>,
     pub(super) send_proxy: Option<SendProxy>,
+    pub(super) tls: Option<&'s ServerTls>,
+    /// All settings of the server, widest first.
+    pub(super) layers: &'s [&'s ServerSettings],
 }
 
 /// Makes the check of a server; none where it has none.
@@ -33,6 +36,12 @@ pub(super) fn check(
     // A check that goes elsewhere is not expected to meet who reads the header.
     let elsewhere = settings.port.is_some() || settings.address.is_some();
     let sends_proxy = settings.send_proxy.unwrap_or(!elsewhere && connection.send_proxy.is_some());
+    let secure = settings.tls.unwrap_or(!elsewhere && connection.tls.is_some());
+    let tls = secure.then(|| ServerTls {
+        alpn: settings.alpn.clone().unwrap_or_default(),
+        sni: None,
+        ..connection.tls.cloned().unwrap_or_else(|| super::tls::settings(resolver, server, connection.layers, None))
+    });
     let is_inet = matches!(target, Target::Inet(_));
     let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
     let (connect_timeout, timeout) = limits(&settings, interval, connection.timeouts);
@@ -41,6 +50,8 @@ pub(super) fn check(
         target,
         source: connection.source.filter(|_| is_inet).cloned(),
         send_proxy: sends_proxy.then_some(connection.send_proxy.unwrap_or(SendProxy::V1)),
+        tls,
+        sni: settings.sni,
         interval,
         fast_interval: settings.fastinter.unwrap_or(interval),
         down_interval: settings.downinter.unwrap_or(interval),
@@ -99,6 +110,9 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
             port: layer.port.or(settings.port),
             address: layer.address.or(settings.address),
             send_proxy: layer.send_proxy.or(settings.send_proxy),
+            tls: layer.tls.or(settings.tls),
+            sni: layer.sni.clone().or(settings.sni),
+            alpn: layer.alpn.clone().or(settings.alpn),
         };
     }
     on.then_some(settings)

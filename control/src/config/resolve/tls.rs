@@ -8,13 +8,17 @@ use crate::config::written::{Server, ServerSettings, TlsProtocolSettings};
 
 /// Makes the settings of a server; none where TLS is not spoken with it.
 pub(super) fn tls(resolver: &mut Resolver, server: &Server, layers: &[&ServerSettings], protocol: Option<Protocol>) -> Option<ServerTls> {
-    last(layers, |settings| settings.tls.on).filter(|on| *on)?;
+    last(layers, |settings| settings.tls.on).filter(|on| *on).map(|_| settings(resolver, server, layers, protocol))
+}
+
+/// Makes the settings of a server as if TLS were spoken with it.
+pub(super) fn settings(resolver: &mut Resolver, server: &Server, layers: &[&ServerSettings], protocol: Option<Protocol>) -> ServerTls {
     let alpn = last(layers, |settings| settings.tls.alpn.clone()).unwrap_or_else(|| match protocol {
         // Who is to speak HTTP/2 wants to hear of it.
         Some(Protocol::H2) => vec!["h2".to_owned()],
         Some(Protocol::H1) | None => Vec::new(),
     });
-    Some(ServerTls {
+    ServerTls {
         verify: verify(resolver, server, layers),
         sni: last(layers, |settings| settings.tls.sni.clone()),
         verify_host: last(layers, |settings| settings.tls.verify_host.clone()),
@@ -23,7 +27,7 @@ pub(super) fn tls(resolver: &mut Resolver, server: &Server, layers: &[&ServerSet
         resumption: last(layers, |settings| settings.tls.resumption).unwrap_or(true),
         tickets: last(layers, |settings| settings.tls.tickets).unwrap_or(true),
         protocol: versions(resolver, layers),
-    })
+    }
 }
 
 fn verify(resolver: &mut Resolver, server: &Server, layers: &[&ServerSettings]) -> ServerAuth {

@@ -6,6 +6,7 @@ use ::toml::de::DeValue;
 
 use super::reader::{Item, Reader};
 use super::section::Section;
+use super::tls;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{CheckKind, HttpCheck, HttpVersion};
@@ -13,7 +14,7 @@ use crate::config::value::{check as value, text, word};
 use crate::config::written::{CheckSettings, CheckSwitch};
 
 /// Settings HAProxy's checks have and this model has no place for.
-const LATER: [&str; 13] = ["agent", "grpc", "ldap", "mysql", "pgsql", "proxy", "redis", "send", "smtp", "sni", "spop", "ssl-hello", "tls"];
+const LATER: [&str; 11] = ["agent", "grpc", "ldap", "mysql", "pgsql", "proxy", "redis", "send", "smtp", "spop", "ssl-hello"];
 
 pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckSwitch> {
     let title = format!("`check` of {}", section.title());
@@ -42,6 +43,9 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
         port: section.take("port").and_then(|item| reader.integer(&item, 1..=u16::MAX, 8080)),
         address: section.take("address").and_then(|item| reader.text(&item, "10.0.0.11", text::check_address)).map(|address| *address),
         send_proxy: section.take("send-proxy").and_then(|item| reader.boolean(&item)),
+        tls: section.take("tls").and_then(|item| reader.boolean(&item)),
+        sni: section.take("sni").and_then(|item| reader.text(&item, "app.internal", text::not_empty)).map(|sni| sni.value().clone()),
+        alpn: section.take("alpn").map(|item| tls::protocol_names(reader, &item)),
     };
     section.misplaced(reader, &["path", "host", "method", "expect", "version"], |key| format!("write http = {{ {key} = … }}"));
     section.finish(reader, &LATER);

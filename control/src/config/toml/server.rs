@@ -13,14 +13,12 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Server, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 21] = [
+const LATER: [&str; 19] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
     "agent-port",
     "agent-send",
-    "check-sni",
-    "check-ssl",
     "error-limit",
     "id",
     "init-addr",
@@ -102,6 +100,8 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     };
     section.misplaced(reader, &["send-proxy-v2"], |_| "write send-proxy = \"v2\"".to_owned());
     section.misplaced(reader, &["proxy-v2-options"], |_| "write send-proxy = { version = \"v2\", options = [\"crc32c\"] }".to_owned());
+    section.misplaced(reader, &["check-ssl", "no-check-ssl"], |_| "write check = { tls = … }".to_owned());
+    section.misplaced(reader, &["check-sni", "check-alpn"], |key| format!("write check = {{ {} = … }}", key.trim_start_matches("check-")));
     section.misplaced(reader, &["check-send-proxy"], |_| "write check = { send-proxy = true }".to_owned());
     section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
     section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());

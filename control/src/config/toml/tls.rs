@@ -141,6 +141,7 @@ fn names<T: Copy>(reader: &mut Reader, section: &mut Section<'_>, key: &'static 
     Some(reader.texts(&item, "X25519", all).iter().flat_map(|names| names.value().iter().copied()).collect())
 }
 
-fn protocol_names(reader: &mut Reader, item: &Item<'_>) -> Vec<String> {
+/// Reads protocols offered by ALPN.
+pub(super) fn protocol_names(reader: &mut Reader, item: &Item<'_>) -> Vec<String> {
     reader.texts(item, "h2", text::protocol).into_iter().map(|name| name.value().clone()).collect()
 }
