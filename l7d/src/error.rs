@@ -2,6 +2,8 @@
 
 use std::io;
 
+use control::config::RetryCause;
+
 use crate::buffer;
 use crate::h1::SyntaxError;
 use crate::h2::convert::Malformed;
@@ -41,6 +43,9 @@ pub(crate) enum ExchangeError {
     /// The response head or its framing is invalid.
     #[error("response is invalid: {0}")]
     Response(SyntaxError),
+    /// The response has a status on which the request is sent again.
+    #[error("server answered with status {0}")]
+    Declined(u16),
     /// The response head is longer than a buffer.
     #[error("response head is longer than {} bytes", buffer::SMALL)]
     ResponseTooLong,
@@ -108,6 +113,21 @@ impl ExchangeError {
         matches!(self, Self::Request(_) | Self::RequestTooLong | Self::RequestTimeout | Self::RequestCut | Self::Malformed(_))
     }
 
+    /// Returns what HAProxy calls such a failure of the server where it may make the request go again: a response of which only a part
+    /// came is an empty one there, whatever its manual says.
+    pub(crate) fn retry_cause(&self) -> Option<RetryCause> {
+        if let Self::Declined(status) = self {
+            return Some(RetryCause::Status(*status));
+        }
+        if matches!(self, Self::Server(_)) {
+            return Some(RetryCause::EmptyResponse);
+        }
+        if matches!(self, Self::ServerTimeout) {
+            return Some(RetryCause::ResponseTimeout);
+        }
+        matches!(self, Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_)).then_some(RetryCause::JunkResponse)
+    }
+
     /// Returns the status to answer with, unless the client is gone or has an answer already.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
@@ -120,7 +140,7 @@ impl ExchangeError {
             | Self::Unsendable(_) => Some(400),
             Self::RequestTimeout | Self::UploadTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
-            Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => Some(502),
+            Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) | Self::Declined(_) => Some(502),
             Self::ServerTimeout => Some(504),
             Self::LeftQueue(_)
             | Self::LeftConnect(_)
@@ -142,7 +162,7 @@ impl ExchangeError {
             Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_) | ConnectError::Tls(_)) => "SC",
             Self::NoServer(NoServer::QueueTimeout) => "sQ",
             Self::Connect(ConnectError::TimedOut) => "sC",
-            Self::Server(_) => "SH",
+            Self::Server(_) | Self::Declined(_) => "SH",
             Self::ServerTimeout => "sH",
             Self::Upload(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => "PH",
             Self::LeftQueue(_) => "CQ",

@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use control::config::Timeout;
+use control::config::{RetryCause, RetryOn, Timeout};
 use control::tls::Host;
 use tracing::{debug, info};
 
@@ -187,13 +187,17 @@ async fn deliver<'a: 'm, 'm>(
     limits: Limits,
     record: &mut Record<'a>,
 ) -> Result<Fate, ExchangeError> {
+    let repeats = backend.retry_on().repeats_requests() && request.may_repeat();
+    if repeats {
+        Box::pin(request.keep(&mut client.wire, client.deadline, limits.client)).await?;
+    }
     let pin = request.affinity.pin();
     let pursuit = {
         let begun = pin!(Pursuit::begin(backend, key, pin, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
-    Delivery { request, backend, pursuit, reuse, limits }.run(client, record).await
+    Delivery { request, backend, pursuit, reuse, limits, repeats }.run(client, record).await
 }
 
 /// Takes the request through the frontend's rules.
@@ -228,6 +232,8 @@ struct Delivery<'a, 'r, 'm> {
     pursuit: Pursuit<'a>,
     reuse: Reuse,
     limits: Limits,
+    /// Whether the request may be sent again after a server has had it.
+    repeats: bool,
 }
 
 impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
@@ -250,13 +256,14 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                 }
                 None => match open(client, self.backend, server, host, record).await? {
                     Ok(connection) => connection,
-                    Err(error) => match try_again(client, &mut self.pursuit).await? {
+                    Err(error) => match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
                         Verdict::TryAgain => continue,
                         Verdict::GiveUp => return Err(error.into()),
                     },
                 },
             };
             let whole = self.request.body.is_done();
+            self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
             let mut progress = Progress::default();
             let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut progress).await;
             record.response(&progress);
@@ -281,7 +288,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                 }
                 // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
                 Err(error @ ExchangeError::Server(_)) if whole && progress.unprocessed => {
-                    if try_again(client, &mut self.pursuit).await? == Verdict::GiveUp {
+                    if try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? == Verdict::GiveUp {
                         return Err(error);
                     }
                 }
@@ -290,7 +297,12 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                     if matches!(error, ExchangeError::ServerTimeout) {
                         connection.distrust();
                     }
-                    return Err(error);
+                    let cause = error.retry_cause().filter(|_| progress.status.is_none());
+                    let Some(cause) = cause.filter(|cause| self.request.retry_on.contains(*cause)) else { return Err(error) };
+                    debug!("{} to server {}/{}: {error}", client.source, self.backend.name(), server.name());
+                    if try_again(client, &mut self.pursuit, cause).await? == Verdict::GiveUp {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -318,8 +330,8 @@ async fn open(
 }
 
 /// Finds what to try after a failed attempt, unless the client leaves meanwhile.
-async fn try_again(client: &mut Downstream<'_>, pursuit: &mut Pursuit<'_>) -> Result<Verdict, ExchangeError> {
-    let next = pin!(pursuit.after_failure(client.deadline));
+async fn try_again(client: &mut Downstream<'_>, pursuit: &mut Pursuit<'_>, cause: RetryCause) -> Result<Verdict, ExchangeError> {
+    let next = pin!(pursuit.after_failure(cause, client.deadline));
     Ok(client.wire.unless_left(next).await.map_err(ExchangeError::LeftQueue)??)
 }
 

@@ -9,7 +9,7 @@ use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
-use crate::rules::{Content, Memory, ProxyRules, Rest, Scene, Verdict, View};
+use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, View};
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Event, Persist};
 use crate::stream::Privacy;
@@ -145,6 +145,11 @@ impl<'a> Review<'a> {
     /// Returns what the backend's rules say about persistence.
     pub(crate) fn persist(&self) -> Option<Persist> {
         self.persist
+    }
+
+    /// Tells whether rules let a server have the request that has had it already.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.memory.wishes.repetition == Repetition::Allowed
     }
 
     /// Takes the request through the backend's rules.

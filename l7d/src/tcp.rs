@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use control::config::RetryCause;
 use control::tls::Host;
 use tracing::info;
 
@@ -169,7 +170,7 @@ async fn dial<'a>(
             Err(error) => error,
         };
         info!("{} to server {}/{}: {error}", client.source, backend.name(), server.name());
-        if pursuit.after_failure(&mut client.deadline).await? == Verdict::GiveUp {
+        if pursuit.after_failure(RetryCause::ConnFailure, &mut client.deadline).await? == Verdict::GiveUp {
             return Err(error.into());
         }
     }

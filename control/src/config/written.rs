@@ -12,7 +12,8 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
-    PortRange, Protocol, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
+    PortRange, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey, Timeout, TlsVersion,
+    XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -115,6 +116,7 @@ pub(super) struct Defaults {
     pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
     pub(super) retries: Option<u32>,
+    pub(super) retry_on: Option<Located<RetryOn>>,
     pub(super) default_server: ServerSettings,
 }
 
@@ -177,6 +179,7 @@ pub(super) struct Backend {
     pub(super) cookie: Option<Located<PersistenceCookie>>,
     pub(super) dynamic_cookie_key: Option<Located<String>>,
     pub(super) retries: Option<u32>,
+    pub(super) retry_on: Option<Located<RetryOn>>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,
     pub(super) source: Option<ServerSource>,

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use control::config::RetryCause;
 use h2::RecvStream;
 use h2::client::ResponseFuture;
 
@@ -69,6 +70,10 @@ impl Answer<'_, '_> {
             Reply::H2(response) => self.await_frames(response, &mut outflow, deadline, progress).await?,
         };
         progress.answered = Some(std::time::Instant::now());
+        let status = arrived.head.status();
+        if self.request.retry_on.contains(RetryCause::Status(status)) {
+            return Err(ExchangeError::Declined(status));
+        }
         let judged = self.request.review.borrow_mut().respond(&self.request.head, &mut arrived.head);
         if let Err(ruling) = judged {
             return Ok(Finished::Overruled { ruling, client: self.request.client });

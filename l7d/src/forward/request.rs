@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use control::config::RetryOn;
 use h2::SendStream;
 use h2::client::ResponseFuture;
 
@@ -13,6 +15,7 @@ use super::{Fate, Inflow, server_failed};
 use crate::buffer::Buffer;
 use crate::compress::Offer;
 use crate::deadline::Deadline;
+use crate::downstream::Wire;
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
@@ -34,6 +37,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body: Body,
     /// The head as printed for HTTP/1, with the part of the body that arrived with it.
     start: Option<Buffer>,
+    /// The whole body, where it was awaited so that the request can be sent again.
+    kept: Option<Vec<u8>>,
+    /// What makes the request go to a server again, as far as attempts are left.
+    pub(crate) retry_on: RetryOn,
     /// How much of the body arrived with it.
     pub(super) early: u64,
     /// Whether the request asks for the connection to become something else.
@@ -69,6 +76,8 @@ impl<'a> Outgoing<'a> {
             head,
             body,
             start: None,
+            kept: None,
+            retry_on: RetryOn::NEVER,
             early: 0,
             tunnel,
             client,
@@ -83,6 +92,52 @@ impl<'a> Outgoing<'a> {
     /// Returns the host that a server is asked for in the handshake of TLS.
     pub(crate) fn host_for<'s>(&self, server: &'s Server) -> Option<Cow<'s, [u8]>> {
         self.review.borrow().host_for(server, &self.head)
+    }
+
+    /// Tells whether rules let a server have the request that has had it already.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.review.borrow().may_repeat()
+    }
+
+    /// Awaits the whole body, if it is short and its length is known, so that the request can be sent more than once.
+    ///
+    /// # Errors
+    /// Fails if the client does, takes too long, or the body is invalid.
+    pub(crate) async fn keep(
+        &mut self,
+        wire: &mut Wire<'_>,
+        deadline: &mut Deadline,
+        limit: Option<Duration>,
+    ) -> Result<(), ExchangeError> {
+        let Body::Length(length) = self.body else { return Ok(()) };
+        let (Ok(length @ ..=MOST_KEPT), None) = (usize::try_from(length), self.head.headers.known(Known::Expect).next()) else {
+            return Ok(());
+        };
+        let mut kept = Vec::with_capacity(length);
+        while !self.body.is_done() {
+            match wire {
+                Wire::H1 { input, .. } if !input.is_empty() => {
+                    let count = self.body.take(input.filled()).map_err(ExchangeError::Upload)?;
+                    kept.extend_from_slice(&input.filled()[..count]);
+                    input.consume(count);
+                }
+                Wire::H1 { stream, input } => match flatten(deadline.within(limit, pin!(stream.receive_more(input))).await) {
+                    Ok(0) | Err(IoFailure::Io(_)) => return Err(ExchangeError::UploadCut),
+                    Ok(_) => {}
+                    Err(IoFailure::Elapsed(_)) => return Err(ExchangeError::UploadTimeout),
+                },
+                Wire::H2(stream) => {
+                    let next = deadline.within(limit, pin!(poll_fn(|cx| stream.body.poll_data(cx)))).await;
+                    let Some(Ok(bytes)) = next.map_err(|_| ExchangeError::UploadTimeout)? else { return Err(ExchangeError::UploadCut) };
+                    let _ = stream.body.flow_control().release_capacity(bytes.len());
+                    let count = self.body.take(&bytes).map_err(ExchangeError::Upload)?;
+                    kept.extend_from_slice(&bytes[..count]);
+                }
+            }
+        }
+        self.early = kept.len() as u64;
+        self.kept = Some(kept);
+        Ok(())
     }
 
     /// Prints the request for HTTP/1 once, takes along what of its body has arrived, and returns what may be sent at once.
@@ -114,8 +169,9 @@ impl<'a> Outgoing<'a> {
             let count = self.body.take(input.filled()).map_err(ExchangeError::Upload)?;
             start.tail().extend_from_slice(&input.filled()[..count]);
             input.consume(count);
-            self.early = count as u64;
+            self.early += count as u64;
         }
+        start.tail().extend_from_slice(self.kept.as_deref().unwrap_or_default());
         Ok(start)
     }
 
@@ -152,8 +208,16 @@ impl<'a> Outgoing<'a> {
         }
         let request = convert::request(&self.head, sender.scheme()).map_err(ExchangeError::Unsendable)?;
         let is_tunnel = self.tunnel == Tunnel::Wanted && (self.head.method() == Method::Connect || convert::asks_for_websocket(&self.head));
-        let ends = if self.body.is_done() && !is_tunnel { Ends::Here } else { Ends::Later };
+        let ends = if self.body.is_done() && self.kept.is_none() && !is_tunnel { Ends::Here } else { Ends::Later };
         let sending = async { sender.send(request, ends).await.map_err(io_error) };
-        flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)
+        let (response, mut rest) = flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)?;
+        if let Some(kept) = &self.kept {
+            let sent = rest.send_data(Bytes::copy_from_slice(kept), true);
+            sent.map_err(|error| server_failed(IoFailure::Io(io_error(error))))?;
+        }
+        Ok((response, rest))
     }
 }
+
+/// Most bytes of a body that are kept, which together with a head are about what HAProxy keeps.
+const MOST_KEPT: usize = 16 * 1024;

@@ -45,7 +45,7 @@ pub(crate) use host::ServerHost;
 pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, Target};
-pub(crate) use view::{Content, Memory, Rest, Scene, View};
+pub(crate) use view::{Content, Memory, Repetition, Rest, Scene, View};
 
 /// What rules decided about a message.
 #[derive(Debug)]

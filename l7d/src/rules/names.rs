@@ -264,13 +264,12 @@ pub(super) const LATER_CONVERTERS: [&str; 36] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 36] = [
+pub(super) const LATER_ACTIONS: [&str; 35] = [
     "auth",
     "cache-store",
     "cache-use",
     "capture",
     "close",
-    "disable-l7-retry",
     "do-log",
     "do-resolve",
     "early-hint",

@@ -157,6 +157,8 @@ impl Shared {
 /// The variables of one client and of its exchange at hand.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Memory {
+    /// What rules want of the way to the server.
+    pub(crate) wishes: Wishes,
     own: Vec<(VariableId, Sample<'static>)>,
     /// What is tracked as long as the client is connected, by number.
     of_session: Vec<(u8, Arc<Tracked>)>,
@@ -171,6 +173,23 @@ pub(super) enum Tracking {
     Session,
     /// As long as the exchange lasts.
     Exchange,
+}
+
+/// What rules want of the way of one request to a server.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// Whether a server that has had the request may have it again.
+    pub(crate) repetition: Repetition,
+}
+
+/// Whether a request may go to a server that has had it already.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// It may.
+    #[default]
+    Allowed,
+    /// It may not.
+    Forbidden,
 }
 
 impl<'v> View<'v> {
@@ -210,6 +229,7 @@ impl Memory {
     /// Forgets what does not outlive the exchange.
     pub(crate) fn end_exchange(&mut self) {
         self.own.retain(|(id, _)| id.lifetime == Lifetime::Session);
+        self.wishes = Wishes::default();
         self.of_exchange.clear();
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use control::config::{
-    self, BackendId, Forwarded, HashMethod, Mode, NamePolicy, Protocol, ProxyOption, SendProxy, ServerAddress, ServerId, Timeouts,
+    self, BackendId, Forwarded, HashMethod, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress, ServerId, Timeouts,
 };
 use control::fleet::View;
 use control::server_state::Status;
@@ -48,6 +48,7 @@ pub(crate) struct Backend {
     timeouts: Timeouts,
     retries: u32,
     redispatch: Redispatch,
+    retry_on: RetryOn,
     cookie: Option<Cookie>,
     /// The places of the servers by their values in the cookie.
     by_cookie: HashMap<Box<[u8]>, Vec<usize>>,
@@ -195,6 +196,7 @@ impl Backend {
             timeouts: *model.timeouts(),
             retries: model.retries(),
             redispatch: redispatch.unwrap_or(Redispatch::Never),
+            retry_on: model.retry_on(),
             cookie: model.cookie().map(Cookie::new),
             by_cookie,
             persists: has(model.options(), &ProxyOption::Persist),
@@ -311,6 +313,11 @@ impl Backend {
             Status::Down | Status::Maint => self.superseded.load(Ordering::Acquire),
         };
         self.servers.get(place).is_some_and(is_up)
+    }
+
+    /// Returns what makes a failed request go to a server again.
+    pub(crate) fn retry_on(&self) -> RetryOn {
+        self.retry_on
     }
 
     /// Returns the rules.

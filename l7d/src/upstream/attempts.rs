@@ -38,6 +38,11 @@ impl Attempts {
         Self { retries, redispatch, failed: 0 }
     }
 
+    /// Tells whether a failed attempt may be followed by another.
+    pub(crate) fn are_left(&self) -> bool {
+        self.failed < self.retries
+    }
+
     /// Counts a failed attempt; `connect_timeout` bounds the pause before the same server is tried again.
     pub(crate) fn after_failure(&mut self, connect_timeout: Option<Duration>) -> Next {
         self.failed += 1;

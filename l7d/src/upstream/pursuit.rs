@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::config::Timeout;
+use control::config::{RetryCause, RetryOn, Timeout};
 
 use super::attempts::{self, Attempts, Next};
 use super::reserve::{NoServer, Reserved, Wish, reserve};
@@ -64,11 +64,19 @@ impl<'a> Pursuit<'a> {
         self.failed
     }
 
-    /// Finds what to try after the server in hand refused the connection, pausing where the same one is to be tried again.
+    /// Returns what may be followed by another attempt.
+    pub(crate) fn causes_left(&self) -> RetryOn {
+        if self.attempts.are_left() { self.backend.retry_on() } else { RetryOn::NEVER }
+    }
+
+    /// Finds what to try after an attempt at the server in hand has failed; one that refused the connection is given the time to restart.
     ///
     /// # Errors
     /// Fails if there is no server any more, or none has room in time.
-    pub(crate) async fn after_failure(&mut self, deadline: &mut Deadline) -> Result<Verdict, NoServer> {
+    pub(crate) async fn after_failure(&mut self, cause: RetryCause, deadline: &mut Deadline) -> Result<Verdict, NoServer> {
+        if !self.causes_left().contains(cause) {
+            return Ok(Verdict::GiveUp);
+        }
         self.failed += 1;
         let connect = self.backend.timeouts().of(Timeout::Connect);
         let is_bound = self.pin.is_some_and(|pin| pin.hold == Hold::Always);
@@ -76,7 +84,8 @@ impl<'a> Pursuit<'a> {
         let next = if is_bound && next == Next::Other { Next::Same(attempts::pause(connect)) } else { next };
         match next {
             Next::GiveUp => return Ok(Verdict::GiveUp),
-            Next::Same(pause) => tokio::time::sleep(pause).await,
+            Next::Same(pause) if cause == RetryCause::ConnFailure => tokio::time::sleep(pause).await,
+            Next::Same(_) => {}
             Next::Other => {
                 let avoid = self.reserved.take().map(|reserved| reserved.place);
                 self.pin = None;

@@ -53,6 +53,8 @@ mod proxy_out;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod runtime;

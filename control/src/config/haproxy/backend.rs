@@ -44,6 +44,12 @@ pub(super) fn retries(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Res
     Ok(())
 }
 
+pub(super) fn retry_on(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let text = line.joined().ok_or_else(|| line.error("`retry-on` says nothing").hint("for example conn-failure, or none"))?;
+    draft.settings.retry_on = Some(parse_word(&text, value::retry::retry_on)?);
+    Ok(())
+}
+
 const MOST_RETRIES: u32 = 1000;
 
 pub(super) fn source(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {

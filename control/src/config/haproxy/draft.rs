@@ -120,6 +120,7 @@ impl Draft {
             cookie: None,
             dynamic_cookie_key: None,
             retries: None,
+            retry_on: None,
             acls: Vec::new(),
             rules: Vec::new(),
             source: None,
@@ -140,7 +141,7 @@ impl Draft {
             }
             written.tables.push(table);
         }
-        let Defaults { proxy, maxconn, default_backend, pool, check, retries, default_server } = settings;
+        let Defaults { proxy, maxconn, default_backend, pool, check, retries, retry_on, default_server } = settings;
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
@@ -150,7 +151,7 @@ impl Draft {
             written.frontends.push(Frontend { proxy, maxconn, default_backend, ..frontend });
         }
         if kind.has_backend() {
-            written.backends.push(Backend { proxy, pool, check, retries, default_server, ..backend });
+            written.backends.push(Backend { proxy, pool, check, retries, retry_on, default_server, ..backend });
         }
     }
 }

@@ -8,7 +8,7 @@ use super::log::Logging;
 use super::proxy::{Acl, Mode, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
-use super::{BackendId, HashType, ServerId};
+use super::{BackendId, HashType, RetryOn, ServerId};
 use crate::config::location::{Located, Location};
 
 /// A pool of servers.
@@ -27,6 +27,7 @@ pub struct Backend {
     pub(in crate::config) cookie: Option<Cookie>,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) retries: u32,
+    pub(in crate::config) retry_on: RetryOn,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
@@ -100,6 +101,11 @@ impl Backend {
     /// Returns how often a failed connection to a server is tried again.
     pub fn retries(&self) -> u32 {
         self.retries
+    }
+
+    /// Returns what makes a failed request go to a server again.
+    pub fn retry_on(&self) -> RetryOn {
+        self.retry_on
     }
 
     /// Returns the switches that are on.

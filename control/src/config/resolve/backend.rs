@@ -8,7 +8,8 @@ use super::proxy;
 use super::tls;
 use crate::config::location::Located;
 use crate::config::model::{
-    Backend, BackendId, Balance, Cookie, CookieMode, Frontend, HashMethod, Mode, Server, ServerId, ServerSource, Timeout, Timeouts,
+    Backend, BackendId, Balance, Cookie, CookieMode, Frontend, HashMethod, Mode, RetryCause, RetryOn, Server, ServerId, ServerSource,
+    Timeout, Timeouts,
 };
 use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
@@ -65,6 +66,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         cookie: written.cookie.as_ref().map(|cookie| self::cookie(resolver, written, cookie)),
         timeouts,
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
+        retry_on: retry_on(resolver, written, mode),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
@@ -90,6 +92,20 @@ fn cookie(resolver: &mut Resolver, backend: &written::Backend, written: &Located
         resolver.error(written.location(), "`preserve` needs a cookie that is inserted or indirect", "no other is ever taken away");
     }
     Cookie { dynamic_key: key, ..written.cookie.clone() }
+}
+
+/// Returns what makes a failed request go again; in mode tcp only what happens before anything was sent.
+fn retry_on(resolver: &mut Resolver, written: &written::Backend, mode: Mode) -> RetryOn {
+    if let Some(own) = written.retry_on.as_ref().filter(|own| mode == Mode::Tcp && own.repeats_requests()) {
+        let message = format!("`retry-on` reads responses, backend `{}` has mode tcp", written.name);
+        resolver.warning(own.location(), message, "only conn-failure counts there");
+    }
+    let wanted = written.retry_on.as_ref().or(written.defaults.retry_on.as_ref()).map(|on| *on.value()).unwrap_or_default();
+    match mode {
+        Mode::Http => wanted,
+        Mode::Tcp if wanted.contains(RetryCause::ConnFailure) => RetryOn::default(),
+        Mode::Tcp => RetryOn::NEVER,
+    }
 }
 
 /// Warns of what is valid and does not work out.

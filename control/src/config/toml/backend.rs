@@ -15,14 +15,13 @@ use crate::config::value::{text, word};
 use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "guid",
     "hash-preserve-affinity",
     "http-check",
     "http-reuse",
     "load-server-state-from-file",
     "max-session-srv-conns",
-    "retry-on",
     "server-template",
     "stick",
     "stick-table",
@@ -41,6 +40,7 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc
         cookie: section.take("cookie").and_then(|item| cookie(reader, &item)),
         dynamic_cookie_key: section.take("dynamic-cookie-key").and_then(|item| reader.text(&item, "a secret", text::not_empty)),
         retries: proxy::retries(reader, &mut section),
+        retry_on: proxy::retry_on(reader, &mut section),
         acls: proxy::acls(reader, &mut section),
         rules: proxy::rules(reader, &mut section),
         source: connection::source(reader, &mut section).map(|source| source.value().clone()),

@@ -11,8 +11,8 @@ use super::server;
 use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{Acl, Timeout};
-use crate::config::value::{option, text, word};
+use crate::config::model::{Acl, RetryOn, Timeout};
+use crate::config::value::{option, retry, text, word};
 use crate::config::written::{Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
@@ -61,6 +61,7 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
         pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
         retries: retries(reader, &mut section),
+        retry_on: retry_on(reader, &mut section),
         default_server: server::default_server(reader, &mut section),
     };
     section.finish(reader, &LATER);
@@ -73,6 +74,20 @@ pub(super) fn maxconn(reader: &mut Reader, section: &mut Section<'_>) -> Option<
 
 pub(super) fn retries(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
     section.take("retries").and_then(|item| reader.integer(&item, 0..=MOST_RETRIES, 3))
+}
+
+/// Reads what makes a failed request go again: one text of several words, or several.
+pub(super) fn retry_on(reader: &mut Reader, section: &mut Section<'_>) -> Option<Located<RetryOn>> {
+    let item = section.take("retry-on")?;
+    let texts: Vec<_> = reader.list(&item).iter().filter_map(|item| reader.string(item, "all-retryable-errors")).collect();
+    let words = texts.iter().map(|text| text.value().as_str()).collect::<Vec<_>>().join(" ");
+    let causes: Vec<_> = texts.iter().filter_map(|text| reader.parse(text, retry::retry_on)).collect();
+    // Whatever is wrong with one text has been said.
+    if causes.len() == texts.len() && texts.len() > 1 {
+        reader.parse(&Located::new(words, item.location.clone()), retry::retry_on)?;
+    }
+    let all = causes.iter().fold(RetryOn::NEVER, |all, causes| all.and(*causes.value()));
+    Some(Located::new(all, item.location))
 }
 
 pub(super) fn default_backend(reader: &mut Reader, section: &mut Section<'_>) -> Option<Located<String>> {

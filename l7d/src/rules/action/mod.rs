@@ -23,7 +23,7 @@ use super::log_format::Format;
 use super::sample::Sample;
 use super::stick::{Update, key_of};
 use super::store::PatternFile;
-use super::view::{Memory, Scene, Tracking, VariableId, View};
+use super::view::{Memory, Repetition, Scene, Tracking, VariableId, View};
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
@@ -79,6 +79,8 @@ pub(super) enum Action {
         value: Format,
     },
     UnsetVariable(VariableId),
+    /// No server gets the request twice.
+    ForbidRepetition,
     ChangeFile {
         file: Arc<PatternFile>,
         key: Format,
@@ -277,6 +279,7 @@ impl Action {
                 })?;
             }
             Self::ChangeFile { file, key, change } => passage.change_file(file, key, change),
+            Self::ForbidRepetition => passage.memory.wishes.repetition = Repetition::Forbidden,
             Self::UnsetVariable(id) => passage.memory.unset(passage.scene.shared, *id),
             Self::Track(track) => track.run(passage),
             Self::UpdateTracked(update) => update.run(&passage.view()),

@@ -19,7 +19,7 @@ use crate::rules::view::{Tracking, VariableId};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 36] = [
+const ACTIONS: [(&str, &[Stage]); 37] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -28,6 +28,7 @@ const ACTIONS: [(&str, &[Stage]); 36] = [
     ("del-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("del-map", &[Stage::Request, Stage::Response]),
     ("deny", &[Stage::Request, Stage::Response]),
+    ("disable-l7-retry", &[Stage::Request]),
     ("redirect", &[Stage::Request, Stage::Response]),
     ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("replace-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -79,6 +80,7 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
     let mut reader = Reader { words, compiler, stage };
     Ok(match name {
         "accept" | "allow" => Action::Accept,
+        "disable-l7-retry" => Action::ForbidRepetition,
         "deny" => Action::Deny(reader.answer(Kind::Deny)?),
         "return" => Action::Return(reader.answer(Kind::Return)?),
         "redirect" => reader.redirect()?,
