@@ -258,5 +258,6 @@ pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: T
         backend: None,
         shared: rules.shared(),
         content: None,
+        site: Some(frontend),
     }
 }

@@ -77,6 +77,7 @@ impl Client {
             backend: None,
             shared: rules.shared(),
             content: None,
+            site: Some(frontend),
         }
     }
 

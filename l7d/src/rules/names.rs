@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 219] = [
+pub(super) const LATER_FETCHES: [&str; 213] = [
     "acl",
     "act_conn",
     "avg_queue",
@@ -16,7 +16,6 @@ pub(super) const LATER_FETCHES: [&str; 219] = [
     "bc_rttvar",
     "bc_src",
     "bc_src_port",
-    "be_conn",
     "be_conn_free",
     "be_id",
     "be_server_timeout",
@@ -62,7 +61,6 @@ pub(super) const LATER_FETCHES: [&str; 219] = [
     "fc_timer_handshake",
     "fc_unacked",
     "fe_client_timeout",
-    "fe_conn",
     "fe_defbe",
     "fe_id",
     "fe_req_rate",
@@ -80,13 +78,11 @@ pub(super) const LATER_FETCHES: [&str; 219] = [
     "lat_ns_tot",
     "meth",
     "nbproc",
-    "nbsrv",
     "nbthread",
     "pid",
     "prio_class",
     "prio_offset",
     "proc",
-    "queue",
     "quic_enabled",
     "rep_ssl_hello_type",
     "req.body",
@@ -116,13 +112,11 @@ pub(super) const LATER_FETCHES: [&str; 219] = [
     "so_id",
     "so_name",
     "src_is_local",
-    "srv_conn",
     "srv_conn_free",
     "srv_id",
     "srv_is_up",
     "srv_iweight",
     "srv_name",
-    "srv_queue",
     "srv_sess_rate",
     "srv_uweight",
     "srv_weight",

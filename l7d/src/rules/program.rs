@@ -125,6 +125,7 @@ impl Rules {
         let tables = Arc::new(Tables::new(config, before));
         let mut compiler = Compiler::new(config);
         compiler.names.tables = Arc::clone(&tables);
+        compiler.names.know(config);
         compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
@@ -177,6 +178,8 @@ pub(super) struct Names {
     variables: HashMap<String, u32>,
     acl_ids: HashMap<u32, String>,
     pattern_files: HashMap<(String, FileKind), Arc<PatternFile>>,
+    /// The servers of every backend.
+    servers: HashMap<String, Vec<String>>,
     asks_destination: bool,
     tables: Arc<Tables>,
     /// Whose rules are read.
@@ -186,6 +189,24 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// Notes every backend and its servers.
+    fn know(&mut self, config: &Config) {
+        for backend in config.backends() {
+            let servers = config.servers_of(backend.id()).iter().map(|server| server.name().to_owned()).collect();
+            self.servers.insert(backend.name().to_owned(), servers);
+        }
+    }
+
+    /// Tells whether there is a backend of that name.
+    pub(super) fn has_backend(&self, name: &str) -> bool {
+        self.servers.contains_key(name)
+    }
+
+    /// Tells whether a backend has a server of that name.
+    pub(super) fn has_server(&self, backend: &str, name: &str) -> bool {
+        self.servers.get(backend).is_some_and(|servers| servers.iter().any(|server| server == name))
+    }
+
     /// Returns the patterns of a file, which is read when it is named for the first time.
     ///
     /// # Errors

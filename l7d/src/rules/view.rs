@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::sample::Sample;
 use crate::message::head::{RequestHead, ResponseHead};
+use crate::site::Frontend;
 use crate::stick::{self, Record, Tracked};
 
 /// What is known of an exchange besides its messages.
@@ -27,13 +28,15 @@ pub(crate) struct Scene<'a> {
     pub(crate) shared: &'a Shared,
     /// The first bytes of the connection, where they are looked at.
     pub(crate) content: Option<&'a Content<'a>>,
+    /// The frontend itself, which knows how busy everything is; none where no traffic is.
+    pub(crate) site: Option<&'a Frontend>,
 }
 
 impl<'a> Scene<'a> {
     /// Returns the scene of no exchange at all.
     pub(super) fn nowhere(shared: &'a Shared) -> Self {
         let (source, destination) = (None, None);
-        Self { source, destination, is_tls: false, is_first: false, frontend: "", backend: None, shared, content: None }
+        Self { source, destination, is_tls: false, is_first: false, frontend: "", backend: None, shared, content: None, site: None }
     }
 }
 
@@ -100,7 +103,7 @@ impl<'a> Content<'a> {
 impl<'a> Scene<'a> {
     /// Returns what is known of a client before anything is asked of its connection.
     pub(crate) fn bare(source: Option<SocketAddr>, frontend: &'a str, shared: &'a Shared) -> Self {
-        Self { source, destination: None, is_tls: false, is_first: true, frontend, backend: None, shared, content: None }
+        Self { source, destination: None, is_tls: false, is_first: true, frontend, backend: None, shared, content: None, site: None }
     }
 }
 

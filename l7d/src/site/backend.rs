@@ -261,6 +261,13 @@ impl Backend {
         &self.queue
     }
 
+    /// Returns how many servers take traffic.
+    pub(crate) fn usable_servers(&self) -> usize {
+        let mut candidates = Vec::new();
+        self.gather(&mut candidates);
+        candidates.len()
+    }
+
     /// Returns how many wait for a slot.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting(&self.loads)

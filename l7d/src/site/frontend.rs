@@ -255,6 +255,11 @@ impl Frontend {
         self.names.as_ref()
     }
 
+    /// Returns the pool of that name.
+    pub(crate) fn pool(&self, name: &[u8]) -> Option<&Backend> {
+        self.backends.named(name).and_then(|id| self.backends.of(id)).map(|backend| &**backend)
+    }
+
     /// Returns the rules.
     pub(crate) fn rules(&self) -> &ProxyRules {
         &self.rules

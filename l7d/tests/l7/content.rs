@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::http::{ok, server};
-use crate::kit::{Daemon, Haproxy, Server, connect, is_at_end, read, unused_address};
+use crate::kit::{Daemon, Haproxy, Server, connect, is_at_end, read, refusal, unused_address};
 use crate::rules::{Site, converse, mirror};
 use crate::sni::{self, client_hello};
 
@@ -176,4 +176,33 @@ fn every_answer_goes_through_the_last_rules() {
         assert_eq!(converse(ours, &request), converse(theirs, &request), "{path}");
     }
     assert_eq!(converse(ours, "G(T / HTTP/1.1\r\n\r\n"), converse(theirs, "G(T / HTTP/1.1\r\n\r\n"));
+}
+
+#[test]
+fn how_busy_everything_is_decides_as_at_haproxys() {
+    let haproxy = Haproxy::find();
+    let servers = [mirror("one"), mirror("two")];
+    let addresses = [servers[0].address(), servers[1].address()];
+    let rules = [
+        "http-request set-header X-State \"%[nbsrv(back)]|%[nbsrv(other)]|%[be_conn(back)]|%[queue(back)]|%[fe_conn]\"",
+        "http-request set-header X-Server \"%[srv_conn(back/s1)]|%[srv_queue(back/s1)]\"",
+        "http-request deny deny_status 503 if { path /dead } { nbsrv(other) lt 1 }",
+        "use_backend other if { nbsrv(other) ge 1 }",
+    ];
+    let backend_rules = ["http-request set-header X-Here \"%[nbsrv]|%[queue]|%[be_conn]\""];
+    let site = Site { rules: &rules, backend_rules: &backend_rules, ..Site::default() };
+    let (ours, theirs) = (unused_address(), unused_address());
+    let toml = site.toml(ours, addresses).replace(
+        &format!("[backend.other]\nserver = {{ s1 = \"{}\" }}", addresses[1]),
+        &format!("[backend.other]\nserver = {{ s1 = {{ address = \"{}\", weight = 0 }} }}", addresses[1]),
+    );
+    let _daemon = Daemon::start(&toml);
+    let cfg = site.cfg(theirs, addresses).replace(&format!("server s1 {}", addresses[1]), &format!("server s1 {} weight 0", addresses[1]));
+    let _peer = haproxy.start(&cfg, theirs);
+    for path in ["/", "/dead"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(converse(ours, &request), converse(theirs, &request), "{path}");
+    }
+    let unknown = Site { rules: &["http-request deny if { nbsrv(bakc) lt 1 }"], ..Site::default() };
+    assert!(refusal(&unknown.toml(unused_address(), addresses)).contains("no backend `bakc`"));
 }

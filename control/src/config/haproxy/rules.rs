@@ -51,7 +51,7 @@ pub(super) fn tcp_request(line: &mut Line, draft: &mut Draft, reader: &mut Reade
         return rule(line, draft, reader);
     }
     if !draft.kind.has_frontend() {
-        return Err(line.error("`tcp-request inspect-delay` in a backend is not supported yet"));
+        return rule(line, draft, reader);
     }
     line.accept("inspect-delay");
     draft.frontend.inspect_delay = Some(line.period()?);

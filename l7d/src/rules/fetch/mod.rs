@@ -2,6 +2,7 @@
 
 mod content;
 mod header;
+mod state;
 mod table;
 mod uri;
 
@@ -10,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use content::Bytes;
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
+pub(super) use state::{ServerName, State};
 pub(super) use table::{DERIVING, build, hexadecimal, names};
 pub(super) use uri::Parameter;
 
@@ -90,6 +92,8 @@ pub(super) enum Fetch {
     Entries(Arc<Table>),
     /// How many more it can have.
     FreeEntries(Arc<Table>),
+    /// How busy something is.
+    State(State),
 }
 
 /// A part of a request's target.
@@ -128,7 +132,8 @@ impl Fetch {
         match self {
             Self::Constant(value) => value.kind(),
             Self::Source | Self::Destination => Kind::Address,
-            Self::SourcePort
+            Self::State(_)
+            | Self::SourcePort
             | Self::DestinationPort
             | Self::Status
             | Self::HeaderCount(_)
@@ -157,6 +162,7 @@ impl Fetch {
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::Constant(_)
+            | Self::State(_)
             | Self::Source
             | Self::SourcePort
             | Self::Destination
@@ -236,6 +242,7 @@ impl Fetch {
             Self::Question(question) => question.answer(view)?,
             Self::Entries(table) => Sample::Int(i64::try_from(table.used()).ok()?),
             Self::FreeEntries(table) => Sample::Int(i64::try_from(table.size().saturating_sub(table.used())).ok()?),
+            Self::State(state) => Sample::Int(state.find(view)?),
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use control::config::Diagnostic;
 
 use super::content::Start;
-use super::{Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, Side, Unit};
+use super::{Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Unit};
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
 use crate::rules::names;
@@ -38,11 +38,12 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 95] = [
+const TABLE: [(&str, Build); 101] = [
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
     ("baseq", |call, _| plain(call, Fetch::Target(Part::BaseAndQuery))),
+    ("be_conn", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendConnections(name)))),
     ("be_name", |call, _| plain(call, Fetch::BackendName)),
     ("bin", |call, _| bin(call)),
     ("bool", |call, _| boolean(call)),
@@ -54,6 +55,7 @@ const TABLE: [(&str, Build); 95] = [
     ("dst", |call, names| plain(call, names.destination(Fetch::Destination))),
     ("dst_port", |call, names| plain(call, names.destination(Fetch::DestinationPort))),
     ("env", |call, _| env(call)),
+    ("fe_conn", |call, _| plain(call, Fetch::State(State::FrontendConnections))),
     ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
     ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
@@ -65,11 +67,13 @@ const TABLE: [(&str, Build); 95] = [
     ("ipv4", |call, _| address(call)),
     ("ipv6", |call, _| address(call)),
     ("method", |call, _| plain(call, Fetch::Method)),
+    ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),
     ("path", |call, _| plain(call, Fetch::Target(Part::Path))),
     ("pathq", |call, _| plain(call, Fetch::Target(Part::PathAndQuery))),
     ("payload", |call, _| payload(call)),
     ("payload_lv", |call, _| payload_lv(call)),
     ("query", |call, _| plain(call, Fetch::Target(Part::Query))),
+    ("queue", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendQueue(name)))),
     ("rand", |call, _| random(call)),
     ("rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
     ("rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
@@ -122,6 +126,8 @@ const TABLE: [(&str, Build); 95] = [
     ("shdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
     ("src", |call, _| plain(call, Fetch::Source)),
     ("src_port", |call, _| plain(call, Fetch::SourcePort)),
+    ("srv_conn", |call, names| server(call, names).map(|name| Fetch::State(State::ServerConnections(name)))),
+    ("srv_queue", |call, names| server(call, names).map(|name| Fetch::State(State::ServerQueue(name)))),
     ("ssl_fc", |call, _| plain(call, Fetch::IsTls)),
     ("status", |call, _| plain(call, Fetch::Status)),
     ("str", |call, _| text(call)),
@@ -246,6 +252,26 @@ fn payload_lv(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
 fn rdp_cookie(call: &Call<'_, '_>, of: fn(Option<Box<[u8]>>) -> Bytes) -> Result<Fetch, Diagnostic> {
     call.at_most(1)?;
     Ok(Fetch::Bytes(of(call.optional(0).map(|name| name.text.as_bytes().into()))))
+}
+
+/// Reads the name of a backend that there is; none for the one at hand.
+fn backend(call: &Call<'_, '_>, names: &Names) -> Result<Option<Box<str>>, Diagnostic> {
+    call.at_most(1)?;
+    let Some(name) = call.optional(0) else { return Ok(None) };
+    if names.has_backend(&name.text) {
+        return Ok(Some(name.text.as_str().into()));
+    }
+    Err(call.error_in(name, format!("no backend `{}`", name.text)))
+}
+
+/// Reads the name of a server, behind that of its backend and a slash unless it is in the one at hand.
+fn server(call: &Call<'_, '_>, names: &Names) -> Result<ServerName, Diagnostic> {
+    call.at_most(1)?;
+    let name = call.required(0, "the name of a server")?;
+    let (backend, server) = name.text.split_once('/').map_or((None, name.text.as_str()), |(backend, server)| (Some(backend), server));
+    let known = backend.is_none_or(|backend| names.has_server(backend, server));
+    let found = ServerName { backend: backend.map(Into::into), server: server.into() };
+    Some(found).filter(|_| known).ok_or_else(|| call.error_in(name, format!("no server `{}`", name.text)))
 }
 
 /// Reads pairs of hexadecimal digits.
