@@ -19,6 +19,8 @@ mod converters;
 #[cfg(test)]
 mod cookies;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod frames;

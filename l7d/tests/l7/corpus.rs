@@ -1,0 +1,189 @@
+//! Configurations as people have them, in HAProxy's language: `tests/corpus`.
+//!
+//! Each is valid to Debian's haproxy, and is served here, but for lines that end with `# refused`: what stands there is not supported
+//! yet, and is refused where it stands and nowhere else. Some are then run on both programs, which must answer alike.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::certs::Authority;
+use crate::http::{ask, essence, server};
+use crate::kit::{Daemon, Haproxy, Server, connect, directory, unused_address};
+
+/// Returns the files of the corpus by their names.
+fn corpus() -> Vec<(String, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
+    let mut files: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let read = |path: PathBuf| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap());
+    files.into_iter().map(read).collect()
+}
+
+/// Makes a directory of everything the corpus names.
+fn furnished() -> PathBuf {
+    let directory = directory();
+    let authority = Authority::new();
+    fs::copy(authority.root(), directory.join("ca.pem")).unwrap();
+    fs::copy(authority.pem(&["a.example.org"]), directory.join("site.pem")).unwrap();
+    fs::write(directory.join("hosts.map"), "a.example.org blue\nb.example.org green\n").unwrap();
+    fs::write(directory.join("paths.lst"), "/in/file\n/also\n").unwrap();
+    fs::write(directory.join("blocked.lst"), "192.0.2.0/24\n").unwrap();
+    let page = "HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/html\r\nConnection: close\r\n\r\nsorry\n";
+    fs::write(directory.join("503.http"), page).unwrap();
+    fs::write(directory.join("sorry.html"), "sorry\n").unwrap();
+    directory
+}
+
+#[test]
+fn every_configuration_is_valid_to_haproxy_and_served_here() {
+    let directory = furnished();
+    let mut failures = Vec::new();
+    let all = corpus();
+    assert!(all.len() >= 40, "the corpus is gone");
+    for (name, text) in &all {
+        let text = text.replace("@DIR@", &directory.display().to_string());
+        let file = directory.join(format!("{name}.cfg"));
+        fs::write(&file, &text).unwrap();
+        let theirs = Command::new("/usr/sbin/haproxy").arg("-c").arg("-f").arg(&file).output().unwrap();
+        if !theirs.status.success() {
+            failures.push(format!("{name}: haproxy says {}", String::from_utf8_lossy(&theirs.stderr)));
+        }
+        let ours = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-f"]).arg(&file).output().unwrap();
+        let said = String::from_utf8(ours.stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let prefix = format!("{}:", file.display());
+        let errors = said.lines().filter_map(|line| line.strip_prefix(&prefix)).filter(|rest| !rest.contains(": warning: "));
+        for error in errors.filter(|error| *error != " valid") {
+            let number: usize = error.split(':').next().unwrap().parse().unwrap();
+            if !lines[number - 1].ends_with("# refused") {
+                failures.push(format!("{name}:{error}\n    {}", lines[number - 1]));
+            }
+        }
+        if !ours.status.success() && !text.contains("# refused") {
+            failures.push(format!("{name}: {said}"));
+        }
+    }
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(failures.is_empty(), "{} of {}\n{}", failures.len(), all.len(), failures.join("\n"));
+}
+
+/// Configurations that are run, all of whose parts work.
+const RUN: [&str; 11] = [
+    "acl-kinds",
+    "api-gateway",
+    "canary",
+    "compression",
+    "conditions",
+    "defaults-named",
+    "error-pages",
+    "old-redirects",
+    "quoting",
+    "variables",
+    "websocket",
+];
+
+/// Requests without the line that ends their head.
+const REQUESTS: [&str; 22] = [
+    "GET / HTTP/1.1\r\nHost: www.example.org\r\n",
+    "GET / HTTP/1.1\r\nHost: example.org\r\n",
+    "GET /v1/users HTTP/1.1\r\nHost: a\r\n",
+    "GET /v2/users HTTP/1.1\r\nHost: a\r\nX-Channel: BETA\r\n",
+    "POST /v2/users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n",
+    "POST /v2/users HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n",
+    "OPTIONS /v1/ HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\n",
+    "GET /v3 HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\n",
+    "GET /home HTTP/1.1\r\nHost: a\r\n",
+    "POST /home HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n",
+    "GET /login?next=/x HTTP/1.1\r\nHost: a.example.org\r\n",
+    "GET /in HTTP/1.1\r\nHost: a\r\n",
+    "GET /in HTTP/1.1\r\nHost: a\r\nCookie: x=y; SEEN=1\r\n",
+    "GET /some/where?q=1 HTTP/1.1\r\nHost: a\r\n",
+    "GET /private/x HTTP/1.1\r\nHost: a\r\n",
+    "GET /a/b/c HTTP/1.1\r\nHost: a\r\nUser-Agent: bad bot/1\r\n",
+    "GET /a/b/c HTTP/1.1\r\nHost: a\r\nUser-Agent: good/1\r\n",
+    "GET /x/../y HTTP/1.1\r\nHost: a\r\n",
+    "GET /images/a HTTP/1.1\r\nHost: www.other.org\r\n",
+    "GET /x HTTP/1.1\r\nHost: a\r\nCookie: canary=yes\r\nAccept-Encoding: gzip\r\n",
+    "GET /IN/file HTTP/1.1\r\nHost: a\r\nX-Bin: ABC\r\n",
+    "GET /ws HTTP/1.1\r\nHost: a\r\n",
+];
+
+/// Puts addresses of this host in place of those of a configuration, and returns where it listens in clear text first.
+fn local(text: &str, directory: &Path, server: SocketAddr) -> (String, SocketAddr) {
+    let (mut lines, mut first) = (Vec::new(), None);
+    for line in text.replace("@DIR@", &directory.display().to_string()).lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        lines.push(match words[..] {
+            ["bind", address, ..] => {
+                let own = unused_address();
+                if !words.contains(&"ssl") && first.is_none() {
+                    first = Some(own);
+                }
+                line.replace(address, &own.to_string())
+            }
+            // More descriptors than a test may have.
+            ["maxconn", "20000"] => String::new(),
+            ["server", _, address, ..] => line.replace(address, &server.to_string()),
+            _ => line.to_owned(),
+        });
+    }
+    (lines.join("\n") + "\n", first.unwrap())
+}
+
+/// A server that answers with what it was asked.
+fn mirror() -> Server {
+    let (server, _) = server(move |head, body| {
+        let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        for line in lines.iter_mut().skip(1) {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            *line = format!("{}:{value}", name.to_ascii_lowercase());
+        }
+        lines[1..].sort();
+        // What differs from one run to the next.
+        lines.retain(|line| !line.is_empty() && !line.starts_with("x-request-id:") && !line.starts_with("connection:"));
+        let text = format!("{}\n{body}", lines.join("\n"));
+        format!("HTTP/1.1 200 OK\r\nServer: mirror\r\nContent-Type: text/x-mirror\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    });
+    server
+}
+
+fn answer(address: SocketAddr, request: &str) -> Vec<String> {
+    let body = if request.contains("Content-Length") { "{}" } else { "" };
+    let (head, body) = ask(&mut connect(address), &format!("{request}\r\n{body}"));
+    // A page of the proxy's own has a text of its own.
+    let is_own = !head.contains("mirror") && !head.contains("application/json") && !head.contains("text/plain");
+    let mut lines = essence(&format!("{head}{}", if is_own { "" } else { &body }));
+    if is_own {
+        // The words behind the status are for people.
+        lines[0].truncate("HTTP/1.1 200".len());
+    }
+    lines.retain(|line| {
+        let is_random = line.starts_with("x-id:");
+        let is_kept = !is_own || line.starts_with("HTTP/") || line.starts_with("location:") || line.starts_with("set-cookie:");
+        is_kept && !is_random
+    });
+    lines.sort();
+    lines
+}
+
+#[test]
+fn both_programs_answer_alike_whatever_the_configuration() {
+    let (directory, server) = (furnished(), mirror());
+    let mut failures = Vec::new();
+    for (name, text) in corpus().iter().filter(|(name, _)| RUN.contains(&name.as_str())) {
+        let ((ours, our_address), (theirs, their_address)) =
+            (local(text, &directory, server.address()), local(text, &directory, server.address()));
+        let _daemon = Daemon::start_haproxy(&ours);
+        let _haproxy = Haproxy::find().start(&theirs, their_address);
+        for request in REQUESTS {
+            let (ours, theirs) = (answer(our_address, request), answer(their_address, request));
+            if ours != theirs {
+                failures.push(format!("=== {name}: {request}--- l7d\n{}\n--- haproxy\n{}", ours.join("\n"), theirs.join("\n")));
+            }
+        }
+    }
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(failures.is_empty(), "{}\n{}", failures.len(), failures.join("\n"));
+}
