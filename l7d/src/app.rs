@@ -60,12 +60,13 @@ impl Loaded {
 /// # Errors
 /// Everything wrong with them.
 pub(crate) fn load(files: &[PathBuf], before: Option<&Site>) -> Result<Loaded, Report> {
-    let config = Config::load_all(files)?;
+    let config = Config::draft(files)?;
+    let found = Some(config.warnings().clone()).filter(Report::has_errors);
     let rules = Rules::compile(&config, before.map(Site::tables));
-    match (support::check(&config), rules, Setup::load(&config, before.map(Site::tls))) {
-        (Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
-        (supported, rules, tls) => {
-            let reports = [supported.err(), rules.err(), tls.err()];
+    match (found, support::check(&config), rules, Setup::load(&config, before.map(Site::tls))) {
+        (None, Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
+        (found, supported, rules, tls) => {
+            let reports = [found, supported.err(), rules.err(), tls.err()];
             Err(reports.iter().flatten().flat_map(Report::diagnostics).cloned().collect::<Vec<_>>().into())
         }
     }

@@ -164,6 +164,8 @@ impl Report {
 impl From<Vec<Diagnostic>> for Report {
     fn from(mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_cached_key(Diagnostic::position);
+        // What two have found is told once.
+        diagnostics.dedup_by(|one, other| one.position() == other.position() && one.message == other.message);
         Self { diagnostics }
     }
 }

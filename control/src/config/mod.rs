@@ -58,7 +58,21 @@ impl Config {
     ///
     /// As [`load`](Self::load).
     pub fn load_all(paths: &[PathBuf]) -> Result<Self, Report> {
+        Self::draft(paths)?.usable()
+    }
+
+    /// Reads files as [`load_all`](Self::load_all) does, and goes as far as it can, so that who uses the configuration can find what
+    /// else is wrong with it: a draft whose [`warnings`](Self::warnings) have errors among them cannot be used.
+    ///
+    /// # Errors
+    ///
+    /// Everything wrong with the files, where there is no more to be found.
+    pub fn draft(paths: &[PathBuf]) -> Result<Self, Report> {
         Self::of(&files::read(paths)?)
+    }
+
+    fn usable(self) -> Result<Self, Report> {
+        if self.warnings.has_errors() { Err(self.warnings) } else { Ok(self) }
     }
 
     /// Checks a text, known by `name` in messages.
@@ -67,7 +81,7 @@ impl Config {
     ///
     /// As [`load`](Self::load).
     pub fn parse(name: &str, text: &str) -> Result<Self, Report> {
-        Self::of(&[files::source(name, text)])
+        Self::of(&[files::source(name, text)])?.usable()
     }
 
     fn of(sources: &[Arc<Source>]) -> Result<Self, Report> {
@@ -79,6 +93,6 @@ impl Config {
             // Whatever was lost with the broken lines would be reported as missing.
             return Err(outcome.diagnostics.into());
         }
-        resolve::resolve(outcome.written, outcome.diagnostics)
+        Ok(resolve::resolve(outcome.written, outcome.diagnostics))
     }
 }

@@ -147,3 +147,22 @@ fn what_haproxy_would_not_take_is_taken_with_a_warning() {
     let (is_valid, said) = check(config);
     assert!(is_valid && said.contains("haproxy.cfg:8:11: warning: haproxy does not continue lines"), "{said}");
 }
+
+#[test]
+fn all_mistakes_are_told_at_once_and_what_is_harmful_is_warned_of() {
+    let base = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n";
+    let config = "frontend f\n bind :80\n http-request set-headr a b\n use_backend c if { path_bgn /x }\n default_backend d\n";
+    let (_, said) = check(&format!("{base}{config}"));
+    for expected in
+        ["haproxy.cfg:7:15: there is no action `set-headr`", "haproxy.cfg:8:14: no backend `c`", "haproxy.cfg:9:18: no backend `d`"]
+    {
+        assert_eq!(said.matches(expected).count(), 1, "{expected}\n{said}");
+    }
+    let config = "frontend f\n bind :80\n acl a path /x\n acl a src 10.0.0.0/8\n use_backend b\n use_backend b if a\nbackend b\n server s 10.0.0.1:80\n";
+    let (is_valid, said) = check(&format!("{base}{config}"));
+    for expected in ["haproxy.cfg:8:6: warning: acl `a` is declared again", "haproxy.cfg:10:2: warning: this rule is never reached"] {
+        assert!(is_valid && said.contains(expected), "{expected}\n{said}");
+    }
+    let (_, said) = check("listen l\n bind :80\n server s 10.0.0.1:80\n");
+    assert!(said.contains("for example timeout client 30s here or in defaults"), "{said}");
+}

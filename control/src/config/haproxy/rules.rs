@@ -8,10 +8,17 @@ use crate::config::location::Located;
 use crate::config::model::Acl;
 
 /// Reads `acl NAME EXPRESSION`; declared again, a name stands for either.
-pub(super) fn acl(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+pub(super) fn acl(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let name = line.expect("its name")?;
     let expression = line.rest().ok_or_else(|| line.error(format!("acl `{}` lacks its expression", *name)))?;
     let kind = draft.kind;
+    let declared = if kind.has_frontend() { &draft.frontend.acls } else { &draft.backend.acls };
+    let before = declared.iter().find(|acl| acl.name.value() == name.value()).and_then(|acl| acl.expressions.last());
+    let fetch = |text: &str| text.split_ascii_whitespace().next().map(str::to_owned);
+    // The same fetch once more is a longer list; another one looks as if both should hold.
+    if before.is_some_and(|before| fetch(before) != fetch(&expression)) {
+        reader.warn(name.location(), format!("acl `{}` is declared again", *name), "either declaration is enough: this is OR, not AND");
+    }
     if kind.has_frontend() {
         declare(&mut draft.frontend.acls, &name, &expression);
     }

@@ -1,6 +1,6 @@
 //! As written → model: names become ids, defaults are filled in, everything is compared with everything it must agree with.
 //!
-//! The only maker of a [`Config`]. It goes on after a mistake, to find the others; what it made of a faulty configuration is dropped.
+//! The only maker of a [`Config`]. It goes on after a mistake, to find the others.
 
 mod backend;
 mod binds;
@@ -19,17 +19,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Diagnostic, Report};
-use super::location::{Located, Location};
+use super::location::{Language, Located, Location};
 use super::model::{AttachMode, BackendId, Config, Global, OnStop, Table, TableKey, Xdp};
 use super::suggest;
 use super::written::{self, Written};
 
-/// Makes the model, given what its parser has already found.
-///
-/// # Errors
-///
-/// Everything that is wrong, if any of it makes the configuration unusable.
-pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config, Report> {
+/// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
+pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
     let Written { global, xdp, defaults, frontends, backends, tables, http_errors, idle } = written;
     for defaults in &defaults {
@@ -44,11 +40,8 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Result<Config
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
     let report = Report::from(resolver.found);
-    if report.has_errors() {
-        return Err(report);
-    }
     let backend::Pools { backends, servers } = pools;
-    Ok(Config { global, xdp, frontends: made, backends, servers, tables, http_errors, idle, warnings: report })
+    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, idle, warnings: report }
 }
 
 /// Names on one side, findings on the other.
@@ -78,11 +71,11 @@ impl Resolver {
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
-        self.found.push(Diagnostic::error(location, message).hint(hint));
+        self.found.push(Diagnostic::error(location, message).hint(spoken(location, hint.into())));
     }
 
     fn warning(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
-        self.found.push(Diagnostic::warning(location, message).hint(hint));
+        self.found.push(Diagnostic::warning(location, message).hint(spoken(location, hint.into())));
     }
 
     /// Warns of something that is not there, unless it may only have been misread.
@@ -130,6 +123,17 @@ impl Resolver {
                     self.found.push(Diagnostic::error(value.location(), format!("`{value}` is given twice")));
                 }
             }
+        }
+    }
+}
+
+/// Says a hint in the language of the file it is about; HAProxy's has the same words without the marks between them.
+fn spoken(location: &Location, hint: String) -> String {
+    match location.language() {
+        Language::Toml => hint,
+        Language::Haproxy => {
+            let plain = hint.replace("tcp = {}", "").replace("default-backend", "default_backend");
+            plain.replace(" = {", "").replace(" }", "").replace(" =", "").replace('"', "").replace("[defaults]", "defaults")
         }
     }
 }

@@ -1,17 +1,26 @@
 //! Names inside rule strings: the only part of the rule language that concerns the configuration as a whole.
 
-use super::Resolver;
+use super::{Resolver, place};
 use crate::config::location::Located;
 
 impl Resolver {
     /// Checks the backends and tables a list of rules names, and returns it.
     pub(super) fn rules(&mut self, rules: &[Located<String>]) -> Vec<Located<String>> {
+        let mut last: Option<&Located<String>> = None;
         for rule in rules {
             let words: Vec<&str> = rule.split_ascii_whitespace().collect();
             if let ["use_backend", name, ..] = words.as_slice()
                 && is_plain(name)
             {
                 self.backend(&part(rule, name));
+            }
+            if words.first() == Some(&"use_backend") {
+                if let Some(last) = last {
+                    let hint = format!("the rule in {} takes all that comes to it", place(last.location()));
+                    self.warning(rule.location(), "this rule is never reached", hint);
+                } else if words.len() == 2 {
+                    last = Some(rule);
+                }
             }
             let tracked = words.iter().skip_while(|word| !word.starts_with("track-sc"));
             let table = tracked.take_while(|word| !matches!(**word, "if" | "unless")).skip_while(|word| **word != "table").nth(1);
