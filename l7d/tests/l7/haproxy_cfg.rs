@@ -149,6 +149,32 @@ fn what_haproxy_would_not_take_is_taken_with_a_warning() {
 }
 
 #[test]
+fn what_has_no_effect_where_it_stands_is_warned_of_as_haproxy_does() {
+    let config = "global\n cpu-map 1 0\ndefaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n\
+                  frontend f\n id 5\n bind :80 name web nice 5\n balance source\n option splice-auto\n timeout server 3s\n default_backend b\n\
+                  backend b\n maxconn 5\n server s 10.0.0.1:80 id 7\n";
+    let directory = directory();
+    let file = directory.join("haproxy.cfg");
+    std::fs::write(&file, config).unwrap();
+    assert!(Command::new("/usr/sbin/haproxy").arg("-c").arg("-f").arg(&file).output().unwrap().status.success());
+    let output = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-v", "-f"]).arg(&file).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        ":10:2: warning: `balance` has no effect in section `frontend`",
+        ":12:2: warning: timeout `server` has no effect in section `frontend`",
+        ":15:2: warning: `maxconn` has no effect in section `backend`",
+        ":2:2: `cpu-map` means nothing here",
+        ":8:2: `id` means nothing here",
+        ":9:20: `nice` means nothing here",
+        ":11:9: `splice-auto` means nothing here",
+        ":16:23: `id` means nothing here",
+    ] {
+        assert!(output.status.success() && said.contains(expected), "{expected}\n{said}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_and_what_is_harmful_is_warned_of() {
     let base = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n";
     let config = "frontend f\n bind :80\n http-request set-headr a b\n use_backend c if { path_bgn /x }\n default_backend d\n";

@@ -200,6 +200,11 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
 ];
 
+/// Words that only number a bind or say which thread is to serve it: accepted, and listed by `check -v`; and whether a value
+/// follows them.
+const IDLE: [(&str, bool); 6] =
+    [("defer-accept", false), ("id", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
+
 /// Words HAProxy has and this model has no place for.
 const LATER: &[&str] = &[
     "accept-netscaler-cip",
@@ -211,28 +216,23 @@ const LATER: &[&str] = &[
     "cc",
     "client-sigalgs",
     "crt-ignore-err",
-    "defer-accept",
     "expose-fd",
     "force-sslv3",
     "force-tlsv10",
     "force-tlsv11",
     "generate-certificates",
     "guid-prefix",
-    "id",
     "idle-ping",
     "label",
     "level",
     "mss",
     "namespace",
     "nbconn",
-    "nice",
     "no-ca-names",
     "npn",
-    "process",
     "proto",
     "quic-cc-algo",
     "severity-output",
-    "shards",
     "sigalgs",
     "tcp-ut",
     "tfo",
@@ -378,6 +378,13 @@ fn pieces(list: &str) -> impl Iterator<Item = (usize, &str)> {
 fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
     while let Some(word) = line.next() {
         if OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        if let Some((_, has_value)) = IDLE.iter().find(|(name, _)| *name == word.as_str()) {
+            if *has_value {
+                line.expect("its value")?;
+            }
+            reader.idle(word);
             continue;
         }
         let Some((name, read)) = WORDS.iter().find(|(name, _)| *name == word.as_str()) else {

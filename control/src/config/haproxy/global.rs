@@ -113,14 +113,18 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
 
 /// Keywords that tell HAProxy how to go about what it does: l7d goes about it in its own way, so they are accepted, and listed by
 /// `check -v`.
-const IDLE: [&str; 21] = [
+const IDLE: &[&str] = &[
     "busy-polling",
+    "cpu-map",
+    "cpu-policy",
+    "description",
     "expose-experimental-directives",
     "master-worker",
     "maxcompcpuusage",
     "maxpipes",
     "maxzlibmem",
     "mworker-max-reloads",
+    "node",
     "noepoll",
     "noevports",
     "nogetaddrinfo",
@@ -141,10 +145,7 @@ const IDLE: [&str; 21] = [
 const LATER: &[&str] = &[
     "51degrees-data-file",
     "cluster-secret",
-    "cpu-map",
-    "cpu-policy",
     "default-path",
-    "description",
     "deviceatlas-json-file",
     "external-check",
     "fd-hard-limit",
@@ -172,7 +173,6 @@ const LATER: &[&str] = &[
     "maxsslconn",
     "maxsslrate",
     "nbproc",
-    "node",
     "server-state-base",
     "server-state-file",
     "setcap",

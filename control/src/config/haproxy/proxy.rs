@@ -85,6 +85,21 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (PROXIES, "rsprep", rules::rule),
 ];
 
+/// Keywords that only name or number a proxy for people: accepted, and listed by `check -v`.
+const IDLE: [&str; 2] = ["description", "id"];
+
+/// Options that tell HAProxy how to move bytes: l7d moves them in its own way, so they are accepted, and listed by `check -v`.
+const IDLE_OPTIONS: [&str; 8] = [
+    "contstats",
+    "http-no-delay",
+    "http-use-htx",
+    "splice-auto",
+    "splice-request",
+    "splice-response",
+    "tcp-smart-accept",
+    "tcp-smart-connect",
+];
+
 /// Keywords HAProxy has and this model has no place for.
 const LATER: &[&str] = &[
     "backlog",
@@ -94,7 +109,6 @@ const LATER: &[&str] = &[
     "clitcpka-intvl",
     "crt",
     "declare",
-    "description",
     "disabled",
     "dispatch",
     "email-alert",
@@ -106,7 +120,6 @@ const LATER: &[&str] = &[
     "hash-preserve-affinity",
     "http-reuse",
     "http-send-name-header",
-    "id",
     "load-server-state-from-file",
     "log-steps",
     "max-keep-alive-queue",
@@ -122,6 +135,11 @@ const LATER: &[&str] = &[
 
 /// Reads one line of a proxy.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    if IDLE.contains(&keyword.as_str()) {
+        let _ = line.joined();
+        reader.idle(keyword.clone());
+        return Ok(());
+    }
     let title = format!("section `{}`", draft.kind.name());
     let Some((kinds, _, read)) = KEYWORDS.iter().find(|(_, name, _)| *name == keyword.as_str()) else {
         let known: Vec<&str> = KEYWORDS.iter().map(|(_, name, _)| *name).collect();
@@ -131,11 +149,18 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft
         return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));
     }
     if !kinds.contain(draft.kind) {
-        return Err(misplaced(line, *kinds, draft.kind));
+        if draft.kind == Kind::Defaults || FIRM.contains(&keyword.as_str()) {
+            return Err(misplaced(line, *kinds, draft.kind));
+        }
+        idle(line, reader, &format!("`{}`", **keyword), draft.kind);
+        return Ok(());
     }
     read(line, draft, reader)?;
     line.finish()
 }
+
+/// Keywords without which a section is not what it was meant to be; HAProxy warns of the others where they do not belong.
+const FIRM: [&str; 4] = ["bind", "server", "use-server", "use_backend"];
 
 fn misplaced(line: &Line, kinds: Kinds, kind: Kind) -> Diagnostic {
     let all = [Kind::Defaults, Kind::Frontend, Kind::Backend, Kind::Listen];
@@ -178,10 +203,14 @@ fn timeout(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<()
     Ok(())
 }
 
-fn option(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     match line.peek() {
         Some("httpchk") => return check::httpchk(line, draft),
         Some("tcp-check") if !line.is_negated() => return check::tcp_check(line, draft),
+        Some(word) if IDLE_OPTIONS.contains(&word) => {
+            reader.idle(line.expect("its name")?);
+            return Ok(());
+        }
         Some(_) | None => {}
     }
     let is_on = !line.is_negated();

@@ -14,7 +14,7 @@ pub(super) fn acl(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Re
     let kind = draft.kind;
     let declared = if kind.has_frontend() { &draft.frontend.acls } else { &draft.backend.acls };
     let before = declared.iter().find(|acl| acl.name.value() == name.value()).and_then(|acl| acl.expressions.last());
-    let fetch = |text: &str| text.split_ascii_whitespace().next().map(str::to_owned);
+    let fetch = |text: &str| text.split(['_', '(', ' ', '\t']).next().map(str::to_owned);
     // The same fetch once more is a longer list; another one looks as if both should hold.
     if before.is_some_and(|before| fetch(before) != fetch(&expression)) {
         reader.warn(name.location(), format!("acl `{}` is declared again", *name), "either declaration is enough: this is OR, not AND");

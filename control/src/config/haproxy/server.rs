@@ -174,7 +174,6 @@ const LATER: &[&str] = &[
     "force-tlsv11",
     "guid",
     "hash-key",
-    "id",
     "idle-ping",
     "init-addr",
     "init-state",
@@ -272,6 +271,11 @@ pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Re
 fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
     while let Some(word) = line.next() {
         if tls::OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        if word.as_str() == "id" {
+            line.expect("its number")?;
+            reader.idle(word);
             continue;
         }
         let all = || WORDS.iter().chain(tls::SERVER_WORDS);
