@@ -107,7 +107,11 @@ fn servers_come_before_slots_and_slots_before_the_service() {
         MapOp::Service { .. } => "service",
         MapOp::Forget { .. } => "forget",
     });
-    assert_eq!(kinds.collect::<Vec<_>>(), ["server", "server", "slots", "address", "service"]);
+    assert_eq!(
+        kinds.collect::<Vec<_>>(),
+        ["service", "server", "server", "slots", "address", "service"],
+        "first the address answers echo requests"
+    );
 }
 
 #[test]
