@@ -159,9 +159,12 @@ async fn serve<'a>(
     if let Some(reply) = backend.entrance().and_then(|entrance| entrance.answer(&head)) {
         return Ok(exhibit(client, reply, &head, body, frontend, record).await);
     }
-    let affinity = Affinity::of(backend, &mut head, review.persist());
+    let mut affinity = Affinity::of(backend, &mut head, review.persist());
     record.given(affinity.given());
     forwarded::add(&mut head, client, frontend, backend);
+    if backend.rules().sticks() {
+        affinity.recall(backend, &review.view(&head));
+    }
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
     let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
     let whole = body.is_done();

@@ -11,7 +11,7 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, View};
 use crate::site::{Backend, Frontend, Server};
-use crate::stick::{Event, Persist};
+use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
 
 /// One exchange as the rules see it.
@@ -166,6 +166,13 @@ impl<'a> Review<'a> {
     /// Returns the backend, if its rules are others than the frontend's.
     fn other_half(&self) -> Option<&'a Backend> {
         self.backend.filter(|backend| !backend.is_twin_of(self.frontend))
+    }
+
+    /// Notes which server has answered, where the backend's rules tie anything to servers.
+    pub(crate) fn learn(&self, affinity: &Affinity<'_>, request: &RequestHead, response: &ResponseHead) {
+        let Some(backend) = self.backend.filter(|backend| backend.rules().sticks()) else { return };
+        let late = backend.rules().late_ties(&View { response: Some(response), ..self.view(request) });
+        affinity.learn(backend, &late);
     }
 
     /// Takes the response through the backend's rules and then the frontend's.

@@ -19,6 +19,7 @@ use crate::message::head::RequestHead;
 use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
 use crate::site::{Backend, Frontend, Names, Server};
+use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
 use crate::upstream::connect::{Inbound, connect};
@@ -145,6 +146,16 @@ fn host_for<'s>(server: &'s Server, client: &Client, frontend: &Frontend, backen
     server.host(&View { scene: &scene, request: None, response: None, memory: &client.memory })
 }
 
+/// Finds out which server the client belongs to.
+fn affinity<'a>(client: &Client, frontend: &Frontend, backend: &'a Backend) -> Affinity<'a> {
+    if !backend.rules().sticks() {
+        return Affinity::default();
+    }
+    let content = Content::new(client.early.as_ref().map_or(&[], Buffer::filled), Rest::Over);
+    let scene = Scene { backend: Some(backend.name()), content: Some(&content), ..client.scene(frontend) };
+    Affinity::of_connection(backend, &View { scene: &scene, request: None, response: None, memory: &client.memory })
+}
+
 /// Connects to a server, trying again and elsewhere as the backend allows.
 async fn dial<'a>(
     client: &mut Client,
@@ -153,11 +164,13 @@ async fn dial<'a>(
     record: &mut Record<'a>,
 ) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
     let key = backend.key(Seen { client: client.source, request: None });
-    let mut pursuit = Pursuit::begin(backend, key, None, &mut client.deadline).await?;
+    let mut affinity = affinity(client, frontend, backend);
+    let mut pursuit = Pursuit::begin(backend, key, affinity.pin(), &mut client.deadline).await?;
     record.queued();
     loop {
         let server = pursuit.server();
         record.server(server, pursuit.failed());
+        affinity.serve(server, pursuit.is_pinned());
         let host = host_for(server, client, frontend, backend);
         let host = host.as_deref().map_or(Host::Unstated, Host::Named);
         let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()), host };
@@ -165,6 +178,7 @@ async fn dial<'a>(
         let error = match connect(backend, server, inbound, &mut client.deadline).await {
             Ok(stream) => {
                 record.connected(Some(&stream));
+                affinity.learn(backend, &[]);
                 return Ok((stream, pursuit));
             }
             Err(error) => error,

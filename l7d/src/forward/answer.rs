@@ -74,6 +74,7 @@ impl Answer<'_, '_> {
         if self.request.retry_on.contains(RetryCause::Status(status)) {
             return Err(ExchangeError::Declined(status));
         }
+        self.request.review.borrow().learn(&self.request.affinity, &self.request.head, &arrived.head);
         let judged = self.request.review.borrow_mut().respond(&self.request.head, &mut arrived.head);
         if let Err(ruling) = judged {
             return Ok(Finished::Overruled { ruling, client: self.request.client });

@@ -10,6 +10,7 @@ use super::fetch::Needs;
 use super::log_format::Format;
 use super::names;
 use super::program::{Compiler, ProxyRules, Rule, Target};
+use super::tie;
 use super::word::{Word, Words, unknown};
 use crate::stick::Persist;
 
@@ -78,6 +79,12 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             proxy.failures.push(condition);
         }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
+        "stick" => {
+            if place.side == Side::Frontend {
+                return Err(first.error("`stick` belongs in a backend"));
+            }
+            tie::read(words, compiler, place.mode, proxy)?;
+        }
         "force-persist" => {
             let condition = persistence(first, words, compiler, place)?;
             proxy.persistence.push(Rule { condition, action: Persist::Force });
@@ -102,7 +109,7 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 9] = [
+const RULES: [&str; 10] = [
     "force-persist",
     "http-after-response",
     "http-request",
@@ -110,6 +117,7 @@ const RULES: [&str; 9] = [
     "ignore-persist",
     "monitor",
     "redirect",
+    "stick",
     "tcp-request",
     "use_backend",
 ];

@@ -27,6 +27,7 @@ mod stick;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tie;
 mod view;
 mod word;
 

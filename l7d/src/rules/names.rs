@@ -297,7 +297,7 @@ pub(super) const LATER_ACTIONS: [&str; 35] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 20] = [
+pub(super) const LATER_DIRECTIVES: [&str; 19] = [
     "capture",
     "compression",
     "declare",
@@ -311,7 +311,6 @@ pub(super) const LATER_DIRECTIVES: [&str; 20] = [
     "persist",
     "rate-limit",
     "stats",
-    "stick",
     "stick-table",
     "tcp-check",
     "tcp-response",

@@ -14,6 +14,7 @@ use super::errors::{Errors, Files};
 use super::host::ServerHost;
 use super::log_format::Format;
 use super::store::{FileKind, PatternFile};
+use super::tie::{self, Stick};
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
 use crate::reply::Reply;
@@ -47,6 +48,10 @@ pub(crate) struct ProxyRules {
     pub(super) failures: Vec<Condition>,
     pub(super) response: Vec<Rule<Action>>,
     pub(super) persistence: Vec<Rule<Persist>>,
+    /// What ties requests or connections to servers.
+    pub(super) sticks: Vec<Rule<Stick>>,
+    /// What ties servers to what they answered.
+    pub(super) late_sticks: Vec<Rule<Stick>>,
     errors: Errors,
     pub(super) after_response: Vec<Rule<Action>>,
     /// What is written about exchanges that have ended.
@@ -122,7 +127,7 @@ impl Rules {
     /// # Errors
     /// Everything wrong with any of them.
     pub(crate) fn compile(config: &Config, before: Option<&Tables>) -> Result<Self, Report> {
-        let tables = Arc::new(Tables::new(config, before));
+        let tables = Arc::new(Tables::new(config, &tie::tables(config), before));
         let mut compiler = Compiler::new(config);
         compiler.names.tables = Arc::clone(&tables);
         compiler.names.know(config);

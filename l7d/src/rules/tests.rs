@@ -422,7 +422,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request deni", "there is no action `deni`"),
         ("http-request do-resolve(x,y) src", "action `do-resolve` is not supported yet"),
         ("htp-request deny", "there is no rule `htp-request`"),
-        ("stick on src", "rule `stick` is not supported yet"),
+        ("stick on src", "`stick` belongs in a backend"),
         ("reqadd X", "`reqadd` is gone from the language"),
         ("http-request deny if", "nothing follows `if`"),
         ("http-request deny iff x", "`iff` is not an option of this action"),

@@ -1,8 +1,14 @@
 //! What ties one exchange to a server, from the request to the response.
 
+use std::sync::Arc;
+
+use control::config::StoredKind;
+
 use super::cookie::{Presented, Served, Weight};
+use super::table::{Key, Table, now};
 use super::{Given, Returned, date};
 use crate::message::head::{RequestHead, ResponseHead};
+use crate::rules::View;
 use crate::site::{Backend, Server};
 
 /// What a rule says about persistence.
@@ -34,6 +40,18 @@ pub(crate) enum Hold {
     Always,
 }
 
+/// What is noted in a table of the server that serves: under which key.
+#[derive(Debug)]
+pub(crate) struct Tie {
+    /// The table.
+    pub(crate) table: Arc<Table>,
+    /// The key.
+    pub(crate) key: Key,
+}
+
+/// How many of them an exchange has, as in HAProxy.
+pub(crate) const MOST_TIES: usize = 8;
+
 /// What ties one exchange to a server.
 #[derive(Debug, Default)]
 pub(crate) struct Affinity<'a> {
@@ -41,6 +59,8 @@ pub(crate) struct Affinity<'a> {
     cookie: Option<(&'a Backend, Presented)>,
     persist: Option<Persist>,
     pin: Option<Pin>,
+    /// Where the server is noted.
+    ties: Vec<Tie>,
     /// Who is asked at last, and whether it is the one in `pin`.
     served: Option<(&'a Server, bool)>,
 }
@@ -48,16 +68,41 @@ pub(crate) struct Affinity<'a> {
 impl<'a> Affinity<'a> {
     /// Finds out which server a request belongs to, and takes away what that one is not to see.
     pub(crate) fn of(backend: &'a Backend, head: &mut RequestHead, persist: Option<Persist>) -> Self {
-        let hold = match persist {
-            Some(Persist::Force) => Hold::Always,
-            Some(Persist::Ignore) | None if backend.persists() => Hold::WhileReachable,
-            Some(Persist::Ignore) | None => Hold::WhileUp,
-        };
+        let hold = hold(backend, persist);
         let Some(cookie) = backend.cookie() else { return Self { persist, ..Self::default() } };
         let weight = if persist == Some(Persist::Ignore) { Weight::Ignored } else { Weight::Counts };
         let presented = cookie.read(&mut head.headers, weight, date::now(), |value| backend.named_by_cookie(value, hold));
         let pin = presented.server.map(|place| Pin { place, hold });
-        Self { cookie: Some((backend, presented)), persist, pin, served: None }
+        Self { cookie: Some((backend, presented)), persist, pin, ties: Vec::new(), served: None }
+    }
+
+    /// Finds out which server a connection of mode tcp belongs to.
+    pub(crate) fn of_connection(backend: &'a Backend, view: &View<'_>) -> Self {
+        let mut affinity = Self { persist: backend.rules().persistence(view), ..Self::default() };
+        affinity.recall(backend, view);
+        affinity
+    }
+
+    /// Asks the tables which server it belongs to, where nothing else has said so; what else they are to learn is kept for later.
+    pub(crate) fn recall(&mut self, backend: &Backend, view: &View<'_>) {
+        let (hold, pin) = (hold(backend, self.persist), &mut self.pin);
+        self.ties = backend.rules().recall(view, |number| {
+            let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
+            let is_usable = place < backend.servers().len() && (hold != Hold::WhileUp || backend.is_up(place));
+            if is_usable && pin.is_none() {
+                *pin = Some(Pin { place, hold });
+            }
+            is_usable
+        });
+    }
+
+    /// Notes the server that serves in the tables; `late` is what its answer adds.
+    pub(crate) fn learn(&self, backend: &Backend, late: &[Tie]) {
+        let Some((server, _)) = self.served.filter(|_| !self.ties.is_empty() || !late.is_empty()) else { return };
+        let Some(place) = backend.servers().iter().position(|other| std::ptr::eq(other, server)) else { return };
+        for tie in self.ties.iter().chain(late) {
+            tie.table.update(&tie.key, now(), |record| record.set(StoredKind::ServerId, 0, place as u64 + 1));
+        }
     }
 
     /// Returns the server it belongs to, if there is one.
@@ -90,5 +135,14 @@ impl<'a> Affinity<'a> {
         let cookie = backend.cookie()?;
         let returned = cookie.write(presented, served, request, response, date::now());
         cookie.is_logged().then_some(returned)
+    }
+}
+
+/// Tells how firmly exchanges belong to the server that a cookie or a table names.
+fn hold(backend: &Backend, persist: Option<Persist>) -> Hold {
+    match persist {
+        Some(Persist::Force) => Hold::Always,
+        Some(Persist::Ignore) | None if backend.persists() => Hold::WhileReachable,
+        Some(Persist::Ignore) | None => Hold::WhileUp,
     }
 }

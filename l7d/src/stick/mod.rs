@@ -8,6 +8,6 @@ mod cookie;
 mod date;
 mod table;
 
-pub(crate) use affinity::{Affinity, Hold, Persist, Pin};
+pub(crate) use affinity::{Affinity, Hold, MOST_TIES, Persist, Pin, Tie};
 pub(crate) use cookie::{Cookie, Given, Named, Returned, dynamic_value};
 pub(crate) use table::{Cursor, Entry, Event, Key, Record, Removal, Table, Tables, Tracked, now};

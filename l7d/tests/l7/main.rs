@@ -69,6 +69,8 @@ mod stats;
 #[cfg(test)]
 mod stats_page;
 #[cfg(test)]
+mod stick;
+#[cfg(test)]
 mod strain;
 #[cfg(test)]
 mod tables;

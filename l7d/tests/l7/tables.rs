@@ -223,7 +223,7 @@ fn a_limit_of_connections_counts_those_that_are_open() {
 }
 
 /// Says one line to the runtime interface and returns its answer.
-fn tell(socket: &Path, line: &str) -> String {
+pub(crate) fn tell(socket: &Path, line: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -233,7 +233,7 @@ fn tell(socket: &Path, line: &str) -> String {
 }
 
 /// Takes away what differs from run to run: where an entry lies and how long it lives.
-fn lasting(answer: &str) -> String {
+pub(crate) fn lasting(answer: &str) -> String {
     let word = |word: &str| !word.starts_with("0x") && !word.starts_with("exp=");
     let mut lines: Vec<String> =
         answer.lines().map(|line| line.split(' ').filter(|part| word(part)).collect::<Vec<_>>().join(" ")).collect();

@@ -61,6 +61,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (BACK, "source", backend::source),
     (FRONT, "ssl-default-bind-options", misplaced_tls),
     (ALL, "stats", stats::stats),
+    (BACK, "stick", rules::rule),
     (PROXIES, "stick-table", table::stick_table),
     (PROXIES, "tcp-request", rules::tcp_request),
     (PROXIES, "tcp-response", rules::rule),
@@ -128,7 +129,6 @@ const LATER: &[&str] = &[
     "quic-initial",
     "rate-limit",
     "server-template",
-    "stick",
     "tcp-check",
     "unique-id-format",
 ];

@@ -42,7 +42,7 @@ pub(super) fn rule(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result
     let rule = line.whole();
     // What is decided before there is a backend is not for a backend to decide, and the other way round.
     let is_early = matches!(keyword.as_str(), "use_backend" | "monitor") || (keyword.as_str() == "tcp-request" && second != "content");
-    let is_late = matches!(keyword.as_str(), "use-server" | "tcp-response" | "force-persist" | "ignore-persist");
+    let is_late = matches!(keyword.as_str(), "use-server" | "tcp-response" | "force-persist" | "ignore-persist" | "stick");
     if draft.kind.has_frontend() && !(is_late && draft.kind.has_backend()) {
         draft.frontend.rules.push(rule.clone());
     }

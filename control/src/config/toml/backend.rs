@@ -15,7 +15,7 @@ use crate::config::value::{text, word};
 use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 11] = [
+const LATER: [&str; 9] = [
     "guid",
     "hash-preserve-affinity",
     "http-check",
@@ -23,8 +23,6 @@ const LATER: [&str; 11] = [
     "load-server-state-from-file",
     "max-session-srv-conns",
     "server-template",
-    "stick",
-    "stick-table",
     "tcp-check",
     "use-server",
 ];
@@ -48,6 +46,10 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc
         servers: server::servers(reader, &mut section),
     };
     section.misplaced(reader, &["bind", "default-backend", "xdp"], |key| format!("`{key}` belongs in a frontend"));
+    section.misplaced(reader, &["stick"], |_| "write it as one of the rules, for example \"stick on src table per_ip\"".to_owned());
+    section.misplaced(reader, &["stick-table"], |_| {
+        "write a section [table.NAME]; without `table`, `stick` uses the one of the backend's name".to_owned()
+    });
     section.misplaced(reader, &["servers"], |_| "write server".to_owned());
     section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     backend

@@ -23,6 +23,15 @@ pub(super) struct Item {
     offset: usize,
 }
 
+/// What the entries of a table learn that is not among what they are to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Learns {
+    /// Which servers their keys are tied to.
+    Servers,
+    /// Nothing.
+    Nothing,
+}
+
 /// How a value is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -108,8 +117,12 @@ impl Shape {
 }
 
 impl Layout {
-    pub(super) fn new(store: &[Located<Stored>]) -> Self {
+    pub(super) fn new(store: &[Located<Stored>], learns: Learns) -> Self {
         let mut layout = Self { items: Vec::new(), words: 0 };
+        if learns == Learns::Servers && !store.iter().any(|stored| stored.kind() == StoredKind::ServerId) {
+            layout.items.push(Item { kind: StoredKind::ServerId, count: 1, period: 0, offset: 0 });
+            layout.words = Shape::of(StoredKind::ServerId).words();
+        }
         let place = |stored: &&Located<Stored>| ORDER.iter().position(|kind| *kind == stored.kind());
         let mut store: Vec<_> = store.iter().collect();
         store.sort_by_key(place);

@@ -24,8 +24,8 @@ use std::time::Instant;
 use control::config::{self, Config, StoredKind, TableKey};
 
 pub(crate) use key::Key;
-use layout::Layout;
 pub(crate) use layout::{Event, Record};
+use layout::{Layout, Learns};
 pub(crate) use shard::Removal;
 use shard::{Shard, hash, is_over};
 
@@ -85,11 +85,14 @@ pub(crate) fn now() -> u32 {
 }
 
 impl Tables {
-    /// Makes the tables of a configuration; one that was there before and holds the same goes on.
-    pub(crate) fn new(config: &Config, before: Option<&Self>) -> Self {
+    /// Makes the tables of a configuration, of which those named in `learning` hold servers; one that was there before and holds the same
+    /// goes on.
+    pub(crate) fn new(config: &Config, learning: &[String], before: Option<&Self>) -> Self {
         let make = |model: &config::Table| {
-            let old = before.and_then(|tables| tables.named(model.name())).filter(|table| table.is_compatible(model));
-            old.map_or_else(|| Arc::new(Table::new(model)), Arc::clone)
+            let learns = if learning.iter().any(|name| name == model.name()) { Learns::Servers } else { Learns::Nothing };
+            let layout = Layout::new(model.store(), learns);
+            let old = before.and_then(|tables| tables.named(model.name())).filter(|table| table.is_compatible(model, &layout));
+            old.map_or_else(|| Arc::new(Table::new(model, layout)), Arc::clone)
         };
         Self(config.tables().iter().map(make).collect())
     }
@@ -121,8 +124,7 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    pub(crate) fn new(model: &config::Table) -> Self {
-        let layout = Layout::new(model.store());
+    fn new(model: &config::Table, layout: Layout) -> Self {
         let parts = usize::try_from(model.size() / ENTRIES_OF_A_PART).unwrap_or(MOST_PARTS).clamp(1, MOST_PARTS).next_power_of_two();
         let shard = || Mutex::new(Shard::new(key::width(model.key()), layout.words()));
         let table = Self {
@@ -141,8 +143,8 @@ impl Table {
     }
 
     /// Tells whether entries of this table are entries of another definition, too.
-    fn is_compatible(&self, model: &config::Table) -> bool {
-        self.key == model.key() && self.layout == Layout::new(model.store())
+    fn is_compatible(&self, model: &config::Table, layout: &Layout) -> bool {
+        self.key == model.key() && self.layout == *layout
     }
 
     fn settle(&self, model: &config::Table) {
@@ -215,6 +217,15 @@ impl Table {
         let hash = hash(&self.hasher, key.words());
         let mut shard = self.lock(self.part(hash));
         let index = shard.find(hash, key.words()).filter(|index| shard.uses(*index) > 0 || !is_over(shard.expires(*index), now))?;
+        Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
+    }
+
+    /// Looks at an entry, which is thereby used.
+    pub(crate) fn renew<T>(&self, key: &Key, now: u32, look: impl FnOnce(&mut Record<'_>) -> T) -> Option<T> {
+        let hash = hash(&self.hasher, key.words());
+        let mut shard = self.lock(self.part(hash));
+        let index = shard.find(hash, key.words()).filter(|index| shard.uses(*index) > 0 || !is_over(shard.expires(*index), now))?;
+        shard.touch(index, self.end_of_life(now));
         Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
     }
 

@@ -8,7 +8,8 @@ use super::*;
 
 fn table(settings: &str) -> Arc<Table> {
     let config = Config::parse("site.toml", &format!("[table.t]\n{settings}\n")).unwrap();
-    Arc::new(Table::new(&config.tables()[0]))
+    let model = &config.tables()[0];
+    Arc::new(Table::new(model, Layout::new(model.store(), Learns::Nothing)))
 }
 
 fn ip(number: u32) -> Key {
