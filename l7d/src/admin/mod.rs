@@ -1,7 +1,7 @@
 //! The commands of the runtime interface, and what they reach.
 //!
 //! [`control::admin`] holds the dialogs; here are the commands, by what they are about. All of it runs on the main thread, beside the
-//! health checks. What changes more than a server's state is left to [`crate::app`], as an [`Errand`].
+//! health checks. What changes more than a server's state is left to [`crate::app`].
 
 mod servers;
 mod show;
