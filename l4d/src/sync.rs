@@ -42,7 +42,6 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     for key in gone {
         remove_service(tables, &key, &mut synced.ops);
     }
-    sync_echoes(tables, wanted, &mut synced);
     for (key, service) in &wanted.services {
         match sync_service(tables, key, service, &mut synced.ops) {
             Ok(Ring::Changed) => synced.changed.push(*key),
@@ -50,12 +49,13 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
             Err(full) => synced.refused.push(full),
         }
     }
+    sync_echoes(tables, &mut synced);
     synced
 }
 
 /// Has the address of every service, and no other, answer echo requests.
-fn sync_echoes(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
-    let addresses: BTreeSet<IpAddr> = wanted.services.keys().map(|key| key.socket.ip()).collect();
+fn sync_echoes(tables: &mut Tables, synced: &mut Synced) {
+    let addresses: BTreeSet<IpAddr> = tables.services.keys().map(|key| key.socket.ip()).collect();
     let gone: Vec<IpAddr> = tables.echoes.keys().filter(|address| !addresses.contains(*address)).copied().collect();
     for address in gone {
         let Some((bucket, way)) = tables.echoes.remove(&address) else { continue };

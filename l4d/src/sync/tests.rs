@@ -109,8 +109,8 @@ fn servers_come_before_slots_and_slots_before_the_service() {
     });
     assert_eq!(
         kinds.collect::<Vec<_>>(),
-        ["service", "server", "server", "slots", "address", "service"],
-        "first the address answers echo requests"
+        ["server", "server", "slots", "address", "service", "service"],
+        "last of all the address answers echo requests"
     );
 }
 

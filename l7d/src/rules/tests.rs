@@ -425,7 +425,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("stick on src", "`stick` belongs in a backend"),
         ("reqadd X", "`reqadd` is gone from the language"),
         ("http-request deny if", "nothing follows `if`"),
-        ("http-request deny iff x", "`iff` is not an option of this action"),
+        ("http-request deny iff x", "`iff` is not an option of this answer"),
         ("http-request allow when x", "`when` stands where the rule should end"),
         ("http-request deny if nothere", "there is no acl `nothere`"),
         ("http-request deny if { path_beg /x", "this brace is not closed"),

@@ -218,7 +218,8 @@ impl<'a> Row<'a> {
             "qcur" => Value::Count(backend.queue().waiting(&[]) as u64),
             "qmax" => Value::Count(backend.queue().most_unattached() as u64),
             "scur" => Value::Count(self.meter.sum(Counter::Current)),
-            "status" => text(if up(false) + up(true) > 0 { "UP" } else { "DOWN" }),
+            // One without servers has none that fails, as HAProxy sees it.
+            "status" => text(if up(false) + up(true) > 0 || backend.servers().is_empty() { "UP" } else { "DOWN" }),
             "weight" => Value::Count(fleet.servers_of(backend.id()).map(whole_weight).sum()),
             "uweight" => Value::Count(fleet.servers_of(backend.id()).map(|server| u64::from(server.weight)).sum()),
             "act" => Value::Count(up(false)),

@@ -6,7 +6,7 @@ use super::log;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{Account, Exposed, SocketFile, SocketLevel, StatsSocket};
+use crate::config::model::{Account, SocketFile, SocketLevel, StatsSocket};
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
 
@@ -215,10 +215,10 @@ fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result
     Ok(())
 }
 
-fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Diagnostic> {
+fn stats(line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
     let what = line.expect("socket")?;
     match what.as_str() {
-        "socket" => global.stats_sockets.push(stats_socket(line)?),
+        "socket" => global.stats_sockets.push(stats_socket(line, reader)?),
         "timeout" => global.stats_timeout = Some(*line.period()?),
         "maxconn" => global.stats_maxconn = Some(*line.integer(1..=1000)?),
         _ => return Err(unknown(&what, "`stats`", &["socket", "timeout", "maxconn"], &["bind-process"])),
@@ -227,9 +227,9 @@ fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Dia
 }
 
 /// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.
-fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
+fn stats_socket(line: &mut Line, reader: &mut Reader) -> Result<Located<StatsSocket>, Diagnostic> {
     let address = line.parse("an address", address::bind)?;
-    let (mut file, mut level, mut exposes) = (SocketFile::default(), SocketLevel::Operator, Exposed::Nothing);
+    let (mut file, mut level) = (SocketFile::default(), SocketLevel::Operator);
     while let Some(word) = line.next() {
         match word.as_str() {
             "mode" => file.mode = Some(*line.parse("permissions", text::permissions)?),
@@ -238,12 +238,13 @@ fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
             "uid" => file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
             "gid" => file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
             "level" => level = *line.parse("a level", |text| word::SOCKET_LEVEL.read(text))?,
-            "expose-fd" => exposes = *line.parse("listeners", |text| word::EXPOSED.read(text))?,
+            // A reload happens inside the process, which has the listeners already.
+            "expose-fd" if line.accept("listeners") => reader.idle(word),
             _ => {
                 let known = ["mode", "user", "group", "uid", "gid", "level", "expose-fd"];
                 return Err(unknown(&word, "`stats socket`", &known, &["accept-proxy", "name", "severity-output", "ssl"]));
             }
         }
     }
-    Ok(address.map(|address| StatsSocket { address, file, level, exposes }))
+    Ok(address.map(|address| StatsSocket { address, file, level }))
 }

@@ -123,7 +123,6 @@ pub struct StatsSocket {
     pub(in crate::config) address: BindAddress,
     pub(in crate::config) file: SocketFile,
     pub(in crate::config) level: SocketLevel,
-    pub(in crate::config) exposes: Exposed,
 }
 
 impl StatsSocket {
@@ -141,20 +140,6 @@ impl StatsSocket {
     pub fn level(&self) -> SocketLevel {
         self.level
     }
-
-    /// Returns which descriptors a client of the socket may take.
-    pub fn exposes(&self) -> Exposed {
-        self.exposes
-    }
-}
-
-/// Which descriptors a client of the runtime interface may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exposed {
-    /// None.
-    Nothing,
-    /// Those of all listening sockets, for a process that takes over.
-    Listeners,
 }
 
 /// What a client of the runtime interface may do; a greater level includes the lesser.

@@ -31,7 +31,7 @@ pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
 pub(in crate::config) use global::Process;
-pub use global::{Exposed, Global, SocketLevel, StatsSocket};
+pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};

@@ -5,7 +5,7 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{Account, BindAddress, Exposed, Process, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{Account, BindAddress, Process, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
@@ -85,11 +85,9 @@ fn stats_socket(reader: &mut Reader, item: &Item<'_>) -> Option<Located<StatsSoc
     };
     let file = frontend::socket_file(reader, &mut section, address.as_deref());
     let level = section.take("level").and_then(|item| reader.text(&item, "admin", |text| word::SOCKET_LEVEL.read(text)));
-    let exposes = section.take("expose-fd").and_then(|item| reader.text(&item, "listeners", |text| word::EXPOSED.read(text)));
-    section.finish(reader, &["interface", "tls"]);
+    section.finish(reader, &["expose-fd", "interface", "tls"]);
     let level = level.map_or(SocketLevel::Operator, |level| *level);
-    let exposes = exposes.map_or(Exposed::Nothing, |exposes| *exposes);
-    address.map(|address| address.map(|address| StatsSocket { address, file, level, exposes }))
+    address.map(|address| address.map(|address| StatsSocket { address, file, level }))
 }
 
 pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {

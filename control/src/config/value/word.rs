@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CipherSuite, Coding, CookieMode, Curve, Exposed, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol,
-    SendProxy, SocketLevel, TlsVersion, XdpBalance,
+    AttachMode, CipherSuite, Coding, CookieMode, Curve, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy,
+    SocketLevel, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -30,7 +30,6 @@ pub(in crate::config) const PROXY_VERSION: Words<SendProxy> =
     Words { what: "a version of the PROXY protocol", words: &[("v1", SendProxy::V1), ("v2", SendProxy::V2 { checksum: false })] };
 pub(in crate::config) const SOCKET_LEVEL: Words<SocketLevel> =
     Words { what: "a level", words: &[("user", SocketLevel::User), ("operator", SocketLevel::Operator), ("admin", SocketLevel::Admin)] };
-pub(in crate::config) const EXPOSED: Words<Exposed> = Words { what: "something to expose", words: &[("listeners", Exposed::Listeners)] };
 pub(in crate::config) const ATTACH_MODE: Words<AttachMode> = Words {
     what: "a way to attach",
     words: &[("auto", AttachMode::Auto), ("native", AttachMode::Native), ("generic", AttachMode::Generic)],
