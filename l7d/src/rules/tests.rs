@@ -432,7 +432,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request deny if { pathh /x }", "there is no sample fetch `pathh`"),
         ("http-request deny if { req.body -m found }", "sample fetch `req.body` is not supported yet"),
         ("http-request deny if { path,lowr /x }", "there is no converter `lowr`"),
-        ("http-request deny if { path,sha1 -m bin 00 }", "converter `sha1` is not supported yet"),
+        ("http-request deny if { path,json -m bin 00 }", "converter `json` is not supported yet"),
         ("http-request deny if { path -m begin /x }", "`begin` is not a matching method"),
         ("http-request deny if { path_reg (a }", "unclosed group"),
         ("http-request deny if { path_reg (?=a) }", "look-around, including look-ahead and look-behind, is not supported"),

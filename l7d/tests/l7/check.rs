@@ -50,15 +50,14 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
     let cases = [
         (
             "default-backend = \"b\"",
-            "default-backend = \"b\"\nrules = [\"tcp-request content reject if { src 10.0.0.0/8 }\"]",
+            "default-backend = \"b\"\nrules = [\"tcp-response content reject if { src 10.0.0.0/8 }\"]",
             8,
-            "`tcp-request content` is not supported yet",
+            "rule `tcp-response` is not supported yet",
         ),
-        ("[frontend.a]", "[global]\nstats-socket = { path = \"/run/l7d.sock\" }\n[frontend.a]", 6, "runtime interface"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),
         ("[backend.b]", "[backend.b]\nbalance = \"rdp-cookie\"", 8, "RDP cookies"),
-        ("[backend.b]", "[table.t]\ntype = \"ip\"\nsize = \"1k\"\n[backend.b]", 8, "stick tables"),
+        ("[backend.b]", "[peers.p]\n[backend.b]", 8, "section `peers` is not supported yet"),
     ];
     for (from, to, line, reason) in cases {
         let (output, text) = check(&VALID.replacen(from, to, 1));
