@@ -81,7 +81,7 @@ pub(crate) fn ticks_at(jiffies: u64, ask: impl Fn() -> u64) -> u64 {
 #[inline(always)]
 pub(crate) fn go_on(context: &XdpContext, stage: Stage) {
     // SAFETY: the context is the program's own; whatever this program holds ends with it.
-    let _missing = unsafe { STAGES.tail_call(context, stage as u32) };
+    unsafe { STAGES.tail_call(context, stage as u32) };
 }
 
 /// Leaves what the next stage must know.
