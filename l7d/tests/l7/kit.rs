@@ -276,6 +276,29 @@ pub(crate) fn read(stream: &mut impl Read, count: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Reads an answer whose head tells its length, or that ends with the connection, and whatever else comes at once.
+pub(crate) fn answer(stream: &mut TcpStream) -> String {
+    let (mut bytes, mut more) = (Vec::new(), [0; 4096]);
+    while !is_whole(&bytes)
+        && let Ok(count @ 1..) = stream.read(&mut more)
+    {
+        bytes.extend_from_slice(&more[..count]);
+    }
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    while let Ok(count @ 1..) = stream.read(&mut more) {
+        bytes.extend_from_slice(&more[..count]);
+    }
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
+}
+
 /// Tells whether the stream ends without another byte; a reset is an end, too.
 pub(crate) fn is_at_end(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0]) {

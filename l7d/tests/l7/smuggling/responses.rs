@@ -7,7 +7,7 @@ use std::sync::{Mutex, mpsc};
 use l7d::h1::Fault;
 
 use super::{Attempt, attempt, find, site, unmark};
-use crate::kit::{Daemon, PATIENCE, Server, connect, unused_address};
+use crate::kit::{Daemon, PATIENCE, Server, answer, connect, unused_address};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -69,8 +69,7 @@ fn doubtful_responses_are_answered_with_502() {
         let mut client = connect(front);
         let source = client.local_addr().unwrap();
         client.write_all(GET).unwrap();
-        let mut answer = String::new();
-        let _ = client.read_to_string(&mut answer);
+        let answer = answer(&mut client);
         if !answer.starts_with("HTTP/1.1 502 ") || answer.contains("evil") || answer.matches("HTTP/1.1").count() != 1 {
             failures.push(format!("{name}: answered {answer:?}"));
         }
@@ -182,8 +181,7 @@ fn upgrade_that_nobody_asked_for_is_refused() {
     ] {
         let mut client = connect(front);
         client.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        let _ = client.read_to_string(&mut answer);
+        let answer = answer(&mut client);
         assert!(answer.starts_with("HTTP/1.1 502 ") && !answer.contains("evil"), "{request:?}: {answer:?}");
     }
     daemon.wait_for_log("response is invalid: byte 9 (0x31): status 101 without an upgrade that both sides named");

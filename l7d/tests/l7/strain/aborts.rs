@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::{LogTap, read_head, reset, site, status};
-use crate::kit::{Daemon, PATIENCE, Server, connect, unused_address};
+use crate::kit::{Daemon, PATIENCE, Server, answer, connect, unused_address};
 
 /// A server with room for one, which does what the path says, and tells when it has got that far.
 struct Phases {
@@ -122,7 +122,7 @@ fn servers_that_vanish_leave_no_trace() {
             let mut client = connect(front);
             client.write_all(request(path, rest).as_bytes()).unwrap();
             reached.recv_timeout(PATIENCE).unwrap();
-            let _ = client.read_to_end(&mut Vec::new());
+            answer(&mut client);
             drop(client);
             check(front, &log, &format!("{path} {rest:?}"));
             while reached.try_recv().is_ok() {}
