@@ -88,7 +88,7 @@ fn packets_for_the_host_are_counted_by_why() -> Result<()> {
         anyhow::ensure!(output.status.success(), "ping: {}", String::from_utf8_lossy(&output.stdout));
         Ok(())
     };
-    assert!(grown("not_transport", &|| ping(&[]))? >= 3.0);
+    assert!(grown("echo", &|| ping(&[]))? >= 3.0);
     assert!(grown("fragment", &|| ping(&["-s", "2000"]))? >= 3.0);
     assert!(grown("no_service", &|| site.lab.client().connect(own).map(drop).or(Ok(())))? >= 1.0);
     let foreign = || {

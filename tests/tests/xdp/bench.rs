@@ -368,7 +368,10 @@ fn assert_reported(before: &[u8], after: &[u8]) {
     let (addresses, quoted, ip) = if before[12] == 8 { (26..30, 42, 30..34) } else { (22..38, 62, 38..54) };
     assert_eq!(after[ip], before[addresses], "to another:\n{}", describe(after));
     assert!(before[14..].starts_with(&after[quoted..]), "quotes what was not said:\n{}", describe(after));
-    tests::checksum::assert_checksums(after);
+    // What was damaged is quoted with its damage.
+    if tests::checksum::verify(before).is_ok() {
+        tests::checksum::assert_checksums(after);
+    }
 }
 
 /// Tells whether a frame is a datagram without checksum, which a tunnel over IPv6 repeats.
