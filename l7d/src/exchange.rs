@@ -127,19 +127,32 @@ async fn serve<'a>(
         Ok(request) => request,
         Err(error) => return Err(Failure::new(error, &mut review, None)),
     };
-    review.begin();
+    review.begin(&head);
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, &review, record).await);
+    }
+    if let Some(work) = review.verification(&head) {
+        match client.wire.unless_left(pin!(Box::pin(work.run()))).await {
+            Ok(outcomes) => review.verified(outcomes),
+            Err(error) => return Err(Failure::new(ExchangeError::Abandoned(error), &mut review, Some(&head))),
+        }
     }
     match enter(client, &mut review, &mut head).await {
         Ok(Ok(())) => {}
         Ok(Err(ruling)) => {
+            review.note_cookies(&head);
             let overruled = overrule(client, ruling, &head, body, frontend, record).await;
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
         }
         Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
-    if let Some(reply) = frontend.entrance().and_then(|entrance| entrance.answer(&head)) {
+    if let Some(entrance) = frontend.entrance().filter(|entrance| entrance.is_for(&head)) {
+        if let Err(ruling) = review.admit(frontend.rules(), &mut head) {
+            record.names_statistics();
+            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
+        }
+        let reply = entrance.answer(&head);
         return Ok(exhibit(client, reply, &head, body, frontend, record).await);
     }
     let Some(backend) = frontend.route(&review.view(&head)) else {
@@ -147,19 +160,28 @@ async fn serve<'a>(
     };
     review.hand_over(backend, &head);
     record.backend(backend);
-    match leave(client, &mut review, &mut head).await {
+    let left = leave(client, &mut review, &mut head).await;
+    review.note_cookies(&head);
+    match left {
         Ok(Ok(())) => {}
         Ok(Err(ruling)) => {
-            record.given(Affinity::of(backend, &mut head, review.persist()).given());
+            record.given(Affinity::of(backend, &mut head, review.persist(), None).given());
             let overruled = overrule(client, ruling, &head, body, frontend, record).await;
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
         }
         Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
     }
-    if let Some(reply) = backend.entrance().and_then(|entrance| entrance.answer(&head)) {
+    if let Some(entrance) = backend.entrance().filter(|entrance| entrance.is_for(&head)) {
+        if let Err(ruling) = review.admit(backend.rules(), &mut head) {
+            record.names_statistics();
+            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
+            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
+        }
+        let reply = entrance.answer(&head);
         return Ok(exhibit(client, reply, &head, body, frontend, record).await);
     }
-    let mut affinity = Affinity::of(backend, &mut head, review.persist());
+    let directed = Affinity::directed(backend, review.persist(), &review.view(&head));
+    let mut affinity = Affinity::of(backend, &mut head, review.persist(), directed);
     record.given(affinity.given());
     forwarded::add(&mut head, client, frontend, backend);
     if backend.rules().sticks() {

@@ -248,6 +248,11 @@ impl<'a> Record<'a> {
         self.termination = error.termination();
     }
 
+    /// Notes that it asks for the statistics.
+    pub(crate) fn names_statistics(&mut self) {
+        self.is_exhibit = true;
+    }
+
     /// Notes that it is answered by the statistics.
     pub(crate) fn exhibited(&mut self) {
         self.termination = "LR";

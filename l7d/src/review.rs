@@ -9,7 +9,7 @@ use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
-use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, View};
+use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View};
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
@@ -62,7 +62,8 @@ impl<'a> Review<'a> {
     }
 
     /// Notes that the request has come.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&mut self, head: &RequestHead) {
+        self.frontend.rules().capture_request(Some(head), self.memory);
         if self.memory.is_tracking() {
             self.memory.note(|record| record.count(Event::Request));
         }
@@ -117,6 +118,11 @@ impl<'a> Review<'a> {
         self.restrict(self.frontend.name_policy(), head)
     }
 
+    /// Keeps what is asked for of the cookies of the request.
+    pub(crate) fn note_cookies(&mut self, head: &RequestHead) {
+        self.frontend.rules().capture_cookie(head, self.memory);
+    }
+
     /// Returns what rules that choose may look at.
     pub(crate) fn view<'v>(&'v self, head: &'v RequestHead) -> View<'v> {
         View { scene: &self.scene, request: Some(head), response: None, memory: self.memory }
@@ -145,6 +151,25 @@ impl<'a> Review<'a> {
     /// Returns what the backend's rules say about persistence.
     pub(crate) fn persist(&self) -> Option<Persist> {
         self.persist
+    }
+
+    /// Returns what must be computed before rules can ask who sent a request; none if that is nothing.
+    pub(crate) fn verification(&self, head: &RequestHead) -> Option<Verification> {
+        self.frontend.rules().verification(head)
+    }
+
+    /// Notes what was computed of who sent the request.
+    pub(crate) fn verified(&mut self, outcomes: Vec<(usize, bool)>) {
+        self.memory.verify(outcomes);
+    }
+
+    /// Takes a request for the statistics of a proxy through its rules about them.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn admit(&mut self, rules: &ProxyRules, head: &mut RequestHead) -> Result<(), Ruling> {
+        let verdict = rules.on_statistics(head, &mut self.scene, self.memory);
+        self.judge(verdict, Phase::Request, head)
     }
 
     /// Tells whether rules let a server have the request that has had it already.
@@ -181,6 +206,13 @@ impl<'a> Review<'a> {
     /// A rule ended the exchange.
     pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
         self.memory.end_request();
+        self.frontend.rules().capture_response(head, self.memory);
+        let outcome = self.react(request, head);
+        self.frontend.rules().capture_set_cookie(head, self.memory);
+        outcome
+    }
+
+    fn react(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
         if let Some(backend) = self.other_half() {
             let verdict = backend.rules().on_response(request, head, &mut self.scene, self.memory);
             self.judge(verdict, Phase::Response, request)?;
@@ -226,6 +258,16 @@ impl<'a> Review<'a> {
         }
     }
 
+    /// Returns the answer for who must say who it is.
+    fn challenge(&self, challenge: &[u8], request: &RequestHead) -> Reply {
+        let mut reply = self.page(401, Some(request));
+        reply.revise(|head| {
+            head.headers.remove_if(|field| field.name.eq_ignore_ascii_case(CHALLENGE));
+            head.headers.append(CHALLENGE, challenge).expect("realms are checked at load");
+        });
+        reply
+    }
+
     fn judge(&mut self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
         let (given, refused) = match phase {
             Phase::Request => ("LR", "PR"),
@@ -234,12 +276,15 @@ impl<'a> Review<'a> {
         let manner = match verdict {
             Verdict::Tarpit(_) => Manner::Late(self.tarpit()),
             Verdict::Vanish => Manner::Vanishing,
-            Verdict::Pass | Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => Manner::AtOnce,
+            Verdict::Pass | Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => {
+                Manner::AtOnce
+            }
         };
         let (reply, termination) = match verdict {
             Verdict::Pass => return Ok(()),
             Verdict::Answer(reply) => (Some(reply), given),
             Verdict::Deny(reply) => (Some(reply), refused),
+            Verdict::Challenge(challenge) => (Some(self.challenge(&challenge, request)), given),
             Verdict::Tarpit(reply) => (Some(reply), "PT"),
             Verdict::Close | Verdict::Vanish => (None, refused),
             Verdict::Fail => (Some(Reply::page(500)), refused),
@@ -252,6 +297,9 @@ impl<'a> Review<'a> {
         Err(Ruling { reply, termination, manner })
     }
 }
+
+/// The field that asks a client who it is (RFC 9110 section 11.6.1).
+const CHALLENGE: &[u8] = b"WWW-Authenticate";
 
 /// Returns what rules may know of a client's request besides its messages.
 pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: Turn) -> Scene<'f> {

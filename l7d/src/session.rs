@@ -93,7 +93,7 @@ impl Client {
                 self.stream.socket().vanish();
                 false
             }
-            Verdict::Answer(_) | Verdict::Deny(_) | Verdict::Tarpit(_) | Verdict::Close | Verdict::Fail => false,
+            Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Deny(_) | Verdict::Tarpit(_) | Verdict::Close | Verdict::Fail => false,
         }
     }
 
@@ -126,6 +126,9 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         && !Box::pin(handshake::accept(client, acceptor, frontend)).await
     {
         return;
+    }
+    if frontend.rules().asks_tls() {
+        client.memory.tls = client.stream.session().map(Arc::new);
     }
     client.handshake = accepted.map_or(Duration::ZERO, |accepted| accepted.elapsed());
     if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {

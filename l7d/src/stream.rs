@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::buffer::Buffer;
 use crate::socket::Socket;
-use crate::tls::{Agreed, Layer, Secured};
+use crate::tls::{Agreed, Layer, Secured, Session};
 
 /// One connection's bytes, both ways.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl Stream {
     /// Returns the same in the words of OpenSSL.
     pub(crate) fn secured(&self) -> Option<Secured> {
         self.tls.as_ref()?.secured()
+    }
+
+    /// Returns all that rules may know of the TLS; none for clear text.
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.tls.as_ref()?.session()
     }
 
     /// Returns who can read the bytes on the wire.

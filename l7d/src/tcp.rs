@@ -41,6 +41,7 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
 
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
     let mut scene = client.scene(frontend);
+    frontend.rules().capture_request(None, &mut client.memory);
     if let Some(termination) = inspect(client, frontend.rules(), &mut scene).await {
         record.ruled(termination);
         return Ok(());
@@ -110,7 +111,12 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
             Some("PR")
         }
         Some(
-            rules::Verdict::Answer(_) | rules::Verdict::Deny(_) | rules::Verdict::Tarpit(_) | rules::Verdict::Close | rules::Verdict::Fail,
+            rules::Verdict::Answer(_)
+            | rules::Verdict::Challenge(_)
+            | rules::Verdict::Deny(_)
+            | rules::Verdict::Tarpit(_)
+            | rules::Verdict::Close
+            | rules::Verdict::Fail,
         ) => Some("PR"),
     }
 }
@@ -148,7 +154,7 @@ fn host_for<'s>(server: &'s Server, client: &Client, frontend: &Frontend, backen
 
 /// Finds out which server the client belongs to.
 fn affinity<'a>(client: &Client, frontend: &Frontend, backend: &'a Backend) -> Affinity<'a> {
-    if !backend.rules().sticks() {
+    if !backend.rules().sticks() && !backend.rules().names_servers() {
         return Affinity::default();
     }
     let content = Content::new(client.early.as_ref().map_or(&[], Buffer::filled), Rest::Over);

@@ -12,8 +12,8 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
-    PortRange, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey, Timeout, TlsVersion,
-    XdpBalance,
+    Password, PortRange, Preset, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey,
+    Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -37,6 +37,7 @@ pub(super) struct Written {
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
     pub(super) http_errors: Vec<HttpErrors>,
+    pub(super) userlists: Vec<Userlist>,
     /// Words that are accepted and mean nothing here.
     pub(super) idle: Vec<Located<String>>,
 }
@@ -118,6 +119,7 @@ pub(super) struct Defaults {
     pub(super) retries: Option<u32>,
     pub(super) retry_on: Option<Located<RetryOn>>,
     pub(super) default_server: ServerSettings,
+    pub(super) preset: Preset,
 }
 
 /// How a backend chooses among its servers.
@@ -298,6 +300,29 @@ pub(super) struct CheckSettings {
     pub(super) tls: Option<bool>,
     pub(super) sni: Option<String>,
     pub(super) alpn: Option<Vec<String>>,
+}
+
+/// A list of users.
+#[derive(Debug)]
+pub(super) struct Userlist {
+    pub(super) name: Located<String>,
+    pub(super) users: Vec<User>,
+    pub(super) groups: Vec<Group>,
+}
+
+/// A user with what may prove that it is that one.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) name: Located<String>,
+    pub(super) password: Option<Password>,
+    pub(super) groups: Vec<Located<String>>,
+}
+
+/// A group of users.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Located<String>,
+    pub(super) users: Vec<Located<String>>,
 }
 
 /// A stick table.

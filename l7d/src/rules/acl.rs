@@ -73,6 +73,13 @@ impl Test {
         let mut reader =
             Reader { first, method: None, derived, kind, dotted, case: Case::Kept, is_map: false, lists: Vec::new(), files: Vec::new() };
         reader.read(words, names)?;
+        if let Some(list) = expression.membership().filter(|_| reader.method.is_none()) {
+            if let Some((_, file, _)) = reader.files.first() {
+                return Err(file.error("groups are named in the rule"));
+            }
+            let groups = reader.lists.into_iter().map(|(_, pattern)| pattern.text).collect();
+            return Ok(Self { matchers: [Matcher::Member(list, groups)].into(), expression, outcome: None });
+        }
         let method = reader.method()?;
         if reader.lists.is_empty() && reader.files.is_empty() && !matches!(method, Method::Found | Method::Bool) {
             let warning = first.warning("there is nothing to compare with, so this will never hold");

@@ -9,7 +9,7 @@ use super::condition::Condition;
 use super::fetch::Needs;
 use super::log_format::Format;
 use super::names;
-use super::program::{Compiler, ProxyRules, Rule, Target};
+use super::program::{Compiler, ProxyRules, Rule, ServerTarget, Target};
 use super::tie;
 use super::word::{Word, Words, unknown};
 use crate::stick::Persist;
@@ -54,6 +54,19 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             let condition = Condition::parse(words, compiler, Needs::Response)?;
             proxy.after_response.push(Rule { condition, action });
         }
+        "capture" | "declare" => {
+            needs_frontend(first, place)?;
+            let captures = compiler.captures.get_or_insert_default();
+            if first.text() == "declare" {
+                captures.declare(words)?;
+            } else {
+                needs_http(first, place)?;
+                captures.read(words)?;
+            }
+            if let Some(word) = words.next() {
+                return Err(word.error(format!("`{}` stands where the rule should end", word.text())));
+            }
+        }
         "redirect" => {
             needs_http(first, place)?;
             warn_if_late(first, compiler, proxy);
@@ -78,12 +91,28 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             let condition = Condition::parse(words, compiler, Needs::Request)?;
             proxy.failures.push(condition);
         }
+        "stats" => {
+            needs_http(first, place)?;
+            let what = words.expect("http-request")?;
+            if what.text() != "http-request" {
+                return Err(what.error(format!("`stats {}` is not a rule", what.text())).hint("it has a key of its own in this file"));
+            }
+            let action = action::parse(words, compiler, Stage::Statistics)?;
+            let condition = Condition::parse(words, compiler, Needs::Request)?;
+            proxy.statistics.push(Rule { condition, action });
+        }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
         "stick" => {
             if place.side == Side::Frontend {
                 return Err(first.error("`stick` belongs in a backend"));
             }
             tie::read(words, compiler, place.mode, proxy)?;
+        }
+        "use-server" => {
+            if place.side == Side::Frontend {
+                return Err(first.error("`use-server` belongs in a backend"));
+            }
+            use_server(words, compiler, place, proxy)?;
         }
         "force-persist" => {
             let condition = persistence(first, words, compiler, place)?;
@@ -109,7 +138,9 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 10] = [
+const RULES: [&str; 14] = [
+    "capture",
+    "declare",
     "force-persist",
     "http-after-response",
     "http-request",
@@ -117,8 +148,10 @@ const RULES: [&str; 10] = [
     "ignore-persist",
     "monitor",
     "redirect",
+    "stats",
     "stick",
     "tcp-request",
+    "use-server",
     "use_backend",
 ];
 
@@ -205,6 +238,25 @@ fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, p
     Ok(())
 }
 
+fn use_server(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, proxy: &mut ProxyRules) -> Result<(), Diagnostic> {
+    let needs = match place.mode {
+        Mode::Http => Needs::Request,
+        Mode::Tcp => Needs::Content,
+    };
+    let name = words.expect("the name of a server")?;
+    let format = Format::parse(name, &mut compiler.names, needs)?;
+    let action = match format.constant() {
+        None => ServerTarget::Named(format),
+        Some(_) => ServerTarget::Place(compiler.names.place_of_server(name.text()).map_err(|message| name.error(message))?),
+    };
+    if words.peek().is_none() {
+        return Err(words.error("`use-server` needs a condition").hint("for example if { path_beg /static/ }"));
+    }
+    let condition = Condition::parse(words, compiler, needs)?;
+    proxy.servers.push(Rule { condition, action });
+    Ok(())
+}
+
 fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, proxy: &mut ProxyRules) -> Result<(), Diagnostic> {
     let phase = words.expect("connection, session, content or inspect-delay")?;
     let (stage, needs) = match phase.text() {
@@ -228,7 +280,7 @@ fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Pl
     let list = match stage {
         Stage::Connection => &mut proxy.connection,
         Stage::Session => &mut proxy.session,
-        Stage::Content | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
+        Stage::Content | Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
     };
     list.push(Rule { condition, action });
     Ok(())

@@ -1,10 +1,13 @@
 //! Expressions: a fetch and the converters its sample goes through.
 
+use std::sync::Arc;
+
 use control::config::Diagnostic;
 
 use super::argument::{Call, calls};
+use super::auth::Userlist;
 use super::converter::{self, Converter};
-use super::fetch::{self, Bytes, Fetch, Needs};
+use super::fetch::{self, Access, Bytes, Fetch, Needs};
 use super::program::Names;
 use super::sample::{Kind, Sample};
 use super::view::{Memory, Scene, Shared, View};
@@ -92,6 +95,13 @@ impl Expression {
     /// Tells whether it yields the version a client of TLS offers.
     pub(super) fn is_tls_version(&self) -> bool {
         matches!(self.fetch, Fetch::Bytes(Bytes::TlsVersion)) && self.converters.is_empty()
+    }
+
+    /// Returns the list of users that is asked for members, if it yields one.
+    pub(super) fn membership(&self) -> Option<Arc<Userlist>> {
+        let Fetch::Access(access) = &self.fetch else { return None };
+        let Access::Member(list) = &**access else { return None };
+        self.converters.is_empty().then(|| Arc::clone(list))
     }
 
     /// Evaluates it to one sample.

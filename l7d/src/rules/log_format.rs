@@ -76,12 +76,7 @@ impl Format {
             LineFormat::HttpClf => Self::of_line(&named(CLF), names, mode),
             LineFormat::Tcp => Self::of_line(&named(TCP), names, mode),
             LineFormat::Text(text) => Self::of_line(text, names, mode),
-            LineFormat::Https => {
-                let mut format = Self::of_line(&named(&format!("{HTTP} ")), names, mode)?;
-                let details = Piece { content: Content::Variable(Variable::TlsDetails), flags: Flags::default() };
-                format.pieces = format.pieces.into_iter().chain([details]).collect();
-                Ok(format)
-            }
+            LineFormat::Https => Self::of_line(&named(&format!("{HTTP} {HTTPS}")), names, mode),
         }
     }
 
@@ -162,7 +157,7 @@ impl Format {
                     (true, true)
                 }
                 Content::Variable(variable) => {
-                    variable.write_end(facts, piece.flags, out);
+                    variable.write_end(view, facts, piece.flags, out);
                     (variable.is_text(), !matches!(variable, Variable::Captures(..) | Variable::Line(_)))
                 }
             };
@@ -348,6 +343,7 @@ const LATER: [&str; 3] = ["OG", "bf", "rp"];
 
 /// As HAProxy's manual gives them for its options.
 const HTTP: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r";
+const HTTPS: &str = "%[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/%[ssl_fc_is_resumed] %[ssl_fc_sni]/%sslv/%sslc";
 const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
 const CLF: &str = "%{+Q}o %{-Q}ci - - [%trg] %r %ST %B \"\" \"\" %cp %ms %ft %b %s %TR %Tw %Tc %Tr %Ta %tsc %ac %fc %bc %sc %rc %sq \
     %bq %CC %CS %hrl %hsl";

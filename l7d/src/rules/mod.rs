@@ -10,8 +10,11 @@
 mod acl;
 mod action;
 mod argument;
+mod auth;
+mod capture;
 mod condition;
 mod converter;
+mod crypt;
 mod directive;
 mod errors;
 mod expr;
@@ -40,12 +43,13 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::stick::Persist;
 use action::{Action, Effect, Message, Passage};
+pub(crate) use auth::Verification;
 use condition::Outcome;
 pub(crate) use fetch::hostname;
 pub(crate) use host::ServerHost;
 pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use program::{ProxyRules, Rules};
-use program::{Rule, Target};
+use program::{Rule, ServerTarget, Target};
 pub(crate) use view::{Content, Memory, Repetition, Rest, Scene, View};
 
 /// What rules decided about a message.
@@ -61,6 +65,8 @@ pub(crate) enum Verdict {
     Tarpit(Reply),
     /// A rule closes the connection.
     Close,
+    /// A rule wants to know who the client is first, with this challenge.
+    Challenge(Box<[u8]>),
     /// A rule forgets the connection, and the client is not told.
     Vanish,
     /// A rule would have made it something that cannot be sent.
@@ -142,6 +148,19 @@ impl ProxyRules {
         take(scene, memory, Message::Request(head), &[&self.request, &self.redirects])
     }
 
+    /// Takes a request for the statistics through the rules about them.
+    pub(crate) fn on_statistics(&self, head: &mut RequestHead, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
+        if self.statistics.is_empty() {
+            return Verdict::Pass;
+        }
+        take(scene, memory, Message::Request(head), &[&self.statistics])
+    }
+
+    /// Returns what must be computed before rules can ask who sent a request; none if that is nothing.
+    pub(crate) fn verification(&self, head: &RequestHead) -> Option<Verification> {
+        Verification::of(&self.userlists, head)
+    }
+
     /// Takes a response through the rules.
     pub(crate) fn on_response(
         &self,
@@ -175,6 +194,35 @@ impl ProxyRules {
     /// Returns what the first rule that applies says about persistence.
     pub(crate) fn persistence(&self, view: &View<'_>) -> Option<Persist> {
         self.persistence.iter().find(|rule| rule.condition.holds(view)).map(|rule| rule.action)
+    }
+
+    /// Returns the place of the server that the first rule that applies names, passing over those whose server is not usable; `named`
+    /// finds the ones whose names are computed, behind which nothing more is asked where nobody bears them.
+    pub(crate) fn server(
+        &self,
+        view: &View<'_>,
+        named: impl Fn(&[u8]) -> Option<usize>,
+        is_usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        for rule in self.servers.iter().filter(|rule| rule.condition.holds(view)) {
+            let place = match &rule.action {
+                ServerTarget::Place(place) => *place,
+                ServerTarget::Named(format) => {
+                    let mut name = Vec::new();
+                    format.write(view, &mut name);
+                    named(&name)?
+                }
+            };
+            if is_usable(place) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Tells whether any rule names servers.
+    pub(crate) fn names_servers(&self) -> bool {
+        !self.servers.is_empty()
     }
 
     /// Returns the backend that the first rule that applies names; `named` finds the ones whose names are computed.
@@ -251,6 +299,7 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Done) => return Step::Done,
         Ok(Effect::Denied(reply)) => Verdict::Deny(reply),
         Ok(Effect::Answered(reply)) => Verdict::Answer(reply),
+        Ok(Effect::Challenged(challenge)) => Verdict::Challenge(challenge),
         Ok(Effect::Closed) => Verdict::Close,
         Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
         Ok(Effect::Vanished) => Verdict::Vanish,

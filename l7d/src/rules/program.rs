@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, ServerId};
+use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, ServerId, suggest};
 
 use super::acl::{Acl, Test};
 use super::action::Action;
+use super::auth::Userlist;
+use super::capture::Captures;
 use super::condition::Condition;
 use super::directive;
 use super::errors::{Errors, Files};
@@ -46,8 +48,12 @@ pub(crate) struct ProxyRules {
     pub(super) routes: Vec<Rule<Target>>,
     /// When whoever asks whether we are there is told that we are not.
     pub(super) failures: Vec<Condition>,
+    /// Who may see the statistics.
+    pub(super) statistics: Vec<Rule<Action>>,
     pub(super) response: Vec<Rule<Action>>,
     pub(super) persistence: Vec<Rule<Persist>>,
+    /// Which server is used.
+    pub(super) servers: Vec<Rule<ServerTarget>>,
     /// What ties requests or connections to servers.
     pub(super) sticks: Vec<Rule<Stick>>,
     /// What ties servers to what they answered.
@@ -58,6 +64,14 @@ pub(crate) struct ProxyRules {
     lines: Lines,
     shared: Arc<Shared>,
     asks_destination: bool,
+    /// What is kept for log lines.
+    pub(super) captures: Captures,
+    /// Whether any rule of the configuration wants to know the TLS of clients.
+    asks_tls: bool,
+    /// Whether any rule of the configuration wants to know the first lines of messages as they came.
+    pub(super) keeps_lines: bool,
+    /// Lists of users whose passwords are hashed, and which rules ask.
+    pub(super) userlists: Arc<[Arc<Userlist>]>,
 }
 
 /// The formats of the lines of a frontend.
@@ -99,6 +113,11 @@ impl ProxyRules {
         self.errors.reply(status, view)
     }
 
+    /// Tells whether any rule of the configuration wants to know the TLS of clients.
+    pub(crate) fn asks_tls(&self) -> bool {
+        self.asks_tls
+    }
+
     /// Tells whether any rule of the configuration wants to know where clients connected to.
     pub(crate) fn asks_destination(&self) -> bool {
         self.asks_destination
@@ -121,6 +140,15 @@ pub(super) enum Target {
     Named(Format),
 }
 
+/// Which server is used.
+#[derive(Debug)]
+pub(super) enum ServerTarget {
+    /// The one at this place of the backend.
+    Place(usize),
+    /// The one of this name, if there is one.
+    Named(Format),
+}
+
 impl Rules {
     /// Compiles the rules of a configuration; tables that hold the same as those before go on.
     ///
@@ -130,7 +158,7 @@ impl Rules {
         let tables = Arc::new(Tables::new(config, &tie::tables(config), before));
         let mut compiler = Compiler::new(config);
         compiler.names.tables = Arc::clone(&tables);
-        compiler.names.know(config);
+        compiler.names.know(config, &mut compiler.found);
         compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
@@ -141,7 +169,18 @@ impl Rules {
             return Err(report);
         }
         let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
-        let complete = |rules: ProxyRules| Arc::new(ProxyRules { shared: Arc::clone(&shared), asks_destination, ..rules });
+        let (keeps_lines, asks_tls) = (compiler.names.asks_lines, compiler.names.asks_tls);
+        let userlists: Arc<[_]> = compiler.names.asked_lists.into();
+        let complete = |rules: ProxyRules| {
+            Arc::new(ProxyRules {
+                shared: Arc::clone(&shared),
+                asks_destination,
+                keeps_lines,
+                asks_tls,
+                userlists: Arc::clone(&userlists),
+                ..rules
+            })
+        };
         Ok(Self {
             frontends: frontends.into_iter().map(complete).collect(),
             backends: backends.into_iter().map(complete).collect(),
@@ -186,16 +225,26 @@ pub(super) struct Names {
     /// The servers of every backend.
     servers: HashMap<String, Vec<String>>,
     asks_destination: bool,
+    asks_lines: bool,
+    asks_tls: bool,
     tables: Arc<Tables>,
+    userlists: HashMap<String, Arc<Userlist>>,
+    /// Those with hashed passwords that rules ask.
+    asked_lists: Vec<Arc<Userlist>>,
     /// Whose rules are read.
     proxy: String,
+    /// What it understands of its traffic.
+    mode: Option<Mode>,
     /// What was found that is valid and will surprise.
     warnings: Vec<Diagnostic>,
 }
 
 impl Names {
-    /// Notes every backend and its servers.
-    fn know(&mut self, config: &Config) {
+    /// Notes every backend and its servers, and every list of users.
+    fn know(&mut self, config: &Config, found: &mut Vec<Diagnostic>) {
+        for (number, model) in config.userlists().iter().enumerate() {
+            self.userlists.insert(model.name().to_owned(), Arc::new(Userlist::new(number, model, found)));
+        }
         for backend in config.backends() {
             let servers = config.servers_of(backend.id()).iter().map(|server| server.name().to_owned()).collect();
             self.servers.insert(backend.name().to_owned(), servers);
@@ -210,6 +259,19 @@ impl Names {
     /// Tells whether a backend has a server of that name.
     pub(super) fn has_server(&self, backend: &str, name: &str) -> bool {
         self.servers.get(backend).is_some_and(|servers| servers.iter().any(|server| server == name))
+    }
+
+    /// Returns the place of a server of that name in the backend at hand.
+    ///
+    /// # Errors
+    /// Says that there is none, and which one was probably meant.
+    pub(super) fn place_of_server(&self, name: &str) -> Result<usize, String> {
+        let servers = self.servers.get(&self.proxy).map(Vec::as_slice).unwrap_or_default();
+        let place = servers.iter().position(|server| server == name);
+        place.ok_or_else(|| match suggest::nearest(name, servers.iter().map(String::as_str)) {
+            Some(meant) => format!("no server `{name}`: did you mean `{meant}`?"),
+            None => format!("no server `{name}` in backend `{}`", self.proxy),
+        })
     }
 
     /// Returns the patterns of a file, which is read when it is named for the first time.
@@ -237,12 +299,49 @@ impl Names {
         asking
     }
 
+    /// Notes that something wants to know the first lines of messages as they came, and returns it.
+    pub(super) fn line<T>(&mut self, asking: T) -> T {
+        self.asks_lines = true;
+        asking
+    }
+
+    /// Notes that something wants to know the TLS of clients, and returns it.
+    pub(super) fn tls<T>(&mut self, asking: T) -> T {
+        self.asks_tls = true;
+        asking
+    }
+
     /// Returns the table of that name.
     ///
     /// # Errors
     /// Says that there is none.
     pub(super) fn table(&self, name: &str) -> Result<Arc<Table>, String> {
         self.tables.named(name).map(Arc::clone).ok_or_else(|| format!("no table `{name}`"))
+    }
+
+    /// Returns the name of the proxy at hand.
+    pub(super) fn proxy(&self) -> &str {
+        &self.proxy
+    }
+
+    /// Returns the list of users of that name.
+    ///
+    /// # Errors
+    /// Says that there is none, or that it cannot be asked here.
+    pub(super) fn userlist(&mut self, name: &str) -> Result<Arc<Userlist>, String> {
+        let Some(list) = self.userlists.get(name) else {
+            let meant = suggest::nearest(name, self.userlists.keys().map(String::as_str));
+            return Err(meant.map_or_else(|| format!("no userlist `{name}`"), |meant| format!("no userlist `{name}`, but one `{meant}`")));
+        };
+        if list.is_slow() {
+            if self.mode == Some(Mode::Tcp) {
+                return Err(format!("userlist `{name}` has hashed passwords, which are compared in mode http only"));
+            }
+            if !self.asked_lists.iter().any(|asked| Arc::ptr_eq(asked, list)) {
+                self.asked_lists.push(Arc::clone(list));
+            }
+        }
+        Ok(Arc::clone(list))
     }
 
     /// Returns the table that bears the name of the proxy at hand.
@@ -300,6 +399,8 @@ pub(super) struct Compiler<'c> {
     /// Those of the proxy at hand.
     acls: HashMap<String, Arc<Acl>>,
     backends: HashMap<&'c str, BackendId>,
+    /// What the frontend at hand keeps; none in a backend.
+    pub(super) captures: Option<Captures>,
     /// What answers come from.
     pub(super) files: Files,
     found: Vec<Diagnostic>,
@@ -308,16 +409,38 @@ pub(super) struct Compiler<'c> {
 impl<'c> Compiler<'c> {
     fn new(config: &'c Config) -> Self {
         let backends = config.backends().iter().map(|backend| (backend.name(), backend.id())).collect();
-        Self { config, names: Names::default(), acls: HashMap::new(), backends, files: Files::default(), found: Vec::new() }
+        Self { config, names: Names::default(), acls: HashMap::new(), backends, captures: None, files: Files::default(), found: Vec::new() }
     }
 
     fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
-        self.names.proxy = model.name().to_owned();
-        self.declare(model.acls());
-        let rules = self.rules(model.rules(), directive::Place { side: directive::Side::Frontend, mode: model.mode() });
+        self.enter(model.name(), model.mode());
+        let place = directive::Place { side: directive::Side::Frontend, mode: model.mode() };
+        let rules = self.all_rules(model.preset(), (model.acls(), model.rules()), place);
+        self.compare_statistics(&rules, model.stats(), model.location());
         let errors = self.errors(model.errors());
-        let inspect_delay = rules.inspect_delay.or(model.inspect_delay());
+        let inspect_delay = model.inspect_delay().or(rules.inspect_delay);
         ProxyRules { errors, inspect_delay, lines: self.lines(model.logging(), model.mode()), ..rules }
+    }
+
+    fn enter(&mut self, name: &str, mode: Mode) {
+        name.clone_into(&mut self.names.proxy);
+        self.names.mode = Some(mode);
+    }
+
+    /// Refuses rules about statistics that nobody sees, or that accounts decide about already.
+    fn compare_statistics(&mut self, rules: &ProxyRules, page: Option<&config::StatsPage>, location: &config::Location) {
+        if rules.statistics.is_empty() {
+            return;
+        }
+        match page {
+            None => self
+                .push(Diagnostic::error(location, "there are rules about statistics, which this proxy does not show").hint("stats enable")),
+            Some(page) if !page.accounts().is_empty() => {
+                let error = Diagnostic::error(location, "`stats auth` and `stats http-request` cannot be used at the same time");
+                self.push(error.hint("name the accounts in a userlist, and let a rule ask it"));
+            }
+            Some(_) => {}
+        }
     }
 
     fn lines(&mut self, model: &config::Logging, mode: Mode) -> Lines {
@@ -337,10 +460,12 @@ impl<'c> Compiler<'c> {
     }
 
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {
-        self.names.proxy = model.name().to_owned();
-        self.declare(model.acls());
+        self.enter(model.name(), model.mode());
+        let place = directive::Place { side: directive::Side::Backend, mode: model.mode() };
+        let rules = self.all_rules(model.preset(), (model.acls(), model.rules()), place);
         let errors = self.errors(model.errors());
-        ProxyRules { errors, ..self.rules(model.rules(), directive::Place { side: directive::Side::Backend, mode: model.mode() }) }
+        self.compare_statistics(&rules, model.stats(), model.location());
+        ProxyRules { errors, ..rules }
     }
 
     /// Notes something that was found, once for each place: what is wrong in the defaults concerns every proxy.
@@ -380,8 +505,26 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn rules(&mut self, rules: &[Located<String>], place: directive::Place) -> ProxyRules {
+    /// Reads the rules of a proxy's defaults and its own, each of which see their own acls.
+    fn all_rules(
+        &mut self,
+        preset: &config::Preset,
+        (acls, rules): (&[config::Acl], &[Located<String>]),
+        place: directive::Place,
+    ) -> ProxyRules {
         let mut proxy = ProxyRules::default();
+        self.captures = (place.side == directive::Side::Frontend).then(Captures::default);
+        if !preset.rules().is_empty() {
+            self.declare(preset.acls());
+            self.rules(preset.rules(), place, &mut proxy);
+        }
+        self.declare(acls);
+        self.rules(rules, place, &mut proxy);
+        proxy.captures = self.captures.take().unwrap_or_default();
+        proxy
+    }
+
+    fn rules(&mut self, rules: &[Located<String>], place: directive::Place, proxy: &mut ProxyRules) {
         for rule in rules {
             let words = match word::split(rule) {
                 Ok(words) => words,
@@ -390,11 +533,11 @@ impl<'c> Compiler<'c> {
                     continue;
                 }
             };
-            if let Err(error) = directive::read(&mut Words::new(&words, rule), self, place, &mut proxy) {
-                self.found.push(error);
+            if let Err(error) = directive::read(&mut Words::new(&words, rule), self, place, proxy) {
+                // What is wrong in defaults concerns every proxy.
+                self.push(error);
             }
         }
-        proxy
     }
 
     /// Returns the acl of that name: a declared one, or one that is always there.

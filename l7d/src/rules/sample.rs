@@ -127,6 +127,17 @@ impl<'a> Sample<'a> {
         }
     }
 
+    /// Reads it as bytes, of which numbers have eight and addresses as many as on the wire.
+    pub(super) fn to_binary(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => Cow::Borrowed(bytes),
+            Self::Bool(value) => Cow::Owned(i64::from(*value).to_be_bytes().into()),
+            Self::Int(value) => Cow::Owned(value.to_be_bytes().into()),
+            Self::Address(IpAddr::V4(address)) => Cow::Owned(address.octets().into()),
+            Self::Address(IpAddr::V6(address)) => Cow::Owned(address.octets().into()),
+        }
+    }
+
     /// Reads it as bytes, keeping what it borrows.
     pub(super) fn into_bytes(self) -> Cow<'a, [u8]> {
         match self {

@@ -71,7 +71,9 @@ fn holds(condition: &str, text: &str) -> bool {
     match judge(&[&format!("http-request deny if {condition}")], &mut request(text)) {
         Verdict::Pass => false,
         Verdict::Deny(_) => true,
-        other @ (Verdict::Answer(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => panic!("{other:?}"),
+        other @ (Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -314,7 +316,9 @@ fn final_actions_answer() {
             lines.push(if body.contains("<html>") { "page".to_owned() } else { body.to_owned() });
             lines.join("|")
         }
-        other @ (Verdict::Pass | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => panic!("{other:?}"),
+        other @ (Verdict::Pass | Verdict::Challenge(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => {
+            panic!("{other:?}")
+        }
     };
     let get = "GET /a/b?q HTTP/1.1\r\nHost: h:80\r\n\r\n";
     let cases: [(&str, &str); 15] = [

@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::capture;
 use super::sample::Sample;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::site::Frontend;
 use crate::stick::{self, Record, Tracked};
+use crate::tls;
 
 /// What is known of an exchange besides its messages.
 #[derive(Debug, Clone, Copy)]
@@ -167,6 +169,12 @@ pub(crate) struct Memory {
     of_session: Vec<(u8, Arc<Tracked>)>,
     /// What is tracked as long as the exchange lasts.
     of_exchange: Vec<(u8, Arc<Tracked>)>,
+    /// The TLS of the client's connection, where rules want to know.
+    pub(crate) tls: Option<Arc<tls::Session>>,
+    /// What is kept for log lines.
+    pub(super) captured: capture::Store,
+    /// Which lists of users, by number, admit the sender of the request, where that was computed.
+    verified: Vec<(usize, bool)>,
 }
 
 /// How long something is tracked.
@@ -234,6 +242,18 @@ impl Memory {
         self.own.retain(|(id, _)| id.lifetime == Lifetime::Session);
         self.wishes = Wishes::default();
         self.of_exchange.clear();
+        self.verified.clear();
+        *self.captured.get_mut() = None;
+    }
+
+    /// Notes which lists of users admit the sender of the request.
+    pub(crate) fn verify(&mut self, outcomes: Vec<(usize, bool)>) {
+        self.verified = outcomes;
+    }
+
+    /// Tells whether a list of users admits the sender of the request; none if that was not computed.
+    pub(super) fn verified(&self, list: usize) -> Option<bool> {
+        self.verified.iter().find(|(number, _)| *number == list).map(|(_, outcome)| *outcome)
     }
 
     /// Returns what is tracked under a number.

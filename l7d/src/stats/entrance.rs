@@ -51,11 +51,20 @@ impl Entrance {
         }
     }
 
-    /// Answers a request for the page; none if it is for something else.
-    pub(crate) fn answer(&self, head: &RequestHead) -> Option<Reply> {
+    /// Tells whether a request is for the page.
+    pub(crate) fn is_for(&self, head: &RequestHead) -> bool {
+        SHOWN.get().is_some() && self.options(head).is_some()
+    }
+
+    /// Returns what stands behind the address of the page; none in a request for something else.
+    fn options<'h>(&self, head: &'h RequestHead) -> Option<&'h str> {
         let target = str::from_utf8(head.target()).ok()?;
-        let rest = origin_form(target).strip_prefix(self.uri.as_str())?;
-        let stats = SHOWN.get()?;
+        origin_form(target).strip_prefix(self.uri.as_str())
+    }
+
+    /// Answers a request for the page.
+    pub(crate) fn answer(&self, head: &RequestHead) -> Reply {
+        let (Some(stats), Some(rest)) = (SHOWN.get(), self.options(head)) else { return Reply::page(404) };
         if !self.admits(head) {
             let mut reply = Reply::page(401);
             reply.revise(|head| {
@@ -63,9 +72,9 @@ impl Entrance {
                     .append(b"WWW-Authenticate", self.challenge.as_bytes())
                     .expect("the configuration allows no control characters");
             });
-            return Some(reply);
+            return reply;
         }
-        Some(self.show(stats, rest))
+        self.show(stats, rest)
     }
 
     fn show(&self, stats: &Stats, rest: &str) -> Reply {

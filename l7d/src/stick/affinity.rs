@@ -66,8 +66,12 @@ pub(crate) struct Affinity<'a> {
 }
 
 impl<'a> Affinity<'a> {
-    /// Finds out which server a request belongs to, and takes away what that one is not to see.
-    pub(crate) fn of(backend: &'a Backend, head: &mut RequestHead, persist: Option<Persist>) -> Self {
+    /// Finds out which server a request belongs to, and takes away what that one is not to see; where rules have `directed` it to one, no
+    /// cookie counts.
+    pub(crate) fn of(backend: &'a Backend, head: &mut RequestHead, persist: Option<Persist>, directed: Option<Pin>) -> Self {
+        if directed.is_some() {
+            return Self { pin: directed, ..Self::of(backend, head, Some(Persist::Ignore), None) };
+        }
         let hold = hold(backend, persist);
         let Some(cookie) = backend.cookie() else { return Self { persist, ..Self::default() } };
         let weight = if persist == Some(Persist::Ignore) { Weight::Ignored } else { Weight::Counts };
@@ -78,9 +82,21 @@ impl<'a> Affinity<'a> {
 
     /// Finds out which server a connection of mode tcp belongs to.
     pub(crate) fn of_connection(backend: &'a Backend, view: &View<'_>) -> Self {
-        let mut affinity = Self { persist: backend.rules().persistence(view), ..Self::default() };
+        let persist = backend.rules().persistence(view);
+        let mut affinity = Self { persist, pin: Self::directed(backend, persist, view), ..Self::default() };
         affinity.recall(backend, view);
         affinity
+    }
+
+    /// Asks the rules which server an exchange belongs to.
+    pub(crate) fn directed(backend: &Backend, persist: Option<Persist>, view: &View<'_>) -> Option<Pin> {
+        if !backend.rules().names_servers() {
+            return None;
+        }
+        let hold = hold(backend, persist);
+        let named = |name: &[u8]| backend.servers().iter().position(|server| server.name().as_bytes() == name);
+        let is_usable = |place| hold != Hold::WhileUp || backend.is_up(place);
+        backend.rules().server(view, named, is_usable).map(|place| Pin { place, hold })
     }
 
     /// Asks the tables which server it belongs to, where nothing else has said so; what else they are to learn is kept for later.

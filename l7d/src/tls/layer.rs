@@ -1,17 +1,22 @@
 //! TLS between a socket and the stream of bytes it carries.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use rustls::{CipherSuite, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 
 use super::records::{Connection, Records};
+use super::session::{self, Session, Shown};
 use crate::socket::Socket;
 
 /// The TLS of one connection. It holds memory for records only while some are incomplete or not yet sent.
 #[derive(Debug)]
-pub(crate) struct Layer(RefCell<Records>);
+pub(crate) struct Layer {
+    records: RefCell<Records>,
+    /// What a client was shown.
+    shown: OnceCell<Box<Shown>>,
+}
 
 /// What both sides have agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +45,12 @@ impl Layer {
         if !early.is_empty() {
             records.feed(early);
         }
-        Self(RefCell::new(records))
+        Self { records: RefCell::new(records), shown: OnceCell::new() }
     }
 
     /// Returns what both sides have agreed on, once the handshake is complete.
     pub(crate) fn agreed(&self) -> Option<Agreed> {
-        let records = self.0.borrow();
+        let records = self.records.borrow();
         let agreed = records.agreed();
         let (version, cipher) = (agreed.protocol_version()?, agreed.negotiated_cipher_suite()?.suite());
         Some(Agreed { version, cipher, alpn: agreed.alpn_protocol().map(<[u8]>::to_vec) })
@@ -53,16 +58,33 @@ impl Layer {
 
     /// Returns the same in the words of OpenSSL.
     pub(crate) fn secured(&self) -> Option<Secured> {
-        let records = self.0.borrow();
+        let records = self.records.borrow();
         let agreed = records.agreed();
         let version = if agreed.protocol_version()? == ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" };
         Some(Secured { version, cipher: control::tls::suite_name(agreed.negotiated_cipher_suite()?.suite()) })
     }
 
+    /// Returns all that rules may know of it, once the handshake is complete.
+    pub(crate) fn session(&self) -> Option<Session> {
+        let (secured, records) = (self.secured()?, self.records.borrow());
+        let agreed = records.agreed();
+        Some(Session {
+            secured,
+            alpn: agreed.alpn_protocol().map(<[u8]>::to_vec),
+            is_resumed: agreed.handshake_kind() == Some(HandshakeKind::Resumed),
+            peer: agreed.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect(),
+            shown: self.shown.get().map(|shown| Shown::clone(shown)),
+        })
+    }
+
     /// Completes the handshake.
     pub(crate) fn poll_handshake(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let outcome = self.0.borrow_mut().shake_hands().map_err(refused);
+            let outcome = self.records.borrow_mut().shake_hands().map_err(refused);
+            if let Some(shown) = session::take_chosen() {
+                // A second hello is answered with the same.
+                let _ = self.shown.set(Box::new(shown));
+            }
             // What comes last, tickets for instance, may go with the first bytes that are sent.
             if matches!(outcome, Ok(true)) {
                 return Poll::Ready(Ok(()));
@@ -80,7 +102,7 @@ impl Layer {
 
     /// Tells whether nothing has arrived but what the protocol itself is about.
     pub(crate) fn is_quiet(&self, socket: &Socket) -> bool {
-        let mut records = self.0.borrow_mut();
+        let mut records = self.records.borrow_mut();
         loop {
             if records.has_more() || records.is_amid_record() {
                 return false;
@@ -96,7 +118,7 @@ impl Layer {
 
     /// Waits until there may be something to read, the end of the stream or an error included.
     pub(crate) fn poll_readable(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.borrow().has_more() {
+        if self.records.borrow().has_more() {
             return Poll::Ready(Ok(()));
         }
         self.waiting(socket.poll_readable(cx), socket, cx)
@@ -106,7 +128,7 @@ impl Layer {
     pub(crate) fn poll_read(&self, socket: &Socket, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let before = bytes.len();
         loop {
-            let outcome = self.0.borrow_mut().decrypt(bytes).map_err(refused);
+            let outcome = self.records.borrow_mut().decrypt(bytes).map_err(refused);
             if bytes.len() > before {
                 return Poll::Ready(Ok(bytes.len() - before));
             }
@@ -115,7 +137,7 @@ impl Layer {
                 let _ = self.poll_flush(socket, cx);
                 return Poll::Ready(Err(error));
             }
-            if self.0.borrow().is_closed() {
+            if self.records.borrow().is_closed() {
                 return Poll::Ready(Ok(0));
             }
             let refilled = self.poll_refill(socket, cx);
@@ -131,7 +153,7 @@ impl Layer {
     /// Encrypts from one piece after the other, and returns how much was taken; see [`Self::poll_flush`].
     pub(crate) fn poll_write(&self, socket: &Socket, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            let taken = self.0.borrow_mut().encrypt(pieces).map_err(refused)?;
+            let taken = self.records.borrow_mut().encrypt(pieces).map_err(refused)?;
             if taken > 0 || pieces.iter().all(|piece| piece.is_empty()) {
                 return Poll::Ready(Ok(taken));
             }
@@ -141,7 +163,7 @@ impl Layer {
 
     /// Hands everything written so far to the system.
     pub(crate) fn poll_flush(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut records = self.0.borrow_mut();
+        let mut records = self.records.borrow_mut();
         while !records.outgoing().is_empty() {
             let count = ready!(socket.poll_write(cx, &[IoSlice::new(records.outgoing())]))?;
             records.sent(count);
@@ -151,13 +173,13 @@ impl Layer {
 
     /// Tells the peer that nothing more will be sent.
     pub(crate) fn poll_goodbye(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().say_goodbye().map_err(refused)?;
+        self.records.borrow_mut().say_goodbye().map_err(refused)?;
         self.poll_flush(socket, cx)
     }
 
     fn poll_refill(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(socket.poll_readable(cx))?;
-        let read = self.0.borrow_mut().refill(|room| match socket.poll_fill(cx, room) {
+        let read = self.records.borrow_mut().refill(|room| match socket.poll_fill(cx, room) {
             Poll::Ready(Ok(count)) => Ok(count),
             Poll::Ready(Err(error)) => Err(Some(error)),
             Poll::Pending => Err(None),

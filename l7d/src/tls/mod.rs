@@ -9,6 +9,7 @@ mod crt_list;
 pub(crate) mod handshake;
 mod layer;
 mod records;
+mod session;
 mod store;
 mod wire;
 
@@ -21,6 +22,7 @@ use control::tls::Client;
 pub(crate) use acceptor::Acceptor;
 pub(crate) use connector::Connector;
 pub(crate) use layer::{Agreed, Layer, Secured};
+pub(crate) use session::Session;
 
 /// What all files that a configuration names for TLS amount to.
 #[derive(Debug, Default)]

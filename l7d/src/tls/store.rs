@@ -13,6 +13,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::crt_list::{self, Entry};
+use super::session;
 
 /// Certificates by host name.
 ///
@@ -200,6 +201,8 @@ impl Store {
 impl ResolvesServerCert for Store {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let suits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.choose(hello.server_name(), suits).map(Arc::clone)
+        let key = self.choose(hello.server_name(), suits)?;
+        session::choose(key, hello.server_name());
+        Some(Arc::clone(key))
     }
 }

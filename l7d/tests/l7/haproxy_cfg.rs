@@ -132,7 +132,8 @@ fn mistakes_are_told_where_they_are() {
         ("backend b\n bind :80\n server s 10.0.0.1:80\n", "haproxy.cfg:6:2: `bind` has no place in section `backend`"),
         ("backend b\nbackend b\n", "haproxy.cfg:6:9: `b` is the name of a backend already"),
         ("frontend f from other\n", "haproxy.cfg:5:17: no defaults `other` before this line"),
-        ("userlist u\n user x password y\n", "haproxy.cfg:5:1: section `userlist` is not supported yet"),
+        ("userlist u\n user x password y groups z\n", "haproxy.cfg:6:27: no group `z` in userlist `u`"),
+        ("resolvers r\n nameserver a 127.0.0.1:53\n", "haproxy.cfg:5:1: section `resolvers` is not supported yet"),
     ];
     for (config, expected) in cases {
         let (is_valid, said) = check(&format!("{base}{config}"));

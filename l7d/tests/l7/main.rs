@@ -1,9 +1,13 @@
 //! The built daemon between real clients and real servers.
 
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod balance;
 #[cfg(test)]
 mod binds;
+#[cfg(test)]
+mod captures;
 #[cfg(test)]
 mod certs;
 #[cfg(test)]
@@ -22,6 +26,8 @@ mod cookies;
 mod corpus;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod directed;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
@@ -81,4 +87,8 @@ mod tls;
 #[cfg(test)]
 mod tls_binds;
 #[cfg(test)]
+mod tls_fetches;
+#[cfg(test)]
 mod tls_out;
+#[cfg(test)]
+mod twins;

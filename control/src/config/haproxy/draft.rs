@@ -6,6 +6,7 @@ use super::bind::TlsDefaults;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
+use crate::config::model::Preset;
 use crate::config::written::{Backend, Defaults, Frontend, Pool, Proxy, ServerSettings, Table, Written};
 
 /// A kind of proxy section.
@@ -94,6 +95,8 @@ impl Draft {
     /// Begins a proxy; one of kind `defaults` goes on from `defaults`, the others have them beside their own settings.
     pub(super) fn new(kind: Kind, name: Located<String>, defaults: Arc<Defaults>) -> Self {
         let mut settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
+        // Rules hold through the defaults they stand in.
+        settings.preset = Preset::default();
         // Targets add up, and where none is written nothing is logged.
         settings.proxy.log.targets = Some(defaults.proxy.log.targets.clone().unwrap_or_default());
         let frontend = Frontend {
@@ -141,7 +144,7 @@ impl Draft {
             }
             written.tables.push(table);
         }
-        let Defaults { proxy, maxconn, default_backend, pool, check, retries, retry_on, default_server } = settings;
+        let Defaults { proxy, maxconn, default_backend, pool, check, retries, retry_on, default_server, preset: _ } = settings;
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");

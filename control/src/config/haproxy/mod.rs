@@ -44,6 +44,7 @@ mod server;
 mod stats;
 mod table;
 mod tls;
+mod userlist;
 
 pub(super) use bind::overrule;
 pub(super) use section::{begins, read};

@@ -1,6 +1,6 @@
 //! Rules and named conditions: handed on as they are written, for the rule engine to read.
 
-use super::draft::Draft;
+use super::draft::{Draft, Kind};
 use super::line::Line;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
@@ -12,6 +12,11 @@ pub(super) fn acl(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Re
     let name = line.expect("its name")?;
     let expression = line.rest().ok_or_else(|| line.error(format!("acl `{}` lacks its expression", *name)))?;
     let kind = draft.kind;
+    if kind == Kind::Defaults {
+        named_only(line, draft)?;
+        declare(&mut draft.settings.preset.acls, &name, &expression);
+        return Ok(());
+    }
     let declared = if kind.has_frontend() { &draft.frontend.acls } else { &draft.backend.acls };
     let before = declared.iter().find(|acl| acl.name.value() == name.value()).and_then(|acl| acl.expressions.last());
     let fetch = |text: &str| text.split(['_', '(', ' ', '\t']).next().map(str::to_owned);
@@ -28,6 +33,15 @@ pub(super) fn acl(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Re
     Ok(())
 }
 
+/// Refuses rules in defaults that cannot be asked for by name.
+fn named_only(line: &Line, draft: &Draft) -> Result<(), Diagnostic> {
+    if !draft.name.is_empty() {
+        return Ok(());
+    }
+    let error = line.error(format!("`{}` has no place in section `defaults` without a name", line.keyword().value()));
+    Err(error.hint("write defaults NAME, and `from NAME` where it is meant"))
+}
+
 fn declare(acls: &mut Vec<Acl>, name: &Located<String>, expression: &Located<String>) {
     match acls.iter_mut().find(|acl| acl.name.value() == name.value()) {
         Some(acl) => acl.expressions.push(expression.clone()),
@@ -39,9 +53,15 @@ fn declare(acls: &mut Vec<Acl>, name: &Located<String>, expression: &Located<Str
 pub(super) fn rule(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     let keyword = line.keyword();
     let second = line.peek().unwrap_or_default().to_owned();
+    if draft.kind == Kind::Defaults {
+        named_only(line, draft)?;
+        draft.settings.preset.rules.push(line.whole());
+        return Ok(());
+    }
     let rule = line.whole();
     // What is decided before there is a backend is not for a backend to decide, and the other way round.
-    let is_early = matches!(keyword.as_str(), "use_backend" | "monitor") || (keyword.as_str() == "tcp-request" && second != "content");
+    let is_early = matches!(keyword.as_str(), "use_backend" | "monitor" | "capture" | "declare")
+        || (keyword.as_str() == "tcp-request" && second != "content");
     let is_late = matches!(keyword.as_str(), "use-server" | "tcp-response" | "force-persist" | "ignore-persist" | "stick");
     if draft.kind.has_frontend() && !(is_late && draft.kind.has_backend()) {
         draft.frontend.rules.push(rule.clone());

@@ -8,11 +8,11 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, proxy, reply};
+use super::{global, proxy, reply, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
 use crate::config::model::HttpErrors;
-use crate::config::written::{Defaults, Outcome, Written};
+use crate::config::written::{Defaults, Outcome, Userlist, Written};
 
 /// A section being read.
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub(super) enum Section {
     Unknown,
     Global,
     HttpErrors(HttpErrors),
+    Userlist(Userlist),
     Proxy(Box<Draft>),
 }
 
@@ -35,12 +36,13 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("global", |_, _| Ok(Section::Global)),
     ("http-errors", |line, files| reply::section(line, &files.written.http_errors).map(Section::HttpErrors)),
     ("listen", |line, files| files.proxy(Kind::Listen, line)),
+    ("userlist", |line, _| userlist::section(line).map(Section::Userlist)),
 ];
 
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 14] = [
+const LATER: [&str; 13] = [
     "acme",
     "cache",
     "crt-store",
@@ -54,7 +56,6 @@ const LATER: [&str; 14] = [
     "resolvers",
     "ring",
     "traces",
-    "userlist",
 ];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
@@ -92,6 +93,8 @@ struct Files {
     last: Arc<Defaults>,
     /// Where each proxy was named: by its name, and whether it has a frontend and a backend.
     proxies: HashMap<String, Vec<(Kind, Located<String>)>>,
+    /// Which kinds of proxies begin from defaults with rules.
+    heirs: Vec<(Arc<Defaults>, Kind)>,
 }
 
 impl Files {
@@ -122,10 +125,16 @@ impl Files {
             self.section = begin(line, self)?;
             if let Section::Proxy(draft) = &self.section {
                 self.proxies.entry(draft.name.value().clone()).or_default().push((draft.kind, draft.name.clone()));
+                let defaults = Arc::clone(&draft.frontend.defaults);
+                if draft.kind != Kind::Defaults && !defaults.preset.is_empty() {
+                    self.heirs.push((Arc::clone(&defaults), draft.kind));
+                    self.check_heirs(&defaults, line)?;
+                }
             }
             reader.enter(match &self.section {
                 Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
                 Section::HttpErrors(errors) => &errors.name,
+                Section::Userlist(list) => &list.name,
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -144,6 +153,7 @@ impl Files {
             }
             Section::Global => global::line(keyword, line, &mut self.written.global, reader),
             Section::HttpErrors(errors) => reply::section_line(keyword, line, errors),
+            Section::Userlist(list) => userlist::section_line(keyword, line, list, reader),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -162,8 +172,22 @@ impl Files {
             (None, Kind::Defaults) => Arc::default(),
             (None, Kind::Frontend | Kind::Backend | Kind::Listen) => Arc::clone(&self.last),
         };
+        if !defaults.preset.is_empty() && matches!(kind, Kind::Defaults | Kind::Listen) {
+            let message = format!("section `{}` cannot begin from defaults with rules", kind.name());
+            return Err(line.error(message).hint("haproxy lets frontends begin from them, or backends"));
+        }
         let name = name.unwrap_or_else(|| line.keyword().map(|_| String::new()));
         Ok(Section::Proxy(Box::new(Draft::new(kind, name, defaults))))
+    }
+
+    /// Refuses rules of defaults that would hold on both sides.
+    fn check_heirs(&self, defaults: &Arc<Defaults>, line: &Line) -> Result<(), Diagnostic> {
+        let mut kinds = self.heirs.iter().filter(|(other, _)| Arc::ptr_eq(other, defaults)).map(|(_, kind)| *kind);
+        let first = kinds.next();
+        if kinds.all(|kind| Some(kind) == first) {
+            return Ok(());
+        }
+        Err(line.error("frontends and backends cannot begin from the same defaults with rules").hint("write one section for each"))
     }
 
     fn defaults(&self, name: &Located<String>) -> Result<Arc<Defaults>, Diagnostic> {
@@ -201,6 +225,13 @@ impl Files {
         match std::mem::take(&mut self.section) {
             Section::None | Section::Unknown | Section::Global => {}
             Section::HttpErrors(errors) => self.written.http_errors.push(errors),
+            Section::Userlist(list) => {
+                if self.written.userlists.iter().any(|other| other.name.value() == list.name.value()) {
+                    reader.warn(list.name.location(), format!("userlist `{}` is there already", *list.name), "this section is passed over");
+                } else {
+                    self.written.userlists.push(list);
+                }
+            }
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

@@ -2,23 +2,28 @@
 
 use std::time::Duration;
 
-use super::draft::Draft;
+use super::draft::{Draft, Kind};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
+use super::rules;
 use crate::config::error::Diagnostic;
 use crate::config::value::{text, units};
 
-const KNOWN: &[&str] = &["auth", "enable", "hide-version", "realm", "refresh", "show-desc", "show-node", "uri"];
-const LATER: &[&str] = &["admin", "http-request", "scope", "show-legends", "show-modules"];
+const KNOWN: &[&str] = &["auth", "enable", "hide-version", "http-request", "realm", "refresh", "show-desc", "show-node", "uri"];
+const LATER: &[&str] = &["admin", "scope", "show-legends", "show-modules"];
 
 /// Reads one setting of the page, any of which switches it on.
-pub(super) fn stats(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let what = line.expect("enable, uri, auth or another setting of the page")?;
     if !KNOWN.contains(&what.as_str()) {
         return Err(unknown(&what, "`stats`", KNOWN, LATER));
     }
     let page = draft.settings.proxy.stats.get_or_insert_default();
     match what.as_str() {
+        "http-request" if draft.kind == Kind::Defaults => {
+            return Err(line.error("`stats http-request` has no place in section `defaults`"));
+        }
+        "http-request" => return rules::rule(line, draft, reader),
         "auth" => page.accounts.push(line.parse("a name and a password", text::account)?.value().clone()),
         "hide-version" => page.hides_version = true,
         "realm" => page.realm = line.parse("a realm", text::header_text)?.value().clone(),

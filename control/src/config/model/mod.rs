@@ -21,6 +21,7 @@ mod stats;
 mod table;
 mod tls;
 mod unix;
+mod userlist;
 mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
@@ -34,7 +35,7 @@ pub(in crate::config) use global::Process;
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
-pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};
+pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts};
 pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
@@ -43,6 +44,7 @@ pub use stats::StatsPage;
 pub use table::{Stored, StoredKind, Table, TableKey};
 pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
+pub use userlist::{Password, User, Userlist};
 pub use xdp::{AttachMode, OnStop, Xdp};
 
 use super::error::Report;
@@ -104,6 +106,7 @@ pub struct Config {
     pub(in crate::config) servers: Vec<Server>,
     pub(in crate::config) tables: Vec<Table>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
+    pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) idle: Vec<Located<String>>,
     pub(in crate::config) warnings: Report,
 }
@@ -142,6 +145,11 @@ impl Config {
     /// Returns the sections of files for statuses, in the order of the file.
     pub fn http_errors(&self) -> &[HttpErrors] {
         &self.http_errors
+    }
+
+    /// Returns the lists of users, each of another name.
+    pub fn userlists(&self) -> &[Userlist] {
+        &self.userlists
     }
 
     /// Returns the words that were accepted and mean nothing here.

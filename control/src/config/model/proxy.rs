@@ -272,6 +272,30 @@ impl ForwardFor {
     }
 }
 
+/// Rules of a section of defaults, which hold before those of the proxies that begin from it; only they see its named conditions.
+#[derive(Clone, Debug, Default)]
+pub struct Preset {
+    pub(in crate::config) acls: Vec<Acl>,
+    pub(in crate::config) rules: Vec<Located<String>>,
+}
+
+impl Preset {
+    /// Tells whether nothing is to be done by it; how long is waited for first bytes is no rule.
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        self.rules.iter().all(|rule| rule.contains("inspect-delay"))
+    }
+
+    /// Returns the named conditions.
+    pub fn acls(&self) -> &[Acl] {
+        &self.acls
+    }
+
+    /// Returns the rules in order, as written.
+    pub fn rules(&self) -> &[Located<String>] {
+        &self.rules
+    }
+}
+
 /// A named condition: true when any of its expressions is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acl {

@@ -72,6 +72,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
+        preset: resolver.preset(&defaults.preset),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });

@@ -28,7 +28,7 @@ pub(super) fn frontends(
         let nowhere = named.or(defaults.default_backend.as_ref()).is_none() && written.sni.is_empty();
         let id = FrontendId::from_index(index);
         let frontend = frontend(resolver, written, Target { id, backend }, pools);
-        if nowhere && written.rules.is_empty() && written.xdp.is_none() {
+        if nowhere && written.rules.is_empty() && defaults.preset.rules.is_empty() && written.xdp.is_none() {
             let message = format!("frontend `{}` sends its traffic nowhere", written.name);
             resolver.absent(written.name.location(), message, "for example default-backend = \"app\"");
         }
@@ -81,6 +81,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
+        preset: resolver.preset(&defaults.preset),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
         xdp,

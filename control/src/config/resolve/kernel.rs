@@ -73,7 +73,8 @@ fn bytes_only(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, 
         resolver.error(name.location(), message, "leave out either `sni` or `xdp`");
     }
     let acls = written.acls.iter().map(|acl| acl.name.location());
-    let first = written.rules.iter().map(|rule| rule.location()).chain(acls).next();
+    let rules = written.rules.iter().chain(&written.defaults.preset.rules);
+    let first = rules.map(|rule| rule.location()).chain(acls).next();
     if let Some(first) = first {
         let message = format!("frontend `{}` is for the kernel tier, which cannot evaluate rules", written.name);
         resolver.error(first, message, "leave out either rules and acls or `xdp`");

@@ -12,6 +12,7 @@ mod log;
 mod proxy;
 mod rules;
 mod tls;
+mod userlist;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,7 +28,7 @@ use super::written::{self, Written};
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, http_errors, idle } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, http_errors, userlists, idle } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -39,9 +40,10 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
+    let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     let report = Report::from(resolver.found);
     let backend::Pools { backends, servers } = pools;
-    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, idle, warnings: report }
+    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, userlists, idle, warnings: report }
 }
 
 /// Names on one side, findings on the other.

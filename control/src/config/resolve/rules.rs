@@ -2,8 +2,14 @@
 
 use super::{Resolver, place};
 use crate::config::location::Located;
+use crate::config::model::Preset;
 
 impl Resolver {
+    /// Checks what the rules of defaults name, and returns them.
+    pub(super) fn preset(&mut self, preset: &Preset) -> Preset {
+        Preset { acls: preset.acls.clone(), rules: self.rules(&preset.rules) }
+    }
+
     /// Checks the backends and tables a list of rules names, and returns it.
     pub(super) fn rules(&mut self, rules: &[Located<String>]) -> Vec<Located<String>> {
         let mut last: Option<&Located<String>> = None;

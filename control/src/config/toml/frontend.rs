@@ -16,18 +16,8 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 10] = [
-    "backlog",
-    "capture",
-    "clitcpka-cnt",
-    "filter",
-    "guid",
-    "rate-limit",
-    "stick-table",
-    "unique-id-format",
-    "unique-id-header",
-    "use-backend",
-];
+const LATER: [&str; 9] =
+    ["backlog", "clitcpka-cnt", "filter", "guid", "rate-limit", "stick-table", "unique-id-format", "unique-id-header", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Frontend {
@@ -53,6 +43,7 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Ar
     };
     section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
     section.misplaced(reader, &["monitor-fail"], |_| "write rules = [\"monitor fail if ...\"]".to_owned());
+    section.misplaced(reader, &["capture"], |_| "write rules = [\"capture request header Host len 40\"]".to_owned());
     section.misplaced(reader, &["default_backend"], |_| "write default-backend".to_owned());
     section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     frontend

@@ -21,6 +21,7 @@ mod stats;
 mod syntax;
 mod table;
 mod tls;
+mod userlist;
 
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 9] = ["cache", "crt-store", "listen", "log-profile", "mailers", "peers", "resolvers", "ring", "userlist"];
+const LATER: [&str; 8] = ["cache", "crt-store", "listen", "log-profile", "mailers", "peers", "resolvers", "ring"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -73,6 +74,8 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
+    written.userlists =
+        root.named(reader, "userlist").into_iter().map(|(name, section)| userlist::userlist(reader, name, section)).collect();
     root.finish_file(reader, &LATER);
     written
 }

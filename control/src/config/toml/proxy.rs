@@ -11,7 +11,7 @@ use super::server;
 use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{Acl, RetryOn, Timeout};
+use crate::config::model::{Acl, Preset, RetryOn, Timeout};
 use crate::config::value::{option, retry, text, word};
 use crate::config::written::{Defaults, Proxy};
 
@@ -63,7 +63,10 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
         retries: retries(reader, &mut section),
         retry_on: retry_on(reader, &mut section),
         default_server: server::default_server(reader, &mut section),
+        preset: Preset::default(),
     };
+    // HAProxy does not let frontends and backends begin from the same rules; here all begin from the only section there is.
+    section.misplaced(reader, &["acl", "rules"], |key| format!("write `{key}` in each frontend or backend"));
     section.finish(reader, &LATER);
     defaults
 }

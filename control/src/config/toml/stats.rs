@@ -7,7 +7,7 @@ use crate::config::model::StatsPage;
 use crate::config::value::text;
 
 /// Settings HAProxy has for its page and this model has no place for.
-const LATER: [&str; 4] = ["admin", "http-request", "scope", "show-legends"];
+const LATER: [&str; 3] = ["admin", "scope", "show-legends"];
 
 pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<StatsPage> {
     let title = format!("`stats` of {}", section.title());
@@ -36,6 +36,7 @@ pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<St
         node: inner.take("show-node").and_then(|item| log::host(reader, &item)),
         description: plain(reader, &mut inner, "show-desc", "edge of the shop"),
     };
+    inner.misplaced(reader, &["http-request"], |_| "write rules = [\"stats http-request auth unless ...\"]".to_owned());
     inner.finish(reader, &LATER);
     Some(page)
 }

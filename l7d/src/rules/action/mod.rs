@@ -17,8 +17,9 @@ pub(super) use redirect::Redirect;
 pub(super) use reply::{Answer, parse_error};
 pub(super) use target::{Change, Part};
 
+use super::capture;
 use super::expr::Expression;
-use super::fetch::Needs;
+use super::fetch::{Needs, Side};
 use super::log_format::Format;
 use super::sample::Sample;
 use super::stick::{Update, key_of};
@@ -35,6 +36,8 @@ pub(super) enum Stage {
     Connection,
     Session,
     Content,
+    /// Requests for the statistics.
+    Statistics,
     Request,
     Response,
     AfterResponse,
@@ -90,6 +93,14 @@ pub(super) enum Action {
     Tarpit(Answer),
     /// The connection is forgotten without a word to the client.
     Vanish,
+    /// The client is asked who it is, with this challenge.
+    Authenticate(Box<[u8]>),
+    /// A value is kept for log lines, in the slot of this number.
+    Capture {
+        side: Side,
+        slot: usize,
+        value: Expression,
+    },
     Track(Box<Track>),
     UpdateTracked(Box<Update>),
 }
@@ -150,6 +161,8 @@ pub(super) enum Effect {
     Closed,
     /// As [`Denied`](Self::Denied), after a while.
     Tarpitted(Reply),
+    /// The exchange ends with the question who the client is.
+    Challenged(Box<[u8]>),
     /// As [`Closed`](Self::Closed), and the client is not even told that.
     Vanished,
 }
@@ -208,7 +221,7 @@ impl Passage<'_> {
 impl Action {
     /// Returns what must have arrived before it can be carried out.
     pub(super) fn needs(&self) -> Needs {
-        if let Self::SetVariable { value, .. } = self {
+        if let Self::SetVariable { value, .. } | Self::Capture { value, .. } = self {
             return value.needs();
         }
         if let Self::Track(track) = self {
@@ -226,6 +239,7 @@ impl Action {
             Self::Accept => return Ok(Effect::Done),
             Self::Reject => return Ok(Effect::Closed),
             Self::Vanish => return Ok(Effect::Vanished),
+            Self::Authenticate(challenge) => return Ok(Effect::Challenged(challenge.clone())),
             Self::Tarpit(answer) => return answer.reply(&passage.view()).map(Effect::Tarpitted),
             Self::Deny(answer) => return answer.reply(&passage.view()).map(Effect::Denied),
             Self::Return(answer) => return answer.reply(&passage.view()).map(Effect::Answered),
@@ -281,6 +295,12 @@ impl Action {
             Self::ChangeFile { file, key, change } => passage.change_file(file, key, change),
             Self::ForbidRepetition => passage.memory.wishes.repetition = Repetition::Forbidden,
             Self::UnsetVariable(id) => passage.memory.unset(passage.scene.shared, *id),
+            Self::Capture { side, slot, value } => {
+                let view = passage.view();
+                if let Some(sample) = value.value(&view) {
+                    capture::put(&view, *side, *slot, &sample);
+                }
+            }
             Self::Track(track) => track.run(passage),
             Self::UpdateTracked(update) => update.run(&passage.view()),
         }

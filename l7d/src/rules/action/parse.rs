@@ -7,8 +7,10 @@ use super::redirect::{Destination, Query};
 use super::reply::Kind;
 use super::{Action, Change, FileChange, HeaderChange, NameTest, Part, Redirect, Stage, Track};
 use crate::message::headers::{Known, is_field_byte, is_token};
+use crate::rules::auth::challenge;
+use crate::rules::capture::length;
 use crate::rules::expr::Expression;
-use crate::rules::fetch::Needs;
+use crate::rules::fetch::{Needs, Side};
 use crate::rules::log_format::Format;
 use crate::rules::names;
 use crate::rules::pattern::{Case, regex};
@@ -19,15 +21,17 @@ use crate::rules::view::{Tracking, VariableId};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 37] = [
+const ACTIONS: [(&str, &[Stage]); 39] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("allow", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("allow", &[Stage::Statistics, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("auth", &[Stage::Statistics, Stage::Request]),
+    ("capture", &[Stage::Content, Stage::Request, Stage::Response]),
     ("del-acl", &[Stage::Request, Stage::Response]),
     ("del-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("del-map", &[Stage::Request, Stage::Response]),
-    ("deny", &[Stage::Request, Stage::Response]),
+    ("deny", &[Stage::Statistics, Stage::Request, Stage::Response]),
     ("disable-l7-retry", &[Stage::Request]),
     ("redirect", &[Stage::Request, Stage::Response]),
     ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
@@ -80,6 +84,8 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
     let mut reader = Reader { words, compiler, stage };
     Ok(match name {
         "accept" | "allow" => Action::Accept,
+        "auth" => reader.authenticate()?,
+        "capture" => reader.capture()?,
         "disable-l7-retry" => Action::ForbidRepetition,
         "deny" => Action::Deny(reader.answer(Kind::Deny)?),
         "return" => Action::Return(reader.answer(Kind::Return)?),
@@ -149,7 +155,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     pub(super) fn needs(&self) -> Needs {
         match self.stage {
             Stage::Connection | Stage::Session => Needs::Connection,
-            Stage::Content | Stage::Request => Needs::Request,
+            Stage::Content | Stage::Statistics | Stage::Request => Needs::Request,
             Stage::Response | Stage::AfterResponse => Needs::Response,
         }
     }
@@ -158,6 +164,44 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         let word = self.words.expect(what)?;
         let stage = self.needs();
         Format::parse(word, &mut self.compiler.names, stage)
+    }
+
+    /// Reads what is kept for log lines, and where: in the slot of a number, or in one of its own.
+    fn capture(&mut self) -> Result<Action, Diagnostic> {
+        let value = self.expression()?;
+        let side = if self.stage == Stage::Response { Side::Response } else { Side::Request };
+        let captures = self.compiler.captures.as_mut();
+        let slot = match (self.words.peek().map(Word::text), captures) {
+            (Some("id"), captures) if self.stage != Stage::Content => {
+                self.words.next();
+                let word = self.words.expect("the number of a capture")?;
+                let number = word.text().parse().map_err(|_| word.error(format!("`{}` is not a number", word.text())))?;
+                if captures.is_some_and(|captures| !captures.has(side, number)) {
+                    return Err(word
+                        .error(format!("there is no capture {number} above"))
+                        .hint("for example declare capture request len 40"));
+                }
+                number
+            }
+            (Some("len"), Some(captures)) if side == Side::Request => {
+                let most = length(self.words)?;
+                captures.add(side, None, most)
+            }
+            (Some("len"), _) => {
+                return Err(self.words.error("only rules of a frontend about requests make captures").hint("id and the number of one"));
+            }
+            _ => return Err(self.words.error("it is not said where this is kept").hint("len 40, or id and the number of a capture")),
+        };
+        Ok(Action::Capture { side, slot, value })
+    }
+
+    fn authenticate(&mut self) -> Result<Action, Diagnostic> {
+        let usual = if self.stage == Stage::Statistics { "HAProxy Statistics" } else { self.compiler.names.proxy() };
+        let realm = if self.words.accept("realm") { self.words.expect("a realm")?.text() } else { usual };
+        if realm.chars().any(char::is_control) {
+            return Err(self.words.error("a realm cannot hold control characters"));
+        }
+        Ok(Action::Authenticate(challenge(realm)))
     }
 
     fn track(&mut self, slot: u8) -> Result<Action, Diagnostic> {
@@ -171,7 +215,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         let (tracking, has_request) = match self.stage {
             Stage::Connection | Stage::Session => (Tracking::Session, false),
             Stage::Content => (Tracking::Exchange, false),
-            Stage::Request | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
+            Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
         };
         Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))
     }

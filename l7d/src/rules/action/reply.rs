@@ -105,7 +105,7 @@ impl Kind {
         match (self, stage) {
             (Self::Return, _) => 200,
             (Self::Tarpit, _) => 500,
-            (Self::Deny, Stage::Connection | Stage::Session | Stage::Content | Stage::Request) => 403,
+            (Self::Deny, Stage::Connection | Stage::Session | Stage::Content | Stage::Statistics | Stage::Request) => 403,
             (Self::Deny, Stage::Response | Stage::AfterResponse) => 502,
             (Self::Error, _) => 0,
         }

@@ -8,6 +8,7 @@ use control::config::{Diagnostic, HashFunction};
 use twox_hash::{XxHash3_64, XxHash32, XxHash64};
 
 use crate::balance::Hasher;
+use crate::base64;
 use crate::rules::argument::Call;
 use crate::rules::program::Names;
 use crate::rules::sample::{Kind, Sample};
@@ -100,7 +101,7 @@ impl Digest {
                     Key::Written(key) => hmac::Key::new(*algorithm, key),
                     Key::Variable(id) => {
                         let coded = view.variable(*id)?;
-                        hmac::Key::new(*algorithm, &super::text::from_base64(&coded.to_bytes())?)
+                        hmac::Key::new(*algorithm, &base64::decode(&coded.to_bytes())?)
                     }
                 };
                 binary(hmac::sign(&key, bytes).as_ref())
@@ -163,7 +164,7 @@ fn hmac_with(call: &Call<'_, '_>, names: &mut Names) -> Result<Digest, Diagnosti
         Ok(id) => Key::Variable(id),
         Err(_) => {
             let wrong = || call.error_in(key, "the key is neither base64 nor a variable");
-            Key::Written(super::text::from_base64(key.text.as_bytes()).ok_or_else(wrong)?.into())
+            Key::Written(base64::decode(key.text.as_bytes()).ok_or_else(wrong)?.into())
         }
     };
     Ok(Digest::Hmac(algorithm, key))

@@ -16,6 +16,8 @@ use structure::Structure;
 pub(super) use table::build;
 pub(super) use text::hex;
 
+use super::capture;
+use super::fetch::Side;
 use super::pattern::masked;
 use super::replace::{self, Replacement};
 use super::sample::{Kind, Sample};
@@ -77,6 +79,8 @@ pub(super) enum Converter {
     Structure(Box<Structure>),
     ReversedDomain,
     Reversed,
+    /// Puts the sample into a slot for log lines.
+    Capture(Side, usize),
     /// Something in a stick table.
     Lookup(Lookup),
 }
@@ -138,7 +142,8 @@ impl Converter {
     /// Returns the type it reads.
     pub(super) fn takes(&self) -> Kind {
         match self {
-            Self::Lower
+            Self::Capture(..)
+            | Self::Lower
             | Self::Upper
             | Self::Length
             | Self::Bytes { .. }
@@ -179,7 +184,8 @@ impl Converter {
             Self::Structure(structure) => structure.makes(),
             Self::ReversedDomain | Self::Reversed => Kind::Text,
             Self::Lookup(lookup) => lookup.makes(),
-            Self::Lower
+            Self::Capture(..)
+            | Self::Lower
             | Self::Upper
             | Self::Field(_)
             | Self::Word(_)
@@ -209,6 +215,7 @@ impl Converter {
             self,
             Self::Concat { variable: Some(_), .. }
                 | Self::Arithmetic { operand: Operand::Variable(_), .. }
+                | Self::Capture(..)
                 | Self::Map(_)
                 | Self::Lookup(_)
         )
@@ -217,6 +224,10 @@ impl Converter {
     /// Takes the step; there is no outcome where the sample cannot be read as what the converter takes.
     pub(super) fn apply<'v>(&'v self, sample: Sample<'v>, view: &View<'v>) -> Option<Sample<'v>> {
         Some(match self {
+            Self::Capture(side, number) => {
+                capture::put(view, *side, *number, &sample);
+                sample
+            }
             Self::Lookup(lookup) => lookup.apply(&sample)?,
             Self::Lower => text::changed(sample, u8::is_ascii_uppercase, <[u8]>::make_ascii_lowercase),
             Self::Upper => text::changed(sample, u8::is_ascii_lowercase, <[u8]>::make_ascii_uppercase),
@@ -243,9 +254,9 @@ impl Converter {
                 out.extend_from_slice(after);
                 Sample::own(out)
             }
-            Self::Hex => Sample::own(hex(&sample.to_bytes())),
-            Self::ToBase64 => Sample::own(base64::encode(&sample.to_bytes()).into_bytes()),
-            Self::FromBase64 => Sample::Binary(text::from_base64(&sample.to_bytes())?.into()),
+            Self::Hex => Sample::own(hex(&sample.to_binary())),
+            Self::ToBase64 => Sample::own(base64::encode(&sample.to_binary()).into_bytes()),
+            Self::FromBase64 => Sample::Binary(base64::decode(&sample.to_bytes())?.into()),
             Self::DecodeUrl { form } => text::decode_url(sample, *form)?,
             Self::EncodeUrl => Sample::own(text::encode_url(&sample.to_bytes())),
             Self::HttpDate { offset, per_second } => {
@@ -264,6 +275,7 @@ impl Converter {
                 Sample::Int(operation.of(sample.to_int()?, operand))
             }
             Self::Map(map) => map.find(&sample)?,
+            Self::Digest(digest) if digest.takes() == Kind::Binary => digest.of(&sample.to_binary(), view)?,
             Self::Digest(digest) => digest.of(&sample.to_bytes(), view)?,
             Self::Structure(structure) => structure.of(sample)?,
             Self::ReversedDomain => {

@@ -7,6 +7,7 @@ use super::map::{self, Map};
 use super::structure::{self, Structure};
 use super::{Converter, Operand, Operation, Selection, Substitution};
 use crate::rules::argument::Call;
+use crate::rules::fetch::Side;
 use crate::rules::names;
 use crate::rules::pattern::{Case, Network, regex};
 use crate::rules::program::Names;
@@ -16,13 +17,15 @@ use crate::rules::word::unknown;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Converter, Diagnostic>;
 
-const TABLE: [(&str, Build); 34] = [
+const TABLE: [(&str, Build); 36] = [
     ("add", |call, names| arithmetic(call, names, Operation::Add)),
     ("and", |call, names| arithmetic(call, names, Operation::And)),
     ("b64dec", |call, _| plain(call, Converter::FromBase64)),
     ("base64", |call, _| plain(call, Converter::ToBase64)),
     ("bool", |call, _| plain(call, Converter::Truth)),
     ("bytes", |call, _| bytes(call)),
+    ("capture-req", |call, _| slot(call, Side::Request)),
+    ("capture-res", |call, _| slot(call, Side::Response)),
     ("concat", |call, names| concat(call, names)),
     ("cpl", |call, _| plain(call, Converter::Complement)),
     ("div", |call, names| arithmetic(call, names, Operation::Divide)),
@@ -85,6 +88,13 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
             Err(call.error(message).hint(hint))
         }
     }
+}
+
+fn slot(call: &Call<'_, '_>, side: Side) -> Result<Converter, Diagnostic> {
+    call.at_most(1)?;
+    let argument = call.required(0, "the number of a capture")?;
+    let number = argument.text.parse().map_err(|_| call.error_in(argument, format!("`{}` is not a number", argument.text)))?;
+    Ok(Converter::Capture(side, number))
 }
 
 fn plain(call: &Call<'_, '_>, converter: Converter) -> Result<Converter, Diagnostic> {

@@ -1,20 +1,25 @@
 //! Where samples come from: every name a rule can ask for, what it needs, and what it finds.
 
+mod access;
 mod content;
 mod header;
 mod state;
 mod table;
+mod tls;
 mod uri;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(super) use access::Access;
 pub(super) use content::Bytes;
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
 pub(super) use state::{ServerName, State};
 pub(super) use table::{DERIVING, build, hexadecimal, names};
+pub(super) use tls::Tls;
 pub(super) use uri::Parameter;
 
+use super::capture;
 use super::sample::{Kind, Sample};
 use super::stick::Question;
 use super::view::{VariableId, View};
@@ -94,6 +99,16 @@ pub(super) enum Fetch {
     FreeEntries(Arc<Table>),
     /// How busy something is.
     State(State),
+    /// What is in a slot for log lines.
+    Captured(Side, usize),
+    /// Something of the first lines as they came.
+    CapturedLine(capture::Line),
+    /// Something about the TLS of a client's connection.
+    Tls(Box<Tls>),
+    /// Whether the connection of the client has failed, which it has not where rules ask.
+    ConnectionError,
+    /// Who the sender of a request proves to be.
+    Access(Box<Access>),
 }
 
 /// A part of a request's target.
@@ -142,6 +157,9 @@ impl Fetch {
             | Self::Random { .. } => Kind::Int,
             Self::IsTls | Self::IsFirstRequest => Kind::Bool,
             Self::Header(field) => field.form.kind(),
+            Self::Access(access) => access.kind(),
+            Self::Tls(tls) => tls.kind(),
+            Self::ConnectionError => Kind::Int,
             Self::Bytes(bytes) => bytes.kind(),
             Self::Question(question) => question.kind(),
             Self::Entries(_) | Self::FreeEntries(_) => Kind::Int,
@@ -153,6 +171,8 @@ impl Fetch {
             | Self::RequestVersion
             | Self::ResponseVersion
             | Self::HeaderNames { .. }
+            | Self::Captured(..)
+            | Self::CapturedLine(_)
             | Self::Uuid => Kind::Text,
             Self::Variable { .. } => Kind::Any,
         }
@@ -162,6 +182,10 @@ impl Fetch {
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::Constant(_)
+            | Self::Captured(..)
+            | Self::CapturedLine(_)
+            | Self::Tls(_)
+            | Self::ConnectionError
             | Self::State(_)
             | Self::Source
             | Self::SourcePort
@@ -174,7 +198,9 @@ impl Fetch {
             | Self::Date { .. }
             | Self::Random { .. }
             | Self::Uuid => Needs::Connection,
-            Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => Needs::Request,
+            Self::Access(_) | Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => {
+                Needs::Request
+            }
             Self::ResponseVersion | Self::Status => Needs::Response,
             Self::Bytes(bytes) => bytes.needs(),
             Self::Question(_) | Self::Entries(_) | Self::FreeEntries(_) => Needs::Connection,
@@ -243,6 +269,11 @@ impl Fetch {
             Self::Entries(table) => Sample::Int(i64::try_from(table.used()).ok()?),
             Self::FreeEntries(table) => Sample::Int(i64::try_from(table.size().saturating_sub(table.used())).ok()?),
             Self::State(state) => Sample::Int(state.find(view)?),
+            Self::Access(access) => access.find(view)?,
+            Self::Tls(tls) => tls.find(view)?,
+            Self::ConnectionError => Sample::Int(0),
+            Self::Captured(side, number) => capture::of_slot(view, *side, *number)?,
+            Self::CapturedLine(part) => capture::of_line(view, *part)?,
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
         })
     }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use control::config::Diagnostic;
 
 use super::content::Start;
-use super::{Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Unit};
+use super::tls::{self, NamePart, Owner};
+use super::{Access, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit};
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
+use crate::rules::auth::Userlist;
+use crate::rules::capture::Line;
 use crate::rules::names;
 use crate::rules::program::Names;
 use crate::rules::sample::Sample;
@@ -38,7 +41,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 101] = [
+const TABLE: [(&str, Build); 151] = [
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
@@ -47,6 +50,12 @@ const TABLE: [(&str, Build); 101] = [
     ("be_name", |call, _| plain(call, Fetch::BackendName)),
     ("bin", |call, _| bin(call)),
     ("bool", |call, _| boolean(call)),
+    ("capture.req.hdr", |call, _| slot(call, Side::Request)),
+    ("capture.req.method", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::Method)))),
+    ("capture.req.uri", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::Uri)))),
+    ("capture.req.ver", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::Version)))),
+    ("capture.res.hdr", |call, _| slot(call, Side::Response)),
+    ("capture.res.ver", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::ResponseVersion)))),
     ("cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
     ("cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
     ("cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
@@ -55,6 +64,7 @@ const TABLE: [(&str, Build); 101] = [
     ("dst", |call, names| plain(call, names.destination(Fetch::Destination))),
     ("dst_port", |call, names| plain(call, names.destination(Fetch::DestinationPort))),
     ("env", |call, _| env(call)),
+    ("fc_err", |call, _| plain(call, Fetch::ConnectionError)),
     ("fe_conn", |call, _| plain(call, Fetch::State(State::FrontendConnections))),
     ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
@@ -62,6 +72,12 @@ const TABLE: [(&str, Build); 101] = [
     ("hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
     ("hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
     ("hostname", |call, _| plain(call, Fetch::Constant(Sample::text(super::hostname().as_bytes())))),
+    ("http_auth", |call, names| userlist(call, names).map(|list| Fetch::Access(Box::new(Access::Admitted(list))))),
+    ("http_auth_bearer", |call, _| token(call)),
+    ("http_auth_group", |call, names| userlist(call, names).map(|list| Fetch::Access(Box::new(Access::Member(list))))),
+    ("http_auth_pass", |call, _| plain(call, Fetch::Access(Box::new(Access::Password)))),
+    ("http_auth_type", |call, _| plain(call, Fetch::Access(Box::new(Access::Scheme)))),
+    ("http_auth_user", |call, _| plain(call, Fetch::Access(Box::new(Access::Name)))),
     ("http_first_req", |call, _| plain(call, Fetch::IsFirstRequest)),
     ("int", |call, _| integer(call)),
     ("ipv4", |call, _| address(call)),
@@ -128,7 +144,44 @@ const TABLE: [(&str, Build); 101] = [
     ("src_port", |call, _| plain(call, Fetch::SourcePort)),
     ("srv_conn", |call, names| server(call, names).map(|name| Fetch::State(State::ServerConnections(name)))),
     ("srv_queue", |call, names| server(call, names).map(|name| Fetch::State(State::ServerQueue(name)))),
+    ("ssl_c_ca_err", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_ca_err_depth", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_chain_der", |call, names| tls(call, names, Tls::Chain)),
+    ("ssl_c_der", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Der))),
+    ("ssl_c_err", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_i_dn", |call, names| name_of(call, names, Owner::Client, tls::Part::Issuer)),
+    ("ssl_c_key_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::KeyAlgorithm))),
+    ("ssl_c_notafter", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::NotAfter))),
+    ("ssl_c_notbefore", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::NotBefore))),
+    ("ssl_c_s_dn", |call, names| name_of(call, names, Owner::Client, tls::Part::Subject)),
+    ("ssl_c_serial", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Serial))),
+    ("ssl_c_sha1", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Sha1))),
+    ("ssl_c_sig_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::SignatureAlgorithm))),
+    ("ssl_c_used", |call, names| tls(call, names, Tls::UsesCertificate)),
+    ("ssl_c_verify", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_version", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Version))),
+    ("ssl_f_der", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::Der))),
+    ("ssl_f_i_dn", |call, names| name_of(call, names, Owner::Ourselves, tls::Part::Issuer)),
+    ("ssl_f_key_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::KeyAlgorithm))),
+    ("ssl_f_notafter", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::NotAfter))),
+    ("ssl_f_notbefore", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::NotBefore))),
+    ("ssl_f_s_dn", |call, names| name_of(call, names, Owner::Ourselves, tls::Part::Subject)),
+    ("ssl_f_serial", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::Serial))),
+    ("ssl_f_sha1", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::Sha1))),
+    ("ssl_f_sig_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::SignatureAlgorithm))),
+    ("ssl_f_version", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::Version))),
     ("ssl_fc", |call, _| plain(call, Fetch::IsTls)),
+    ("ssl_fc_alg_keysize", |call, names| tls(call, names, Tls::KeySize)),
+    ("ssl_fc_alpn", |call, names| tls(call, names, Tls::Alpn)),
+    ("ssl_fc_cipher", |call, names| tls(call, names, Tls::Cipher)),
+    ("ssl_fc_err", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_fc_has_crt", |call, names| tls(call, names, Tls::HasCertificate)),
+    ("ssl_fc_has_early", |call, names| tls(call, names, Tls::HasEarlyData)),
+    ("ssl_fc_has_sni", |call, names| tls(call, names, Tls::HasHost)),
+    ("ssl_fc_is_resumed", |call, names| tls(call, names, Tls::IsResumed)),
+    ("ssl_fc_protocol", |call, names| tls(call, names, Tls::Protocol)),
+    ("ssl_fc_sni", |call, names| tls(call, names, Tls::Host)),
+    ("ssl_fc_use_keysize", |call, names| tls(call, names, Tls::KeySize)),
     ("status", |call, _| plain(call, Fetch::Status)),
     ("str", |call, _| text(call)),
     ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
@@ -158,6 +211,9 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),
         None => {
+            if let Some((_, reason)) = names::UNKNOWABLE.iter().find(|(name, _)| *name == call.name) {
+                return Err(call.error(format!("sample fetch `{}` is not supported: {reason}", call.name)));
+            }
             let (message, hint) = unknown("sample fetch", call.name, &names(), &names::LATER_FETCHES);
             Err(call.error(message).hint(hint))
         }
@@ -170,6 +226,45 @@ fn entries(call: &Call<'_, '_>, names: &Names) -> Result<Arc<Table>, Diagnostic>
         Some(name) => names.table(&name.text).map_err(|message| call.error_in(name, message)),
         None => names.own_table().map_err(|message| call.error(message)),
     }
+}
+
+fn tls(call: &Call<'_, '_>, names: &mut Names, what: Tls) -> Result<Fetch, Diagnostic> {
+    plain(call, names.tls(Fetch::Tls(Box::new(what))))
+}
+
+/// Reads which part of a name is meant: an attribute, which of several, and how the whole is printed.
+fn name_of(call: &Call<'_, '_>, names: &mut Names, owner: Owner, part: fn(NamePart) -> tls::Part) -> Result<Fetch, Diagnostic> {
+    call.at_most(3)?;
+    let occurrence = call.number(1, 1)?;
+    let is_rfc2253 = match call.optional(2) {
+        None => false,
+        Some(format) if format.text == "rfc2253" => true,
+        Some(format) => return Err(call.error_in(format, format!("`{}` is not rfc2253", format.text))),
+    };
+    let name = match call.optional(0) {
+        Some(name) => NamePart::Attribute { name: name.text.as_str().into(), occurrence },
+        None if is_rfc2253 => NamePart::Rfc2253,
+        None => NamePart::Whole,
+    };
+    Ok(names.tls(Fetch::Tls(Box::new(Tls::Certificate(owner, part(name))))))
+}
+
+fn slot(call: &Call<'_, '_>, side: Side) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    Ok(Fetch::Captured(side, offset(call, 0, "the number of a capture")?))
+}
+
+/// Reads the name of a list of users that there is.
+fn userlist(call: &Call<'_, '_>, names: &mut Names) -> Result<Arc<Userlist>, Diagnostic> {
+    call.at_most(1)?;
+    let name = call.required(0, "the name of a userlist")?;
+    names.userlist(&name.text).map_err(|message| call.error_in(name, message))
+}
+
+fn token(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let field = call.optional(0).map_or("authorization", |name| name.text.as_str());
+    Ok(Fetch::Access(Box::new(Access::Token(field.into()))))
 }
 
 fn plain(call: &Call<'_, '_>, fetch: Fetch) -> Result<Fetch, Diagnostic> {
@@ -217,7 +312,7 @@ fn bin(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
 
 fn offset(call: &Call<'_, '_>, index: usize, what: &str) -> Result<usize, Diagnostic> {
     let argument = call.required(index, what)?;
-    argument.text.parse().map_err(|_| call.error_in(argument, format!("`{}` is not a number of bytes", argument.text)))
+    argument.text.parse().map_err(|_| call.error_in(argument, format!("`{}` is not a number", argument.text)))
 }
 
 fn payload(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {

@@ -5,6 +5,11 @@ pub(super) fn plain(text: &[u8], out: &mut Vec<u8>) {
     coded(text, out, |byte| matches!(byte, b'"' | b'#' | 0..b' ' | 0x7f..));
 }
 
+/// Appends text that stands in braces, with bars between it and others: these are shown by their codes, too.
+pub(super) fn captured(text: &[u8], out: &mut Vec<u8>) {
+    coded(text, out, |byte| matches!(byte, b'"' | b'#' | b'{' | b'|' | b'}' | 0..b' ' | 0x7f..));
+}
+
 /// Appends the text of a sample; only what would end the line, or steer a terminal, is shown by its code.
 pub(super) fn sample(text: &[u8], out: &mut Vec<u8>) {
     coded(text, out, |byte| byte != b'\t' && byte.is_ascii_control());

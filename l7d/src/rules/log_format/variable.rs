@@ -9,8 +9,9 @@ use super::encode;
 use super::facts::{Facts, Steps};
 use crate::date::{Common, Web, Zone};
 use crate::peer::Peer;
+use crate::rules::capture;
 use crate::rules::converter::hex;
-use crate::rules::fetch::{Needs, hostname};
+use crate::rules::fetch::{Needs, Side, hostname};
 use crate::rules::view::View;
 
 /// A value with a short name.
@@ -42,8 +43,6 @@ pub(super) enum Variable {
     TerminationAndCookie,
     TlsVersion,
     TlsCipher,
-    /// What `option httpslog` adds.
-    TlsDetails,
     UniqueId,
 }
 
@@ -112,13 +111,6 @@ pub(super) enum Count {
     BackendQueue,
     Exchange,
     Lines,
-}
-
-/// Which message was looked into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Request,
-    Response,
 }
 
 /// How captured fields are written.
@@ -250,7 +242,7 @@ impl Variable {
             Self::Line(_) | Self::Server | Self::TlsCipher | Self::TlsVersion | Self::UniqueId => true,
             Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Count(_) | Self::Date(..) | Self::Milliseconds => false,
             Self::Port(_) | Self::Process | Self::Seconds | Self::Status | Self::Step(_) | Self::Termination => false,
-            Self::TerminationAndCookie | Self::TlsDetails => false,
+            Self::TerminationAndCookie => false,
         }
     }
 
@@ -284,12 +276,12 @@ impl Variable {
             Self::Line(part) => write_request(part, view, out),
             Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Cookie(_) | Self::Count(_) | Self::Date(..) => {}
             Self::FrontendAndTransport | Self::Server | Self::Step(_) | Self::Termination | Self::TerminationAndCookie => {}
-            Self::TlsCipher | Self::TlsDetails | Self::TlsVersion | Self::UniqueId => {}
+            Self::TlsCipher | Self::TlsVersion | Self::UniqueId => {}
         }
     }
 
     /// Appends the value as it was in the end.
-    pub(super) fn write_end(self, facts: &Facts<'_>, flags: Flags, out: &mut Vec<u8>) {
+    pub(super) fn write_end(self, view: &View<'_>, facts: &Facts<'_>, flags: Flags, out: &mut Vec<u8>) {
         match self {
             Self::Address(end) => match (end, facts.client) {
                 (End::Client, Peer::Unix(_)) => out.extend_from_slice(b"unix"),
@@ -326,13 +318,42 @@ impl Variable {
             Self::Milliseconds => milliseconds(facts.accepted, flags, out),
             Self::TlsVersion => out.extend_from_slice(facts.tls.map_or("", |tls| tls.version).as_bytes()),
             Self::TlsCipher => out.extend_from_slice(facts.tls.map_or("", |tls| tls.cipher).as_bytes()),
-            Self::TlsDetails => {
-                let (version, cipher) = facts.tls.map_or(("-", "-"), |tls| (tls.version, tls.cipher));
-                put(out, format_args!("0/-/-/-/0 -/{version}/{cipher}"));
-            }
-            Self::Captures(..) | Self::Cookie(_) | Self::UniqueId => {}
+            Self::Captures(side, Shape::Braces) => write_braces(side, view, flags, out),
+            Self::Captures(side, Shape::List) => write_list(side, view, flags, out),
+            Self::Cookie(side) => capture::cookie(view, side, |cookie| encode::plain(cookie, out)),
+            Self::UniqueId => {}
         }
     }
+}
+
+/// Appends what was kept of a message in braces, with bars between.
+fn write_braces(side: Side, view: &View<'_>, flags: Flags, out: &mut Vec<u8>) {
+    let (start, mut mark) = (out.len(), b'{');
+    let any = capture::each(view, side, |text| {
+        out.push(std::mem::replace(&mut mark, b'|'));
+        encode::captured(text.unwrap_or_default(), out);
+    });
+    if any {
+        out.push(b'}');
+        flags.dress(out, start);
+    }
+}
+
+/// Appends what was kept of a message, each text by itself.
+fn write_list(side: Side, view: &View<'_>, flags: Flags, out: &mut Vec<u8>) {
+    let mut is_first = true;
+    capture::each(view, side, |text| {
+        if !std::mem::replace(&mut is_first, false) {
+            out.push(b' ');
+        }
+        let start = out.len();
+        match text {
+            Some(text) => encode::captured(text, out),
+            None if flags.quote => {}
+            None => out.push(b'-'),
+        }
+        flags.dress(out, start);
+    });
 }
 
 impl Step {

@@ -13,6 +13,7 @@ pub(super) use address::{Addresses, Network, embedded, masked};
 pub(super) use number::{Comparison, Numbers};
 pub(super) use text::{Case, Delimited, Exact, Prefixes};
 
+use super::auth::Userlist;
 use super::sample::Sample;
 use super::store::Index;
 
@@ -85,6 +86,8 @@ pub(super) enum Matcher {
     Regex(Box<Regex>),
     /// One of these expressions is found in it.
     Regexes(Box<RegexSet>),
+    /// It is a user of this list who belongs to one of these groups.
+    Member(Arc<Userlist>, Box<[String]>),
     /// A pattern of this file matches.
     File(Arc<Index>),
 }
@@ -105,6 +108,7 @@ impl Matcher {
             Self::Delimited(set) => set.any_in(&sample.to_bytes()),
             Self::Regex(regex) => regex.is_match(&sample.to_bytes()),
             Self::Regexes(set) => set.is_match(&sample.to_bytes()),
+            Self::Member(list, groups) => list.is_member(&sample.to_bytes(), groups),
             Self::File(index) => index.contains(sample),
         }
     }
