@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Terms};
 use control::config::{Config, Diagnostic, Report};
 use control::exposition::{self, Metrics};
+use control::file;
 use control::fleet::Fleet;
 use control::health;
 use control::shutdown::Trigger;
@@ -31,6 +32,7 @@ use crate::log::{self, Logs};
 use crate::rules::Rules;
 use crate::site::Site;
 use crate::stats::Stats;
+use crate::steward::Steward;
 use crate::support;
 use crate::tls::Setup;
 use crate::worker::{self, Order};
@@ -127,6 +129,8 @@ struct Daemon {
     engine: Engine,
     language: Arc<Language<Engine>>,
     admin: Vec<Desk>,
+    /// Who can still do what this process gave up.
+    steward: Option<Steward>,
 }
 
 /// A socket of the runtime interface.
@@ -153,9 +157,10 @@ impl Daemon {
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let (sharing, rights) = (launch.sharing(), Rights::of(config.global())?);
-        let sockets = bind_new(&config, None, threads, sharing)?;
-        let desks = bind_admin(&config, sharing)?;
+        let sockets = bind::bind_all(&wanted(&config, None), threads, sharing)?;
+        let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
         let logs = Logs::of(&config).context("log targets")?;
+        let steward = rights.are_less().then(|| Steward::start(&files, threads)).transpose()?;
         // Whatever takes rights of its own is bound by now.
         launch.take_over(config.global())?;
         rights.take()?;
@@ -176,7 +181,7 @@ impl Daemon {
         let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown());
         let language = Arc::new(admin::language(engine.clone()));
         let workers = workers.context("no thread")?;
-        let mut daemon = Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new() };
+        let mut daemon = Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new(), steward };
         daemon.order(sockets).await;
         daemon.follow_admin(desks)?;
         daemon.follow_metrics().await?;
@@ -196,7 +201,10 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let before = Arc::clone(&self.site.borrow());
-        let loaded = load(&self.files, Some(&before))?;
+        let loaded = match &mut self.steward {
+            Some(steward) => file::from(steward.read()?, || load(&self.files, Some(&before)))?,
+            None => load(&self.files, Some(&before))?,
+        };
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
@@ -206,7 +214,7 @@ impl Daemon {
         }
         // What the system may refuse comes first, while nothing has changed yet.
         let logs = Logs::of(&config).context("log targets")?;
-        let sockets = bind_new(&config, Some(&before), self.workers.len(), Sharing::Replacing)?;
+        let (sockets, desks) = self.bind(&config, &before)?;
         support::announce(&config);
         before.supersede();
         self.fleet.replace(Arc::new(config));
@@ -217,11 +225,23 @@ impl Daemon {
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
         }
-        if let Err(error) = self.follow_admin(HashMap::new()) {
+        if let Err(error) = self.follow_admin(desks) {
             error!("no runtime interface: {error:#}");
         }
         info!("configuration replaced");
         Ok(())
+    }
+
+    /// Binds what a new configuration listens on and the present one does not: for clients, and for commands.
+    fn bind(&mut self, config: &Config, before: &Site) -> anyhow::Result<(Vec<(Spec, Vec<OwnedFd>)>, HashMap<Spec, OwnedFd>)> {
+        let (specs, desks) = (wanted(config, Some(before)), wanted_for_commands(config, &self.admin));
+        let threads = self.workers.len();
+        let Some(steward) = &mut self.steward else {
+            return Ok((bind::bind_all(&specs, threads, Sharing::Replacing)?, open(bind::bind_all(&desks, 1, Sharing::Replacing)?)));
+        };
+        let mut bound = steward.bind(config, &[&*specs, &*desks].concat())?;
+        let desks = open(bound.split_off(specs.len()));
+        Ok((bound, desks))
     }
 
     /// Hands the site to every worker, with one socket of each new address, and waits until they serve it.
@@ -281,8 +301,7 @@ impl Daemon {
                         self.open_desk(spec, terms, desk.socket.try_clone()?)?
                     }
                     None => {
-                        let bind = || spec.bind(1, Sharing::Replacing)?.publish()?.into_iter().next().context("no socket");
-                        let socket = bound.remove(&spec).map_or_else(bind, Ok)?;
+                        let socket = bound.remove(&spec).context("no socket")?;
                         self.open_desk(spec, terms, socket)?
                     }
                 });
@@ -328,35 +347,27 @@ impl Daemon {
     }
 }
 
-/// Binds what `config` listens on and `before` does not, one socket per thread.
-fn bind_new(config: &Config, before: Option<&Site>, threads: usize, sharing: Sharing) -> anyhow::Result<Vec<(Spec, Vec<OwnedFd>)>> {
+/// Returns what `config` listens on and `before` does not.
+fn wanted(config: &Config, before: Option<&Site>) -> Vec<Spec> {
     let known: HashSet<&Spec> = before.iter().flat_map(|site| site.doors()).map(|door| door.spec()).collect();
     let wanted = config.frontends().iter().flat_map(bind::specs).map(|(spec, _)| spec);
-    let bound = wanted.filter(|spec| !known.contains(spec)).map(|spec| spec.bind(threads, sharing).map(|bound| (spec, bound)));
-    // Nothing is taken over from another process, or from ourselves, before it is certain that all can be.
-    let bound: Vec<_> = bound.collect::<std::io::Result<_>>()?;
-    let publish = |(spec, bound): (Spec, bind::Bound)| {
-        let sockets = bound.publish()?;
-        info!("listening on {spec}");
-        Ok((spec, sockets))
-    };
-    bound.into_iter().map(publish).collect()
+    wanted.filter(|spec| !known.contains(spec)).collect()
+}
+
+/// Returns where commands are to be taken and are not yet.
+fn wanted_for_commands(config: &Config, before: &[Desk]) -> Vec<Spec> {
+    let specs = config.global().stats_sockets().iter().flat_map(|socket| bind::specs_of_admin(socket));
+    specs.filter(|spec| before.iter().all(|desk| desk.spec != *spec)).collect()
+}
+
+/// Returns the one socket of each address for commands.
+fn open(bound: Vec<(Spec, Vec<OwnedFd>)>) -> HashMap<Spec, OwnedFd> {
+    bound.into_iter().filter_map(|(spec, sockets)| Some((spec, sockets.into_iter().next()?))).collect()
 }
 
 /// Shows the names of files.
 pub(crate) fn shown(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// Binds what the runtime interface listens on.
-fn bind_admin(config: &Config, sharing: Sharing) -> anyhow::Result<HashMap<Spec, OwnedFd>> {
-    let specs = config.global().stats_sockets().iter().flat_map(|socket| bind::specs_of_admin(socket));
-    let bind = |spec: Spec| {
-        let socket = spec.bind(1, sharing)?.publish()?.into_iter().next().context("no socket")?;
-        info!("listening on {} for commands", spec.address());
-        Ok((spec, socket))
-    };
-    specs.map(bind).collect()
 }
 
 fn available_threads() -> usize {

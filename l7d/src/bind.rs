@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Transport, UnixAddress};
 use rustix::net::{AddressFamily, SocketAddrUnix, listen, sockopt};
 use socket2::{Domain, Protocol, Type};
+use tracing::info;
 
 use crate::inherit;
 use crate::socket::Socket;
@@ -70,6 +71,20 @@ pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
         BindAddress::Inherited(number) => vec![Place::Inherited(*number)],
     };
     places.into_iter().map(|place| Spec { frontend: "GLOBAL".to_owned(), place, backlog: None }).collect()
+}
+
+/// Binds addresses, each with a socket for every thread.
+///
+/// # Errors
+/// As binding; nothing is taken over from another process, or from ourselves, before it is certain that all can be.
+pub(crate) fn bind_all(specs: &[Spec], threads: usize, sharing: Sharing) -> io::Result<Vec<(Spec, Vec<OwnedFd>)>> {
+    let bound: Vec<_> = specs.iter().map(|spec| spec.bind(threads, sharing)).collect::<io::Result<_>>()?;
+    let publish = |(spec, bound): (&Spec, Bound)| {
+        let sockets = bound.publish()?;
+        info!("listening on {spec}");
+        Ok((spec.clone(), sockets))
+    };
+    specs.iter().zip(bound).map(publish).collect()
 }
 
 /// Returns the sockets of one bind; none for datagrams, which the kernel tier serves.

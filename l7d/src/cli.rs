@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::app;
 use crate::life::Launch;
+use crate::steward;
 
 /// The user-space tier of the load balancer.
 ///
@@ -46,6 +47,15 @@ enum Command {
         #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Keep the rights that the process on standard input gives up.
+    #[command(name = steward::COMMAND, hide = true)]
+    Steward {
+        /// How many threads that process has.
+        threads: usize,
+        /// Its configuration files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Runs the program with the arguments of the process.
@@ -56,6 +66,7 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { files, verbose } => check(&files, if verbose { Idle::Listed } else { Idle::Untold }),
         Command::Run { files } => serve(&files),
+        Command::Steward { threads, files } => steward::serve(&files, threads).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         // Nothing is left to be done if standard error is gone.

@@ -49,6 +49,7 @@ mod session;
 mod site;
 mod socket;
 mod stats;
+mod steward;
 mod stick;
 mod stream;
 mod support;

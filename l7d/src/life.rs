@@ -157,6 +157,12 @@ pub(crate) struct Rights {
 }
 
 impl Rights {
+    /// Tells whether anything is given up, without which all of this process's rights stay.
+    pub(crate) fn are_less(&self) -> bool {
+        let changes = self.chroot.is_some() || self.user.is_some_and(|user| user != Uid::effective());
+        Uid::effective().is_root() && changes
+    }
+
     /// Returns what the configuration says.
     ///
     /// # Errors

@@ -24,7 +24,8 @@ pub(crate) fn banner() -> String {
 
 /// Returns what is built in, in HAProxy's words.
 pub(crate) fn build() -> String {
-    let features: Vec<String> = FEATURES.iter().map(|(mark, name)| format!("{mark}{name}")).collect();
+    let mark = |is_here: bool| if is_here { '+' } else { '-' };
+    let features: Vec<String> = control::config::features().iter().map(|(name, is_here)| format!("{}{name}", mark(*is_here))).collect();
     format!(
         "\nFeature list : {}\n\nBuilt with multi-threading support.\nBuilt with rustls and AWS-LC for TLSv1.2 and TLSv1.3.\n\n\
          Available polling systems :\n      epoll : pref=300,  test result OK\nTotal: 1 (1 usable), will use epoll.\n\n\
@@ -33,32 +34,3 @@ pub(crate) fn build() -> String {
         features.join(" ")
     )
 }
-
-/// HAProxy's features, and whether there is what they stand for.
-const FEATURES: [(char, &str); 25] = [
-    ('-', "51DEGREES"),
-    ('+', "ACCEPT4"),
-    ('-', "CPU_AFFINITY"),
-    ('-', "DEVICEATLAS"),
-    ('+', "EPOLL"),
-    ('-', "EVPORTS"),
-    ('-', "KQUEUE"),
-    ('-', "LIBCRYPT"),
-    ('+', "LINUX_SPLICE"),
-    ('+', "LINUX_TPROXY"),
-    ('-', "LUA"),
-    ('-', "NS"),
-    ('-', "OPENSSL"),
-    ('-', "OT"),
-    ('-', "PCRE"),
-    ('-', "PCRE2"),
-    ('+', "PROMEX"),
-    ('-', "QUIC"),
-    ('-', "SLZ"),
-    ('+', "SYSTEMD"),
-    ('-', "TFO"),
-    ('+', "THREAD"),
-    ('+', "TPROXY"),
-    ('-', "WURFL"),
-    ('-', "ZLIB"),
-];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{Diagnostic, Report};
 use super::haproxy;
 use super::location::{Language, Location, Source};
-use crate::file;
+use crate::file::{self, Kind};
 
 /// Reads files, and those of directories.
 ///
@@ -33,20 +33,15 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Arc<Source>>, Report> {
 
 /// Returns the file itself, or those of a directory.
 fn listed(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    if !path.is_dir() {
+    if file::kind(path) != Kind::Directory {
         return Ok(vec![path.to_owned()]);
     }
     let failed = |error: std::io::Error| Diagnostic::file_error(path.display().to_string(), error.to_string());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        let file = entry.path();
-        if !is_hidden && file.is_file() && file.extension().is_some_and(|ending| ending == "cfg") {
-            files.push(file);
-        }
-    }
-    files.sort();
+    let mut files = file::list(path).map_err(failed)?;
+    files.retain(|file| {
+        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !is_hidden && file.extension().is_some_and(|ending| ending == "cfg") && file::kind(file) == Kind::File
+    });
     match files.is_empty() {
         true => Err(Diagnostic::file_error(path.display().to_string(), "no file in this directory has a name that ends with .cfg")),
         false => Ok(files),

@@ -41,6 +41,20 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::units::duration(text).map_err(|mistake| mistake.message().to_owned())
 }
 
+/// Asks a condition as `.if` does in a file.
+///
+/// # Errors
+///
+/// Says why it is no condition.
+pub fn condition(text: &str) -> Result<bool, String> {
+    haproxy::condition(text)
+}
+
+/// Returns the features of HAProxy's builds, and whether what they stand for is here; `feature` asks the same.
+pub fn features() -> &'static [(&'static str, bool)] {
+    haproxy::FEATURES
+}
+
 impl Config {
     /// Reads and checks one file, or a directory of them.
     ///

@@ -103,7 +103,7 @@ fn reason(error: &io::Error) -> String {
 /// Reads the key from the file beside the certificate.
 fn key_beside(path: &Path) -> Result<(PrivateKeyDer<'static>, PathBuf), String> {
     for file in [with_ending(path, ".key"), path.with_extension("key")] {
-        if file != path && file.exists() {
+        if file != path && file::kind(&file) == file::Kind::File {
             let mut pem = Pem::read(&file)?;
             return match pem.keys.pop() {
                 Some(key) => Ok((key, file)),

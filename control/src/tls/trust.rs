@@ -1,13 +1,13 @@
 //! Who is trusted: authorities, and what they have revoked.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::identity::Pem;
 use crate::config::{Diagnostic, Trust};
+use crate::file::{self, Kind};
 
 /// Reads authorities and what they have revoked; `files` gets their bytes.
 pub fn trusted(
@@ -43,13 +43,11 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     if path == Path::new(SYSTEM) {
         return of_system();
     }
-    if !path.is_dir() {
+    if file::kind(path) != Kind::Directory {
         return of_file(path);
     }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut files: Vec<PathBuf> = entries.map_err(|error| format!("{}: {error}", path.display()))?.iter().map(fs::DirEntry::path).collect();
+    let mut files = file::list(path).map_err(|error| format!("{}: {error}", path.display()))?;
     files.retain(|file| is_certificate_file(file));
-    files.sort();
     let mut all = Vec::new();
     for file in &files {
         all.extend(of_file(file)?);
@@ -68,7 +66,7 @@ fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn of_system() -> Result<Vec<CertificateDer<'static>>, String> {
-    match SYSTEM_FILES.iter().map(Path::new).find(|path| path.is_file()) {
+    match SYSTEM_FILES.iter().map(Path::new).find(|path| file::kind(path) == Kind::File) {
         Some(path) => of_file(path),
         None => Err(format!("{SYSTEM}: this system keeps its authorities in none of {}", SYSTEM_FILES.join(", "))),
     }

@@ -29,6 +29,9 @@ struct Wanted {
     directory: Option<PathBuf>,
     /// Whether warnings are errors.
     strict: bool,
+    /// Whether words that mean nothing here are told.
+    diagnostic: bool,
+    condition: String,
     launch: Launch,
 }
 
@@ -37,6 +40,7 @@ enum Task {
     #[default]
     Serve,
     Check,
+    Condition,
     Version,
     Build,
 }
@@ -66,6 +70,7 @@ pub(super) fn run() -> ExitCode {
     let outcome = match wanted.task {
         Task::Version => write_out(&version::banner()),
         Task::Build => write_out(&format!("{}{}", version::banner(), version::build())),
+        Task::Condition => Ok(ask(&wanted.condition)),
         Task::Check | Task::Serve => work(wanted),
     };
     outcome.unwrap_or_else(|error| {
@@ -83,6 +88,10 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
         match argument.as_str() {
             "-f" => wanted.files.push(value()?.into()),
             "-c" => wanted.task = Task::Check,
+            "-cc" => {
+                wanted.condition = value()?;
+                wanted.task = Task::Condition;
+            }
             "-v" => wanted.task = Task::Version,
             "-vv" => wanted.task = Task::Build,
             "-q" => wanted.volume = Volume::Quiet,
@@ -94,7 +103,8 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             "-p" => wanted.launch.pidfile = Some(value()?.into()),
             "-dW" => wanted.strict = true,
             // Nothing here is so quiet that it had to be asked to speak, and there is no such poller or check of memory to leave out.
-            "-V" | "-de" | "-dp" | "-dk" | "-dv" | "-dG" | "-dr" | "-dD" => {}
+            "-V" | "-de" | "-dp" | "-dk" | "-dv" | "-dG" => {}
+            "-dD" => wanted.diagnostic = true,
             memory if memory.starts_with("-dM") => {}
             "-sf" | "-st" => {
                 wanted.launch.farewell = if argument == "-sf" { Farewell::Finish } else { Farewell::Stop };
@@ -105,13 +115,36 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
                 }
             }
             "--" => wanted.files.extend(arguments.by_ref().map(PathBuf::from)),
-            other => return Err(format!("option `{other}` is not supported")),
+            other => return Err(refusal(other)),
         }
     }
     if wanted.files.is_empty() && matches!(wanted.task, Task::Check | Task::Serve) {
         return Err("no configuration file is named: -f FILE".to_owned());
     }
     Ok(wanted)
+}
+
+/// Says why an option is not taken.
+fn refusal(option: &str) -> String {
+    let why = match option {
+        "-S" => ": there is no master process; a `stats socket` takes all commands",
+        "-x" => ": addresses are shared with the process before, so that -sf alone loses no connection",
+        "-dr" => ": servers have addresses, and no names that may fail to be resolved",
+        _ => "",
+    };
+    format!("option `{option}` is not supported{why}")
+}
+
+/// Tells by the exit code whether a condition holds.
+fn ask(condition: &str) -> ExitCode {
+    match control::config::condition(condition) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(reason) => {
+            alert(&format!("config : Failed to evaluate condition: {reason}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
@@ -126,6 +159,9 @@ fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
     let warnings: Vec<_> = loaded.warnings().collect();
     if wanted.volume == Volume::Normal {
         warnings.iter().for_each(|warning| say("WARNING", &warning.to_string()));
+    }
+    if wanted.diagnostic {
+        loaded.config.idle().iter().for_each(|word| say("DIAG", &format!("config : {}: `{word}` means nothing here", word.location())));
     }
     if wanted.strict && !warnings.is_empty() {
         alert("config : there are warnings, and -dW makes them errors");
@@ -208,6 +244,7 @@ const BACKGROUND: &str = "L7D_BACKGROUND";
 const USAGE: &str = "\
 Usage : haproxy -f FILE [options]
         -c             check the configuration and end
+        -cc CONDITION  end with 0 if the condition holds, with 1 if it does not
         -v, -vv        show the version; also what is built in
         -D             go to the background
         -W, -Ws, -db   stay in the foreground; one process does it all
@@ -215,5 +252,6 @@ Usage : haproxy -f FILE [options]
         -C DIR         change to DIR first
         -q             say less
         -dW            take warnings for errors
+        -dD            tell which words mean nothing here
         -sf|-st PID…   take over from these processes, which finish or stop
 ";

@@ -1,12 +1,12 @@
 //! The certificates of one bind, and which of them a client is shown.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use control::config;
+use control::file::{self, Kind};
 use control::tls::Identity;
-use control::{config, file};
 use rustls::SignatureAlgorithm;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -58,7 +58,7 @@ impl<'a> Loader<'a> {
 
     /// Adds the certificates of a file, or of all files of a directory.
     pub(super) fn add(&mut self, path: &Path, store: &mut Store, remarks: &mut Remarks) {
-        if !path.is_dir() {
+        if file::kind(path) != Kind::Directory {
             self.add_file(path, &[], 0, store, remarks);
             return;
         }
@@ -101,16 +101,12 @@ impl<'a> Loader<'a> {
 
 /// Returns the certificate files of a directory in the order of their names.
 fn files_of(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+    let mut files = file::list(directory)?;
+    files.retain(|path| {
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_beside = path.extension().is_some_and(|ending| BESIDE.iter().any(|beside| ending == *beside));
-        if !is_hidden && !is_beside && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+        !is_hidden && !is_beside && file::kind(path) == Kind::File
+    });
     Ok(files)
 }
 

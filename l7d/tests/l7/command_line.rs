@@ -122,10 +122,36 @@ fn checks_end_as_haproxys_do() {
     }
     let said = text(&place.run("-c -f bad.cfg").stderr);
     assert!(said.contains("bad.cfg:2:5") && said.contains("config : Fatal errors found in configuration."), "{said}");
+    for condition in ["", "version_atleast(2.6)", "feature(OPENSSL)", "defined(NOBODY_HAS_THIS)", "true", "1 && !0", "streq(a,b) || 1"] {
+        let theirs = Command::new("/usr/sbin/haproxy").args(["-cc", condition]).output().unwrap();
+        let ours = place.command("-cc").arg(condition).output().unwrap();
+        assert_eq!(ours.status.code(), theirs.status.code(), "{condition:?}");
+        let alert = "config : Failed to evaluate condition: ";
+        assert_eq!(text(&ours.stderr).contains(alert), text(&theirs.stderr).contains(alert), "{condition:?}");
+    }
+    for (arguments, why) in [("-S x", "no master process"), ("-x x", "-sf alone"), ("-dr", "no names"), ("-m 5", "not supported")] {
+        let refused = place.run(&format!("-c -f good.cfg {arguments}"));
+        assert_eq!(refused.status.code(), Some(1), "{arguments}");
+        assert!(text(&refused.stderr).contains(why), "{arguments}: {}", text(&refused.stderr));
+    }
+    place.write("idle.cfg", &place.config("    tune.bufsize 16384\n"));
+    assert!(text(&place.run("-c -dD -f idle.cfg").stderr).contains("`tune.bufsize` means nothing here"));
     let version = text(&place.run("-v").stdout);
     assert!(version.starts_with("HAProxy version 3.2.0"), "{version}");
     let build = text(&place.run("-vv").stdout);
-    assert!(build.contains("Feature list : ") && build.contains("+EPOLL") && build.contains("-LUA"), "{build}");
+    let known = text(&haproxy("-vv").stdout);
+    let words = |text: &str| -> Vec<String> {
+        let list = text.lines().find_map(|line| line.strip_prefix("Feature list : ")).unwrap();
+        list.split_whitespace().map(str::to_owned).collect()
+    };
+    let (ours, theirs) = (words(&build), words(&known));
+    let newer = ["LINUX_CAP", "OPENSSL_AWSLC", "SSL"];
+    for word in &ours {
+        let (mark, name) = word.split_at(1);
+        assert!(newer.contains(&name) || theirs.iter().any(|their| their[1..] == *name), "{word}");
+        let asked = place.command("-cc").arg(format!("feature({name})")).status().unwrap();
+        assert_eq!(asked.success(), mark == "+", "{word}");
+    }
 }
 
 #[test]

@@ -75,6 +75,8 @@ mod stats;
 #[cfg(test)]
 mod stats_page;
 #[cfg(test)]
+mod steward;
+#[cfg(test)]
 mod stick;
 #[cfg(test)]
 mod strain;

@@ -117,7 +117,7 @@ fn answers_are_haproxys_to_the_byte() {
         "disable server app\n",
         "disable health app/s1\n",
         "enable health app/s2\n",
-        "enable agent app/s1\n",
+        "enable agent app/s1\ndisable agent app/s1\n",
         "set timeout cli 10;set timeout cli;set timeout cli abc;set timeout foo\n",
         "operator; set server app/s1 state ready\n",
         "user; show env\n",

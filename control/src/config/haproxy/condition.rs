@@ -123,14 +123,22 @@ impl Blocks {
 fn holds(line: &mut Line, reader: &Reader) -> Result<bool, Diagnostic> {
     let Some(text) = line.joined() else { return Ok(false) };
     let mut parser = Parser { text: text.value(), at: 0, reader, depth: 0 };
-    let outcome = parser.any().and_then(|value| match parser.rest() {
-        "" => Ok(value),
-        rest => Err(format!("`{rest}` stands where the condition should end")),
-    });
-    outcome.map_err(|message| {
+    parser.whole().map_err(|message| {
         let at = parser.at.min(text.len());
         Diagnostic::error(&text.location().part(&text, at..text.len()), message)
     })
+}
+
+/// Asks a condition that stands in no file; an empty one never holds.
+///
+/// # Errors
+///
+/// Says why it is none.
+pub(in crate::config) fn ask(text: &str) -> Result<bool, String> {
+    if text.trim().is_empty() {
+        return Ok(false);
+    }
+    Parser { text, at: 0, reader: &Reader::default(), depth: 0 }.whole()
 }
 
 struct Parser<'t> {
@@ -147,6 +155,14 @@ impl<'t> Parser<'t> {
         let trimmed = rest.trim_start();
         self.at += rest.len() - trimmed.len();
         trimmed
+    }
+
+    fn whole(&mut self) -> Result<bool, String> {
+        let value = self.any()?;
+        match self.rest() {
+            "" => Ok(value),
+            rest => Err(format!("`{rest}` stands where the condition should end")),
+        }
     }
 
     fn accept(&mut self, mark: &str) -> bool {
@@ -214,7 +230,7 @@ impl<'t> Parser<'t> {
         Ok(match name {
             "defined" => self.reader.environment(inside.trim()).is_some(),
             "enabled" => ENABLED.contains(&inside.trim()),
-            "feature" => FEATURES.contains(&inside.trim()),
+            "feature" => FEATURES.contains(&(inside.trim(), true)),
             "streq" => two().map(|(one, other)| one == other)?,
             "strneq" => two().map(|(one, other)| one != other)?,
             "strstr" => two().map(|(text, part)| text.contains(part))?,
@@ -236,8 +252,40 @@ fn version(text: &str) -> Result<[u32; 2], String> {
 
 /// The version of the language that is spoken here.
 const LEVEL: [u32; 2] = [3, 2];
-/// What of the features of HAProxy's builds is here.
-const FEATURES: [&str; 6] = ["ACCEPT4", "EPOLL", "LINUX_SPLICE", "OPENSSL", "OPENSSL_AWSLC", "THREAD"];
+/// The features of HAProxy's builds, and whether what configurations ask them for is here: `OPENSSL` stands for TLS, `ZLIB` for
+/// compression.
+pub(in crate::config) const FEATURES: &[(&str, bool)] = &[
+    ("51DEGREES", false),
+    ("ACCEPT4", true),
+    ("CPU_AFFINITY", false),
+    ("DEVICEATLAS", false),
+    ("ENGINE", false),
+    ("EPOLL", true),
+    ("EVPORTS", false),
+    ("GETADDRINFO", false),
+    ("KQUEUE", false),
+    ("LIBCRYPT", false),
+    ("LINUX_CAP", false),
+    ("LINUX_SPLICE", true),
+    ("LINUX_TPROXY", true),
+    ("LUA", false),
+    ("NS", false),
+    ("OPENSSL", true),
+    ("OPENSSL_AWSLC", true),
+    ("OT", false),
+    ("PCRE", false),
+    ("PCRE2", false),
+    ("PROMEX", false),
+    ("QUIC", false),
+    ("SLZ", false),
+    ("SSL", true),
+    ("SYSTEMD", true),
+    ("TFO", false),
+    ("THREAD", true),
+    ("TPROXY", true),
+    ("WURFL", false),
+    ("ZLIB", true),
+];
 const ENABLED: [&str; 2] = ["EPOLL", "SPLICE"];
 const PREDICATES: [&str; 8] = ["defined", "enabled", "feature", "streq", "strneq", "strstr", "version_atleast", "version_before"];
 /// How many blocks or parentheses there may be inside each other.

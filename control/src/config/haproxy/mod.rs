@@ -47,4 +47,5 @@ mod tls;
 mod userlist;
 
 pub(super) use bind::overrule;
+pub(super) use condition::{FEATURES, ask as condition};
 pub(super) use section::{begins, read};
