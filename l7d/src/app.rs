@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
-use control::admin::{Language, Listener, Terms};
+use control::admin::{Language, Listener, Reply, Terms};
 use control::config::{Config, Diagnostic, Report};
 use control::exposition::{self, Metrics};
 use control::file;
@@ -25,17 +25,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Engine};
+use crate::admin::{self, Amendment, Engine, Hands};
 use crate::bind::{self, Sharing, Spec};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
 use crate::rules::Rules;
-use crate::site::Site;
+use crate::site::{Gate, Site};
 use crate::stats::Stats;
 use crate::steward::Steward;
 use crate::support;
 use crate::tls::Setup;
-use crate::worker::{self, Order};
+use crate::worker::{self, Order, Plan};
 
 /// A configuration that can be served, with the files it names.
 #[derive(Debug)]
@@ -91,9 +91,12 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
             life::detach(&silence)?;
         }
         let wish = loop {
-            match signals.next().await {
-                Wish::Reload => daemon.reload().await,
-                wish @ (Wish::Drain | Wish::Terminate) => break wish,
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::Reload => daemon.reload().await,
+                    wish @ (Wish::Drain | Wish::Terminate) => break wish,
+                },
+                Some(amendment) = daemon.wishes.recv() => daemon.amend(amendment).await,
             }
         };
         life::notify("STOPPING=1");
@@ -131,7 +134,12 @@ struct Daemon {
     admin: Vec<Desk>,
     /// Who can still do what this process gave up.
     steward: Option<Steward>,
+    /// What commands want of the configuration.
+    wishes: mpsc::Receiver<Amendment>,
 }
+
+/// Addresses, each with its sockets.
+type Listening = Vec<(Spec, Vec<OwnedFd>)>;
 
 /// A socket of the runtime interface.
 struct Desk {
@@ -178,10 +186,13 @@ impl Daemon {
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());
-        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown());
-        let language = Arc::new(admin::language(engine.clone()));
         let workers = workers.context("no thread")?;
-        let mut daemon = Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new(), steward };
+        let (app, wishes) = mpsc::channel(1);
+        let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
+        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), hands);
+        let language = Arc::new(admin::language(engine.clone()));
+        let mut daemon =
+            Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new(), steward, wishes };
         daemon.order(sockets).await;
         daemon.follow_admin(desks)?;
         daemon.follow_metrics().await?;
@@ -216,11 +227,10 @@ impl Daemon {
         let logs = Logs::of(&config).context("log targets")?;
         let (sockets, desks) = self.bind(&config, &before)?;
         support::announce(&config);
+        before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
         self.fleet.replace(Arc::new(config));
-        let site = Arc::new(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
-        tokio::spawn(Site::follow(Arc::downgrade(&site), self.fleet.subscribe()));
-        self.site.send_replace(site);
+        self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
@@ -232,8 +242,36 @@ impl Daemon {
         Ok(())
     }
 
+    /// Carries out what a command wants of the configuration.
+    async fn amend(&mut self, amendment: Amendment) {
+        let Amendment { make, done } = amendment;
+        let before = Arc::clone(&self.site.borrow());
+        let made = make(&self.fleet.config()).and_then(|(config, reply)| {
+            let tls = before.tls().amended(&config).map_err(Reply::error)?;
+            Ok((config, tls, reply))
+        });
+        let reply = match made {
+            Ok((config, tls, reply)) => {
+                before.supersede();
+                self.fleet.amend(Arc::new(config));
+                self.put_in_force(before.amended(&self.fleet, tls));
+                self.order(Vec::new()).await;
+                reply
+            }
+            Err(reply) => reply,
+        };
+        // Who asked may have left.
+        let _ = done.send(reply);
+    }
+
+    fn put_in_force(&self, site: Site) {
+        let site = Arc::new(site);
+        tokio::spawn(Site::follow(Arc::downgrade(&site), self.fleet.subscribe()));
+        self.site.send_replace(site);
+    }
+
     /// Binds what a new configuration listens on and the present one does not: for clients, and for commands.
-    fn bind(&mut self, config: &Config, before: &Site) -> anyhow::Result<(Vec<(Spec, Vec<OwnedFd>)>, HashMap<Spec, OwnedFd>)> {
+    fn bind(&mut self, config: &Config, before: &Site) -> anyhow::Result<(Listening, HashMap<Spec, OwnedFd>)> {
         let (specs, desks) = (wanted(config, Some(before)), wanted_for_commands(config, &self.admin));
         let threads = self.workers.len();
         let Some(steward) = &mut self.steward else {
@@ -245,13 +283,13 @@ impl Daemon {
     }
 
     /// Hands the site to every worker, with one socket of each new address, and waits until they serve it.
-    async fn order(&self, mut sockets: Vec<(Spec, Vec<OwnedFd>)>) {
+    async fn order(&self, mut sockets: Listening) {
         let mut followed = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
             let sockets = sockets.iter_mut().filter_map(|(spec, sockets)| Some((spec.clone(), sockets.pop()?))).collect();
             let (done, follows) = oneshot::channel();
-            let order = Order { site: Arc::clone(&self.site.borrow()), sockets, done };
-            if worker.orders.send(order).await.is_err() {
+            let plan = Plan { site: Arc::clone(&self.site.borrow()), sockets, done };
+            if worker.orders.send(Order::Serve(plan)).await.is_err() {
                 error!("a worker is gone");
             }
             followed.push(follows);
@@ -349,7 +387,8 @@ impl Daemon {
 
 /// Returns what `config` listens on and `before` does not.
 fn wanted(config: &Config, before: Option<&Site>) -> Vec<Spec> {
-    let known: HashSet<&Spec> = before.iter().flat_map(|site| site.doors()).map(|door| door.spec()).collect();
+    let doors = before.iter().flat_map(|site| site.doors()).filter(|door| door.frontend().gate() != Gate::Closed);
+    let known: HashSet<&Spec> = doors.map(|door| door.spec()).collect();
     let wanted = config.frontends().iter().flat_map(bind::specs).map(|(spec, _)| spec);
     wanted.filter(|spec| !known.contains(spec)).collect()
 }
@@ -361,7 +400,7 @@ fn wanted_for_commands(config: &Config, before: &[Desk]) -> Vec<Spec> {
 }
 
 /// Returns the one socket of each address for commands.
-fn open(bound: Vec<(Spec, Vec<OwnedFd>)>) -> HashMap<Spec, OwnedFd> {
+fn open(bound: Listening) -> HashMap<Spec, OwnedFd> {
     bound.into_iter().filter_map(|(spec, sockets)| Some((spec, sockets.into_iter().next()?))).collect()
 }
 

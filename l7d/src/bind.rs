@@ -196,6 +196,14 @@ impl Spec {
         shared(socket, threads)
     }
 
+    /// Lets a socket listen that [`refuse`] has stopped.
+    ///
+    /// # Errors
+    /// As listening.
+    pub(crate) fn listen_again(&self, socket: &OwnedFd) -> io::Result<()> {
+        Ok(listen(socket, self.backlog())?)
+    }
+
     fn backlog(&self) -> i32 {
         self.backlog.and_then(|length| i32::try_from(length).ok()).unwrap_or(BACKLOG)
     }
@@ -225,6 +233,14 @@ impl Bound {
     pub(crate) fn publish(self) -> io::Result<Vec<OwnedFd>> {
         self.file.map_or(Ok(()), Fresh::publish)?;
         Ok(self.sockets)
+    }
+}
+
+/// Lets the kernel refuse who connects to a socket, which keeps its address; who connects to one of Unix waits instead.
+pub(crate) fn refuse(socket: &OwnedFd) {
+    if sockopt::socket_domain(socket).is_ok_and(|family| family != AddressFamily::UNIX) {
+        // Not even a socket that does not listen any more needs more.
+        let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
     }
 }
 

@@ -46,6 +46,7 @@ mod reply;
 mod review;
 mod rules;
 mod session;
+mod sessions;
 mod site;
 mod socket;
 mod stats;

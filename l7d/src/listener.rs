@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::peer::Peer;
 use crate::session::{self, Client};
+use crate::sessions;
 use crate::site::{Counted, Door};
 use crate::socket::Socket;
 use crate::stream::Stream;
@@ -62,7 +63,7 @@ fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>,
         session::serve(&mut client, &door).await;
         drop(admission);
     };
-    tokio::task::spawn_local(session);
+    sessions::spawn(session);
 }
 
 /// A connection's place in all limits that count it; holds the daemon open, too.

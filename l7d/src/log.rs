@@ -30,6 +30,7 @@ use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::rules::{Counts, Ends, Facts, Format, Steps, View};
+use crate::sessions::Seat;
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
 use crate::stick::{Cookie, Given, Returned};
@@ -40,6 +41,7 @@ use crate::tunnel::{Carried, Ended, Side};
 /// What happened to one request or connection so far.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
+    seat: Seat,
     client: Peer,
     tls: Option<Secured>,
     /// Whether a line will be written; if not, its text is not kept.
@@ -92,6 +94,7 @@ impl<'a> Record<'a> {
     /// Begins the record of a request or connection whose first bytes are there; `began` is when they were first waited for.
     pub(crate) fn new(client: Peer, frontend: &'a Frontend, began: Instant) -> Self {
         Self {
+            seat: Seat::take(client, frontend, began),
             client,
             tls: None,
             wanted: frontend.log().is_wanted(),
@@ -153,6 +156,7 @@ impl<'a> Record<'a> {
     /// Notes the backend.
     pub(crate) fn backend(&mut self, backend: &'a Backend) {
         self.backend = Some(backend);
+        self.seat.note_backend(backend);
         if backend.cookie().is_some_and(Cookie::is_logged) {
             self.cookies = [Given::None.letter(), Returned::None.letter()];
         }
@@ -178,6 +182,7 @@ impl<'a> Record<'a> {
     pub(crate) fn server(&mut self, server: &'a Server, failed: u32) {
         self.count_choice(server, failed);
         self.server = Some(server);
+        self.seat.note_server(server);
         self.retries = failed;
     }
 

@@ -197,7 +197,7 @@ impl<'a> Review<'a> {
     pub(crate) fn learn(&self, affinity: &Affinity<'_>, request: &RequestHead, response: &ResponseHead) {
         let Some(backend) = self.backend.filter(|backend| backend.rules().sticks()) else { return };
         let late = backend.rules().late_ties(&View { response: Some(response), ..self.view(request) });
-        affinity.learn(backend, &late);
+        affinity.learn(&late);
     }
 
     /// Takes the response through the backend's rules and then the frontend's.

@@ -184,7 +184,7 @@ async fn dial<'a>(
         let error = match connect(backend, server, inbound, &mut client.deadline).await {
             Ok(stream) => {
                 record.connected(Some(&stream));
-                affinity.learn(backend, &[]);
+                affinity.learn(&[]);
                 return Ok((stream, pursuit));
             }
             Err(error) => error,

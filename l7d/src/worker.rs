@@ -8,25 +8,44 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use control::shutdown::Shutdown;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::error;
 
-use crate::bind::Spec;
+use crate::bind::{self, Spec};
 use crate::idle;
 use crate::listener;
+use crate::sessions::{self, Session, Which};
 use crate::site::{Door, Site};
 use crate::socket::Socket;
 use crate::stats;
 use crate::upstream::pool;
 
+/// What a worker is told to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// To serve a site.
+    Serve(Plan),
+    /// To stop accepting for the frontend of this name.
+    Hold(String, oneshot::Sender<()>),
+    /// To accept for it again.
+    Resume(String, oneshot::Sender<()>),
+    /// To close the sockets of the frontend.
+    Close(String, oneshot::Sender<()>),
+    /// To list what is under way.
+    List(oneshot::Sender<Vec<Session>>),
+    /// To end some of it, and tell what that was.
+    End(Which, oneshot::Sender<Vec<u64>>),
+}
+
 /// A site to serve from now on, with a socket for each of its addresses that no site had before.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct Plan {
     /// The site.
     pub(crate) site: Arc<Site>,
     /// New sockets.
@@ -39,7 +58,7 @@ pub(crate) struct Order {
 ///
 /// # Errors
 /// Fails if the system has no room for another thread.
-pub(crate) fn start(number: usize, orders: mpsc::Receiver<Order>, shutdown: Shutdown) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn start(number: usize, orders: mpsc::Receiver<Order>, shutdown: Shutdown) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(format!("l7d-{number}")).spawn(move || {
         stats::enter_thread(number);
         run(orders, shutdown);
@@ -60,7 +79,12 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => listening.follow(order),
+                    Some(Order::Serve(plan)) => listening.follow(plan),
+                    Some(Order::Hold(frontend, done)) => listening.hold(&frontend, done),
+                    Some(Order::Resume(frontend, done)) => listening.resume(&frontend, done),
+                    Some(Order::Close(frontend, done)) => listening.close(&frontend, done),
+                    Some(Order::List(answer)) => drop(answer.send(sessions::all())),
+                    Some(Order::End(which, answer)) => drop(answer.send(sessions::end(which))),
                     None => return,
                 },
                 () = shutdown.begun() => break,
@@ -70,7 +94,13 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         drop(listening);
         idle::begin_drain();
         // Connections go on; the end of the orders is the end of the process.
-        while orders.recv().await.is_some() {}
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::List(answer) => drop(answer.send(sessions::all())),
+                Order::End(which, answer) => drop(answer.send(sessions::end(which))),
+                Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) => {}
+            }
+        }
     });
 }
 
@@ -80,14 +110,23 @@ struct Listening {
     sockets: HashMap<Spec, Accepting>,
 }
 
-/// A socket being accepted from; dropping it stops that.
+/// A socket of this thread.
 struct Accepting {
     door: Rc<RefCell<Arc<Door>>>,
-    _stop: oneshot::Sender<()>,
+    /// Another descriptor of it, for when accepting begins again.
+    socket: OwnedFd,
+    /// The task that accepts; none while that is on hold.
+    task: Option<Task>,
+}
+
+/// A task that accepts; dropping it stops that.
+struct Task {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
 }
 
 impl Listening {
-    fn follow(&mut self, order: Order) {
+    fn follow(&mut self, order: Plan) {
         let mut new: HashMap<_, _> = order.sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.sockets);
         for door in order.site.doors() {
@@ -112,11 +151,55 @@ impl Listening {
     }
 
     fn accept(&self, socket: OwnedFd, door: &Arc<Door>) -> std::io::Result<Accepting> {
-        let listener = Socket::new(socket)?;
-        let door = Rc::new(RefCell::new(Arc::clone(door)));
+        let mut accepting = Accepting { door: Rc::new(RefCell::new(Arc::clone(door))), socket, task: None };
+        accepting.begin(&self.shutdown)?;
+        Ok(accepting)
+    }
+
+    fn of<'l>(&'l mut self, frontend: &'l str) -> impl Iterator<Item = &'l mut Accepting> {
+        self.sockets.iter_mut().filter(move |(spec, _)| spec.frontend() == frontend).map(|(_, accepting)| accepting)
+    }
+
+    /// Stops accepting for a frontend; its addresses stay taken, and who tries to connect is refused by the kernel.
+    fn hold(&mut self, frontend: &str, done: oneshot::Sender<()>) {
+        let held: Vec<_> = self.of(frontend).filter_map(|accepting| Some((accepting.task.take()?, accepting.socket.try_clone()))).collect();
+        tokio::task::spawn_local(async move {
+            for (Task { stop, ended }, socket) in held {
+                drop(stop);
+                // Whoever the kernel had accepted already is served first.
+                let _ = ended.await;
+                if let Ok(socket) = socket {
+                    bind::refuse(&socket);
+                }
+            }
+            let _ = done.send(());
+        });
+    }
+
+    fn resume(&mut self, frontend: &str, done: oneshot::Sender<()>) {
+        let shutdown = self.shutdown.clone();
+        for accepting in self.of(frontend).filter(|accepting| accepting.task.is_none()) {
+            let spec = accepting.door.borrow().spec().clone();
+            if let Err(error) = spec.listen_again(&accepting.socket).and_then(|()| accepting.begin(&shutdown)) {
+                error!("frontend {frontend}: {error}");
+            }
+        }
+        let _ = done.send(());
+    }
+
+    fn close(&mut self, frontend: &str, done: oneshot::Sender<()>) {
+        self.sockets.retain(|spec, _| spec.frontend() != frontend);
+        let _ = done.send(());
+    }
+}
+
+impl Accepting {
+    fn begin(&mut self, shutdown: &Shutdown) -> std::io::Result<()> {
+        let listener = Socket::new(self.socket.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
-        tokio::task::spawn_local(listener::run(listener, Rc::clone(&door), stopped, self.shutdown.clone()));
-        Ok(Accepting { door, _stop: stop })
+        let ended = tokio::task::spawn_local(listener::run(listener, Rc::clone(&self.door), stopped, shutdown.clone()));
+        self.task = Some(Task { stop, ended });
+        Ok(())
     }
 }
 

@@ -119,8 +119,8 @@ pub fn states(fleet: &Fleet, call: &Call) -> Reply {
     }
     let mut text = format!("1\n{STATE_HEADER}\n");
     for backend in snapshot.config.backends().iter().filter(|backend| wanted.is_empty() || backend.name() == wanted) {
-        for (place, state) in (1..).zip(snapshot.servers_of(backend.id())) {
-            write_state(&mut text, &snapshot, backend, place, state);
+        for state in snapshot.servers_of(backend.id()) {
+            write_state(&mut text, &snapshot, backend, state);
         }
     }
     Reply::Output(text)
@@ -131,7 +131,7 @@ pub fn backend_number(snapshot: &Snapshot, backend: &Backend) -> usize {
     snapshot.config.frontends().len() + backend.id().index() + 2
 }
 
-fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, place: usize, state: &ServerSnapshot) {
+fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state: &ServerSnapshot) {
     let server = snapshot.config.server(state.id);
     let operation = match state.status {
         Status::Up | Status::Drain => 2,
@@ -165,9 +165,10 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, place:
     let since = snapshot.at.saturating_duration_since(state.since).as_secs();
     let _ = writeln!(
         text,
-        "{} {} {place} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} 0 0 0 - {} - {} 0 - - 0",
+        "{} {} {} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} 0 0 0 - {} - {} 0 - - 0",
         backend_number(snapshot, backend),
         backend.name(),
+        server.number(),
         server.name(),
         state.weight,
         server.weight(),

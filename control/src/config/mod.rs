@@ -9,6 +9,7 @@
 //! first mistake: a [`Report`] holds all of them. Whether files, interfaces and addresses named here exist is not looked at;
 //! who uses them finds out, and points at them by their [`Location`].
 
+mod amend;
 mod error;
 mod files;
 mod haproxy;

@@ -32,7 +32,7 @@ pub use transition::{Batch, Changes, Reason, Transition};
 pub use view::View;
 pub(crate) use view::same_machine;
 
-use crate::config::{Backend, Config, Server, ServerId};
+use crate::config::{Backend, Config, Origin, Server, ServerId};
 use crate::server_state::{Admin, Change, Checking, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
@@ -176,9 +176,18 @@ impl Fleet {
     /// A server with the same backend, name, address and port keeps its health, counts and what was set at run time, unless the new
     /// file says something new about it; all others start fresh.
     pub fn replace(&self, config: Arc<Config>) {
+        self.adopt(config, same_machine);
+    }
+
+    /// Puts a configuration in force that a command has made of the present one: servers are what they were, wherever they are now.
+    pub fn amend(&self, config: Arc<Config>) {
+        self.adopt(config, |_, _| true);
+    }
+
+    fn adopt(&self, config: Arc<Config>, same: fn(&Server, &Server) -> bool) {
         let now = now();
         let mut core = self.shared.core();
-        let changes = core.adopt(config, now);
+        let changes = core.adopt(config, same, now);
         let notices: Vec<_> = changes.into_iter().filter_map(|(id, change)| core.note(id, change, Reason::Configuration, now)).collect();
         let view = Arc::clone(&core.view);
         for server in view.config().servers() {
@@ -271,7 +280,7 @@ impl Core {
     }
 
     /// Moves to a new configuration; returns what it changes for servers that stay.
-    fn adopt(&mut self, config: Arc<Config>, now: Instant) -> Vec<(ServerId, Change)> {
+    fn adopt(&mut self, config: Arc<Config>, same: fn(&Server, &Server) -> bool, now: Instant) -> Vec<(ServerId, Change)> {
         let old_view = Arc::clone(&self.view);
         let mut old = HashMap::new();
         for ((server, record), cell) in old_view.config().servers().iter().zip(self.records.drain(..)).zip(old_view.cells()) {
@@ -282,7 +291,7 @@ impl Core {
         for server in config.servers() {
             let key = (config.backend(server.backend()).name(), server.name());
             let (record, cell) = match old.remove(&key) {
-                Some((known, mut record, cell)) if same_machine(known, server) => {
+                Some((known, mut record, cell)) if same(known, server) => {
                     changes.extend(record.reconfigure(server, now).map(|change| (server.id(), change)));
                     (record, Arc::clone(cell))
                 }
@@ -329,7 +338,7 @@ fn settings(server: &Server) -> Settings {
         weight: server.weight(),
         slowstart: server.slowstart().unwrap_or_default(),
         thresholds: server.check().map(|check| Thresholds { rise: check.rise(), fall: check.fall() }),
-        admin: if server.disabled() { Admin::Maint } else { Admin::Ready },
+        admin: if server.disabled() || server.origin() == Origin::Command { Admin::Maint } else { Admin::Ready },
     }
 }
 
@@ -340,7 +349,10 @@ fn now() -> Instant {
 
 impl Record {
     fn new(server: &Server, now: Instant) -> Self {
-        let state = ServerState::new(settings(server), now);
+        let mut state = ServerState::new(settings(server), now);
+        if server.origin() == Origin::Command {
+            state.set_checking(Checking::Resting);
+        }
         Self { state, last_check: None, failed_checks: 0, downs: 0, downtime: Duration::ZERO, down_since: None }
     }
 

@@ -3,20 +3,25 @@
 //! [`control::admin`] holds the dialogs; here are the commands, by what they are about. All of it runs on the main thread, beside the
 //! health checks. What changes more than a server's state is left to [`crate::app`].
 
+mod gates;
+mod limits;
+mod pool;
 mod servers;
+mod sessions;
 mod show;
 mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use control::admin::{Command, Language, Run};
-use control::config::SocketLevel;
+use control::admin::{Answering, Call, Command, Language, Reply, Run};
+use control::config::{Config, SocketLevel};
 use control::fleet::Fleet;
 use control::shutdown::Shutdown;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::site::Site;
 use crate::stats::Stats;
+use crate::worker::Order;
 
 /// What commands reach; clones reach the same.
 #[derive(Debug, Clone)]
@@ -30,12 +35,35 @@ pub(crate) struct Engine {
     shutdown: Shutdown,
     /// Where the interface itself listens, with the level of its clients.
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
+    /// Where changes of the configuration are carried out.
+    app: mpsc::Sender<Amendment>,
+    /// The workers, for as long as they serve.
+    workers: Arc<[mpsc::WeakSender<Order>]>,
 }
+
+/// Where changes that a command wants are carried out.
+pub(crate) struct Hands {
+    /// Those of the configuration.
+    pub(crate) app: mpsc::Sender<Amendment>,
+    /// Those of what is under way.
+    pub(crate) workers: Vec<mpsc::WeakSender<Order>>,
+}
+
+/// A change of the configuration that a command wants.
+pub(crate) struct Amendment {
+    /// Makes another configuration of the one in force, and the answer; or only the answer.
+    pub(crate) make: Make,
+    /// Who waits for the answer.
+    pub(crate) done: oneshot::Sender<Reply>,
+}
+
+type Make = Box<dyn FnOnce(&Config) -> Result<(Config, Reply), Reply> + Send>;
 
 impl Engine {
     /// Returns what commands reach.
-    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>, stats: Stats, shutdown: Shutdown) -> Self {
-        Self { fleet, site, stats, shutdown, sockets: Arc::default() }
+    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>, stats: Stats, shutdown: Shutdown, hands: Hands) -> Self {
+        let Hands { app, workers } = hands;
+        Self { fleet, site, stats, shutdown, sockets: Arc::default(), app, workers: workers.into() }
     }
 
     /// Says where the interface listens now.
@@ -47,6 +75,20 @@ impl Engine {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Lets the configuration be changed, and returns what is answered.
+    fn amend(self, call: Call, act: fn(&Self, &Config, &Call) -> pool::Outcome) -> Answering {
+        Box::pin(async move {
+            let (done, answered) = oneshot::channel();
+            let app = self.app.clone();
+            let make: Make = Box::new(move |config| act(&self, config, &call));
+            // Who is about to end carries nothing out any more.
+            match app.send(Amendment { make, done }).await {
+                Ok(()) => answered.await.unwrap_or_else(|_| Reply::error("The process is stopping.")),
+                Err(_) => Reply::error("The process is stopping."),
+            }
+        })
+    }
+
     fn site(&self) -> Arc<Site> {
         Arc::clone(&self.site.borrow())
     }
@@ -54,8 +96,14 @@ impl Engine {
 
 /// Returns all commands.
 pub(crate) fn language(engine: Engine) -> Language<Engine> {
-    let commands = show::commands().into_iter().chain(servers::commands()).chain(tables::commands());
-    Language::new(engine, commands.collect())
+    let looking = [show::commands(), tables::commands(), sessions::commands()];
+    let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
+    Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
+}
+
+/// Describes a command of administrators that has to wait for others of the process.
+const fn later(words: &'static str, arguments: &'static str, help: &'static str, run: fn(Engine, Call) -> Answering) -> Command<Engine> {
+    Command { words, arguments, help, level: SocketLevel::Admin, run: Run::Later(run) }
 }
 
 /// Describes a command that is carried out at once.
@@ -64,7 +112,7 @@ const fn now(
     arguments: &'static str,
     help: &'static str,
     level: SocketLevel,
-    run: fn(&Engine, &control::admin::Call) -> control::admin::Reply,
+    run: fn(&Engine, &Call) -> Reply,
 ) -> Command<Engine> {
     Command { words, arguments, help, level, run: Run::Now(run) }
 }

@@ -1,10 +1,10 @@
 //! Commands about servers.
 
-use control::admin::{Call, Command, Reply, servers};
+use control::admin::{Call, Command, Reply, Urgency, servers};
 use control::config::SocketLevel;
 use control::server_state::{Admin, Checking};
 
-use super::{Engine, now};
+use super::{Engine, later, now, pool};
 
 /// Returns the commands.
 pub(super) fn commands() -> Vec<Command<Engine>> {
@@ -19,7 +19,13 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
     ];
     let admin = |words, arguments, help, run| now(words, arguments, help, SocketLevel::Admin, run);
     let change = [
-        admin("set server", "<backend>/<server> [opts]", "change the state, weight or address of a server", set),
+        later("set server", "<backend>/<server> [opts]", "change the state, weight or address of a server", |engine, call| {
+            match call.word(1) {
+                "addr" => engine.amend(call, pool::set_address),
+                "check-addr" | "check-port" => engine.amend(call, pool::set_check_target),
+                _ => Box::pin(std::future::ready(set(&engine, &call))),
+            }
+        }),
         admin("set weight", "<backend>/<server> <weight>[%]", "change the weight of a server", |engine, call| {
             servers::with_server(&engine.fleet, call, |view, server| servers::set_weight(&engine.fleet, view, server, call.word(1)))
         }),
@@ -50,7 +56,9 @@ fn set_checking(engine: &Engine, call: &Call, checking: Checking) -> Reply {
 fn set(engine: &Engine, call: &Call) -> Reply {
     servers::with_server(&engine.fleet, call, |view, server| {
         servers::set(&engine.fleet, view, server, call).unwrap_or_else(|| match call.word(1) {
-            "agent" => Reply::error("agent checks are not enabled on this server."),
+            "agent" | "agent-send" => Reply::error("agent checks are not enabled on this server."),
+            "agent-addr" | "agent-port" => Reply::Message(Urgency::Error, "agent checks are not enabled on this server".to_owned()),
+            "fqdn" if call.word(2).is_empty() => Reply::error("set server <b>/<s> fqdn requires a FQDN."),
             "fqdn" => Reply::error("set server <b>/<s> fqdn failed because no resolution is configured."),
             "ssl" => Reply::error("'set server <srv> ssl' cannot be set.  default-server should define ssl settings"),
             _ => Reply::error(
@@ -72,12 +80,12 @@ fn connections(engine: &Engine, call: &Call) -> Reply {
     );
     for backend in site.backends().iter().filter(|backend| wanted.is_empty() || backend.name() == wanted) {
         let number = servers::backend_number(&snapshot, snapshot.config.backend(backend.id()));
-        for (place, server) in (1..).zip(backend.servers()) {
+        for server in backend.servers() {
             let address = server.model().ip().map_or_else(|| "-".to_owned(), |ip| ip.to_string());
             let (port, used, most) = (server.model().port().unwrap_or(0), server.load().active(), server.meter().most());
             let idle = vec!["0"; threads].join(" ");
-            let name = format!("{}/{}", backend.name(), server.name());
-            text.push_str(&format!("{name} {number}/{place} {address} {port} - 5000 {used} {most} {used} 0 0 -1 0 {idle}\n"));
+            let (name, own) = (format!("{}/{}", backend.name(), server.name()), server.model().number());
+            text.push_str(&format!("{name} {number}/{own} {address} {port} - 5000 {used} {most} {used} 0 0 -1 0 {idle}\n"));
         }
     }
     Reply::Output(text)

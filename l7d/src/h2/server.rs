@@ -13,7 +13,6 @@ use control::config::{Timeout, Timeouts};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::task::spawn_local;
 use tracing::{debug, info};
 
 use super::io::{Backlog, Io};
@@ -26,6 +25,7 @@ use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::rules::Memory;
 use crate::session::Client;
+use crate::sessions;
 use crate::site::Door;
 use crate::stream::Stream;
 use crate::tls::Secured;
@@ -68,7 +68,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
                 let active = Active::new(&life.active);
                 let (memory, handshake) = (Rc::clone(&memory), std::mem::take(shaken));
                 let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, active };
-                spawn_local(exchange(stream, Arc::clone(&current.borrow())));
+                sessions::spawn(exchange(stream, Arc::clone(&current.borrow())));
                 turn = Turn::Later;
             }
             Err(error) => return refuse(source, current, &error),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, ServerId, suggest};
+use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, suggest};
 
 use super::acl::{Acl, Test};
 use super::action::Action;
@@ -27,7 +27,8 @@ use crate::stick::{Persist, Table, Tables};
 pub(crate) struct Rules {
     frontends: Vec<Arc<ProxyRules>>,
     backends: Vec<Arc<ProxyRules>>,
-    hosts: HashMap<ServerId, Arc<ServerHost>>,
+    /// By backend and name, which stay when servers come and go.
+    hosts: HashMap<(BackendId, String), Arc<ServerHost>>,
     tables: Arc<Tables>,
     warnings: Report,
 }
@@ -212,7 +213,7 @@ impl Rules {
 
     /// Returns the host that a server is asked for in the handshake of TLS.
     pub(crate) fn host_of(&self, model: &config::Server) -> Option<Arc<ServerHost>> {
-        self.hosts.get(&model.id()).map(Arc::clone)
+        self.hosts.get(&(model.backend(), model.name().to_owned())).map(Arc::clone)
     }
 }
 
@@ -476,10 +477,10 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn host(&mut self, model: &config::Server) -> Option<(ServerId, Arc<ServerHost>)> {
+    fn host(&mut self, model: &config::Server) -> Option<((BackendId, String), Arc<ServerHost>)> {
         let text = model.tls()?.sni()?;
         match ServerHost::compile(text, self.config.backend(model.backend()).mode(), &mut self.names) {
-            Ok(host) => Some((model.id(), Arc::new(host))),
+            Ok(host) => Some(((model.backend(), model.name().to_owned()), Arc::new(host))),
             Err(error) => {
                 self.found.push(error);
                 None

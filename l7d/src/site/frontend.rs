@@ -1,7 +1,7 @@
 //! Frontends and their doors at run time: where clients come in, and what decides about them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeouts};
 use tokio::sync::Semaphore;
@@ -30,6 +30,17 @@ pub(crate) struct Door {
     acceptor: Option<Arc<Acceptor>>,
     limits: Vec<Arc<Semaphore>>,
     limit: Option<Limit>,
+}
+
+/// Whether clients come in by the doors of a frontend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// They do.
+    Open,
+    /// They do not, until an administrator says so.
+    Held,
+    /// They do not until the next reload.
+    Closed,
 }
 
 /// What a door is made of.
@@ -64,6 +75,7 @@ pub(crate) struct Frontend {
     ignores_probes: bool,
     monitor_uri: Option<String>,
     log: Arc<Log>,
+    gate: Arc<AtomicU8>,
     connections: Arc<AtomicU32>,
     meter: Arc<Meter>,
     /// Of the whole process.
@@ -138,11 +150,26 @@ impl Frontend {
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
             log: shared.logs.of_frontend(model.id()),
+            gate: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.gate)),
             connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
             meter: before.map_or_else(|| Arc::new(Meter::new(shared.threads)), |frontend| Arc::clone(&frontend.meter)),
             all_connections: Arc::clone(&shared.connections),
             process: Arc::clone(&shared.meter),
         }
+    }
+
+    /// Tells whether clients come in.
+    pub(crate) fn gate(&self) -> Gate {
+        match self.gate.load(Ordering::Relaxed) {
+            0 => Gate::Open,
+            1 => Gate::Held,
+            _ => Gate::Closed,
+        }
+    }
+
+    /// Notes whether clients come in.
+    pub(crate) fn turn(&self, gate: Gate) {
+        self.gate.store(gate as u8, Ordering::Relaxed);
     }
 
     /// Returns how the client's address is added to requests.

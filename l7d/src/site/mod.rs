@@ -20,7 +20,7 @@ use control::fleet::{Changes, Fleet};
 pub(crate) use backend::{Backend, Reuse, Server};
 pub(crate) use control::config::Protocol;
 pub(crate) use forward_for::ForwardFor;
-pub(crate) use frontend::{Door, Frontend};
+pub(crate) use frontend::{Door, Frontend, Gate};
 pub(crate) use limit::Counted;
 pub(crate) use names::Names;
 
@@ -60,11 +60,21 @@ struct Shared {
 impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
     pub(crate) fn new(fleet: &Fleet, logs: Logs, (rules, tls): (Rules, Setup), threads: usize, before: Option<&Self>) -> Self {
+        Self::build(fleet, logs, (Arc::new(rules), tls), threads, before)
+    }
+
+    /// Builds the site of a configuration that a command has made of the one before: rules and logs are the same.
+    pub(crate) fn amended(&self, fleet: &Fleet, tls: Setup) -> Self {
+        let Shared { logs, rules, threads, .. } = &self.shared;
+        Self::build(fleet, logs.clone(), (Arc::clone(rules), tls), *threads, Some(self))
+    }
+
+    fn build(fleet: &Fleet, logs: Logs, (rules, tls): (Arc<Rules>, Setup), threads: usize, before: Option<&Self>) -> Self {
         let view = fleet.view();
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
-        let shared = Shared { logs, rules: Arc::new(rules), connections, meter, threads };
+        let shared = Shared { logs, rules, connections, meter, threads };
         shared.rules.tables().settle(config);
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));

@@ -30,6 +30,7 @@ pub(crate) use meter::{Here, Meter, Presence, enter_thread};
 
 use crate::site::Site;
 use overview::Overview;
+pub(crate) use overview::address;
 
 /// Everything there is to show; clones show the same.
 #[derive(Debug, Clone)]

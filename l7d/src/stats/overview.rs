@@ -11,7 +11,7 @@ use control::server_state::{Status, WEIGHT_SCALE};
 
 use super::counter::{Counter, Span};
 use super::meter::Meter;
-use crate::site::{Backend, Frontend, Server, Site};
+use crate::site::{Backend, Frontend, Gate, Server, Site};
 
 /// The site and the states of its servers at one moment.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl<'a> Row<'a> {
             "scur" => Value::Count(frontend.connections().1.into()),
             "slim" => Value::Count(frontend.limit().or(limit)?.into()),
             "ereq" => Value::Count(self.meter.sum(Counter::RequestErrors)),
-            "status" => text("OPEN"),
+            "status" => text(if frontend.gate() == Gate::Open { "OPEN" } else { "STOP" }),
             "type" => Value::Count(0),
             "mode" => text(mode(frontend.mode())),
             "req_rate" => self.rates(|rates| &rates.requests, Counter::Requests).0,
@@ -253,7 +253,7 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "bck" => Value::Count(model.backup().into()),
         "lastchg" => Value::Count(state.since.elapsed().as_secs()),
         "throttle" => Value::Count(throttle(model.slowstart().is_some(), state)?),
-        "sid" => Value::Count(backend.servers().iter().position(|other| std::ptr::eq(other, server))? as u64 + 1),
+        "sid" => Value::Count(server.model().number() as u64),
         "type" => Value::Count(2),
         _ => return of_check(server, state, column),
     })
@@ -292,7 +292,8 @@ fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
 }
 
 /// Returns where a server is, as HAProxy writes it.
-fn address(model: &config::Server) -> String {
+/// Returns the address of a server as the statistics show it.
+pub(crate) fn address(model: &config::Server) -> String {
     match (model.ip(), model.port()) {
         (Some(IpAddr::V4(ip)), port) => format!("{ip}:{}", port.unwrap_or(0)),
         (Some(IpAddr::V6(ip)), port) => format!("[{ip}]:{}", port.unwrap_or(0)),

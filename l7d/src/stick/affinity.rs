@@ -103,8 +103,9 @@ impl<'a> Affinity<'a> {
     pub(crate) fn recall(&mut self, backend: &Backend, view: &View<'_>) {
         let (hold, pin) = (hold(backend, self.persist), &mut self.pin);
         self.ties = backend.rules().recall(view, |number| {
-            let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
-            let is_usable = place < backend.servers().len() && (hold != Hold::WhileUp || backend.is_up(place));
+            let is_it = |server: &Server| server.model().number() as u64 == number;
+            let Some(place) = backend.servers().iter().position(is_it) else { return false };
+            let is_usable = hold != Hold::WhileUp || backend.is_up(place);
             if is_usable && pin.is_none() {
                 *pin = Some(Pin { place, hold });
             }
@@ -113,11 +114,10 @@ impl<'a> Affinity<'a> {
     }
 
     /// Notes the server that serves in the tables; `late` is what its answer adds.
-    pub(crate) fn learn(&self, backend: &Backend, late: &[Tie]) {
+    pub(crate) fn learn(&self, late: &[Tie]) {
         let Some((server, _)) = self.served.filter(|_| !self.ties.is_empty() || !late.is_empty()) else { return };
-        let Some(place) = backend.servers().iter().position(|other| std::ptr::eq(other, server)) else { return };
         for tie in self.ties.iter().chain(late) {
-            tie.table.update(&tie.key, now(), |record| record.set(StoredKind::ServerId, 0, place as u64 + 1));
+            tie.table.update(&tie.key, now(), |record| record.set(StoredKind::ServerId, 0, server.model().number() as u64));
         }
     }
 

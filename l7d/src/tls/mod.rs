@@ -25,7 +25,7 @@ pub(crate) use layer::{Agreed, Layer, Secured};
 pub(crate) use session::Session;
 
 /// What all files that a configuration names for TLS amount to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
     acceptors: HashMap<String, Arc<Acceptor>>,
     /// By the names of backend and server.
@@ -63,6 +63,26 @@ impl Setup {
         }
         setup.warnings = findings.into();
         Ok(setup)
+    }
+
+    /// Returns the same for a configuration that may have another server, whose files are read.
+    ///
+    /// # Errors
+    /// What is wrong with one of the files.
+    pub(crate) fn amended(&self, config: &Config) -> Result<Self, String> {
+        let (mut setup, mut findings) = (self.clone(), Vec::new());
+        let names = |server: &Server| (config.backend(server.backend()).name().to_owned(), server.name().to_owned());
+        setup.connectors.retain(|known, _| config.server_named(&known.0, &known.1).is_some());
+        for server in config.servers() {
+            let Some(model) = server.tls().filter(|_| !setup.connectors.contains_key(&names(server))) else { continue };
+            if let Some(client) = Client::load(model, server.location(), None, &mut findings) {
+                setup.connectors.insert(names(server), Connector::new(client, None));
+            }
+        }
+        match findings.iter().find(|finding| finding.severity() == Severity::Error) {
+            Some(error) => Err(error.message().to_owned()),
+            None => Ok(setup),
+        }
     }
 
     /// Returns what is valid and will surprise.

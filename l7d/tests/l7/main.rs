@@ -29,6 +29,8 @@ mod differential;
 #[cfg(test)]
 mod directed;
 #[cfg(test)]
+mod dynamic;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod fuzz;
@@ -66,6 +68,8 @@ mod retry;
 mod rules;
 #[cfg(test)]
 mod runtime;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]

@@ -21,19 +21,19 @@ pub(crate) fn ask(socket: &Path, commands: &str) -> String {
 }
 
 /// One configuration, twice.
-struct Pair {
-    ours: Daemon,
+pub(crate) struct Pair {
+    pub(crate) ours: Daemon,
     theirs: HaproxyProcess,
-    our_socket: std::path::PathBuf,
-    their_socket: std::path::PathBuf,
+    pub(crate) our_socket: std::path::PathBuf,
+    pub(crate) their_socket: std::path::PathBuf,
     our_front: SocketAddr,
     our_tcp: SocketAddr,
-    config: String,
+    pub(crate) config: String,
     directory: std::path::PathBuf,
 }
 
 impl Pair {
-    fn start(server: SocketAddr) -> Self {
+    pub(crate) fn start(server: SocketAddr) -> Self {
         let directory = directory();
         let (our_socket, their_socket) = (directory.join("ours.sock"), directory.join("theirs.sock"));
         let (our_front, their_front) = (unused_address(), unused_address());
@@ -62,7 +62,7 @@ impl Pair {
     }
 
     /// Asks both and returns what ours said, which must be what theirs said.
-    fn same(&self, commands: &str) -> String {
+    pub(crate) fn same(&self, commands: &str) -> String {
         let (ours, theirs) = (ask(&self.our_socket, commands), ask(&self.their_socket, commands));
         assert_eq!(ours, theirs, "{commands:?}");
         ours
@@ -77,7 +77,7 @@ impl Drop for Pair {
 }
 
 /// Leaves out the times, which pass, and the health, of which HAProxy forgets that of servers without checks when they are drained.
-fn without_ages(states: &str) -> String {
+pub(crate) fn without_ages(states: &str) -> String {
     let line = |line: &str| {
         let fields = line.split(' ').enumerate().filter(|(place, _)| ![9, 12].contains(place));
         fields.map(|(_, field)| field).collect::<Vec<_>>().join(" ") + "\n"
@@ -241,7 +241,7 @@ fn clients_are_held_to_their_terms() {
 }
 
 /// Answers a request with a text.
-fn answer(mut stream: TcpStream, text: &str) {
+pub(crate) fn answer(mut stream: TcpStream, text: &str) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -254,7 +254,7 @@ fn answer(mut stream: TcpStream, text: &str) {
 }
 
 /// Sends a request and returns the body of the answer.
-fn get(address: SocketAddr) -> String {
+pub(crate) fn get(address: SocketAddr) -> String {
     let mut client = connect(address);
     client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -49,3 +49,4 @@ mod userlist;
 pub(super) use bind::overrule;
 pub(super) use condition::{FEATURES, ask as condition};
 pub(super) use section::{begins, read};
+pub(super) use server::alone as server;

@@ -1,11 +1,14 @@
 //! Servers, and what `default-server` says of all of them.
 
-use super::draft::Draft;
+use std::sync::Arc;
+
+use super::draft::{Draft, Kind};
+use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
 use super::tls;
-use crate::config::error::Diagnostic;
-use crate::config::location::{Located, Location};
+use crate::config::error::{Diagnostic, Severity};
+use crate::config::location::{Language, Located, Location, Source};
 use crate::config::model::{SendProxy, ServerSource};
 use crate::config::value::{address, text, word};
 use crate::config::written::{CheckSettings, CheckSwitch, ProxySwitch, Server, ServerSettings};
@@ -259,6 +262,37 @@ pub(super) fn server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) ->
     let address = address.map_err(|error| reader.push(error)).ok();
     draft.backend.servers.push(Server { name, address, settings: settings.finish() });
     outcome
+}
+
+/// Reads the server that words describe as they would in a file.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(in crate::config) fn alone(words: &[String]) -> Result<Server, Vec<Diagnostic>> {
+    let escaped: Vec<String> = words.iter().map(|word| escape(word)).collect();
+    let source = Source::of(Language::Haproxy, "stats socket command", &format!("server {}\n", escaped.join(" ")));
+    let mut reader = Reader::default();
+    let Some(mut line) = Lexer::new(&source).next(&mut reader) else { return Err(reader.finish().0) };
+    let mut draft = Draft::new(Kind::Backend, line.read_keyword(), Arc::default());
+    if let Err(error) = server(&mut line, &mut draft, &mut reader).and_then(|()| line.finish()) {
+        reader.push(error);
+    }
+    let (found, _) = reader.finish();
+    let is_sound = found.iter().all(|found| found.severity() != Severity::Error);
+    draft.backend.servers.pop().filter(|_| is_sound).ok_or(found)
+}
+
+/// Writes a word so that it is read as it is.
+fn escape(word: &str) -> String {
+    let mut escaped = String::new();
+    for c in word.chars() {
+        if c.is_ascii_whitespace() || matches!(c, '\\' | '"' | '\'' | '#') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {

@@ -39,7 +39,7 @@ pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOptio
 pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
-pub use server::{Protocol, Server};
+pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{Stored, StoredKind, Table, TableKey};
 pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
@@ -47,8 +47,11 @@ pub use unix::{Account, SocketFile, UnixAddress};
 pub use userlist::{Password, User, Userlist};
 pub use xdp::{AttachMode, OnStop, Xdp};
 
+use std::sync::Arc;
+
 use super::error::Report;
 use super::location::Located;
+use super::written;
 
 /// Names a frontend of one [`Config`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +112,8 @@ pub struct Config {
     pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) idle: Vec<Located<String>>,
     pub(in crate::config) warnings: Report,
+    /// What servers that are added at run time begin from; one per backend.
+    pub(in crate::config) ground: Arc<[written::Backend]>,
 }
 
 impl Config {

@@ -13,6 +13,7 @@ use crate::config::location::{Located, Location};
 pub struct Server {
     pub(in crate::config) id: ServerId,
     pub(in crate::config) backend: BackendId,
+    pub(in crate::config) number: usize,
     pub(in crate::config) name: Located<String>,
     pub(in crate::config) address: Located<ServerAddress>,
     pub(in crate::config) weight: u16,
@@ -28,6 +29,16 @@ pub struct Server {
     pub(in crate::config) tls: Option<ServerTls>,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
+    pub(in crate::config) origin: Origin,
+}
+
+/// Where a server comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File,
+    /// A command: it begins in maintenance, and its checks rest until somebody lets them go on.
+    Command,
 }
 
 /// What is spoken to a server in mode http.
@@ -50,9 +61,19 @@ impl Server {
         self.backend
     }
 
+    /// Returns its number within its backend, from 1; it stays when others come and go.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Returns the name, unique within its backend.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Returns where the server is named.

@@ -1,15 +1,18 @@
 //! Backends and their servers.
 
+use std::sync::Arc;
+
 use super::Resolver;
 use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::log;
 use super::proxy;
 use super::tls;
+use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::Located;
 use crate::config::model::{
-    Backend, BackendId, Balance, Cookie, CookieMode, Frontend, HashMethod, Mode, RetryCause, RetryOn, Server, ServerId, ServerSource,
-    Timeout, Timeouts,
+    Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, HashMethod, Mode, Origin, RetryCause, RetryOn, Server, ServerId,
+    ServerSource, Timeout, Timeouts,
 };
 use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
@@ -40,7 +43,8 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
     let timeouts = proxy::timeouts(&defaults.proxy, &written.proxy);
     let first = pools.servers.len();
     for server in &written.servers {
-        let place = Place { backend: id, id: ServerId::from_index(pools.servers.len()), timeouts: &timeouts };
+        let (index, number) = (pools.servers.len(), pools.servers.len() - first + 1);
+        let place = Place { backend: id, id: ServerId::from_index(index), number, timeouts: &timeouts };
         pools.servers.extend(self::server(resolver, written, server, &place));
     }
     let balance = written.pool.balance.as_ref().or(defaults.pool.balance.as_ref());
@@ -76,6 +80,48 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });
+}
+
+/// Returns what of backends as they were written a server needs that is added later: as in HAProxy, not what `default-server` says.
+pub(super) fn ground(written: Vec<written::Backend>) -> Vec<written::Backend> {
+    let mut known: Vec<(Arc<written::Defaults>, Arc<written::Defaults>)> = Vec::new();
+    let mut plain = |defaults: Arc<written::Defaults>| {
+        let found = known.iter().find(|(from, _)| Arc::ptr_eq(from, &defaults)).map(|(_, plain)| Arc::clone(plain));
+        found.unwrap_or_else(|| {
+            let plain = Arc::new(written::Defaults { default_server: ServerSettings::default(), ..written::Defaults::clone(&defaults) });
+            known.push((defaults, Arc::clone(&plain)));
+            plain
+        })
+    };
+    let bare = |backend: written::Backend| written::Backend {
+        defaults: plain(backend.defaults),
+        default_server: ServerSettings::default(),
+        servers: Vec::new(),
+        acls: Vec::new(),
+        rules: Vec::new(),
+        ..backend
+    };
+    written.into_iter().map(bare).collect()
+}
+
+/// Adds a server at the end of a backend; the servers behind it get other ids.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(in crate::config) fn add_server(config: &mut Config, id: BackendId, written: &written::Server) -> Result<(), Vec<Diagnostic>> {
+    let mut resolver = Resolver::bare();
+    let backend = &config.backends[id.index()];
+    let end = backend.servers.end;
+    let others = &config.servers[backend.servers.clone()];
+    let number = (1..).find(|number| others.iter().all(|other| other.number != *number)).unwrap_or(others.len() + 1);
+    let place = Place { backend: id, id: ServerId::from_index(end), number, timeouts: &backend.timeouts };
+    let server = server(&mut resolver, &config.ground[id.index()], written, &place);
+    let Some(server) = server.filter(|_| resolver.found.iter().all(|found| found.severity() != Severity::Error)) else {
+        return Err(resolver.found);
+    };
+    config.servers.insert(end, Server { origin: Origin::Command, ..server });
+    Ok(())
 }
 
 /// Makes the persistence cookie of a backend.
@@ -181,6 +227,7 @@ fn reads_requests(balance: &Balance) -> bool {
 struct Place<'t> {
     backend: BackendId,
     id: ServerId,
+    number: usize,
     timeouts: &'t Timeouts,
 }
 
@@ -208,6 +255,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     Some(Server {
         id: place.id,
         backend: place.backend,
+        number: place.number,
         name: written.name.clone(),
         address: address.clone(),
         weight: last(&layers, |settings| settings.weight).unwrap_or(DEFAULT_WEIGHT),
@@ -223,6 +271,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         tls,
         source,
         send_proxy,
+        origin: Origin::File,
     })
 }
 

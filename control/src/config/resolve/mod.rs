@@ -42,9 +42,12 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     let report = Report::from(resolver.found);
+    let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
-    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, userlists, idle, warnings: report }
+    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, userlists, idle, warnings: report, ground }
 }
+
+pub(super) use backend::add_server;
 
 /// Names on one side, findings on the other.
 struct Resolver {
@@ -62,6 +65,11 @@ struct Resolver {
 }
 
 impl Resolver {
+    /// Returns one for something that names nothing else.
+    fn bare() -> Self {
+        Self::new(&Written::default(), Vec::new())
+    }
+
     fn new(written: &Written, found: Vec<Diagnostic>) -> Self {
         let backends: Vec<_> = written.backends.iter().map(|backend| backend.name.clone()).collect();
         let id = |(index, name): (usize, &Located<String>)| (name.value().clone(), BackendId::from_index(index));
