@@ -20,6 +20,7 @@ use crate::peer::Peer;
 use crate::socket::Socket;
 use crate::stream::{Privacy, Stream};
 use crate::tls::Secured;
+use crate::upstream::Own;
 
 /// The client's end of one exchange.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Downstream<'a> {
     pub(crate) destination: Option<SocketAddr>,
     /// How long PROXY header and TLS took, if this is the first exchange of its connection.
     pub(crate) handshake: Duration,
+    /// Connections to servers that serve this client alone.
+    pub(crate) own: &'a Own,
     /// The timer of the exchange.
     pub(crate) deadline: &'a mut Deadline,
 }

@@ -38,7 +38,7 @@ use crate::stream::Stream;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
 use crate::upstream::pursuit::{Pursuit, Verdict};
-use crate::upstream::{self, Upstream, pool};
+use crate::upstream::{self, Sharing, Upstream};
 
 /// Where in the life of its connection a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,13 +188,13 @@ async fn serve<'a>(
         affinity.recall(backend, &review.view(&head));
     }
     let key = backend.key(Seen { client: client.source, request: Some(&head) });
-    let reuse = if turn == Turn::First && !head.method().is_idempotent() { Reuse::Never } else { backend.reuse() };
+    let sharing = Sharing::of(backend, client, turn, head.method());
     let whole = body.is_done();
     let settings = Settings::of(frontend.compression(), backend.compression());
     let compression = settings.and_then(|settings| settings.offer(&mut head));
     let mut request = outgoing(head, body, frontend, backend, (review, affinity));
     request.compression = compression;
-    let outcome = deliver(client, &mut request, backend, (key, reuse), limits(frontend, backend), record).await;
+    let outcome = deliver(client, &mut request, backend, (key, sharing), limits(frontend, backend), record).await;
     outcome.map_err(|error| {
         let failure = Failure::new(error, &mut request.review.borrow_mut(), Some(&request.head));
         // A client whose request is over may go on with the next one, whatever became of this one's server.
@@ -208,7 +208,7 @@ async fn deliver<'a: 'm, 'm>(
     client: &mut Downstream<'_>,
     request: &mut Outgoing<'m>,
     backend: &'a Backend,
-    (key, reuse): (Option<u32>, Reuse),
+    (key, sharing): (Option<u32>, Sharing<'_>),
     limits: Limits,
     record: &mut Record<'a>,
 ) -> Result<Fate, ExchangeError> {
@@ -222,7 +222,7 @@ async fn deliver<'a: 'm, 'm>(
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
-    Delivery { request, backend, pursuit, reuse, limits, repeats }.run(client, record).await
+    Delivery { request, backend, pursuit, sharing, limits, repeats }.run(client, record).await
 }
 
 /// Takes the request through the frontend's rules.
@@ -255,7 +255,7 @@ struct Delivery<'a, 'r, 'm> {
     request: &'r mut Outgoing<'m>,
     backend: &'a Backend,
     pursuit: Pursuit<'a>,
-    reuse: Reuse,
+    sharing: Sharing<'r>,
     limits: Limits,
     /// Whether the request may be sent again after a server has had it.
     repeats: bool,
@@ -272,7 +272,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
             let kind = server.kind(host);
-            let idle = if self.reuse == Reuse::Allowed && server.shares_connections() { pool::take(kind) } else { None };
+            let idle = self.sharing.find(server, kind);
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => {
@@ -280,7 +280,10 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                     connection
                 }
                 None => match open(client, self.backend, server, host, record).await? {
-                    Ok(connection) => connection,
+                    Ok(connection) => {
+                        self.sharing.opened(server, kind, &connection);
+                        connection
+                    }
                     Err(error) => match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
                         Verdict::TryAgain => continue,
                         Verdict::GiveUp => return Err(error.into()),
@@ -294,8 +297,8 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             record.response(&progress);
             match outcome {
                 Ok(Finished::Exchanged { client: fate, server: rest }) => {
-                    if rest == Fate::Keep && server.shares_connections() {
-                        pool::put(kind, connection);
+                    if rest == Fate::Keep {
+                        self.sharing.give_back(server, kind, connection);
                     }
                     return Ok(fate);
                 }
@@ -309,7 +312,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                 }
                 // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
                 Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(self.request, &progress))) => {
-                    self.reuse = Reuse::Never;
+                    self.sharing.forgo();
                 }
                 // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
                 Err(error @ ExchangeError::Server(_)) if whole && progress.unprocessed => {
@@ -445,7 +448,7 @@ fn outgoing<'a>(
 ) -> Outgoing<'a> {
     let closes = frontend.closes() || backend.closes();
     let client = if !closes && head.keeps_alive() && !idle::is_draining() { Fate::Keep } else { Fate::Close };
-    let server = if backend.reuse() == Reuse::Allowed && !closes { Fate::Keep } else { Fate::Close };
+    let server = if backend.reuse() != Reuse::Nothing && !closes { Fate::Keep } else { Fate::Close };
     let mut request = Outgoing::new(head, body, client, server, (review, affinity));
     request.farewell = if frontend.pretends() || backend.pretends() { Connection::Unstated } else { Connection::Close };
     request

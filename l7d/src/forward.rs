@@ -29,7 +29,7 @@ use crate::stick::Returned;
 use crate::stream::Stream;
 use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{Carried, Quiet};
-use crate::upstream::Upstream;
+use crate::upstream::{Link, Upstream};
 use answer::Answer;
 pub(crate) use request::Outgoing;
 
@@ -140,7 +140,7 @@ pub(crate) async fn run(
         Wire::H2(stream) => (Inflow::H2(&mut stream.body), Outflow::H2(&mut stream.respond)),
     };
     let (reply, mut uplink) = match server {
-        Upstream::H1(server) => {
+        Upstream::H1(Link { stream: server, .. }) => {
             if let Some(start) = request.start(&mut inflow)? {
                 flatten(deadline.within(limits.server, pin!(server.send(start))).await).map_err(server_failed)?;
             }

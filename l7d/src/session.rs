@@ -30,6 +30,7 @@ use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
 use crate::tcp;
 use crate::tls::handshake;
+use crate::upstream::Own;
 
 /// A client and what is known of it.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Client {
     pub(crate) early: Option<Buffer>,
     /// How long PROXY header and TLS took; nothing once the first exchange has it.
     pub(crate) handshake: Duration,
+    /// Connections to servers that serve this client alone.
+    pub(crate) own: Own,
     /// The timer of this connection.
     pub(crate) deadline: Deadline,
 }
@@ -60,6 +63,7 @@ impl Client {
             memory: Memory::default(),
             early: None,
             handshake: Duration::ZERO,
+            own: Own::default(),
             deadline: Deadline::default(),
         }
     }
@@ -175,10 +179,11 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
 
 /// Serves the request that begins with the client's early bytes.
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
-    let Client { stream, source, destination, memory, early, handshake, deadline } = client;
+    let Client { stream, source, destination, memory, early, handshake, own, deadline } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input };
-    let mut exchange = Downstream { wire, source: *source, destination: *destination, handshake: std::mem::take(handshake), deadline };
+    let handshake = std::mem::take(handshake);
+    let mut exchange = Downstream { wire, source: *source, destination: *destination, handshake, own, deadline };
     let fate = exchange::run(&mut exchange, memory, frontend, turn, began).await;
     client.early = Some(input).filter(|input| !input.is_empty());
     fate

@@ -20,8 +20,8 @@ use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
 use crate::site::{Backend, Frontend, Names, Server};
 use crate::stick::Affinity;
-use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
+use crate::upstream::Link;
 use crate::upstream::connect::{Inbound, connect};
 use crate::upstream::pursuit::{Pursuit, Verdict};
 
@@ -60,7 +60,7 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
         return Ok(());
     }
     let (server, _pursuit) = dial(client, frontend, backend, record).await?;
-    let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server), early: client.early.take() };
+    let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early: client.early.take() };
     let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
     record.tunnel(&carried);
     if carried.to_server == 0 && frontend.ignores_null() {
@@ -168,7 +168,7 @@ async fn dial<'a>(
     frontend: &'a Frontend,
     backend: &'a Arc<Backend>,
     record: &mut Record<'a>,
-) -> Result<(Stream, Pursuit<'a>), ExchangeError> {
+) -> Result<(Link, Pursuit<'a>), ExchangeError> {
     let key = backend.key(Seen { client: client.source, request: None });
     let mut affinity = affinity(client, frontend, backend);
     let mut pursuit = Pursuit::begin(backend, key, affinity.pin(), &mut client.deadline).await?;
@@ -182,10 +182,10 @@ async fn dial<'a>(
         let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()), host };
         record.connecting();
         let error = match connect(backend, server, inbound, &mut client.deadline).await {
-            Ok(stream) => {
-                record.connected(Some(&stream));
+            Ok(link) => {
+                record.connected(Some(&link.stream));
                 affinity.learn(&[]);
-                return Ok((stream, pursuit));
+                return Ok((link, pursuit));
             }
             Err(error) => error,
         };

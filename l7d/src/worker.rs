@@ -79,7 +79,10 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Serve(plan)) => listening.follow(plan),
+                    Some(Order::Serve(plan)) => {
+                        sweep = tokio::time::interval(plan.site.purge_delay().clamp(SHORTEST_SWEEP, SWEEP));
+                        listening.follow(plan);
+                    }
                     Some(Order::Hold(frontend, done)) => listening.hold(&frontend, done),
                     Some(Order::Resume(frontend, done)) => listening.resume(&frontend, done),
                     Some(Order::Close(frontend, done)) => listening.close(&frontend, done),
@@ -203,5 +206,6 @@ impl Accepting {
     }
 }
 
-/// How often idle connections to servers are looked through.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often idle connections to servers are looked through, unless some server wants that sooner.
+const SWEEP: Duration = Duration::from_secs(1);
+const SHORTEST_SWEEP: Duration = Duration::from_millis(50);

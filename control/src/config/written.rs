@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, Mode, OnStop,
-    Password, PortRange, Preset, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored, TableKey,
-    Timeout, TlsVersion, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse,
+    Mode, OnStop, Password, PortRange, Preset, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored,
+    TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -130,6 +130,7 @@ pub(super) struct Pool {
     /// In percent; 0 for none.
     pub(super) hash_balance_factor: Option<Located<u32>>,
     pub(super) fullconn: Option<u32>,
+    pub(super) http_reuse: Option<HttpReuse>,
 }
 
 /// A frontend.
@@ -232,6 +233,17 @@ pub(super) struct ServerSettings {
     pub(super) source: Option<Located<ServerSource>>,
     pub(super) send_proxy: Option<ProxySwitch>,
     pub(super) tls: ServerTlsSettings,
+    pub(super) pool: ServerPoolSettings,
+}
+
+/// How long connections to a server are kept for further requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerPoolSettings {
+    /// None if not set; within, none for any number.
+    pub(super) most_idle: Option<Option<u32>>,
+    pub(super) purge_delay: Option<Duration>,
+    /// None if not set; within, none for any number.
+    pub(super) most_reuses: Option<Option<u32>>,
 }
 
 /// Whether TLS is spoken with a server, and how.

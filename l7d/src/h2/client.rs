@@ -15,7 +15,8 @@ use tracing::debug;
 use super::io::Io;
 use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, STREAM_WINDOW, io_error};
 use crate::message::head::Scheme;
-use crate::stream::{Privacy, Stream};
+use crate::stream::Privacy;
+use crate::upstream::Link;
 
 /// Whether a connection takes further exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +37,17 @@ pub(crate) struct Sender {
     /// One holder for each exchange, and one for the pool.
     holders: Rc<()>,
     state: Rc<Cell<State>>,
+    /// How many exchanges it may still begin.
+    left: Rc<Cell<u64>>,
 }
 
 impl Sender {
-    /// Begins to speak HTTP/2 on a connection.
+    /// Begins to speak HTTP/2 on a connection, which may serve again so many times.
     ///
     /// # Errors
     /// Fails if the connection does.
-    pub(crate) async fn open(stream: Stream) -> io::Result<Self> {
+    pub(crate) async fn open(link: Link, most_reuses: Option<u32>) -> io::Result<Self> {
+        let (stream, open) = link.into_parts();
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -64,8 +68,10 @@ impl Sender {
                 debug!("connection to a server ended: {error}");
             }
             end.set(State::Ended);
+            drop(open);
         });
-        Ok(Self { requests, scheme, holders: Rc::new(()), state })
+        let left = most_reuses.map_or(u64::MAX, |most| u64::from(most) + 1);
+        Ok(Self { requests, scheme, holders: Rc::new(()), state, left: Rc::new(Cell::new(left)) })
     }
 
     /// Returns the scheme of what is asked for here.
@@ -88,6 +94,11 @@ impl Sender {
         }
     }
 
+    /// Tells whether two are shares of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.state, &other.state)
+    }
+
     /// Tells whether it carries exchanges now.
     pub(crate) fn is_busy(&self) -> bool {
         Rc::strong_count(&self.holders) > 1
@@ -104,6 +115,10 @@ impl Sender {
     /// Fails if the connection takes no exchange any more.
     pub(crate) async fn send(&mut self, request: Request<()>, ends: Ends) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         std::future::poll_fn(|cx| self.requests.poll_ready(cx)).await?;
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.distrust();
+        }
         self.requests.send_request(request, ends == Ends::Here)
     }
 }

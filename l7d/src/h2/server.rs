@@ -29,6 +29,7 @@ use crate::sessions;
 use crate::site::Door;
 use crate::stream::Stream;
 use crate::tls::Secured;
+use crate::upstream::Own;
 
 /// What every HTTP/2 connection begins with.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,9 +40,10 @@ type Engine<'a> = Connection<Io<&'a Stream>, Bytes>;
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let timeouts = *current.borrow().frontend().timeouts();
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
-    let Client { stream, source, destination, memory, early, handshake: shaken, deadline } = client;
+    let Client { stream, source, destination, memory, early, handshake: shaken, own, deadline } = client;
     let (stream, source) = (&*stream, *source);
     let memory = Rc::new(RefCell::new(std::mem::take(memory)));
+    let own = Rc::new(std::mem::take(own));
     let backlog = Rc::new(Backlog::default());
     let mut builder = Builder::new();
     builder
@@ -66,8 +68,8 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
             Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
                 let active = Active::new(&life.active);
-                let (memory, handshake) = (Rc::clone(&memory), std::mem::take(shaken));
-                let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, active };
+                let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(shaken));
+                let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, own, active };
                 sessions::spawn(exchange(stream, Arc::clone(&current.borrow())));
                 turn = Turn::Later;
             }
@@ -191,12 +193,14 @@ struct Arrival {
     turn: Turn,
     /// What rules keep in mind about the client.
     memory: Rc<RefCell<Memory>>,
+    /// Connections to servers that serve this client alone.
+    own: Rc<Own>,
     active: Active,
 }
 
 async fn exchange(arrival: Arrival, door: Arc<Door>) {
     let began = Instant::now();
-    let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, active: _active } = arrival;
+    let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, own, active: _active } = arrival;
     let (parts, body) = request.into_parts();
     let head = match convert::request_head(&parts) {
         Ok(head) => head,
@@ -207,7 +211,7 @@ async fn exchange(arrival: Arrival, door: Arc<Door>) {
     };
     let mut deadline = Deadline::default();
     let stream = Box::new(Streamed { head: Some(head), body, respond, secured });
-    let mut client = Downstream { wire: Wire::H2(stream), source, destination, handshake, deadline: &mut deadline };
+    let mut client = Downstream { wire: Wire::H2(stream), source, destination, handshake, own: &own, deadline: &mut deadline };
     // Streams run side by side: each sees what those before it have left behind.
     let mut memory = shared.borrow().clone();
     // Boxed here, as what is spawned is moved several times before it rests.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use control::config::{
-    self, BackendId, Forwarded, HashMethod, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress, ServerId, Timeouts,
+    self, BackendId, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress,
+    ServerId, Timeouts,
 };
 use control::fleet::View;
 use control::server_state::Status;
@@ -129,13 +130,21 @@ enum Weights {
     Fixed,
 }
 
-/// Whether connections to servers serve more than one request.
+/// Which requests a connection to a server may serve after its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// They do.
-    Allowed,
-    /// They do not.
-    Never,
+    /// None.
+    Nothing,
+    /// Those of the same client.
+    Own,
+    /// All but the first of another client; while it carries several at a time, those of one client.
+    Safe,
+    /// Also the first of another client, once it has served again.
+    Aggressive,
+    /// All.
+    Always,
+    /// All but the first of another client if that must not be repeated: who may be repeated does not see that a connection was dead.
+    Repeatable,
 }
 
 impl Backend {
@@ -192,7 +201,7 @@ impl Backend {
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive),
             closes: has(model.options(), &ProxyOption::HttpClose),
-            reuse: if has(model.options(), &ProxyOption::HttpServerClose) { Reuse::Never } else { Reuse::Allowed },
+            reuse: reuse(model),
             timeouts: *model.timeouts(),
             retries: model.retries(),
             redispatch: redispatch.unwrap_or(Redispatch::Never),
@@ -377,7 +386,7 @@ impl Backend {
         self.closes
     }
 
-    /// Tells whether connections to its servers serve more than one request.
+    /// Returns what a connection to one of its servers may serve after its first request.
     pub(crate) fn reuse(&self) -> Reuse {
         self.reuse
     }
@@ -514,6 +523,11 @@ impl Server {
         &self.meter
     }
 
+    /// Returns its numbers for whoever counts there after a reload, too.
+    pub(crate) fn shared_meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
     /// Returns what the configuration says about it.
     pub(crate) fn model(&self) -> &config::Server {
         &self.model
@@ -568,6 +582,17 @@ fn address(model: &ServerAddress) -> Option<SocketAddrAny> {
             };
             Some(address.expect("the configuration bounds the length of names").into())
         }
+    }
+}
+
+fn reuse(model: &config::Backend) -> Reuse {
+    match model.http_reuse() {
+        _ if has(model.options(), &ProxyOption::HttpServerClose) => Reuse::Nothing,
+        None => Reuse::Repeatable,
+        Some(HttpReuse::Never) => Reuse::Own,
+        Some(HttpReuse::Safe) => Reuse::Safe,
+        Some(HttpReuse::Aggressive) => Reuse::Aggressive,
+        Some(HttpReuse::Always) => Reuse::Always,
     }
 }
 

@@ -13,6 +13,7 @@ mod upkeep;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use control::config::{self, Located, NamePolicy, ProxyOption};
 use control::fleet::{Changes, Fleet};
@@ -139,6 +140,12 @@ impl Site {
             Some(is_new.then_some(frontend))
         })
         .flatten()
+    }
+
+    /// Returns how soon some server wants half of its idle connections closed that it does not need.
+    pub(crate) fn purge_delay(&self) -> Duration {
+        let delays = self.backends().iter().flat_map(|backend| backend.servers()).map(|server| server.model().pool().purge_delay());
+        delays.filter(|delay| !delay.is_zero()).min().unwrap_or(Duration::MAX)
     }
 
     /// Returns the numbers of the process.

@@ -19,6 +19,18 @@ pub(crate) enum Counter {
     CurrentMost,
     /// When the last exchange began, in seconds after the meter was made, and one more; 0 is never.
     LastSession,
+    /// Connections to a server that are open now.
+    Open,
+    /// Those of them that wait for their second request.
+    IdleNew,
+    /// Those of them that wait and have served more than one.
+    IdleProven,
+    /// Those of them that wait for their own client.
+    IdleOwn,
+    /// Most that were open and did not wait, in the present interval of the pool.
+    UsedMost,
+    /// How many it is reckoned to need.
+    Needed,
     /// Times a server was chosen.
     Selected,
     /// Connections to servers that served once more.

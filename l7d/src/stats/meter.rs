@@ -81,6 +81,16 @@ impl Meter {
         }
     }
 
+    /// Subtracts from a counter that is a level.
+    pub(crate) fn subtract(&self, counter: Counter, count: u64) {
+        self.add(counter, count.wrapping_neg());
+    }
+
+    /// Returns how many connections to a server the threads together are reckoned to need.
+    pub(super) fn needed(&self) -> u64 {
+        self.parts.iter().filter_map(OnceLock::get).map(|part| part.needed()).sum()
+    }
+
     /// Counts an exchange as under way.
     pub(crate) fn enter(&self) -> Presence<'_> {
         let here = self.here();
@@ -153,6 +163,29 @@ impl Here<'_> {
         self.part.store(counter, self.part.load(counter).wrapping_add(count));
     }
 
+    /// Notes that a connection to the server has something to do now.
+    pub(crate) fn note_use(&self) {
+        let used = self.part.used();
+        if used > self.part.load(Counter::UsedMost) {
+            self.part.store(Counter::UsedMost, used);
+        }
+    }
+
+    /// Tells whether more connections are open than are needed.
+    pub(crate) fn has_surplus(self) -> bool {
+        self.part.open() > self.part.needed()
+    }
+
+    /// Ends an interval of the pool, and returns how many connections more were open in it than are needed: by HAProxy's reckoning, in
+    /// which a need that was there fades by half with each interval.
+    pub(crate) fn end_interval(self) -> u64 {
+        let (part, needed, most) = (self.part, self.part.needed(), self.part.load(Counter::UsedMost));
+        let excess = part.open().saturating_sub(needed);
+        part.store(Counter::Needed, needed.midpoint(most).max(most));
+        part.store(Counter::UsedMost, part.used());
+        excess
+    }
+
     /// Notes that an exchange began.
     pub(crate) fn begin_session(self, began: Instant) {
         self.add(Counter::Sessions, 1);
@@ -184,6 +217,20 @@ impl Part {
 
     fn store(&self, counter: Counter, value: u64) {
         self.0[counter as usize].store(value, Relaxed);
+    }
+
+    /// Returns how many connections are open, but for those that wait for their own client.
+    fn open(&self) -> u64 {
+        self.load(Counter::Open).saturating_sub(self.load(Counter::IdleOwn))
+    }
+
+    /// Returns how many of them do not wait.
+    fn used(&self) -> u64 {
+        self.open().saturating_sub(self.load(Counter::IdleNew) + self.load(Counter::IdleProven))
+    }
+
+    fn needed(&self) -> u64 {
+        self.load(Counter::Needed).max(self.load(Counter::UsedMost))
     }
 
     /// Counts an exchange as under way, and tells whether there were never more.

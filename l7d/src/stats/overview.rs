@@ -255,8 +255,22 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "throttle" => Value::Count(throttle(model.slowstart().is_some(), state)?),
         "sid" => Value::Count(server.model().number() as u64),
         "type" => Value::Count(2),
+        "srv_icur" | "idle_conn_cur" | "safe_conn_cur" | "used_conn_cur" | "need_conn_est" => Value::Count(of_pool(server.meter(), column)),
+        "src_ilim" => Value::Count(model.pool().most_idle()?.into()),
         _ => return of_check(server, state, column),
     })
+}
+
+/// Returns how many connections to a server are in which state.
+fn of_pool(meter: &Meter, column: &str) -> u64 {
+    let (new, proven) = (meter.sum(Counter::IdleNew), meter.sum(Counter::IdleProven));
+    match column {
+        "idle_conn_cur" => new,
+        "safe_conn_cur" => proven,
+        "used_conn_cur" => meter.sum(Counter::Open).saturating_sub(new + proven + meter.sum(Counter::IdleOwn)),
+        "need_conn_est" => meter.needed(),
+        _ => new + proven,
+    }
 }
 
 fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Option<Value<'a>> {

@@ -15,6 +15,7 @@ use crate::proxy_header::{self, Endpoints};
 use crate::site::{Backend, Server};
 use crate::socket::Socket;
 use crate::stream::Stream;
+use crate::upstream::{Link, Open};
 
 /// Why a server could not be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +64,12 @@ pub(crate) async fn connect(
     server: &Server,
     inbound: Inbound<'_>,
     deadline: &mut Deadline,
-) -> Result<Stream, ConnectError> {
+) -> Result<Link, ConnectError> {
+    let counted = Open::on(server.shared_meter());
     let limit = backend.timeouts().of(Timeout::Connect);
     let stream = deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)??;
     backend.upkeep().apply(stream.socket());
-    Ok(stream)
+    Ok(Link::new(stream, counted))
 }
 
 async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {

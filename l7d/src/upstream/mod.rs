@@ -8,15 +8,20 @@ pub(crate) mod connect;
 pub(crate) mod pool;
 pub(crate) mod pursuit;
 mod reserve;
+mod sharing;
 mod source;
 
 pub(crate) use attempts::Redispatch;
 pub(crate) use reserve::NoServer;
+pub(crate) use sharing::{Own, Sharing};
 pub(crate) use source::Source;
+
+use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::h2::client::Sender;
 use crate::site::{Backend, Protocol, Server};
+use crate::stats::{Counter, Here, Meter};
 use crate::stream::Stream;
 use connect::{ConnectError, Inbound, connect};
 
@@ -24,16 +29,63 @@ use connect::{ConnectError, Inbound, connect};
 #[derive(Debug)]
 pub(crate) enum Upstream {
     /// One of HTTP/1, for one request at a time.
-    H1(Stream),
+    H1(Link),
     /// A share of one of HTTP/2.
     H2(Sender),
+}
+
+/// A connection to a server, which counts as open while it lives.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The connection.
+    pub(crate) stream: Stream,
+    /// How many requests it has served.
+    served: u32,
+    open: Open,
+}
+
+/// Counts a connection of a server while it lives.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Meter>);
+
+impl Open {
+    /// Counts a connection that is about to be opened.
+    fn on(meter: &Arc<Meter>) -> Self {
+        meter.add(Counter::Open, 1);
+        meter.here().inspect(Here::note_use);
+        Self(Arc::clone(meter))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.subtract(Counter::Open, 1);
+    }
+}
+
+impl Link {
+    fn new(stream: Stream, open: Open) -> Self {
+        Self { stream, served: 0, open }
+    }
+
+    /// Notes that it has served a request; tells whether it may serve another.
+    fn serve(&mut self, server: &Server) -> bool {
+        let may_again = server.model().pool().most_reuses().is_none_or(|most| self.served < most);
+        self.served += 1;
+        may_again
+    }
+
+    /// Takes it apart: the connection, and what counts it.
+    pub(crate) fn into_parts(self) -> (Stream, Open) {
+        (self.stream, self.open)
+    }
 }
 
 impl Upstream {
     /// Returns the connection if no other exchange has a part in it.
     pub(crate) fn stream(&self) -> Option<&Stream> {
         match self {
-            Self::H1(stream) => Some(stream),
+            Self::H1(link) => Some(&link.stream),
             Self::H2(_) => None,
         }
     }
@@ -43,6 +95,30 @@ impl Upstream {
         match self {
             Self::H1(_) => {}
             Self::H2(sender) => sender.distrust(),
+        }
+    }
+
+    /// Tells whether it takes one more exchange now.
+    fn is_ready(&mut self) -> bool {
+        match self {
+            Self::H1(link) => link.stream.is_quiet(),
+            Self::H2(sender) => sender.has_room(),
+        }
+    }
+
+    /// Tells whether it carries an exchange besides being kept.
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(sender) => sender.is_busy(),
+        }
+    }
+
+    /// Tells whether it has served again already; one of HTTP/2 need not prove that.
+    fn is_proven(&self) -> bool {
+        match self {
+            Self::H1(link) => link.served > 1,
+            Self::H2(_) => true,
         }
     }
 }
@@ -57,16 +133,10 @@ pub(crate) async fn open(
     inbound: Inbound<'_>,
     deadline: &mut Deadline,
 ) -> Result<Upstream, ConnectError> {
-    let stream = connect(backend, server, inbound, deadline).await?;
-    let agreed = || stream.tls().is_some_and(|agreed| agreed.alpn.as_deref() == Some(b"h2"));
+    let link = connect(backend, server, inbound, deadline).await?;
+    let agreed = || link.stream.tls().is_some_and(|agreed| agreed.alpn.as_deref() == Some(b"h2"));
     match server.protocol().unwrap_or_else(|| if agreed() { Protocol::H2 } else { Protocol::H1 }) {
-        Protocol::H1 => Ok(Upstream::H1(stream)),
-        Protocol::H2 => {
-            let sender = Sender::open(stream).await?;
-            if server.shares_connections() {
-                pool::share(server.kind(inbound.host), &sender);
-            }
-            Ok(Upstream::H2(sender))
-        }
+        Protocol::H1 => Ok(Upstream::H1(link)),
+        Protocol::H2 => Ok(Upstream::H2(Sender::open(link, server.model().pool().most_reuses()).await?)),
     }
 }

@@ -1,17 +1,21 @@
-//! Per-thread pools of idle connections to servers.
+//! Per-thread pools of connections to servers that wait for another request.
 //!
 //! A connection that ended its exchange cleanly waits here for the next one. The freshest is lent first, so that those beyond what
-//! the traffic needs grow old and are closed. What arrives on an idle connection, be it the server's close, makes it useless.
+//! the traffic needs grow old. As in HAProxy, half of what was not needed lately is closed every `pool-purge-delay`. What arrives on
+//! an idle connection, be it the server's close, makes it useless. Who may share connections is decided in [`super::sharing`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Upstream;
 use crate::h2::client::Sender;
 use crate::queue::LoadId;
-use crate::stream::Stream;
+use crate::site::Server;
+use crate::stats::{Counter, Here, Meter};
 
 /// Which connections will do for an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,78 +26,186 @@ pub(crate) struct Key {
     pub(crate) kinship: u64,
 }
 
+/// Which of the connections that wait for another request may be lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lend {
+    /// Those that have served again already.
+    Proven,
+    /// All.
+    Any,
+}
+
+/// How a connection of HTTP/2 is lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Others may have a part in it, too.
+    Shared,
+    /// It leaves the pool.
+    Alone,
+}
+
 /// Takes a connection of this kind that can serve one more exchange now, if there is one.
-pub(crate) fn take(key: Key) -> Option<Upstream> {
+pub(super) fn take(key: Key, lend: Lend, manner: Manner) -> Option<Upstream> {
     POOL.with_borrow_mut(|pool| {
-        let kept = pool.get_mut(&key)?;
-        if let Some(shared) = kept.shared.iter_mut().find_map(|shared| shared.sender.has_room().then_some(shared)) {
-            return Some(Upstream::H2(shared.sender.clone()));
-        }
-        std::iter::from_fn(|| kept.idle.pop()).map(|idle| idle.stream).find(Stream::is_quiet).map(Upstream::H1)
+        let shelf = pool.get_mut(&key.server)?;
+        let taken = shelf.kinds.get_mut(&key.kinship)?.take(lend, manner)?;
+        shelf.numbers.0.here().inspect(Here::note_use);
+        Some(taken)
     })
 }
 
-/// Keeps a connection for the next exchange; one of HTTP/2 is kept already.
-pub(crate) fn put(key: Key, connection: Upstream) {
-    let Upstream::H1(stream) = connection else { return };
-    POOL.with_borrow_mut(|pool| {
-        let idle = &mut pool.entry(key).or_default().idle;
-        if idle.len() < KEEP {
-            idle.push(Idle { stream, since: Instant::now() });
-        }
-    });
+/// Keeps a connection that has ended its exchange; one of HTTP/2 only if nobody else has a part in it.
+pub(super) fn put(server: &Server, key: Key, connection: Upstream) {
+    let terms = server.model().pool();
+    let waiting = || server.meter().sum(Counter::IdleNew) + server.meter().sum(Counter::IdleProven);
+    if !terms.purge_delay().is_zero() && terms.most_idle().is_none_or(|most| waiting() < u64::from(most)) {
+        POOL.with_borrow_mut(|pool| Shelf::of(pool, server, key).put(key.kinship, connection));
+    }
 }
 
 /// Lets other exchanges have a part in a connection of HTTP/2.
-pub(crate) fn share(key: Key, sender: &Sender) {
+pub(super) fn share(server: &Server, key: Key, sender: &Sender) {
     POOL.with_borrow_mut(|pool| {
-        let shared = &mut pool.entry(key).or_default().shared;
-        shared.retain(|shared| !shared.sender.is_spent());
-        if shared.len() < KEEP {
-            shared.push(Shared { sender: sender.clone(), used: Instant::now() });
+        let shared = &mut Shelf::of(pool, server, key).kinds.entry(key.kinship).or_default().shared;
+        shared.retain(|shared| !shared.is_spent());
+        if shared.len() < KEEP && !shared.iter().any(|shared| shared.is_same(sender)) {
+            shared.push(sender.clone());
         }
     });
 }
 
-/// Closes what has been idle for long, and forgets servers without connections; a worker calls this now and then.
+/// Takes back a part in a connection of HTTP/2; one that nobody has a part in any more waits from now on.
+pub(super) fn release(server: &Server, key: Key, sender: Sender) {
+    let last = POOL.with_borrow_mut(|pool| {
+        let shared = &mut pool.get_mut(&key.server)?.kinds.get_mut(&key.kinship)?.shared;
+        let place = shared.iter().position(|shared| shared.is_same(&sender))?;
+        drop(sender);
+        (!shared[place].is_busy()).then(|| shared.swap_remove(place))
+    });
+    if let Some(last) = last {
+        put(server, key, Upstream::H2(last));
+    }
+}
+
+/// Closes what ended and half of what is not needed, and forgets servers without connections; a worker calls this now and then.
 pub(crate) fn sweep(now: Instant) {
     POOL.with_borrow_mut(|pool| {
-        pool.retain(|_, kept| {
-            let Kept { idle, shared } = kept;
-            // The oldest are at the front, as the freshest are lent first.
-            let stale = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) >= MAX_AGE).count();
-            idle.drain(..stale);
-            shared.retain_mut(|shared| {
-                if shared.sender.is_busy() {
-                    shared.used = now;
-                }
-                !shared.sender.is_spent() && now.saturating_duration_since(shared.used) < MAX_AGE
-            });
-            !(idle.is_empty() && shared.is_empty())
+        pool.retain(|_, shelf| {
+            shelf.sweep(now);
+            !shelf.kinds.is_empty()
         });
     });
+}
+
+/// The connections of one thread to one server.
+#[derive(Debug)]
+struct Shelf {
+    numbers: Rc<Numbers>,
+    delay: Duration,
+    /// When it is looked through for what is not needed.
+    due: Instant,
+    kinds: HashMap<u64, Kept, BuildHasherDefault<IdHasher>>,
 }
 
 /// The connections of one kind.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Those of HTTP/1 that wait for their next exchange.
+    /// Those that wait for their next exchange, the freshest last.
     idle: Vec<Idle>,
-    /// Those of HTTP/2, at work or not.
-    shared: Vec<Shared>,
+    /// Those of HTTP/2 at work that others may have a part in.
+    shared: Vec<Sender>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    sender: Sender,
-    /// When the last sweep found it at work.
-    used: Instant,
-}
-
+/// A connection that waits, and counts as waiting.
 #[derive(Debug)]
 struct Idle {
-    stream: Stream,
-    since: Instant,
+    connection: Upstream,
+    _waits: Waits,
+    /// Whether it has served again already.
+    is_proven: bool,
+}
+
+/// Counts a connection as waiting while it lives.
+#[derive(Debug)]
+struct Waits(Rc<Numbers>, Counter);
+
+/// What counts the connections of a shelf; all of them are the thread's, so that they share it without counting together with others.
+#[derive(Debug)]
+struct Numbers(Arc<Meter>);
+
+impl Shelf {
+    /// Returns what the thread has of a server, beginning it if there is nothing yet.
+    fn of<'p>(pool: &'p mut Pool, server: &Server, key: Key) -> &'p mut Self {
+        let delay = server.model().pool().purge_delay();
+        let new = || Self {
+            numbers: Rc::new(Numbers(Arc::clone(server.shared_meter()))),
+            delay,
+            due: Instant::now() + delay,
+            kinds: HashMap::default(),
+        };
+        let shelf = pool.entry(key.server).or_insert_with(new);
+        shelf.delay = delay;
+        shelf
+    }
+
+    /// Keeps a connection unless more are open than are needed, and one that is as good waits.
+    fn put(&mut self, kinship: u64, connection: Upstream) {
+        let is_proven = connection.is_proven();
+        let counter = if is_proven { Counter::IdleProven } else { Counter::IdleNew };
+        let idle = &mut self.kinds.entry(kinship).or_default().idle;
+        let is_surplus = self.numbers.0.here().is_some_and(Here::has_surplus) && idle.iter().any(|other| other.is_proven || !is_proven);
+        if !is_surplus && idle.len() < KEEP {
+            self.numbers.0.add(counter, 1);
+            idle.push(Idle { connection, _waits: Waits(Rc::clone(&self.numbers), counter), is_proven });
+        }
+    }
+
+    /// Closes what ended, and if it is time half of what was not needed lately.
+    fn sweep(&mut self, now: Instant) {
+        self.kinds.retain(|_, kept| {
+            kept.idle.retain_mut(|idle| idle.connection.is_ready());
+            kept.shared.retain(|shared| !shared.is_spent());
+            !(kept.idle.is_empty() && kept.shared.is_empty())
+        });
+        if self.due > now {
+            return;
+        }
+        self.due = now + self.delay;
+        let excess = self.numbers.0.here().map_or(0, Here::end_interval);
+        let waiting: usize = self.kinds.values().map(|kept| kept.idle.len()).sum();
+        let mut left = usize::try_from(excess.div_ceil(2)).unwrap_or(usize::MAX);
+        for kept in self.kinds.values_mut() {
+            // Each kind gives its part, the oldest first, as the freshest are lent first.
+            let part = (kept.idle.len() * left).div_ceil(waiting.max(1));
+            kept.idle.drain(..part.min(left).min(kept.idle.len()));
+            left -= part.min(left);
+        }
+    }
+}
+
+impl Kept {
+    fn take(&mut self, lend: Lend, manner: Manner) -> Option<Upstream> {
+        if let Some(shared) = self.shared.iter_mut().find_map(|shared| shared.has_room().then_some(shared)) {
+            return Some(Upstream::H2(shared.clone()));
+        }
+        let mut taken = loop {
+            let place = self.idle.iter().rposition(|idle| lend == Lend::Any || idle.is_proven)?;
+            let Idle { mut connection, .. } = self.idle.remove(place);
+            if connection.is_ready() {
+                break connection;
+            }
+        };
+        if let (Upstream::H2(sender), Manner::Shared) = (&mut taken, manner) {
+            self.shared.push(sender.clone());
+        }
+        Some(taken)
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.subtract(self.1, 1);
+    }
 }
 
 /// Ids are counted up or hashed already, so they spread by themselves.
@@ -115,16 +227,14 @@ impl Hasher for IdHasher {
     }
 }
 
-type Pool = HashMap<Key, Kept, BuildHasherDefault<IdHasher>>;
+type Pool = HashMap<LoadId, Shelf, BuildHasherDefault<IdHasher>>;
 
 thread_local! {
     static POOL: RefCell<Pool> = RefCell::default();
 }
 
-/// Idle connections a thread keeps to one server.
+/// Idle connections of one kind a thread keeps at most.
 const KEEP: usize = 1024;
-/// How long a connection stays idle at most; servers mostly close theirs after five seconds or more.
-const MAX_AGE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -134,60 +244,101 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::queue::{Limits, Load};
     use crate::socket::Socket;
+    use crate::stats::enter_thread;
+    use crate::stream::Stream;
+    use crate::upstream::{Link, Open};
 
-    fn key() -> Key {
-        Key { server: Load::new(Limits::default()).id(), kinship: 0 }
+    const DELAY: Duration = Duration::from_secs(5);
+
+    fn shelf() -> Shelf {
+        enter_thread(0);
+        Shelf { numbers: Rc::new(Numbers(Arc::new(Meter::new(1)))), delay: DELAY, due: Instant::now() + DELAY, kinds: HashMap::default() }
     }
 
-    fn address(connection: Option<Upstream>) -> SocketAddr {
-        let Some(Upstream::H1(stream)) = connection else { panic!("{connection:?}") };
-        stream.socket().local_address().unwrap()
-    }
+    impl Shelf {
+        fn take(&mut self, kinship: u64, lend: Lend) -> Option<Link> {
+            match self.kinds.get_mut(&kinship)?.take(lend, Manner::Shared)? {
+                Upstream::H1(link) => Some(link),
+                Upstream::H2(_) => None,
+            }
+        }
 
-    async fn connection() -> (Stream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Stream::plain(Socket::new(ours.unwrap().into_std().unwrap()).unwrap()), theirs.unwrap().0)
+        fn level(&self) -> (u64, u64, u64) {
+            (self.numbers.0.sum(Counter::Open), self.numbers.0.sum(Counter::IdleNew), self.numbers.0.sum(Counter::IdleProven))
+        }
+
+        async fn connection(&self) -> (Upstream, TcpStream, SocketAddr) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let stream = Stream::plain(Socket::new(ours.unwrap().into_std().unwrap()).unwrap());
+            let address = stream.socket().local_address().unwrap();
+            (Upstream::H1(Link { stream, served: 1, open: Open::on(&self.numbers.0) }), theirs.unwrap().0, address)
+        }
     }
 
     #[tokio::test]
-    async fn freshest_connection_is_lent_first_and_only_to_its_server() {
-        let (server, other) = (key(), key());
-        let ((one, _peer_one), (two, _peer_two)) = (connection().await, connection().await);
-        let newest = two.socket().local_address().unwrap();
-        put(server, Upstream::H1(one));
-        put(server, Upstream::H1(two));
-        assert!(take(other).is_none());
-        assert_eq!(address(take(server)), newest);
-        assert!(take(server).is_some());
-        assert!(take(server).is_none());
+    async fn freshest_connection_is_lent_first_and_only_to_its_kind() {
+        let mut shelf = shelf();
+        let ((one, _peer_one, _), (two, _peer_two, newest)) = (shelf.connection().await, shelf.connection().await);
+        shelf.put(0, one);
+        shelf.put(0, two);
+        assert_eq!(shelf.level(), (2, 2, 0));
+        assert!(shelf.take(1, Lend::Any).is_none() && shelf.take(0, Lend::Proven).is_none());
+        let mut link = shelf.take(0, Lend::Any).unwrap();
+        assert_eq!((link.stream.socket().local_address(), shelf.level()), (Some(newest), (2, 1, 0)));
+        link.served += 1;
+        shelf.put(0, Upstream::H1(link));
+        assert_eq!(shelf.level(), (2, 1, 1));
+        assert!(shelf.take(0, Lend::Proven).is_some() && shelf.take(0, Lend::Any).is_some() && shelf.take(0, Lend::Any).is_none());
+        assert_eq!(shelf.level(), (0, 0, 0));
     }
 
     #[tokio::test]
     async fn connection_on_which_something_arrived_is_not_lent() {
-        let server = key();
-        let ((closed, peer_closed), (noisy, mut peer_noisy), (good, _peer_good)) =
-            (connection().await, connection().await, connection().await);
-        let expected = good.socket().local_address().unwrap();
-        put(server, Upstream::H1(good));
+        let mut shelf = shelf();
+        let (good, _peer, expected) = shelf.connection().await;
+        let (closed, peer_closed, _) = shelf.connection().await;
+        let (noisy, mut peer_noisy, _) = shelf.connection().await;
+        shelf.put(0, good);
         drop(peer_closed);
-        closed.socket().readable().await.unwrap();
-        put(server, Upstream::H1(closed));
+        closed.stream().unwrap().socket().readable().await.unwrap();
+        shelf.put(0, closed);
         peer_noisy.write_all(b"?").await.unwrap();
-        noisy.socket().readable().await.unwrap();
-        put(server, Upstream::H1(noisy));
-        assert_eq!(address(take(server)), expected);
+        noisy.stream().unwrap().socket().readable().await.unwrap();
+        shelf.put(0, noisy);
+        assert_eq!(shelf.take(0, Lend::Any).unwrap().stream.socket().local_address(), Some(expected));
     }
 
     #[tokio::test]
-    async fn old_connections_are_swept() {
-        let server = key();
-        let (ours, _theirs) = connection().await;
-        put(server, Upstream::H1(ours));
-        sweep(Instant::now());
-        sweep(Instant::now() + MAX_AGE);
-        assert!(take(server).is_none());
+    async fn half_of_what_is_not_needed_goes_with_each_interval() {
+        let mut shelf = shelf();
+        let mut peers = Vec::new();
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            let (connection, peer, _) = shelf.connection().await;
+            peers.push(peer);
+            all.push(connection);
+        }
+        all.into_iter().for_each(|connection| shelf.put(0, connection));
+        let mut now = Instant::now();
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            shelf.sweep(now);
+            kept.push(shelf.level().1);
+            now += DELAY;
+        }
+        // All eight were needed at once; that counts for half as much an interval later, and so on.
+        assert_eq!(kept, [8, 8, 8, 6, 4, 2, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_are_needed_at_a_time() {
+        let mut shelf = shelf();
+        let (one, _peer_one, _) = shelf.connection().await;
+        shelf.put(0, one);
+        let (two, _peer_two, _) = shelf.connection().await;
+        shelf.put(0, two);
+        assert_eq!(shelf.level().0, 1, "only one was ever in use");
     }
 }

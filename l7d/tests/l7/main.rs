@@ -65,6 +65,8 @@ mod replies;
 #[cfg(test)]
 mod retry;
 #[cfg(test)]
+mod reuse;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod runtime;

@@ -7,7 +7,7 @@ use super::server;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Cookie, CookieMode};
-use crate::config::value::{self, hash, text};
+use crate::config::value::{self, hash, text, word};
 use crate::config::written::{PersistenceCookie, Unnamed};
 
 pub(super) fn balance(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
@@ -36,6 +36,11 @@ const LARGEST_FACTOR: u32 = 65_535;
 pub(super) fn hash_type(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     let text = line.joined().ok_or_else(|| line.error("`hash-type` lacks its method"))?;
     draft.settings.pool.hash_type = Some(parse_word(&text, hash::hash_type)?);
+    Ok(())
+}
+
+pub(super) fn http_reuse(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.pool.http_reuse = Some(*line.parse("never, safe, aggressive or always", |text| word::HTTP_REUSE.read(text))?);
     Ok(())
 }
 

@@ -86,6 +86,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.inter = Some(*line.period()?);
         Ok(())
     }),
+    ("max-reuse", |line, server, _| {
+        server.server.pool.most_reuses = Some(most(line)?);
+        Ok(())
+    }),
     ("maxconn", |line, server, _| {
         server.server.maxconn = Some(*line.integer(0..=u32::MAX)?);
         Ok(())
@@ -122,6 +126,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
     ("no-send-proxy-v2", |_, server, _| {
         server.server.send_proxy = Some(ProxySwitch::Off);
+        Ok(())
+    }),
+    ("pool-max-conn", |line, server, _| {
+        server.server.pool.most_idle = Some(most(line)?);
+        Ok(())
+    }),
+    ("pool-purge-delay", |line, server, _| {
+        server.server.pool.purge_delay = Some(*line.duration()?);
         Ok(())
     }),
     ("port", |line, server, _| {
@@ -181,7 +193,6 @@ const LATER: &[&str] = &[
     "init-addr",
     "init-state",
     "log-proto",
-    "max-reuse",
     "namespace",
     "no-agent-check",
     "no-check-reuse-pool",
@@ -198,9 +209,6 @@ const LATER: &[&str] = &[
     "on-marked-down",
     "on-marked-up",
     "pool-conn-name",
-    "pool-low-conn",
-    "pool-max-conn",
-    "pool-purge-delay",
     "redir",
     "resolve-net",
     "resolve-opts",
@@ -219,6 +227,9 @@ const LATER: &[&str] = &[
     "tfo",
     "track",
 ];
+
+/// Words that mean nothing here: threads never take each other's idle connections, however few they are.
+const IDLE: [&str; 2] = ["id", "pool-low-conn"];
 
 /// Words about checks.
 const CHECK: [&str; 15] = [
@@ -307,7 +318,7 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
         if tls::OLD_VERSIONS.contains(&word.as_str()) {
             continue;
         }
-        if word.as_str() == "id" {
+        if IDLE.contains(&word.as_str()) {
             line.expect("its number")?;
             reader.idle(word);
             continue;
@@ -323,6 +334,14 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
         }
     }
     Ok(())
+}
+
+/// Reads a number of things, or -1 for any number of them.
+fn most(line: &mut Line) -> Result<Option<u32>, Diagnostic> {
+    if line.accept("-1") {
+        return Ok(None);
+    }
+    Ok(Some(*line.integer(0..=i32::MAX.unsigned_abs())?))
 }
 
 fn proxy_options(line: &mut Line, settings: &mut Settings, _: &mut Reader) -> Result<(), Diagnostic> {

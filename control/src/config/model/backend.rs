@@ -8,7 +8,7 @@ use super::log::Logging;
 use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
-use super::{BackendId, HashType, RetryOn, ServerId};
+use super::{BackendId, HashType, HttpReuse, RetryOn, ServerId};
 use crate::config::location::{Located, Location};
 
 /// A pool of servers.
@@ -28,6 +28,7 @@ pub struct Backend {
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) retries: u32,
     pub(in crate::config) retry_on: RetryOn,
+    pub(in crate::config) http_reuse: Option<HttpReuse>,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
@@ -107,6 +108,11 @@ impl Backend {
     /// Returns what makes a failed request go to a server again.
     pub fn retry_on(&self) -> RetryOn {
         self.retry_on
+    }
+
+    /// Returns which requests may go over a connection that served another client's; none leaves that to the program.
+    pub fn http_reuse(&self) -> Option<HttpReuse> {
+        self.http_reuse
     }
 
     /// Returns the switches that are on.

@@ -16,6 +16,7 @@ mod log;
 mod proxy;
 mod reply;
 mod retry;
+mod reuse;
 mod server;
 mod stats;
 mod table;
@@ -39,6 +40,7 @@ pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOptio
 pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
+pub use reuse::{HttpReuse, ServerPool};
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{Stored, StoredKind, Table, TableKey};

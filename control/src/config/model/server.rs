@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::Check;
 use super::connection::{SendProxy, ServerAddress, ServerSource};
-use super::{BackendId, ServerId, ServerTls};
+use super::{BackendId, ServerId, ServerPool, ServerTls};
 use crate::config::location::{Located, Location};
 
 /// One machine of a backend.
@@ -29,6 +29,7 @@ pub struct Server {
     pub(in crate::config) tls: Option<ServerTls>,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
+    pub(in crate::config) pool: ServerPool,
     pub(in crate::config) origin: Origin,
 }
 
@@ -169,5 +170,10 @@ impl Server {
     /// Returns the PROXY header that begins each connection to it.
     pub fn send_proxy(&self) -> Option<SendProxy> {
         self.send_proxy
+    }
+
+    /// Returns how long connections to it are kept for further requests.
+    pub fn pool(&self) -> ServerPool {
+        self.pool
     }
 }

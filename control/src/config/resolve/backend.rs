@@ -1,6 +1,7 @@
 //! Backends and their servers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Resolver;
 use super::check::{self, Connection};
@@ -12,7 +13,7 @@ use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::Located;
 use crate::config::model::{
     Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, HashMethod, Mode, Origin, RetryCause, RetryOn, Server, ServerId,
-    ServerSource, Timeout, Timeouts,
+    ServerPool, ServerSource, Timeout, Timeouts,
 };
 use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
@@ -71,6 +72,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         timeouts,
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         retry_on: retry_on(resolver, written, mode),
+        http_reuse: written.pool.http_reuse.or(defaults.pool.http_reuse),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
@@ -218,6 +220,7 @@ fn uses(frontend: &Frontend, backend: BackendId) -> bool {
 
 const DEFAULT_RETRIES: u32 = 3;
 const DEFAULT_WEIGHT: u16 = 1;
+const DEFAULT_PURGE_DELAY: Duration = Duration::from_secs(5);
 
 fn reads_requests(balance: &Balance) -> bool {
     matches!(balance, Balance::Uri(_) | Balance::UrlParam(_) | Balance::Header(_))
@@ -272,7 +275,17 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         source,
         send_proxy,
         origin: Origin::File,
+        pool: pool(&layers),
     })
+}
+
+/// Finds how long connections to a server are kept.
+fn pool(layers: &[&ServerSettings]) -> ServerPool {
+    ServerPool {
+        most_idle: last(layers, |settings| settings.pool.most_idle).flatten(),
+        purge_delay: last(layers, |settings| settings.pool.purge_delay).unwrap_or(DEFAULT_PURGE_DELAY),
+        most_reuses: last(layers, |settings| settings.pool.most_reuses).flatten(),
+    }
 }
 
 /// Refuses a source of another family than the server.

@@ -15,11 +15,10 @@ use crate::config::value::{text, word};
 use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 9] = [
+const LATER: [&str; 8] = [
     "guid",
     "hash-preserve-affinity",
     "http-check",
-    "http-reuse",
     "load-server-state-from-file",
     "max-session-srv-conns",
     "server-template",

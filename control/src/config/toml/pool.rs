@@ -4,7 +4,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::value::{balance, hash};
+use crate::config::value::{balance, hash, word};
 use crate::config::written::Pool;
 
 pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
@@ -13,6 +13,10 @@ pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
         hash_type: section.take("hash-type").and_then(|item| reader.text(&item, "consistent", hash::hash_type)),
         hash_balance_factor: section.take("hash-balance-factor").and_then(|item| factor(reader, &item)),
         fullconn: section.take("fullconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1000)),
+        http_reuse: section
+            .take("http-reuse")
+            .and_then(|item| reader.text(&item, "safe", |text| word::HTTP_REUSE.read(text)))
+            .map(|reuse| *reuse.value()),
     }
 }
 

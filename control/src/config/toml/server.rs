@@ -10,10 +10,10 @@ use super::tls;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
 use crate::config::value::{address, text, word};
-use crate::config::written::{Server, ServerSettings};
+use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 19] = [
+const LATER: [&str; 16] = [
     "agent-addr",
     "agent-check",
     "agent-inter",
@@ -22,13 +22,10 @@ const LATER: [&str; 19] = [
     "error-limit",
     "id",
     "init-addr",
-    "max-reuse",
     "observe",
     "on-error",
     "on-marked-down",
     "on-marked-up",
-    "pool-max-conn",
-    "pool-purge-delay",
     "redir",
     "resolve-prefer",
     "resolvers",
@@ -97,7 +94,9 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         source: source(reader, section),
         send_proxy: connection::send_proxy(reader, section),
         tls: tls::server(reader, section),
+        pool: pool(reader, section),
     };
+    section.misplaced(reader, &["pool-low-conn"], |_| "leave it out: threads never take each other's connections".to_owned());
     section.misplaced(reader, &["send-proxy-v2"], |_| "write send-proxy = \"v2\"".to_owned());
     section.misplaced(reader, &["proxy-v2-options"], |_| "write send-proxy = { version = \"v2\", options = [\"crc32c\"] }".to_owned());
     section.misplaced(reader, &["check-ssl", "no-check-ssl"], |_| "write check = { tls = … }".to_owned());
@@ -113,6 +112,15 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     section.misplaced(reader, &["verifyhost"], |_| "write tls = { verify-host = … }".to_owned());
     section.misplaced(reader, &["no-ssl-reuse"], |_| "write tls = { resumption = false }".to_owned());
     settings
+}
+
+/// Reads how long connections are kept for further requests.
+fn pool(reader: &mut Reader, section: &mut Section<'_>) -> ServerPoolSettings {
+    ServerPoolSettings {
+        most_idle: section.take("pool-max-conn").and_then(|item| reader.integer(&item, 0..=u32::MAX, 100)).map(Some),
+        purge_delay: section.take("pool-purge-delay").and_then(|item| reader.duration(&item)),
+        most_reuses: section.take("max-reuse").and_then(|item| reader.integer(&item, 0..=u32::MAX, 1000)).map(Some),
+    }
 }
 
 fn count(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {

@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CipherSuite, Coding, CookieMode, Curve, Forward, HashFunction, HashMethod, HttpVersion, Mode, OnStop, Protocol, SendProxy,
-    SocketLevel, TlsVersion, XdpBalance,
+    AttachMode, CipherSuite, Coding, CookieMode, Curve, Forward, HashFunction, HashMethod, HttpReuse, HttpVersion, Mode, OnStop, Protocol,
+    SendProxy, SocketLevel, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -75,6 +75,10 @@ pub(in crate::config) const PROTOCOL: Words<Protocol> =
     Words { what: "a protocol spoken to servers", words: &[("h1", Protocol::H1), ("h2", Protocol::H2)] };
 pub(in crate::config) const HTTP_VERSION: Words<HttpVersion> =
     Words { what: "an HTTP version for checks", words: &[("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)] };
+pub(in crate::config) const HTTP_REUSE: Words<HttpReuse> = Words {
+    what: "a way to share connections",
+    words: &[("never", HttpReuse::Never), ("safe", HttpReuse::Safe), ("aggressive", HttpReuse::Aggressive), ("always", HttpReuse::Always)],
+};
 /// Suites of TLS 1.3, by the name all programs use.
 pub(in crate::config) const CIPHERSUITE: Words<CipherSuite> = Words {
     what: "a suite of TLS 1.3 spoken here",
