@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,9 +48,20 @@ pub(crate) enum Wire<'a> {
         stream: &'a Stream,
         /// What was read from it and not used yet.
         input: &'a mut Buffer,
+        /// Whether its close takes back the request.
+        close: Close,
     },
     /// A stream of HTTP/2.
     H2(Box<Streamed>),
+}
+
+/// What it means that a client closes its connection, or only its sending half, before it has its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// Nothing: it may still want the answer.
+    Nothing,
+    /// It does not want the answer any more (`option abortonclose`).
+    TakesBack,
 }
 
 /// One stream of HTTP/2.
@@ -83,16 +94,53 @@ impl<'a> Wire<'a> {
         }
     }
 
+    /// Says what it means that the client closes.
+    pub(crate) fn set_close(&mut self, meaning: Close) {
+        if let Self::H1 { close, .. } = self {
+            *close = meaning;
+        }
+    }
+
     /// Does `work` unless the client takes its request back, which one of HTTP/1 can only do by leaving.
     ///
     /// # Errors
     /// Fails if the client does.
     pub(crate) async fn unless_left<T>(&mut self, work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
         match self {
-            Self::H1 { .. } => Ok(work.await),
+            Self::H1 { close: Close::Nothing, .. } => Ok(work.await),
+            Self::H1 { stream, input, close: Close::TakesBack } => unless_closed(stream, input, work).await,
             Self::H2(stream) => unless_reset(&mut stream.respond, work).await,
         }
     }
+}
+
+/// Does `work` unless the client closes; what it says meanwhile is kept in `input`, and once that is full its close is not seen.
+///
+/// # Errors
+/// Fails if the client closes or its connection fails; [`is_close`] tells which.
+pub(crate) async fn unless_closed<T>(stream: &Stream, input: &mut Buffer, mut work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => poll_close(stream, input, cx).map(Err),
+    })
+    .await
+}
+
+/// Waits for the client to close; what it says meanwhile is kept in `input`, and once that is full its close is not seen.
+pub(crate) fn poll_close(stream: &Stream, input: &mut Buffer, cx: &mut Context<'_>) -> Poll<io::Error> {
+    while input.make_room() > 0 {
+        match ready!(stream.poll_read(cx, input.tail())) {
+            Ok(0) => return Poll::Ready(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(error),
+        }
+    }
+    Poll::Pending
+}
+
+/// Tells whether a client closed in order.
+pub(crate) fn is_close(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Does `work` unless the client resets the stream that is to take the response.

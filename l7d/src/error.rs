@@ -66,7 +66,7 @@ pub(crate) enum ExchangeError {
     LeftConnect(io::Error),
     /// The client took its request back while it waited for an answer.
     #[error("client gave up waiting: {0}")]
-    Abandoned(io::Error),
+    TakenBack(io::Error),
     /// The request body is invalid.
     #[error("request body is invalid: {0}")]
     Upload(SyntaxError),
@@ -137,14 +137,14 @@ impl ExchangeError {
             | Self::Upload(_)
             | Self::UploadCut
             | Self::Malformed(_)
-            | Self::Unsendable(_) => Some(400),
+            | Self::Unsendable(_)
+            | Self::TakenBack(_) => Some(400),
             Self::RequestTimeout | Self::UploadTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
             Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) | Self::Declined(_) => Some(502),
             Self::ServerTimeout => Some(504),
             Self::LeftQueue(_)
             | Self::LeftConnect(_)
-            | Self::Abandoned(_)
             | Self::Client(_)
             | Self::ClientTimeout
             | Self::Download(_)
@@ -167,7 +167,7 @@ impl ExchangeError {
             Self::Upload(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) => "PH",
             Self::LeftQueue(_) => "CQ",
             Self::LeftConnect(_) => "CC",
-            Self::Abandoned(_) => "CH",
+            Self::TakenBack(_) => "CH",
             Self::DownloadInvalid(_) => "PD",
             Self::UploadCut | Self::Client(_) => "CD",
             Self::UploadTimeout | Self::ClientTimeout => "cD",

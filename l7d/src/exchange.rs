@@ -134,7 +134,7 @@ async fn serve<'a>(
     if let Some(work) = review.verification(&head) {
         match client.wire.unless_left(pin!(Box::pin(work.run()))).await {
             Ok(outcomes) => review.verified(outcomes),
-            Err(error) => return Err(Failure::new(ExchangeError::Abandoned(error), &mut review, Some(&head))),
+            Err(error) => return Err(Failure::new(ExchangeError::TakenBack(error), &mut review, Some(&head))),
         }
     }
     match enter(client, &mut review, &mut head).await {
@@ -160,6 +160,7 @@ async fn serve<'a>(
     };
     review.hand_over(backend, &head);
     record.backend(backend);
+    client.wire.set_close(backend.close());
     let left = leave(client, &mut review, &mut head).await;
     review.note_cookies(&head);
     match left {
@@ -244,7 +245,7 @@ async fn inspect(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &Re
         Err(ruling) => Ok(Err(ruling)),
         Ok(Some(delay)) => {
             let waiting = Box::pin(tokio::time::sleep(delay));
-            client.wire.unless_left(pin!(waiting)).await.map_err(ExchangeError::Abandoned)?;
+            client.wire.unless_left(pin!(waiting)).await.map_err(ExchangeError::TakenBack)?;
             Ok(review.inspect(head, Rest::Over).map(|_| ()))
         }
     }
@@ -366,7 +367,7 @@ async fn try_again(client: &mut Downstream<'_>, pursuit: &mut Pursuit<'_>, cause
 /// Takes the request's head, and tells how its body ends.
 async fn request(client: &mut Downstream<'_>, frontend: &Frontend, record: &mut Record<'_>) -> Result<(RequestHead, Body), ExchangeError> {
     match &mut client.wire {
-        Wire::H1 { stream, input } => {
+        Wire::H1 { stream, input, .. } => {
             let head = read_head(stream, input, client.deadline, frontend, record.began()).await?;
             record.request(&head);
             let body = Body::new(framing::request(&head).map_err(ExchangeError::Request)?);

@@ -8,7 +8,9 @@
 mod answer;
 mod request;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use h2::{RecvStream, SendStream};
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
-use crate::downstream::{Downstream, Wire};
+use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
@@ -98,7 +100,7 @@ pub(crate) enum Finished {
 /// Where the client's bytes come in.
 #[derive(Debug)]
 enum Inflow<'a> {
-    H1 { stream: &'a Stream, input: &'a mut Buffer },
+    H1 { stream: &'a Stream, input: &'a mut Buffer, close: Close },
     H2(&'a mut RecvStream),
 }
 
@@ -136,7 +138,7 @@ pub(crate) async fn run(
 ) -> Result<Finished, ExchangeError> {
     let deadline = &mut *client.deadline;
     let (mut inflow, outflow) = match &mut client.wire {
-        Wire::H1 { stream, input } => (Inflow::H1 { stream, input }, Outflow::H1(stream)),
+        Wire::H1 { stream, input, close } => (Inflow::H1 { stream, input, close: *close }, Outflow::H1(stream)),
         Wire::H2(stream) => (Inflow::H2(&mut stream.body), Outflow::H2(&mut stream.respond)),
     };
     let (reply, mut uplink) = match server {
@@ -155,7 +157,7 @@ pub(crate) async fn run(
     progress.received = request.early;
     let mut body = std::mem::replace(&mut request.body, Body::Done);
     let pending = if body.is_done() { None } else { Some(request.take_unsent()) };
-    let answer = Answer { request, limits };
+    let answer = Answer { request, limits, is_awaited: Cell::new(true) };
     let Some(pending) = pending else {
         let tunnel = answer::TunnelEnds { inflow, uplink };
         return answer.relay(reply, outflow, Some(tunnel), deadline, progress).await;
@@ -168,9 +170,14 @@ pub(crate) async fn run(
     let mut uploaded = 0;
     let outcome = Box::pin(async {
         let mut upload_deadline = Deadline::default();
-        let upload = pin!(upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded));
+        let whole = Cell::new(false);
+        let upload = pin!(async {
+            upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded).await?;
+            whole.set(true);
+            answer.watch(&mut inflow).await
+        });
         let response = pin!(answer.relay(reply, outflow, None, deadline, progress));
-        both(upload, response, straggling).await
+        both(upload, &whole, response, straggling).await
     })
     .await;
     progress.received += uploaded;
@@ -197,11 +204,11 @@ async fn upload(
 ) -> Result<(), RelayError> {
     let coding = if matches!(body, Body::Length(_)) { Coding::Plain } else { Coding::Chunked };
     let (from, to) = match (inflow, uplink) {
-        (Inflow::H1 { stream, input }, Uplink::H1(server)) => {
+        (Inflow::H1 { stream, input, .. }, Uplink::H1(server)) => {
             let mut lane = Lane { from: stream, from_limit: limits.client, to: server, to_limit: limits.server };
             return lane.relay(body, input, deadline, uploaded).await;
         }
-        (Inflow::H1 { stream, input }, Uplink::H2(server)) => (Source::H1 { stream, buffer: input, body }, Sink::H2(server)),
+        (Inflow::H1 { stream, input, .. }, Uplink::H2(server)) => (Source::H1 { stream, buffer: input, body }, Sink::H2(server)),
         (Inflow::H2(stream), Uplink::H1(server)) => (Source::H2(stream), Sink::H1 { stream: server, pending, coding }),
         (Inflow::H2(stream), Uplink::H2(server)) => (Source::H2(stream), Sink::H2(server)),
     };
@@ -212,23 +219,28 @@ async fn upload(
 /// Drives both directions until the answer is complete, and the request too where both connections may outlive it.
 async fn both(
     mut upload: Pin<&mut impl Future<Output = Result<(), RelayError>>>,
+    whole: &Cell<bool>,
     mut response: Pin<&mut impl Future<Output = Result<Finished, ExchangeError>>>,
     straggling: Straggling,
 ) -> Result<Finished, ExchangeError> {
     let mut uploaded = Uploaded::NotYet;
+    let mut has_ended = false;
     let mut answered = None;
     poll_fn(|cx| {
-        if uploaded == Uploaded::NotYet
-            && let Poll::Ready(outcome) = upload.as_mut().poll(cx)
-        {
+        if !has_ended && let Poll::Ready(outcome) = upload.as_mut().poll(cx) {
+            has_ended = true;
             uploaded = match outcome {
                 Ok(()) => Uploaded::Whole,
+                Err(RelayError::From(IoFailure::Io(error))) if whole.get() => return Poll::Ready(Err(taken_back(error))),
                 // A server may close its receiving side and still answer; whether it does, the response tells.
                 Err(RelayError::To(_)) => Uploaded::Refused,
                 Err(RelayError::Syntax(error)) => return Poll::Ready(Err(ExchangeError::Upload(error))),
                 Err(RelayError::From(IoFailure::Io(_))) => return Poll::Ready(Err(ExchangeError::UploadCut)),
                 Err(RelayError::From(IoFailure::Elapsed(_))) => return Poll::Ready(Err(ExchangeError::UploadTimeout)),
             };
+        }
+        if whole.get() {
+            uploaded = Uploaded::Whole;
         }
         if answered.is_none() {
             answered = Some(ready!(response.as_mut().poll(cx))?);
@@ -256,6 +268,11 @@ enum Uploaded {
     NotYet,
     Whole,
     Refused,
+}
+
+/// Returns what it is that a client is gone for whom an answer is awaited.
+fn taken_back(error: io::Error) -> ExchangeError {
+    if downstream::is_close(&error) { ExchangeError::TakenBack(error) } else { ExchangeError::Client(error) }
 }
 
 fn server_failed(failure: IoFailure) -> ExchangeError {

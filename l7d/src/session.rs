@@ -17,7 +17,7 @@ use tracing::{debug, info};
 
 use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Elapsed};
-use crate::downstream::{Downstream, Wire};
+use crate::downstream::{Close, Downstream, Wire};
 use crate::exchange::{self, Turn};
 use crate::forward::Fate;
 use crate::h2::server::{self, PREFACE};
@@ -181,7 +181,7 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
     let Client { stream, source, destination, memory, early, handshake, own, deadline } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
-    let wire = Wire::H1 { stream, input: &mut input };
+    let wire = Wire::H1 { stream, input: &mut input, close: Close::Nothing };
     let handshake = std::mem::take(handshake);
     let mut exchange = Downstream { wire, source: *source, destination: *destination, handshake, own, deadline };
     let fate = exchange::run(&mut exchange, memory, frontend, turn, began).await;

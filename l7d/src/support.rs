@@ -110,7 +110,8 @@ impl Findings {
 
     fn option(&mut self, option: &control::config::Located<ProxyOption>) {
         let what = match option.value() {
-            ProxyOption::AllBackups
+            ProxyOption::AbortOnClose
+            | ProxyOption::AllBackups
             | ProxyOption::DontLogNormal
             | ProxyOption::ClientKeepAlive
             | ProxyOption::Forwarded(_)
@@ -135,7 +136,6 @@ impl Findings {
             | ProxyOption::Persist
             | ProxyOption::Redispatch(_)
             | ProxyOption::TcpLog => return,
-            ProxyOption::AbortOnClose => "abortonclose",
             ProxyOption::HttpBufferRequest => "http-buffer-request",
         };
         self.refuse(option.location(), format!("l7d does not know option {what} yet"));

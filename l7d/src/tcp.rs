@@ -1,7 +1,9 @@
 //! Serves a client in mode `tcp`: chooses a server, connects to it, and carries bytes.
 
 use std::borrow::Cow;
+use std::io;
 use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +13,7 @@ use tracing::info;
 
 use crate::balance::Seen;
 use crate::buffer::Buffer;
+use crate::downstream::{self, Close};
 use crate::error::ExchangeError;
 use crate::h1::parse::{self, Parsed};
 use crate::inspect::{self, Judged};
@@ -20,6 +23,7 @@ use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
 use crate::site::{Backend, Frontend, Names, Server};
 use crate::stick::Affinity;
+use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
 use crate::upstream::Link;
 use crate::upstream::connect::{Inbound, connect};
@@ -171,7 +175,11 @@ async fn dial<'a>(
 ) -> Result<(Link, Pursuit<'a>), ExchangeError> {
     let key = backend.key(Seen { client: client.source, request: None });
     let mut affinity = affinity(client, frontend, backend);
-    let mut pursuit = Pursuit::begin(backend, key, affinity.pin(), &mut client.deadline).await?;
+    let begun = {
+        let begun = pin!(Pursuit::begin(backend, key, affinity.pin(), &mut client.deadline));
+        unless_closed(backend, (&client.stream, &mut client.early), begun).await
+    };
+    let mut pursuit = begun.map_err(|error| gone(error, ExchangeError::LeftQueue))??;
     record.queued();
     loop {
         let server = pursuit.server();
@@ -181,7 +189,11 @@ async fn dial<'a>(
         let host = host.as_deref().map_or(Host::Unstated, Host::Named);
         let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()), host };
         record.connecting();
-        let error = match connect(backend, server, inbound, &mut client.deadline).await {
+        let connected = {
+            let connecting = pin!(connect(backend, server, inbound, &mut client.deadline));
+            unless_closed(backend, (&client.stream, &mut client.early), connecting).await
+        };
+        let error = match connected.map_err(|error| gone(error, ExchangeError::LeftConnect))? {
             Ok(link) => {
                 record.connected(Some(&link.stream));
                 affinity.learn(&[]);
@@ -190,8 +202,29 @@ async fn dial<'a>(
             Err(error) => error,
         };
         info!("{} to server {}/{}: {error}", client.source, backend.name(), server.name());
-        if pursuit.after_failure(RetryCause::ConnFailure, &mut client.deadline).await? == Verdict::GiveUp {
+        let next = {
+            let next = pin!(pursuit.after_failure(RetryCause::ConnFailure, &mut client.deadline));
+            unless_closed(backend, (&client.stream, &mut client.early), next).await
+        };
+        if next.map_err(|error| gone(error, ExchangeError::LeftQueue))?? == Verdict::GiveUp {
             return Err(error.into());
         }
     }
+}
+
+/// Does `work` unless the client closes, where that means that it wants no server any more.
+async fn unless_closed<T>(
+    backend: &Backend,
+    (stream, early): (&Stream, &mut Option<Buffer>),
+    work: Pin<&mut impl Future<Output = T>>,
+) -> io::Result<T> {
+    match backend.close() {
+        Close::Nothing => Ok(work.await),
+        Close::TakesBack => downstream::unless_closed(stream, early.get_or_insert_with(Buffer::take), work).await,
+    }
+}
+
+/// Returns what it is that a client is gone: one whose connection failed has not closed it.
+fn gone(error: io::Error, closed: fn(io::Error) -> ExchangeError) -> ExchangeError {
+    if downstream::is_close(&error) { closed(error) } else { ExchangeError::Client(error) }
 }

@@ -1,5 +1,6 @@
 //! The response to one request: from whichever version the server speaks to whichever the client does.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -10,18 +11,20 @@ use h2::RecvStream;
 use h2::client::ResponseFuture;
 
 use super::request::Tunnel;
-use super::{Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed};
+use super::{
+    Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed, taken_back,
+};
 use crate::buffer::Buffer;
 use crate::compress::{Coder, Offer};
 use crate::deadline::Deadline;
-use crate::downstream::unless_reset;
+use crate::downstream::{Close, poll_close, unless_closed, unless_reset};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
 use crate::h2::{convert, io_error, websocket};
-use crate::lane::{IoFailure, Lane, flatten};
+use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::message::body::Framing;
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
@@ -33,6 +36,8 @@ use crate::tunnel::{self, End, Ends};
 pub(super) struct Answer<'a, 'r> {
     pub(super) request: &'a Outgoing<'r>,
     pub(super) limits: Limits,
+    /// Whether its head is still to come.
+    pub(super) is_awaited: Cell<bool>,
 }
 
 /// What a tunnel needs beside the way of the response.
@@ -61,14 +66,15 @@ impl Answer<'_, '_> {
         &self,
         reply: Reply<'_>,
         mut outflow: Outflow<'_>,
-        tunnel: Option<TunnelEnds<'_>>,
+        mut tunnel: Option<TunnelEnds<'_>>,
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
         let mut arrived = match reply {
-            Reply::H1(server) => self.await_bytes(server, &mut outflow, deadline, progress).await?,
-            Reply::H2(response) => self.await_frames(response, &mut outflow, deadline, progress).await?,
+            Reply::H1(server) => self.await_bytes(server, (&mut outflow, &mut tunnel), deadline, progress).await?,
+            Reply::H2(response) => self.await_frames(response, (&mut outflow, &mut tunnel), deadline, progress).await?,
         };
+        self.is_awaited.set(false);
         progress.answered = Some(std::time::Instant::now());
         let status = arrived.head.status();
         if self.request.retry_on.contains(RetryCause::Status(status)) {
@@ -87,15 +93,22 @@ impl Answer<'_, '_> {
         }
     }
 
+    /// Waits until the client closes, as long as that takes back its request; it has sent all of that.
+    pub(super) async fn watch(&self, inflow: &mut Inflow<'_>) -> Result<(), RelayError> {
+        let Inflow::H1 { stream, input, close: Close::TakesBack } = inflow else { return Ok(()) };
+        let closed = poll_fn(|cx| if self.is_awaited.get() { poll_close(stream, input, cx) } else { Poll::Pending });
+        Err(RelayError::From(closed.await.into()))
+    }
+
     /// Waits for the head of a response of HTTP/1, passing on interim ones.
     async fn await_bytes<'s>(
         &self,
         server: &'s Stream,
-        outflow: &mut Outflow<'_>,
+        (outflow, tunnel): (&mut Outflow<'_>, &mut Option<TunnelEnds<'_>>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Arrived<'s>, ExchangeError> {
-        let first = outflow.unless_reset(pin!(deadline.within(self.limits.server, pin!(server.receive())))).await?;
+        let first = outflow.unless_left(tunnel, pin!(deadline.within(self.limits.server, pin!(server.receive())))).await?;
         let mut input = flatten(first).map_err(server_failed)?;
         if input.is_empty() {
             return Err(server_failed(IoFailure::Io(io::ErrorKind::UnexpectedEof.into())));
@@ -114,7 +127,7 @@ impl Answer<'_, '_> {
     async fn await_frames<'s>(
         &self,
         mut response: ResponseFuture,
-        outflow: &mut Outflow<'_>,
+        (outflow, tunnel): (&mut Outflow<'_>, &mut Option<TunnelEnds<'_>>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Arrived<'s>, ExchangeError> {
@@ -128,7 +141,7 @@ impl Answer<'_, '_> {
                     (parts, Some(body))
                 })
             });
-            let next = outflow.unless_reset(pin!(deadline.within(self.limits.server, pin!(next)))).await?;
+            let next = outflow.unless_left(tunnel, pin!(deadline.within(self.limits.server, pin!(next)))).await?;
             let next = next.map_err(|elapsed| server_failed(elapsed.into()))?;
             let (parts, body) = next.map_err(|error| {
                 progress.unprocessed = crate::h2::client::is_unprocessed(&error);
@@ -216,7 +229,7 @@ impl Answer<'_, '_> {
                 responding.send_data(bytes, false).map_err(|error| ExchangeError::Client(io_error(error)))?;
                 (End::H2(inlet, &mut responding), Buffer::take())
             }
-            (Inflow::H1 { stream, input }, Outflow::H1(client)) => {
+            (Inflow::H1 { stream, input, .. }, Outflow::H1(client)) => {
                 let mut out = Buffer::take();
                 self.print_acceptance(head, out.tail());
                 self.send(client, [out.filled(), early_answer.filled()], deadline, progress).await?;
@@ -438,10 +451,17 @@ struct Wires<'a> {
 
 impl Outflow<'_> {
     /// Does `work` unless the client takes its request back.
-    async fn unless_reset<T>(&mut self, work: Pin<&mut impl Future<Output = T>>) -> Result<T, ExchangeError> {
-        match self {
-            Self::H1(_) => Ok(work.await),
-            Self::H2(respond) => unless_reset(respond, work).await.map_err(ExchangeError::Abandoned),
+    async fn unless_left<T>(
+        &mut self,
+        tunnel: &mut Option<TunnelEnds<'_>>,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, ExchangeError> {
+        match (self, tunnel) {
+            (Self::H2(respond), _) => unless_reset(respond, work).await.map_err(ExchangeError::TakenBack),
+            (Self::H1(_), Some(TunnelEnds { inflow: Inflow::H1 { stream, input, close: Close::TakesBack }, .. })) => {
+                unless_closed(stream, input, work).await.map_err(taken_back)
+            }
+            (Self::H1(_), _) => Ok(work.await),
         }
     }
 }

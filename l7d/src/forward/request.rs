@@ -121,7 +121,7 @@ impl<'a> Outgoing<'a> {
                     kept.extend_from_slice(&input.filled()[..count]);
                     input.consume(count);
                 }
-                Wire::H1 { stream, input } => match flatten(deadline.within(limit, pin!(stream.receive_more(input))).await) {
+                Wire::H1 { stream, input, .. } => match flatten(deadline.within(limit, pin!(stream.receive_more(input))).await) {
                     Ok(0) | Err(IoFailure::Io(_)) => return Err(ExchangeError::UploadCut),
                     Ok(_) => {}
                     Err(IoFailure::Elapsed(_)) => return Err(ExchangeError::UploadTimeout),

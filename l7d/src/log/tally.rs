@@ -113,6 +113,12 @@ impl<'a> Record<'a> {
         let by_client = who.eq_ignore_ascii_case("c");
         match phase {
             "R" => frontend.meter().add(Counter::RequestErrors, 1),
+            "Q" if by_client => {
+                if let Some(here) = self.backend.and_then(|backend| backend.meter().here()) {
+                    here.add(Counter::ClientAborts, 1);
+                }
+            }
+            "C" if by_client => blame(Counter::ClientAborts),
             "C" => blame(Counter::ConnectErrors),
             "H" if by_client => blame(Counter::ClientAborts),
             "H" => blame(Counter::ResponseErrors),

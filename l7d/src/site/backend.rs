@@ -23,6 +23,7 @@ use super::name_policy;
 use super::upkeep::Upkeep;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::compress::Compression;
+use crate::downstream::Close;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::{Entrance, Meter};
@@ -65,6 +66,7 @@ pub(crate) struct Backend {
     name_policy: Option<NamePolicy>,
     upkeep: Upkeep,
     closes: bool,
+    close: Close,
     reuse: Reuse,
     queue: Arc<Queue>,
     meter: Arc<Meter>,
@@ -201,6 +203,7 @@ impl Backend {
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive),
             closes: has(model.options(), &ProxyOption::HttpClose),
+            close: if has(model.options(), &ProxyOption::AbortOnClose) { Close::TakesBack } else { Close::Nothing },
             reuse: reuse(model),
             timeouts: *model.timeouts(),
             retries: model.retries(),
@@ -379,6 +382,11 @@ impl Backend {
     /// Returns what it compresses, if anything.
     pub(crate) fn compression(&self) -> Option<&Compression> {
         self.compression.as_ref()
+    }
+
+    /// Returns what it means that a client closes before it has its answer.
+    pub(crate) fn close(&self) -> Close {
+        self.close
     }
 
     /// Tells whether both connections close after each response.

@@ -65,7 +65,7 @@ fn watching(before: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Server,
 fn client_that_takes_its_request_back_ends_it_at_the_server() {
     type Phase = (&'static str, fn(&mut TcpStream), bool, (&'static str, &'static str));
     let phases: [Phase; 3] = [
-        ("waiting", |stream| drop(read_head(stream)), false, ("-1", "CH--")),
+        ("waiting", |stream| drop(read_head(stream)), false, ("400", "CH--")),
         (
             "silent in the body",
             |stream| {

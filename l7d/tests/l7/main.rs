@@ -1,6 +1,8 @@
 //! The built daemon between real clients and real servers.
 
 #[cfg(test)]
+mod abort;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod balance;
