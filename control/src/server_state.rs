@@ -74,6 +74,8 @@ pub enum Checking {
 pub enum Verdict {
     /// The server works.
     Pass,
+    /// The server works, and asks to be given nothing new.
+    PassConditionally,
     /// The server does not work.
     Fail,
     /// The check could not be carried out for a reason of ours, so it says nothing.
@@ -131,6 +133,8 @@ pub struct ServerState {
     weight_override: Option<u16>,
     checking: Checking,
     health: Health,
+    /// Whether its checks ask that it be given nothing new.
+    stopping: bool,
     /// When the status last changed.
     since: Instant,
     /// Start of the ramp; `None` once it is over or where there is none.
@@ -159,13 +163,13 @@ impl Health {
     fn after(self, verdict: Verdict, thresholds: Thresholds) -> Self {
         match (self, verdict) {
             (_, Verdict::Unknown) => self,
-            (Self::Trial | Self::Up { .. }, Verdict::Pass) => Self::Up { failures: 0 },
+            (Self::Trial | Self::Up { .. }, Verdict::Pass | Verdict::PassConditionally) => Self::Up { failures: 0 },
             (Self::Trial, Verdict::Fail) => Self::Down { successes: 0 },
             (Self::Up { failures }, Verdict::Fail) if thresholds.fall <= failures + 1 => Self::Down { successes: 0 },
             (Self::Up { failures }, Verdict::Fail) => Self::Up { failures: failures + 1 },
             (Self::Down { .. }, Verdict::Fail) => Self::Down { successes: 0 },
-            (Self::Down { successes }, Verdict::Pass) if thresholds.rise <= successes + 1 => Self::Up { failures: 0 },
-            (Self::Down { successes }, Verdict::Pass) => Self::Down { successes: successes + 1 },
+            (Self::Down { successes }, _) if thresholds.rise <= successes + 1 => Self::Up { failures: 0 },
+            (Self::Down { successes }, _) => Self::Down { successes: successes + 1 },
         }
     }
 
@@ -188,6 +192,7 @@ impl ServerState {
             weight_override: None,
             checking: Checking::On,
             health: Health::Trial,
+            stopping: false,
             since: now,
             ramp: None,
         }
@@ -198,9 +203,14 @@ impl ServerState {
         match self.admin {
             Admin::Maint => Status::Maint,
             Admin::Ready | Admin::Drain if !self.health.is_up() => Status::Down,
-            Admin::Ready if self.weight() > 0 => Status::Up,
+            Admin::Ready if self.weight() > 0 && !self.stopping => Status::Up,
             Admin::Ready | Admin::Drain => Status::Drain,
         }
+    }
+
+    /// Tells whether a server that is up is given nothing new because its checks ask for it.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping && self.admin == Admin::Ready && self.health.is_up()
     }
 
     /// Returns when the status last changed.
@@ -225,6 +235,17 @@ impl ServerState {
             Health::Trial => rise,
             Health::Up { failures } => (rise + fall).saturating_sub(1 + failures),
             Health::Down { successes } => successes,
+        }
+    }
+
+    /// Returns how far the server is on its way up or down, and how far it has to go; none where its checks agree with its status.
+    pub fn progress(&self) -> Option<(u32, u32)> {
+        let Thresholds { rise, fall } = self.settings.thresholds?;
+        match self.health {
+            Health::Trial => Some((1, fall)).filter(|_| fall > 1),
+            Health::Up { failures: 0 } | Health::Down { successes: 0 } => None,
+            Health::Up { failures } => Some((fall.saturating_sub(failures), fall)),
+            Health::Down { successes } => Some((successes, rise)),
         }
     }
 
@@ -272,8 +293,9 @@ impl ServerState {
     /// Sets the health as if enough checks had agreed; checks go on from there.
     pub fn set_health(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
         self.update(now, |state| match verdict {
-            Verdict::Pass => state.health = Health::Up { failures: 0 },
-            Verdict::Fail => state.health = Health::Down { successes: 0 },
+            Verdict::Pass => (state.health, state.stopping) = (Health::Up { failures: 0 }, false),
+            Verdict::PassConditionally => (state.health, state.stopping) = (Health::Up { failures: 0 }, true),
+            Verdict::Fail => (state.health, state.stopping) = (Health::Down { successes: 0 }, false),
             Verdict::Unknown => {}
         })
     }
@@ -281,7 +303,14 @@ impl ServerState {
     /// Takes in the result of a check.
     pub fn on_check(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
         let thresholds = self.settings.thresholds.filter(|_| self.checking == Checking::On)?;
-        self.update(now, |state| state.health = state.health.after(verdict, thresholds))
+        self.update(now, |state| {
+            state.health = state.health.after(verdict, thresholds);
+            state.stopping = match verdict {
+                Verdict::PassConditionally => state.health.is_up(),
+                Verdict::Pass => false,
+                Verdict::Fail | Verdict::Unknown => state.stopping && state.health.is_up(),
+            };
+        })
     }
 
     /// Sets the administrative state; a server that leaves maintenance is on trial again.
@@ -304,6 +333,7 @@ impl ServerState {
             if settings.weight != old.weight {
                 state.weight_override = None;
             }
+            state.stopping &= settings.thresholds.is_some();
             state.health = match (settings.thresholds, old.thresholds) {
                 (Some(thresholds), Some(_)) => state.health.within(thresholds),
                 (None, None) => state.health,
@@ -315,6 +345,7 @@ impl ServerState {
     fn adopt_admin(&mut self, admin: Admin) {
         if self.admin == Admin::Maint && admin != Admin::Maint {
             self.health = Health::Trial;
+            self.stopping = false;
         }
         self.admin = admin;
     }
@@ -372,6 +403,7 @@ mod tests {
         match letter {
             '+' => Verdict::Pass,
             '-' => Verdict::Fail,
+            '~' => Verdict::PassConditionally,
             _ => Verdict::Unknown,
         }
     }
@@ -390,6 +422,11 @@ mod tests {
             ("a failure between successes starts the count anew", "-+-+", Status::Down, Phase::Transition),
             ("back up, it needs fall failures again", "-++--", Status::Up, Phase::Transition),
             ("unknown ends no trial", "?", Status::Up, Phase::Transition),
+            ("a conditional success asks for nothing new", "+~", Status::Drain, Phase::Up),
+            ("a plain one ends that", "+~+", Status::Up, Phase::Up),
+            ("a failure does not", "+~-", Status::Drain, Phase::Transition),
+            ("enough failures take it down", "+~---", Status::Down, Phase::Down),
+            ("conditional successes bring a dead server back", "-~~", Status::Drain, Phase::Up),
             ("unknown breaks no row of failures", "+--?-", Status::Down, Phase::Down),
         ];
         for (name, checks, status, phase) in cases {

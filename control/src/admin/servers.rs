@@ -134,6 +134,7 @@ pub fn backend_number(snapshot: &Snapshot, backend: &Backend) -> usize {
 fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state: &ServerSnapshot) {
     let server = snapshot.config.server(state.id);
     let operation = match state.status {
+        Status::Drain if state.stopping => 3,
         Status::Up | Status::Drain => 2,
         Status::Down | Status::Maint => 0,
     };
@@ -180,7 +181,7 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
 /// Returns HAProxy's numbers of a result, and of whether it is good.
 fn check_numbers(result: CheckResult) -> (u8, u8) {
     let status = match result {
-        CheckResult::NotProbed => 5,
+        CheckResult::SocketError | CheckResult::NotProbed => 5,
         CheckResult::Connected => 6,
         CheckResult::ConnectTimeout => 7,
         CheckResult::ConnectFailed => 8,
@@ -189,10 +190,12 @@ fn check_numbers(result: CheckResult) -> (u8, u8) {
         CheckResult::TlsFailed => 11,
         CheckResult::ResponseTimeout => 12,
         CheckResult::BadResponse => 13,
-        CheckResult::GoodStatus(_) => 14,
-        CheckResult::BadStatus(_) => 16,
+        CheckResult::Passed => 14,
+        CheckResult::PassedConditionally => 15,
+        CheckResult::WrongStatus => 16,
     };
     let good = match result.verdict() {
+        Verdict::PassConditionally => 4,
         Verdict::Pass => 3,
         Verdict::Fail => 2,
         Verdict::Unknown => 1,

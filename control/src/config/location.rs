@@ -139,6 +139,20 @@ impl Location {
         (source, start, end.clamp(start, source.text.len()))
     }
 
+    /// Makes a text of its own out of the value written here; its places are those of the file where the value stands as it is.
+    pub(super) fn text_of(&self, value: &str) -> Arc<Source> {
+        let stands = self.text() == value;
+        let places = (0..=value.len()).map(|at| if stands { self.start + at } else { self.start }).collect();
+        let (source, places): (_, Vec<usize>) = match &self.source.origin {
+            None => (&self.source, places),
+            Some(origin) => {
+                let place = |at: usize| origin.places.get(at).or(origin.places.last()).copied().unwrap_or_default();
+                (&origin.source, places.into_iter().map(place).collect())
+            }
+        };
+        source.derived(value.to_owned(), places)
+    }
+
     /// Narrows the location to the part `range` of the value written here, where the value stands in the file as it is.
     #[must_use]
     pub fn part(&self, value: &str, range: std::ops::Range<usize>) -> Self {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CheckKind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse,
-    Mode, OnStop, Password, PortRange, Preset, Protocol, RetryOn, SendProxy, ServerAddress, ServerSource, StatsPage, StatsSocket, Stored,
-    TableKey, Timeout, TlsVersion, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse, Mode, OnStop,
+    Password, PortRange, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StatsPage, StatsSocket,
+    Step, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -116,6 +116,8 @@ pub(super) struct Defaults {
     pub(super) default_backend: Option<Located<String>>,
     pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
+    /// What HAProxy's language says of it in lines of their own; resolved with the proxy.
+    pub(super) checks: Checks,
     pub(super) retries: Option<u32>,
     pub(super) retry_on: Option<Located<RetryOn>>,
     pub(super) default_server: ServerSettings,
@@ -296,10 +298,46 @@ pub(super) enum CheckSwitch {
     On(Located<CheckSettings>),
 }
 
+/// What lines about checks say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checks {
+    /// What is spoken; of several options the last one counts.
+    pub(super) option: Option<CheckOption>,
+    pub(super) http: Steps,
+    pub(super) tcp: Steps,
+}
+
+/// What a check speaks.
+#[derive(Clone, Debug)]
+pub(super) enum CheckOption {
+    /// HTTP, with this request where no step has one.
+    Http(Request),
+    /// What the steps say.
+    Tcp,
+    /// The steps of a protocol.
+    Protocol(Arc<Sequence>),
+}
+
+/// Steps as they are written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Steps {
+    pub(super) steps: Vec<Step>,
+    /// What belongs to the next step.
+    pub(super) comment: Option<String>,
+    /// How many lines there are; comments count.
+    pub(super) lines: usize,
+    pub(super) disable_on_404: bool,
+    pub(super) send_state: bool,
+    /// Where the first stands.
+    pub(super) location: Option<Location>,
+    /// Whether all of it is of wider defaults, and the first own line takes its place.
+    pub(super) inherited: bool,
+}
+
 /// How to check; what is not set is taken from the next wider place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CheckSettings {
-    pub(super) kind: Option<CheckKind>,
+    pub(super) sequence: Option<Arc<Sequence>>,
     pub(super) inter: Option<Duration>,
     pub(super) fastinter: Option<Duration>,
     pub(super) downinter: Option<Duration>,
@@ -312,6 +350,7 @@ pub(super) struct CheckSettings {
     pub(super) tls: Option<bool>,
     pub(super) sni: Option<String>,
     pub(super) alpn: Option<Vec<String>>,
+    pub(super) version: Option<Protocol>,
 }
 
 /// A list of users.

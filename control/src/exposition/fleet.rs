@@ -79,7 +79,7 @@ fn write_checks(metrics: &mut Metrics, fleet: &Snapshot, servers: &[Named<'_>]) 
     }
     let mut code = metrics.family("haproxy_server_check_code", Kind::Gauge, "Status code of the last check, 0 if it had none.");
     for (proxy, name, server) in checked() {
-        let last = server.last_check.as_ref().and_then(|last| last.outcome.result.code());
+        let last = server.last_check.as_ref().and_then(|last| last.outcome.code);
         code.whole(&[("proxy", proxy), ("server", name)], last.unwrap_or_default().into());
     }
     let mut duration = metrics.family("haproxy_server_check_duration_seconds", Kind::Gauge, "How long the last check took.");
@@ -136,7 +136,8 @@ mod tests {
         let config = Config::parse("test.toml", TEXT).expect("the test's configuration is right");
         let fleet = Fleet::new(Arc::new(config));
         let view = fleet.view();
-        let outcome = CheckOutcome { result: CheckResult::BadStatus(503), duration: Duration::from_millis(250), detail: String::new() };
+        let (result, code, duration) = (CheckResult::WrongStatus, Some(503), Duration::from_millis(250));
+        let outcome = CheckOutcome { result, code, duration, detail: String::new() };
         fleet.report(&view, view.config().servers()[0].id(), outcome);
         tokio::time::advance(Duration::from_secs(7)).await;
 

@@ -10,6 +10,7 @@
 //! see, the swap of the view), and a woken listener takes it to read the log, so it finds the change complete. It is never held across
 //! an `.await` or while logging. Readers of a view take no lock: the view is a swapped `Arc`, each server one atomic word.
 
+mod account;
 mod outcome;
 mod snapshot;
 #[cfg(test)]
@@ -396,6 +397,7 @@ impl Record {
         ServerSnapshot {
             id,
             status: self.state.status(),
+            stopping: self.state.is_stopping(),
             since: self.state.since(),
             admin: self.state.admin(),
             checking: self.state.checking(),

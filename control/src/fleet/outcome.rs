@@ -20,21 +20,26 @@ pub enum CheckResult {
     TlsTimeout,
     /// There is no TLS with the server, or it is not who it should be.
     TlsFailed,
-    /// The answer has an expected status.
-    GoodStatus(u16),
+    /// The server said what it should.
+    Passed,
+    /// It did, and asks to be given nothing new.
+    PassedConditionally,
     /// The answer has another status than expected.
-    BadStatus(u16),
+    WrongStatus,
     /// The answer did not come in time.
     ResponseTimeout,
     /// What came is no answer.
     BadResponse,
+    /// The connection broke.
+    SocketError,
     /// The check failed for want of something on our side.
     NotProbed,
 }
 
 impl CheckResult {
     /// The short names of all results, in the order reports list them.
-    pub const NAMES: [&str; 11] = ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
+    pub const NAMES: [&str; 12] =
+        ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
 
     /// Returns the short name; one of [`NAMES`](Self::NAMES).
     pub fn name(self) -> &'static str {
@@ -45,52 +50,52 @@ impl CheckResult {
             Self::TlsAgreed => "L6OK",
             Self::TlsTimeout => "L6TOUT",
             Self::TlsFailed => "L6RSP",
-            Self::GoodStatus(_) => "L7OK",
-            Self::BadStatus(_) => "L7STS",
+            Self::Passed => "L7OK",
+            Self::PassedConditionally => "L7OKC",
+            Self::WrongStatus => "L7STS",
             Self::ResponseTimeout => "L7TOUT",
             Self::BadResponse => "L7RSP",
-            Self::NotProbed => "SOCKERR",
+            Self::SocketError | Self::NotProbed => "SOCKERR",
         }
     }
 
-    /// Returns the status code of the answer.
-    pub fn code(self) -> Option<u16> {
+    /// Returns what HAProxy says of a result besides its short name.
+    pub fn description(self) -> &'static str {
         match self {
-            Self::GoodStatus(code) | Self::BadStatus(code) => Some(code),
-            Self::Connected
-            | Self::ConnectTimeout
-            | Self::ConnectFailed
-            | Self::TlsAgreed
-            | Self::TlsTimeout
-            | Self::TlsFailed
-            | Self::ResponseTimeout
-            | Self::BadResponse
-            | Self::NotProbed => None,
+            Self::Connected => "Layer4 check passed",
+            Self::ConnectTimeout => "Layer4 timeout",
+            Self::ConnectFailed => "Layer4 connection problem",
+            Self::TlsAgreed => "Layer6 check passed",
+            Self::TlsTimeout => "Layer6 timeout",
+            Self::TlsFailed => "Layer6 invalid response",
+            Self::Passed => "Layer7 check passed",
+            Self::PassedConditionally => "Layer7 check conditionally passed",
+            Self::WrongStatus => "Layer7 wrong status",
+            Self::ResponseTimeout => "Layer7 timeout",
+            Self::BadResponse => "Layer7 invalid response",
+            Self::SocketError | Self::NotProbed => "Socket error",
         }
+    }
+
+    /// Tells whether a code belongs to the result.
+    pub fn has_code(self) -> bool {
+        matches!(self, Self::Passed | Self::PassedConditionally | Self::WrongStatus)
     }
 
     /// Returns what the result says about the server.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Connected | Self::TlsAgreed | Self::GoodStatus(_) => Verdict::Pass,
+            Self::Connected | Self::TlsAgreed | Self::Passed => Verdict::Pass,
+            Self::PassedConditionally => Verdict::PassConditionally,
             Self::ConnectTimeout
             | Self::ConnectFailed
             | Self::TlsTimeout
             | Self::TlsFailed
-            | Self::BadStatus(_)
+            | Self::WrongStatus
             | Self::ResponseTimeout
-            | Self::BadResponse => Verdict::Fail,
+            | Self::BadResponse
+            | Self::SocketError => Verdict::Fail,
             Self::NotProbed => Verdict::Unknown,
-        }
-    }
-}
-
-/// Writes the short name and the status code: `L7STS/503`.
-impl fmt::Display for CheckResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code() {
-            Some(code) => f.pad(&format!("{}/{code}", self.name())),
-            None => f.pad(self.name()),
         }
     }
 }
@@ -100,16 +105,21 @@ impl fmt::Display for CheckResult {
 pub struct CheckOutcome {
     /// The result.
     pub result: CheckResult,
+    /// The status of the answer, or what the check says is its code; only where the result [has one](CheckResult::has_code).
+    pub code: Option<u16>,
     /// From the start of the check to its result.
     pub duration: Duration,
-    /// What went wrong, in lower case; empty where the result says it all.
+    /// What went wrong, or what the server said; empty where the result says it all.
     pub detail: String,
 }
 
-/// Writes all of it: `L4CON connection refused after 2ms`.
+/// Writes all of it: `L4CON Connection refused after 2ms`, `L7STS/503 Service Unavailable after 1ms`.
 impl fmt::Display for CheckOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.result)?;
+        f.write_str(self.result.name())?;
+        if let Some(code) = self.code {
+            write!(f, "/{code}")?;
+        }
         if !self.detail.is_empty() {
             write!(f, " {}", self.detail)?;
         }
@@ -123,9 +133,12 @@ mod tests {
 
     #[test]
     fn outcomes_read_as_sentences() {
-        let outcome = |result, detail: &str| CheckOutcome { result, duration: Duration::from_micros(2400), detail: detail.to_owned() };
-        assert_eq!(outcome(CheckResult::ConnectFailed, "connection refused").to_string(), "L4CON connection refused after 2ms");
-        assert_eq!(outcome(CheckResult::BadStatus(503), "").to_string(), "L7STS/503 after 2ms");
+        let outcome = |result, code, detail: &str| {
+            let duration = Duration::from_micros(2400);
+            CheckOutcome { result, code, duration, detail: detail.to_owned() }
+        };
+        assert_eq!(outcome(CheckResult::ConnectFailed, None, "Connection refused").to_string(), "L4CON Connection refused after 2ms");
+        assert_eq!(outcome(CheckResult::WrongStatus, Some(503), "").to_string(), "L7STS/503 after 2ms");
     }
 
     #[test]
@@ -137,11 +150,12 @@ mod tests {
             CheckResult::TlsAgreed,
             CheckResult::TlsTimeout,
             CheckResult::TlsFailed,
-            CheckResult::GoodStatus(200),
-            CheckResult::BadStatus(500),
+            CheckResult::Passed,
+            CheckResult::PassedConditionally,
+            CheckResult::WrongStatus,
             CheckResult::ResponseTimeout,
             CheckResult::BadResponse,
-            CheckResult::NotProbed,
+            CheckResult::SocketError,
         ];
         assert_eq!(all.map(CheckResult::name), CheckResult::NAMES);
     }

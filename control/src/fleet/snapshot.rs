@@ -25,6 +25,8 @@ pub struct ServerSnapshot {
     pub id: ServerId,
     /// What it is to the balancer.
     pub status: Status,
+    /// Whether its checks ask that it be given nothing new.
+    pub stopping: bool,
     /// When the status last changed; the start of the daemon if it never did.
     pub since: Instant,
     /// What the administrator wants.

@@ -25,11 +25,16 @@ fn id(view: &View, server: &str) -> ServerId {
 }
 
 fn failure() -> CheckOutcome {
-    CheckOutcome { result: CheckResult::ConnectFailed, duration: Duration::from_millis(2), detail: "connection refused".to_owned() }
+    CheckOutcome {
+        result: CheckResult::ConnectFailed,
+        code: None,
+        duration: Duration::from_millis(2),
+        detail: "connection refused".to_owned(),
+    }
 }
 
 fn success() -> CheckOutcome {
-    CheckOutcome { result: CheckResult::Connected, duration: Duration::from_millis(1), detail: String::new() }
+    CheckOutcome { result: CheckResult::Connected, code: None, duration: Duration::from_millis(1), detail: String::new() }
 }
 
 /// Reports outcomes for a server of the configuration in force: `+` for a success, `-` for a failure.

@@ -17,6 +17,14 @@ pub(super) enum Connection {
 }
 
 impl Connection {
+    /// Returns the protocol TLS agreed on.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Returns the addresses of both ends, ours first; none for a Unix socket.
     pub(super) fn endpoints(&self) -> Option<(SocketAddr, SocketAddr)> {
         match self {

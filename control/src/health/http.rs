@@ -1,78 +1,188 @@
-//! The probe that sends a request over a fresh connection and judges the status of the answer; the body is not read.
+//! Requests of probes and their responses, over a connection that is open already.
 
-use std::pin::pin;
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
 
 use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Version};
-use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
+use super::connect::{Failure, reason};
 use super::connection::Connection;
-use super::tcp::{Finding, connect};
-use super::tls::Secured;
-use crate::config::{Check, HttpCheck, HttpVersion, Target};
+use super::format::Scope;
+use crate::config::{self, HttpVersion};
 use crate::fleet::CheckResult;
 
-/// Sends the request and waits for the head of the answer.
-pub(super) async fn probe(check: &Check, http: &HttpCheck, secured: Option<&Secured>) -> Finding {
-    let deadline = Instant::now() + check.timeout();
-    let request = match request(check, http) {
-        Ok(request) => request,
-        Err(error) => return (CheckResult::NotProbed, format!("request cannot be made: {error}")),
-    };
-    let stream = match connect(check, secured).await {
-        Ok(stream) => stream,
-        Err(finding) => return finding,
-    };
-    match timeout_at(deadline, exchange(stream, request)).await {
-        Ok(Ok(status)) if http.expect().contains(status) => (CheckResult::GoodStatus(status), String::new()),
-        Ok(Ok(status)) => (CheckResult::BadStatus(status), String::new()),
-        Ok(Err(error)) => (CheckResult::BadResponse, error.to_string()),
-        Err(_) => (CheckResult::ResponseTimeout, String::new()),
-    }
+/// A request on its way, and its response as far as it has come.
+pub(super) struct Exchange {
+    /// Moves the bytes of the connection.
+    driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    stage: Stage,
 }
 
-fn request(check: &Check, http: &HttpCheck) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let version = match http.version() {
+enum Stage {
+    Waiting(Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>),
+    Answered(Answer),
+}
+
+/// A response.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// What stands beside the status.
+    pub(super) reason: String,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
+    /// Whether there is no more of the body.
+    pub(super) is_over: bool,
+}
+
+/// The version that is spoken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    H1,
+    H2,
+}
+
+/// Fills in what a step says of a request; `state` is how the server is seen, where it is told, and `host` where the connection goes.
+///
+/// # Errors
+/// Says what of it cannot be sent.
+pub(super) fn request(
+    step: &config::Request,
+    scope: &Scope<'_>,
+    state: Option<&str>,
+    host: Option<&str>,
+) -> Result<Request<Full<Bytes>>, String> {
+    let target = step.target().map_or_else(|| "/".to_owned(), |target| scope.text(target));
+    let uri = target.parse::<Uri>().map_err(|_| format!("`{target}` is not a target of a request"))?;
+    let body = step.body().map(|body| Bytes::from(scope.fill(body)));
+    let version = match step.version() {
         HttpVersion::Http10 => Version::HTTP_10,
         HttpVersion::Http11 => Version::HTTP_11,
     };
-    let mut request = Request::builder()
-        .method(http.method())
-        .uri(http.path())
-        .version(version)
-        .header(USER_AGENT, HeaderValue::from_static(AGENT))
-        .header(CONNECTION, HeaderValue::from_static("close"));
+    let mut request = Request::new(Full::new(body.clone().unwrap_or_default()));
+    *request.method_mut() = step.method().parse().map_err(|_| format!("`{}` is not a method", step.method()))?;
+    (*request.uri_mut(), *request.version_mut()) = (uri, version);
+    let headers = request.headers_mut();
     // HTTP/1.1 cannot do without a host, RFC 9112 section 3.2.
-    let host_of_target = || match check.target() {
-        Target::Inet(address) => address.to_string(),
-        Target::Unix(_) => "localhost".to_owned(),
-    };
-    let default_host = (version == Version::HTTP_11).then(host_of_target);
-    if let Some(host) = http.host().or(default_host.as_deref()) {
-        request = request.header(HOST, host);
+    let is_named = step.headers().iter().any(|(name, _)| name == "host");
+    let missing_host = host.filter(|_| version == Version::HTTP_11 && !is_named).map(|host| ("host", host.as_bytes().to_vec()));
+    let own = step.headers().iter().map(|(name, value)| (name.as_str(), scope.fill(value)));
+    let told = state.map(|state| ("x-haproxy-server-state", state.as_bytes().to_vec()));
+    let length = body.as_ref().map(|body| ("content-length", body.len().to_string().into_bytes()));
+    let closes = version == Version::HTTP_11 && !step.headers().iter().any(|(name, _)| name == "connection");
+    let close = closes.then(|| ("connection", b"close".to_vec()));
+    for (name, value) in missing_host.into_iter().chain(own).chain(told).chain(length).chain(close) {
+        let value = HeaderValue::from_bytes(&value).map_err(|_| format!("the value of `{name}` cannot be sent"))?;
+        headers.append(HeaderName::try_from(name).map_err(|_| format!("`{name}` is not the name of a header field"))?, value);
     }
-    request.body(Empty::new())
+    Ok(request)
 }
 
-/// Returns the status of the answer.
-async fn exchange(stream: Connection, request: Request<Empty<Bytes>>) -> Result<u16, hyper::Error> {
-    let (mut sender, connection) = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
-    let mut connection = pin!(connection);
-    let mut answer = pin!(sender.send_request(request));
-    tokio::select! {
-        biased;
-        answer = &mut answer => return Ok(answer?.status().as_u16()),
-        // The connection may end with the answer already handed over, and tells the answer's side if it failed.
-        _ = &mut connection => {}
+impl Exchange {
+    /// Sets a request on its way; it is sent while the answer is waited for.
+    ///
+    /// # Errors
+    /// What the connection said at its begin.
+    pub(super) async fn begin(connection: Connection, wire: Wire, mut request: Request<Full<Bytes>>) -> Result<Self, Failure> {
+        let io = TokioIo::new(connection);
+        if wire == Wire::H1 {
+            let (mut sender, connection) =
+                http1::Builder::new().max_buf_size(MOST_HEAD).handshake(io).await.map_err(|error| failure(&error))?;
+            let answer = Box::pin(async move { sender.send_request(request).await });
+            return Ok(Self { driver: Some(Box::pin(async { drop(connection.await) })), stage: Stage::Waiting(answer) });
+        }
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = builder.handshake(io).await.map_err(|error| failure(&error))?;
+        // HTTP/2 names the host in the target, RFC 9113 section 8.3.1, and knows no field about connections.
+        request.headers_mut().remove("connection");
+        if let Some(host) = request.headers_mut().remove("host").and_then(|host| host.to_str().ok().map(str::to_owned)) {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+            if let Ok(uri) = Uri::builder().scheme("http").authority(host).path_and_query(path).build() {
+                *request.uri_mut() = uri;
+            }
+        }
+        *request.version_mut() = Version::HTTP_2;
+        let answer = Box::pin(async move { sender.send_request(request).await });
+        Ok(Self { driver: Some(Box::pin(async { drop(connection.await) })), stage: Stage::Waiting(answer) })
     }
-    Ok(answer.await?.status().as_u16())
+
+    /// Waits for the head of the response.
+    ///
+    /// # Errors
+    /// What came in its place.
+    pub(super) async fn answer(&mut self) -> Result<&mut Answer, Failure> {
+        if let Stage::Waiting(waiting) = &mut self.stage {
+            let response = driven(&mut self.driver, waiting).await.map_err(|error| failure(&error))?;
+            self.stage = Stage::Answered(Answer::new(response));
+        }
+        match &mut self.stage {
+            Stage::Answered(answer) => Ok(answer),
+            Stage::Waiting(_) => Err((CheckResult::BadResponse, String::new())),
+        }
+    }
+
+    /// Waits for more of the body, and puts it behind what is there, up to `most` bytes.
+    ///
+    /// # Errors
+    /// What came in its place.
+    pub(super) async fn more(&mut self, seen: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
+        let Stage::Answered(answer) = &mut self.stage else { return Ok(()) };
+        match driven(&mut self.driver, answer.body.frame()).await {
+            None => answer.is_over = true,
+            Some(Err(error)) => return Err(failure(&error)),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let room = most.saturating_sub(seen.len()).min(data.len());
+                    seen.extend_from_slice(&data[..room]);
+                    answer.is_over = seen.len() >= most;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-const AGENT: &str = concat!("health-check/", env!("CARGO_PKG_VERSION"));
+impl Answer {
+    fn new(response: Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let written =
+            head.extensions.get::<hyper::ext::ReasonPhrase>().map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
+        let reason = written.unwrap_or_else(|| head.status.canonical_reason().unwrap_or_default().to_owned());
+        Self { status: head.status.as_u16(), reason, headers: head.headers, body, is_over: false }
+    }
+}
 
-/// The largest head of an answer.
-const MAX_HEAD: usize = 16 * 1024;
+/// Waits for something of a connection while its bytes are moved; the connection may end with it already handed over.
+async fn driven<T>(driver: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Some(connection) = driver {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = connection => {}
+        }
+    }
+    *driver = None;
+    work.await
+}
+
+/// Tells a connection that broke from one that speaks something else.
+fn failure(error: &hyper::Error) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>().filter(|io| io.raw_os_error().is_some()) {
+            return (CheckResult::SocketError, reason(io));
+        }
+        cause = inner.source();
+    }
+    (CheckResult::BadResponse, String::new())
+}
+
+/// The largest head of a response.
+const MOST_HEAD: usize = 16 * 1024;

@@ -4,10 +4,14 @@
 //! configuration, a server back from maintenance, a weight on its way up. What an outcome means is the fleet's business. A probe is
 //! a future, not a thread, and their number at a time is bounded; when more are due, the longest due go first.
 
+mod connect;
 mod connection;
+mod expect;
+mod format;
 mod http;
+mod reply;
 mod schedule;
-mod tcp;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -19,12 +23,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Check, CheckKind, ServerId};
+pub(crate) use format::hostname;
+
+use crate::config::{Check, ServerId};
 use crate::fleet::{CheckOutcome, Fleet, View, same_machine};
-use crate::server_state::Phase;
+use crate::server_state::{Phase, Status};
 use crate::shutdown::Shutdown;
 use schedule::{Schedule, Target};
-use tls::Secured;
+use sequence::Subject;
 
 /// Checks the servers of a fleet, and keeps their ramping weights up to date, until the drain begins.
 pub async fn run(fleet: Fleet, mut shutdown: Shutdown) {
@@ -64,7 +70,7 @@ struct Probed {
     server: ServerId,
     check: Arc<Check>,
     /// What begins its TLS; read anew with every configuration, as its files may have changed.
-    secured: Option<Arc<Secured>>,
+    secured: Arc<tls::All>,
 }
 
 struct Done {
@@ -102,9 +108,23 @@ impl Checker {
                 self.parked.push(target);
                 continue;
             }
-            let (check, secured) = (Arc::clone(&probed.check), probed.secured.clone());
-            let probe = async move { probe(&check, secured.as_deref()).await };
-            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: probe.await } });
+            let subject = self.subject(probed);
+            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: sequence::probe(&subject).await } });
+        }
+    }
+
+    /// Returns what a probe has to know.
+    fn subject(&self, probed: &Probed) -> Subject {
+        let (config, id) = (self.view.config(), probed.server);
+        let server = config.server(id);
+        let check = Arc::clone(&probed.check);
+        Subject {
+            secured: Arc::clone(&probed.secured),
+            backend: config.backend(server.backend()).name().to_owned(),
+            server: server.name().to_owned(),
+            state: check.sequence().send_state().then(|| self.fleet.account(&self.view, id)),
+            is_running: self.view.status(id) != Status::Down,
+            check,
         }
     }
 
@@ -174,21 +194,12 @@ impl Checker {
                     (target, Arc::new(check.clone()))
                 }
             };
-            let secured = tls::load(&check, server.location()).map(Arc::new);
+            let secured = Arc::new(tls::All::load(&check, server.location()));
             self.targets.insert(target, Probed { server: server.id(), check, secured });
         }
         old.into_values().for_each(|(target, ..)| self.schedule.leave(target));
         self.schedule.join(&joining, Instant::now().into_std());
     }
-}
-
-async fn probe(check: &Check, secured: Option<&Secured>) -> CheckOutcome {
-    let started = Instant::now();
-    let (result, detail) = match check.kind() {
-        CheckKind::Tcp => tcp::probe(check, secured).await,
-        CheckKind::Http(http) => http::probe(check, http, secured).await,
-    };
-    CheckOutcome { result, duration: started.elapsed(), detail }
 }
 
 /// The most probes under way at a time.

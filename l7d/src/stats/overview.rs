@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use control::config::{self, Mode};
-use control::fleet::{CheckResult, ServerSnapshot, Snapshot};
+use control::fleet::{ServerSnapshot, Snapshot};
 use control::server_state::{Status, WEIGHT_SCALE};
 
 use super::counter::{Counter, Span};
@@ -281,10 +281,10 @@ fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Opt
         "chkdown" => Value::Count(state.downs),
         "downtime" => Value::Count(state.downtime.as_secs()),
         "check_status" => text(last().map_or("INI", |outcome| outcome.result.name())),
-        "check_code" => Value::Count(last()?.result.code()?.into()),
+        "check_code" => Value::Count(last()?.code?.into()),
         "check_duration" => Value::Micros(u64::try_from(last()?.duration.as_micros()).unwrap_or(u64::MAX)),
         "last_chk" => text(&last()?.detail),
-        "check_desc" => text(last().map_or("Initializing", |outcome| description(outcome.result))),
+        "check_desc" => text(last().map_or("Initializing", |outcome| outcome.result.description())),
         "check_health" => Value::Count(state.health.into()),
         "check_rise" => Value::Count(check.rise().into()),
         "check_fall" => Value::Count(check.fall().into()),
@@ -294,10 +294,10 @@ fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Opt
 
 /// Returns a server's status; on its way up or down with how far it has come.
 fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
-    let name = state.status.as_str();
+    let name = if state.stopping { "NOLB" } else { state.status.as_str() };
     let Some(check) = model.check() else { return Cow::Borrowed(name) };
     match state.status {
-        Status::Up if state.health < check.rise() + check.fall() - 1 => {
+        Status::Up | Status::Drain if state.health < check.rise() + check.fall() - 1 => {
             Cow::Owned(format!("{name} {}/{}", state.health + 1 - check.rise().min(state.health), check.fall()))
         }
         Status::Down if state.health > 0 => Cow::Owned(format!("{name} {}/{}", state.health, check.rise())),
@@ -312,23 +312,6 @@ pub(crate) fn address(model: &config::Server) -> String {
         (Some(IpAddr::V4(ip)), port) => format!("{ip}:{}", port.unwrap_or(0)),
         (Some(IpAddr::V6(ip)), port) => format!("[{ip}]:{}", port.unwrap_or(0)),
         (None, _) => "unix".to_owned(),
-    }
-}
-
-/// Returns what HAProxy says of a result besides its short name.
-fn description(result: CheckResult) -> &'static str {
-    match result {
-        CheckResult::Connected => "Layer4 check passed",
-        CheckResult::ConnectTimeout => "Layer4 timeout",
-        CheckResult::ConnectFailed => "Layer4 connection problem",
-        CheckResult::TlsAgreed => "Layer6 check passed",
-        CheckResult::TlsTimeout => "Layer6 timeout",
-        CheckResult::TlsFailed => "Layer6 invalid response",
-        CheckResult::GoodStatus(_) => "Layer7 check passed",
-        CheckResult::BadStatus(_) => "Layer7 wrong status",
-        CheckResult::ResponseTimeout => "Layer7 timeout",
-        CheckResult::BadResponse => "Layer7 invalid response",
-        CheckResult::NotProbed => "Socket error",
     }
 }
 

@@ -15,6 +15,8 @@ mod certs;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod compress;

@@ -1,120 +1,100 @@
-//! How servers are checked: `option httpchk`, `option tcp-check` and `http-check`.
-
-use std::sync::Arc;
+//! How servers are checked: `option httpchk` and the like, `http-check` and `tcp-check`.
 
 use super::draft::Draft;
-use super::line::{Line, parse_word, unknown};
+use super::line::{Line, parse_word};
+use super::protocol;
 use super::reader::Reader;
+use super::sequence;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{CheckKind, HttpCheck, HttpVersion};
-use crate::config::value::{Mistake, check as value, word};
-use crate::config::written::{CheckSettings, CheckSwitch};
+use crate::config::model::{Format, Request, Script};
+use crate::config::value::check as value;
+use crate::config::written::CheckOption;
 
-/// Reads `option httpchk [URI]`, `option httpchk METHOD URI [VERSION [HOST]]`.
-pub(super) fn httpchk(line: &mut Line, draft: &mut Draft) -> Result<(), Diagnostic> {
-    line.accept("httpchk");
+/// Reads `option NAME …` where the name is that of a kind of check; returns whether it is.
+pub(super) fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<bool, Diagnostic> {
     if line.is_negated() {
-        draft.settings.check = None;
-        return Ok(());
+        return refused(line);
     }
-    let mut check = http(draft).unwrap_or_else(plain);
-    let words: Vec<_> = std::iter::from_fn(|| line.next()).collect();
-    let mut words = words.into_iter();
-    match (words.next(), words.next()) {
-        (None, _) => {}
-        (Some(uri), None) => check.path = parse_word(&uri, value::path)?.value().clone(),
-        (Some(method), Some(uri)) => {
-            check.method = parse_word(&method, value::method)?.value().clone();
-            check.path = parse_word(&uri, value::path)?.value().clone();
+    if protocol::option(line, draft)? {
+        return Ok(true);
+    }
+    let option = match line.peek() {
+        Some("httpchk") => httpchk(line, reader)?,
+        Some("tcp-check") => {
+            line.accept("tcp-check");
+            CheckOption::Tcp
         }
+        Some("spop-check") => return Err(line.error_at_next("there are no agents of stream processing here, so none is checked")),
+        Some(_) | None => return Ok(false),
+    };
+    draft.settings.checks.option = Some(option);
+    Ok(true)
+}
+
+/// Refuses `no` before the option of a check; returns that it is another option.
+fn refused(line: &Line) -> Result<bool, Diagnostic> {
+    const CHECKS: [&str; 9] =
+        ["external-check", "httpchk", "ldap-check", "mysql-check", "pgsql-check", "redis-check", "smtpchk", "ssl-hello-chk", "tcp-check"];
+    if line.peek().is_some_and(|word| CHECKS.contains(&word)) {
+        return Err(line.error("`no` cannot stand before the option of a check").hint("the last of these options counts"));
     }
-    if let Some(version) = words.next() {
-        check.version = *parse_word(&version, http_version)?;
+    Ok(false)
+}
+
+/// Reads `httpchk [URI]`, `httpchk METHOD URI [VERSION [HOST]]`.
+fn httpchk(line: &mut Line, reader: &mut Reader) -> Result<CheckOption, Diagnostic> {
+    line.accept("httpchk");
+    let mut request = Request::default();
+    let (first, second) = (line.next(), line.next());
+    let (method, uri) = if second.is_some() { (first, second) } else { (None, first) };
+    if let Some(method) = method {
+        request.method = Some(parse_word(&method, value::method)?.value().clone());
     }
-    if let Some(host) = words.next() {
-        check.host = Some(parse_word(&host, value::host)?.value().clone());
+    if let Some(uri) = uri {
+        request.target = Some(Format::plain(parse_word(&uri, value::path)?.value().as_str()));
     }
-    if let Some(word) = words.next() {
+    if let Some(version) = line.next() {
+        hidden(&version, &mut request, reader)?;
+    }
+    if let Some(host) = line.next() {
+        request.headers.push(("host".to_owned(), Format::plain(parse_word(&host, value::host)?.value().as_str())));
+    }
+    if let Some(word) = line.next() {
         return Err(Diagnostic::error(word.location(), format!("`option httpchk` does not know `{}`", *word)));
     }
-    keep(line, draft, CheckKind::Http(Arc::new(check)));
-    Ok(())
+    Ok(CheckOption::Http(request))
 }
 
-/// Reads `option tcp-check`.
-pub(super) fn tcp_check(line: &mut Line, draft: &mut Draft) -> Result<(), Diagnostic> {
-    line.accept("tcp-check");
-    keep(line, draft, CheckKind::Tcp);
-    Ok(())
-}
-
-/// Reads `http-check expect …` and `http-check send …`.
-pub(super) fn http_check(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
-    let Some(mut check) = http(draft) else {
-        reader.warn(&line.location(), "`http-check` has no effect without `option httpchk` before it", "add option httpchk");
-        let _ = line.joined();
+/// Reads a version, and the header fields and the body that old files hide behind it.
+fn hidden(written: &Located<String>, request: &mut Request, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let Some((version, rest)) = written.split_once("\r\n") else {
+        request.version = Some(*parse_word(written, value::version)?);
         return Ok(());
     };
-    let word = line.expect("what to do")?;
-    match word.as_str() {
-        "expect" => {
-            let text = line.joined().ok_or_else(|| line.error("`http-check expect` lacks what it expects"))?;
-            check.expect = parse_word(&text, value::expect)?.value().clone();
+    reader.warn(written.location(), "header fields are hidden behind the version", "write http-check send hdr …");
+    let at = |text: &str| Located::new(text.to_owned(), written.location().clone());
+    request.version = Some(*parse_word(&at(version), value::version)?);
+    let (head, body) = rest.split_once("\r\n\r\n").unwrap_or((rest, ""));
+    for line in head.split("\r\n").filter(|line| !line.is_empty()) {
+        let Some((name, value)) = line.split_once(':') else {
+            return Err(Diagnostic::error(written.location(), format!("`{line}` is not a header field")));
+        };
+        let name = parse_word(&at(name.trim()), value::header_name)?.value().clone();
+        if !matches!(name.as_str(), "content-length" | "transfer-encoding") {
+            request.headers.push((name, Format::plain(value.trim())));
         }
-        "send" => send(line, &mut check)?,
-        _ => return Err(unknown(&word, "`http-check`", &["expect", "send"], &LATER)),
     }
-    keep(line, draft, CheckKind::Http(Arc::new(check)));
+    request.body = Some(body).filter(|body| !body.is_empty()).map(Format::plain);
     Ok(())
 }
 
-/// Steps HAProxy has and this model has no place for.
-const LATER: [&str; 6] = ["comment", "connect", "disable-on-404", "send-state", "set-var", "unset-var"];
-
-fn send(line: &mut Line, check: &mut HttpCheck) -> Result<(), Diagnostic> {
-    while let Some(word) = line.next() {
-        match word.as_str() {
-            "meth" => check.method = line.parse("a method", value::method)?.value().clone(),
-            "uri" => check.path = line.parse("a target", value::path)?.value().clone(),
-            "ver" => check.version = *line.parse("a version", http_version)?,
-            "hdr" => {
-                let name = line.expect("the name of a header field")?;
-                if !name.eq_ignore_ascii_case("host") {
-                    return Err(Diagnostic::error(name.location(), "header fields of checks other than Host are not supported yet"));
-                }
-                check.host = Some(line.parse("a host", value::host)?.value().clone());
-            }
-            _ => {
-                return Err(unknown(&word, "`http-check send`", &["meth", "uri", "ver", "hdr"], &["body", "body-lf", "uri-lf", "comment"]));
-            }
-        }
-    }
-    Ok(())
+/// Reads a line `http-check …`.
+pub(super) fn http_check(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    sequence::push(line, &mut draft.settings.checks.http, Script::Http)
 }
 
-fn http_version(text: &str) -> Result<HttpVersion, Mistake> {
-    word::HTTP_VERSION.read(text.strip_prefix("HTTP/").unwrap_or(text))
-}
-
-/// Returns the HTTP check at hand: the section's own, or that of its defaults.
-fn http(draft: &Draft) -> Option<HttpCheck> {
-    let wider = draft.backend.defaults.check.as_ref();
-    let switch = draft.settings.check.as_ref().or(wider)?;
-    let (CheckSwitch::Ready(check) | CheckSwitch::On(check)) = switch else { return None };
-    match check.kind.as_ref()? {
-        CheckKind::Http(http) => Some(HttpCheck::clone(http)),
-        CheckKind::Tcp => None,
-    }
-}
-
-/// What HAProxy sends where nothing is said.
-fn plain() -> HttpCheck {
-    let (method, path) = ("OPTIONS".to_owned(), "/".to_owned());
-    HttpCheck { method, path, host: None, version: HttpVersion::Http10, expect: value::default_expect() }
-}
-
-fn keep(line: &Line, draft: &mut Draft, kind: CheckKind) {
-    let settings = CheckSettings { kind: Some(kind), ..CheckSettings::default() };
-    draft.settings.check = Some(CheckSwitch::Ready(Located::new(settings, line.location())));
+/// Reads a line `tcp-check …`.
+pub(super) fn tcp_check(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    sequence::push(line, &mut draft.settings.checks.tcp, Script::Tcp)
 }

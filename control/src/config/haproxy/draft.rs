@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::bind::TlsDefaults;
 use super::reader::Reader;
+use super::sequence;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Preset;
-use crate::config::written::{Backend, Defaults, Frontend, Pool, Proxy, ServerSettings, Table, Written};
+use crate::config::written::{Backend, CheckSettings, CheckSwitch, Defaults, Frontend, Pool, Proxy, ServerSettings, Table, Written};
 
 /// A kind of proxy section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ impl Draft {
         let mut settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
         // Rules hold through the defaults they stand in.
         settings.preset = Preset::default();
+        settings.checks.http.inherited = true;
+        settings.checks.tcp.inherited = true;
         // Targets add up, and where none is written nothing is logged.
         settings.proxy.log.targets = Some(defaults.proxy.log.targets.clone().unwrap_or_default());
         let frontend = Frontend {
@@ -144,7 +147,7 @@ impl Draft {
             }
             written.tables.push(table);
         }
-        let Defaults { proxy, maxconn, default_backend, pool, check, retries, retry_on, default_server, preset: _ } = settings;
+        let Defaults { proxy, maxconn, default_backend, pool, check, checks, retries, retry_on, default_server, preset: _ } = settings;
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
@@ -154,6 +157,14 @@ impl Draft {
             written.frontends.push(Frontend { proxy, maxconn, default_backend, ..frontend });
         }
         if kind.has_backend() {
+            let sequence = sequence::of_proxy(&checks, &backend.defaults.checks, reader);
+            let ready = |sequence| {
+                CheckSwitch::Ready(Located::new(
+                    CheckSettings { sequence: Some(sequence), ..CheckSettings::default() },
+                    name.location().clone(),
+                ))
+            };
+            let check = check.or(sequence.map(ready));
             written.backends.push(Backend { proxy, pool, check, retries, retry_on, default_server, ..backend });
         }
     }

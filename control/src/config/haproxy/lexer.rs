@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::line::{Line, Word};
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
-use crate::config::location::{Location, Source};
+use crate::config::location::{Located, Location, Source};
 
 /// Reads the lines of one text.
 pub(super) struct Lexer {
@@ -50,6 +50,20 @@ impl Lexer {
         }
         None
     }
+}
+
+/// Cuts a text that stands in another format into words.
+///
+/// # Errors
+/// Says what keeps it from being cut, or that it is not one line.
+pub(super) fn words(text: &Located<String>) -> Result<Line, Diagnostic> {
+    let source = text.location().text_of(text);
+    let mut cut = Cut::new(&source, 0);
+    cut.run(&mut Reader::default())?;
+    if cut.words.is_empty() || cut.at < source.text().len() {
+        return Err(Diagnostic::error(text.location(), "this is not one line of words"));
+    }
+    Ok(Line::new(&source, cut.words, cut.is_plain))
 }
 
 /// A line being cut.

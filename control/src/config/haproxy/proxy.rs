@@ -66,6 +66,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "stats", stats::stats),
     (BACK, "stick", rules::rule),
     (PROXIES, "stick-table", table::stick_table),
+    (DEFAULTS_BACK, "tcp-check", check::tcp_check),
     (ALL, "tcp-request", rules::tcp_request),
     (PROXIES, "tcp-response", rules::rule),
     (ALL, "timeout", timeout),
@@ -129,7 +130,6 @@ const LATER: &[&str] = &[
     "quic-initial",
     "rate-limit",
     "server-template",
-    "tcp-check",
     "unique-id-format",
 ];
 
@@ -204,9 +204,10 @@ fn timeout(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<()
 }
 
 fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    if check::option(line, draft, reader)? {
+        return Ok(());
+    }
     match line.peek() {
-        Some("httpchk") => return check::httpchk(line, draft),
-        Some("tcp-check") if !line.is_negated() => return check::tcp_check(line, draft),
         Some(word) if IDLE_OPTIONS.contains(&word) => {
             reader.idle(line.expect("its name")?);
             return Ok(());

@@ -42,6 +42,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.is_checked = Some(true);
         Ok(())
     }),
+    ("check-proto", |line, server, _| {
+        server.check.version = Some(*line.parse("h1 or h2", |text| word::PROTOCOL.read(text))?);
+        Ok(())
+    }),
     ("check-send-proxy", |_, server, _| {
         server.check.send_proxy = Some(true);
         Ok(())
@@ -179,7 +183,6 @@ const LATER: &[&str] = &[
     "agent-port",
     "agent-send",
     "allow-0rtt",
-    "check-proto",
     "check-reuse-pool",
     "check-via-socks4",
     "client-sigalgs",
@@ -232,10 +235,11 @@ const LATER: &[&str] = &[
 const IDLE: [&str; 2] = ["id", "pool-low-conn"];
 
 /// Words about checks.
-const CHECK: [&str; 15] = [
+const CHECK: [&str; 16] = [
     "addr",
     "check",
     "check-alpn",
+    "check-proto",
     "check-send-proxy",
     "check-sni",
     "check-ssl",

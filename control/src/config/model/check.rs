@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{SendProxy, ServerSource, Target};
+use super::sequence::Sequence;
+use super::server::Protocol;
 use super::tls::ServerTls;
 
 /// How the health of one server is found out: the backend's check with the server's own settings applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    pub(in crate::config) kind: CheckKind,
+    pub(in crate::config) sequence: Arc<Sequence>,
     pub(in crate::config) target: Target,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
     pub(in crate::config) tls: Option<ServerTls>,
+    pub(in crate::config) secure: bool,
+    pub(in crate::config) version: Option<Protocol>,
     pub(in crate::config) sni: Option<String>,
     pub(in crate::config) interval: Duration,
     pub(in crate::config) fast_interval: Duration,
@@ -26,9 +30,9 @@ pub struct Check {
 }
 
 impl Check {
-    /// Returns what is tried.
-    pub fn kind(&self) -> &CheckKind {
-        &self.kind
+    /// Returns what is done, step by step.
+    pub fn sequence(&self) -> &Arc<Sequence> {
+        &self.sequence
     }
 
     /// Returns the address that is probed.
@@ -44,6 +48,16 @@ impl Check {
     /// Returns the PROXY header that begins each probe, in which we speak for ourselves.
     pub fn send_proxy(&self) -> Option<SendProxy> {
         self.send_proxy
+    }
+
+    /// Returns the version of HTTP that is spoken; none leaves it to what TLS agrees on, or else HTTP/1.
+    pub fn version(&self) -> Option<Protocol> {
+        self.version
+    }
+
+    /// Tells whether TLS is spoken where no step says so.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Returns how TLS is spoken in probes; none means not at all.
@@ -89,52 +103,6 @@ impl Check {
     /// Returns how many bad probes in a row take a server down, at least 1.
     pub fn fall(&self) -> u32 {
         self.fall
-    }
-}
-
-/// What a probe tries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// To connect.
-    Tcp,
-    /// To get the expected answer to a request.
-    Http(Arc<HttpCheck>),
-}
-
-/// The request of a probe and the answer it wants; shared by the servers of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpCheck {
-    pub(in crate::config) method: String,
-    pub(in crate::config) path: String,
-    pub(in crate::config) host: Option<String>,
-    pub(in crate::config) version: HttpVersion,
-    pub(in crate::config) expect: StatusSet,
-}
-
-impl HttpCheck {
-    /// Returns the method, a valid token.
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// Returns the request target, without spaces or control characters.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Returns the value of the host header; none where the file gives none.
-    pub fn host(&self) -> Option<&str> {
-        self.host.as_deref()
-    }
-
-    /// Returns the version of the request.
-    pub fn version(&self) -> HttpVersion {
-        self.version
-    }
-
-    /// Returns the status codes of a healthy server.
-    pub fn expect(&self) -> &StatusSet {
-        &self.expect
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod compression;
 mod connection;
 mod cookie;
+mod format;
 mod frontend;
 mod global;
 mod hash;
@@ -17,6 +18,7 @@ mod proxy;
 mod reply;
 mod retry;
 mod reuse;
+mod sequence;
 mod server;
 mod stats;
 mod table;
@@ -27,10 +29,11 @@ mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
-pub use check::{Check, CheckKind, HttpCheck, HttpVersion, StatusSet};
+pub use check::{Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
+pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
 pub(in crate::config) use global::Process;
 pub use global::{Global, SocketLevel, StatsSocket};
@@ -41,6 +44,9 @@ pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
 pub use reuse::{HttpReuse, ServerPool};
+pub use sequence::{
+    Action, Bad, Connect, Expect, Good, HeaderPattern, Late, Pattern, Payload, Place, Port, Request, Script, Sequence, Step, TextMatch,
+};
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{Stored, StoredKind, Table, TableKey};

@@ -128,6 +128,11 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
+    /// Returns the same with other protocols on offer, if there are any.
+    pub(crate) fn offering(&self, alpn: Vec<String>) -> Self {
+        Self { alpn: if alpn.is_empty() { self.alpn.clone() } else { alpn }, ..self.clone() }
+    }
+
     /// Returns what the server must show.
     pub fn verify(&self) -> &ServerAuth {
         &self.verify

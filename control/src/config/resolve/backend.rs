@@ -249,7 +249,8 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     let source = source.filter(|_| address.ip().is_some());
     let protocol = last(&layers, |settings| settings.protocol);
     let tls = tls::tls(resolver, written, &layers, protocol);
-    let connection = Connection { timeouts: place.timeouts, source: source.as_ref(), send_proxy, tls: tls.as_ref(), layers: &layers };
+    let (timeouts, tls_of) = (place.timeouts, tls.as_ref());
+    let connection = Connection { timeouts, source: source.as_ref(), send_proxy, tls: tls_of, protocol, layers: &layers };
     let check = check::check(resolver, backend, written, &connection);
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     // Without a value of its own no client would stay with it; the name is one.

@@ -1,10 +1,14 @@
 //! The check of one server: its own settings over those of its backend and of the file.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Resolver;
-use crate::config::model::{Check, CheckKind, SendProxy, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts};
+use crate::config::haproxy::sequence;
+use crate::config::model::{
+    Action, Check, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts,
+};
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
 /// How connections to a server are made.
@@ -13,6 +17,7 @@ pub(super) struct Connection<'s> {
     pub(super) source: Option<&'s ServerSource>,
     pub(super) send_proxy: Option<SendProxy>,
     pub(super) tls: Option<&'s ServerTls>,
+    pub(super) protocol: Option<Protocol>,
     /// All settings of the server, widest first.
     pub(super) layers: &'s [&'s ServerSettings],
 }
@@ -37,7 +42,8 @@ pub(super) fn check(
     let elsewhere = settings.port.is_some() || settings.address.is_some();
     let sends_proxy = settings.send_proxy.unwrap_or(!elsewhere && connection.send_proxy.is_some());
     let secure = settings.tls.unwrap_or(!elsewhere && connection.tls.is_some());
-    let tls = secure.then(|| ServerTls {
+    let sequence = settings.sequence.clone().unwrap_or_else(sequence::plain);
+    let tls = (secure || asks_for_tls(&sequence)).then(|| ServerTls {
         alpn: settings.alpn.clone().unwrap_or_default(),
         sni: None,
         ..connection.tls.cloned().unwrap_or_else(|| super::tls::settings(resolver, server, connection.layers, None))
@@ -46,10 +52,12 @@ pub(super) fn check(
     let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
     let (connect_timeout, timeout) = limits(&settings, interval, connection.timeouts);
     Some(Check {
-        kind: settings.kind.unwrap_or(CheckKind::Tcp),
+        sequence,
         target,
         source: connection.source.filter(|_| is_inet).cloned(),
         send_proxy: sends_proxy.then_some(connection.send_proxy.unwrap_or(SendProxy::V1)),
+        secure,
+        version: settings.version.or(connection.protocol.filter(|_| !elsewhere)),
         tls,
         sni: settings.sni,
         interval,
@@ -62,10 +70,29 @@ pub(super) fn check(
     })
 }
 
+/// Tells whether a step speaks TLS of its own accord.
+fn asks_for_tls(sequence: &Sequence) -> bool {
+    sequence.steps().iter().any(|step| matches!(step.action(), Action::Connect(connect) if connect.tls()))
+}
+
+/// Tells whether every connection goes to a port that a step names.
+fn names_ports(sequence: Option<&Arc<Sequence>>) -> bool {
+    let mut connects = sequence.iter().flat_map(|sequence| sequence.steps()).filter_map(|step| match step.action() {
+        Action::Connect(connect) => Some(connect.port().is_some()),
+        Action::Send(_) | Action::Request(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => None,
+    });
+    sequence.is_some() && connects.all(|has_port| has_port)
+}
+
 /// Returns where probes go: the server's own address, but for what the check has of its own.
 fn target(settings: &CheckSettings, address: &ServerAddress) -> Option<Target> {
     match (address, settings.address) {
-        (ServerAddress::Inet(ip, port), own) => settings.port.or(*port).map(|port| Target::Inet(SocketAddr::new(own.unwrap_or(*ip), port))),
+        // Nobody goes to the port of 0 where every step has its own.
+        (ServerAddress::Inet(ip, port), own) => settings
+            .port
+            .or(*port)
+            .or(names_ports(settings.sequence.as_ref()).then_some(0))
+            .map(|port| Target::Inet(SocketAddr::new(own.unwrap_or(*ip), port))),
         (ServerAddress::Unix(_), Some(own)) => settings.port.map(|port| Target::Inet(SocketAddr::new(own, port))),
         (ServerAddress::Unix(unix), None) => Some(Target::Unix(unix.clone())),
     }
@@ -100,7 +127,7 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
             }
         };
         settings = CheckSettings {
-            kind: layer.kind.clone().or(settings.kind),
+            sequence: layer.sequence.clone().or(settings.sequence),
             inter: layer.inter.or(settings.inter),
             fastinter: layer.fastinter.or(settings.fastinter),
             downinter: layer.downinter.or(settings.downinter),
@@ -113,6 +140,7 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
             tls: layer.tls.or(settings.tls),
             sni: layer.sni.clone().or(settings.sni),
             alpn: layer.alpn.clone().or(settings.alpn),
+            version: layer.version.or(settings.version),
         };
     }
     on.then_some(settings)

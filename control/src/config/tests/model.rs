@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{EXAMPLE, config};
 use crate::config::{
-    AttachMode, Balance, CheckKind, CookieMode, Forward, HttpVersion, Mode, OnStop, ProxyOption, Server, SocketLevel, StoredKind, TableKey,
-    Target, Timeout, TlsVersion, Transport, XdpBalance,
+    Action, AttachMode, Balance, CookieMode, Format, Forward, HttpVersion, Mode, OnStop, Pattern, ProxyOption, Server, SocketLevel,
+    StoredKind, TableKey, Target, Timeout, TlsVersion, Transport, XdpBalance,
 };
 
 fn seconds(number: u64) -> Duration {
@@ -78,9 +78,17 @@ fn example_backends_are_read() {
     assert_eq!((web2.cookie(), config.server(web2.id()).name(), web2.backend()), (Some("web2"), "web2", app.id()));
     let check = web2.check().unwrap();
     assert_eq!((check.interval(), check.rise(), check.fall(), check.target().to_string()), (seconds(2), 2, 3, "10.0.0.12:8080".to_owned()));
-    let CheckKind::Http(http) = check.kind() else { panic!("an HTTP check") };
-    assert_eq!((http.method(), http.path(), http.host(), http.version()), ("GET", "/healthz", Some("app.internal"), HttpVersion::Http11));
-    assert!(http.expect().contains(200) && !http.expect().contains(204));
+    let [connect, request, expect] = check.sequence().steps() else { panic!("three steps") };
+    assert!(matches!(connect.action(), Action::Connect(connect) if connect.defaults()));
+    let Action::Request(request) = request.action() else { panic!("a request") };
+    assert_eq!((request.method(), request.version()), ("GET", HttpVersion::Http11));
+    assert_eq!(request.target().and_then(Format::as_plain), Some(&b"/healthz"[..]));
+    assert_eq!(
+        request.headers().iter().map(|(name, value)| (name.as_str(), value.as_plain())).collect::<Vec<_>>(),
+        [("host", Some(&b"app.internal"[..]))]
+    );
+    let Action::Expect(expect) = expect.action() else { panic!("an expectation") };
+    assert!(matches!(expect.pattern(), Pattern::Status(set) if set.contains(200) && !set.contains(204)));
     assert!(config.server_named("app", "spare").unwrap().backup());
     let db: Vec<&str> = config.servers_of(config.backend_named("db").unwrap().id()).iter().map(Server::name).collect();
     assert_eq!(db, ["db1", "db2"]);
@@ -165,8 +173,8 @@ fn check_without_settings_is_a_connect_every_two_seconds() {
     for check in ["check = true", "check = {}", "check = { tcp = {} }"] {
         let check = server_check(&format!("{check}\nserver.s = \"10.0.0.1:80\"\n"));
         assert_eq!(
-            (check.kind(), check.interval(), check.fast_interval(), check.down_interval()),
-            (&CheckKind::Tcp, seconds(2), seconds(2), seconds(2))
+            (check.sequence().steps().len(), check.interval(), check.fast_interval(), check.down_interval()),
+            (1, seconds(2), seconds(2), seconds(2))
         );
         assert_eq!((check.timeout(), check.connect_timeout(), check.rise(), check.fall()), (seconds(2), seconds(2), 2, 3));
     }
@@ -205,9 +213,8 @@ fn check_timeouts_follow_who_set_them() {
 fn servers_of_a_backend_share_their_http_check() {
     let config = config(EXAMPLE);
     let kinds: Vec<_> =
-        config.servers_of(config.backend_named("app").unwrap().id()).iter().map(|server| server.check().unwrap().kind()).collect();
-    let (CheckKind::Http(one), CheckKind::Http(two)) = (kinds[0], kinds[1]) else { panic!("HTTP checks") };
-    assert!(std::sync::Arc::ptr_eq(one, two));
+        config.servers_of(config.backend_named("app").unwrap().id()).iter().map(|server| server.check().unwrap().sequence()).collect();
+    assert!(std::sync::Arc::ptr_eq(kinds[0], kinds[1]));
 }
 
 #[test]

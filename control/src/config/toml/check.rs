@@ -8,13 +8,14 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use super::tls;
 use crate::config::error::Diagnostic;
+use crate::config::haproxy::{protocol, sequence};
 use crate::config::location::Located;
-use crate::config::model::{CheckKind, HttpCheck, HttpVersion};
+use crate::config::model::{Format, HttpVersion, Request, Script, Sequence};
 use crate::config::value::{check as value, text, word};
-use crate::config::written::{CheckSettings, CheckSwitch};
+use crate::config::written::{CheckSettings, CheckSwitch, Steps};
 
 /// Settings HAProxy's checks have and this model has no place for.
-const LATER: [&str; 11] = ["agent", "grpc", "ldap", "mysql", "pgsql", "proxy", "redis", "send", "smtp", "spop", "ssl-hello"];
+const LATER: [&str; 3] = ["agent", "grpc", "spop"];
 
 pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckSwitch> {
     let title = format!("`check` of {}", section.title());
@@ -33,7 +34,7 @@ pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<Ch
 
 fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
     let settings = CheckSettings {
-        kind: kind(reader, &mut section),
+        sequence: sequence(reader, &mut section),
         inter: section.take("inter").and_then(|item| reader.period(&item)),
         fastinter: section.take("fastinter").and_then(|item| reader.period(&item)),
         downinter: section.take("downinter").and_then(|item| reader.period(&item)),
@@ -46,6 +47,10 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
         tls: section.take("tls").and_then(|item| reader.boolean(&item)),
         sni: section.take("sni").and_then(|item| reader.text(&item, "app.internal", text::not_empty)).map(|sni| sni.value().clone()),
         alpn: section.take("alpn").map(|item| tls::protocol_names(reader, &item)),
+        version: section
+            .take("proto")
+            .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
+            .map(|protocol| *protocol.value()),
     };
     section.misplaced(reader, &["path", "host", "method", "expect", "version"], |key| format!("write http = {{ {key} = … }}"));
     section.finish(reader, &LATER);
@@ -54,33 +59,103 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
 
 const MOST_PROBES: u32 = 1000;
 
-fn kind(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckKind> {
-    let tcp = section.take("tcp");
-    let http = section.take("http");
-    if let (Some(_), Some(http)) = (&tcp, &http) {
-        reader.push(Diagnostic::error(http.key.location(), "a check is either `tcp` or `http`").hint("leave one of them out"));
+fn sequence(reader: &mut Reader, section: &mut Section<'_>) -> Option<Arc<Sequence>> {
+    let kinds: Vec<_> = KINDS.iter().filter_map(|(name, read)| Some((section.take(name)?, read))).collect();
+    let ((item, read), others) = kinds.split_first()?;
+    for (other, _) in others {
+        let message = format!("a check is either `{}` or `{}`", *item.key, *other.key);
+        reader.push(Diagnostic::error(other.key.location(), message).hint("leave one of them out"));
     }
-    if let Some(item) = tcp {
-        let inner = reader.section(&item, "`tcp`", "{}")?;
-        inner.finish(reader, &["send", "expect"]);
-        return Some(CheckKind::Tcp);
-    }
-    http.and_then(|item| http_check(reader, &item)).map(|http| CheckKind::Http(Arc::new(http)))
+    read(reader, item)
 }
 
-fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<HttpCheck> {
+type Read = fn(&mut Reader, &Item<'_>) -> Option<Arc<Sequence>>;
+
+/// What a check can speak, and what reads how.
+const KINDS: &[(&str, Read)] = &[
+    ("tcp", |reader, item| {
+        let mut inner = reader.section(item, "`tcp`", "{}")?;
+        let steps = steps(reader, &mut inner, Script::Tcp);
+        inner.misplaced(reader, &["send", "expect", "connect"], |key| format!("write steps = [\"{key} …\"]"));
+        inner.finish(reader, &[]);
+        Some(if steps.lines == 0 { sequence::plain() } else { sequence::tcp(steps) })
+    }),
+    ("http", http_check),
+    ("ldap", |reader, item| plain(reader, item, protocol::ldap)),
+    ("mysql", |reader, item| {
+        let mut inner = reader.section(item, "`mysql`", "{ user = \"check\" }")?;
+        let user = inner.take("user").and_then(|item| reader.text(&item, "check", value::user));
+        let old = inner.take("pre-41").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+        inner.finish(reader, &[]);
+        let age = if old { protocol::Age::Before41 } else { protocol::Age::Since41 };
+        Some(protocol::mysql(user.as_ref().map(|user| (user.as_str(), age))))
+    }),
+    ("pgsql", |reader, item| {
+        let mut inner = reader.section(item, "`pgsql`", "{ user = \"check\" }")?;
+        let user = inner.require(reader, "user", "\"check\"").and_then(|item| reader.text(&item, "check", value::user));
+        inner.finish(reader, &[]);
+        user.map(|user| protocol::pgsql(&user))
+    }),
+    ("redis", |reader, item| plain(reader, item, protocol::redis)),
+    ("smtp", |reader, item| {
+        let mut inner = reader.section(item, "`smtp`", "{ hello = \"EHLO\", domain = \"example.com\" }")?;
+        let hello = inner.take("hello").and_then(|item| reader.text(&item, "EHLO", |text| word::HELLO.read(text)));
+        let domain = inner.take("domain").and_then(|item| reader.text(&item, "example.com", value::host));
+        inner.finish(reader, &[]);
+        Some(protocol::smtp(hello.map_or("HELO", |hello| *hello), domain.as_ref().map_or("localhost", |domain| domain.as_str())))
+    }),
+    ("ssl-hello", |reader, item| plain(reader, item, protocol::ssl_hello)),
+];
+
+/// Reads a protocol without settings.
+fn plain(reader: &mut Reader, item: &Item<'_>, make: fn() -> Arc<Sequence>) -> Option<Arc<Sequence>> {
+    let inner = reader.section(item, format!("`{}`", *item.key), "{}")?;
+    inner.finish(reader, &[]);
+    Some(make())
+}
+
+/// Reads `steps`: lines as they stand behind `tcp-check` or `http-check` in HAProxy's language.
+fn steps(reader: &mut Reader, section: &mut Section<'_>, script: Script) -> Steps {
+    let mut steps = Steps::default();
+    let Some(item) = section.take("steps") else { return steps };
+    for line in reader.texts(&item, "expect string +OK", text::not_empty) {
+        if let Err(error) = sequence::push_text(&line, &mut steps, script) {
+            reader.push(error);
+        }
+    }
+    steps
+}
+
+fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<Arc<Sequence>> {
     let mut section = reader.section(item, "`http`", "{ path = \"/healthz\" }")?;
     let method = section.take("method").and_then(|item| reader.text(&item, "GET", value::method));
     let path = section.take("path").and_then(|item| reader.text(&item, "/healthz", value::path));
     let host = section.take("host").and_then(|item| reader.text(&item, "app.internal", value::host));
-    let version = section.take("version").and_then(|item| reader.text(&item, "1.1", |text| word::HTTP_VERSION.read(text)));
-    let expect = section.take("expect").and_then(|item| reader.text(&item, "status 200", value::expect));
-    section.finish(reader, &["headers", "body", "uri"]);
-    Some(HttpCheck {
-        method: method.map_or_else(|| "GET".to_owned(), |method| method.value().clone()),
-        path: path.map_or_else(|| "/".to_owned(), |path| path.value().clone()),
-        host: host.map(|host| host.value().clone()),
-        version: version.map_or(HttpVersion::Http11, |version| *version),
-        expect: expect.map_or_else(value::default_expect, |expect| expect.value().clone()),
-    })
+    let version = section.take("version").and_then(|item| reader.text(&item, "1.1", value::version));
+    let mut steps = steps(reader, &mut section, Script::Http);
+    if let Some(item) = section.take("expect") {
+        let text = reader.string(&item, "status 200");
+        if let Some(Err(error)) = text.map(|text| sequence::push_expect(&text, &mut steps)) {
+            reader.push(error);
+        }
+    }
+    steps.disable_on_404 |= section.take("disable-on-404").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    steps.send_state |= section.take("send-state").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    section.misplaced(reader, &["headers", "body", "uri"], |_| "write steps = [\"send hdr NAME VALUE body TEXT\"]".to_owned());
+    section.finish(reader, &[]);
+    let host = host.map(|host| ("host".to_owned(), Format::plain(host.value().as_str())));
+    let request = Request {
+        method: Some(method.map_or_else(|| "GET".to_owned(), |method| method.value().clone())),
+        target: path.map(|path| Format::plain(path.value().as_str())),
+        version: Some(version.map_or(HttpVersion::Http11, |version| *version)),
+        headers: host.into_iter().collect(),
+        body: None,
+    };
+    let mut banners = Vec::new();
+    let sequence = sequence::http(&request, steps, &mut |location| banners.push(location.clone()));
+    for location in banners {
+        let warning = Diagnostic::warning(&location, "nothing is asked for before this is expected");
+        reader.push(warning.hint("what the server says by itself is waited for"));
+    }
+    Some(sequence)
 }

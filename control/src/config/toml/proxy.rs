@@ -13,7 +13,7 @@ use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Acl, Preset, RetryOn, Timeout};
 use crate::config::value::{option, retry, text, word};
-use crate::config::written::{Defaults, Proxy};
+use crate::config::written::{Checks, Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
 pub(super) const LATER: [&str; 4] = ["description", "disabled", "email-alert", "id"];
@@ -60,6 +60,7 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
         default_backend: default_backend(reader, &mut section),
         pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
+        checks: Checks::default(),
         retries: retries(reader, &mut section),
         retry_on: retry_on(reader, &mut section),
         default_server: server::default_server(reader, &mut section),

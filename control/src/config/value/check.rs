@@ -2,24 +2,64 @@
 
 use std::ops::RangeInclusive;
 
-use super::Mistake;
-use crate::config::model::StatusSet;
+use regex::bytes::{Regex, RegexBuilder};
 
-/// Reads what a healthy answer looks like: `status 200`, `status 200-399`, `status 200,204,300-399`.
-pub(in crate::config) fn expect(text: &str) -> Result<StatusSet, Mistake> {
-    let mut words = text.split_ascii_whitespace();
-    match words.next() {
-        Some("status") => {}
-        Some(word @ ("rstatus" | "string" | "rstring" | "hdr" | "fhdr" | "!")) => {
-            return Err(Mistake::new(format!("expect `{word}` is not supported yet")).at(text, word).hint(FORM));
-        }
-        _ => return Err(Mistake::new(format!("`{text}` is not an expectation")).hint(FORM)),
-    }
-    let (Some(list), None) = (words.next(), words.next()) else {
-        return Err(Mistake::new(format!("`{text}` is not an expectation")).hint(FORM));
-    };
-    let ranges: Result<Vec<_>, _> = list.split(',').map(|part| status_range(part).map_err(|mistake| mistake.at(text, part))).collect();
+use super::{Mistake, word};
+use crate::config::model::{HttpVersion, StatusSet};
+
+/// Reads status codes: `200`, `200-399`, `200,204,300-399`.
+pub(in crate::config) fn statuses(text: &str) -> Result<StatusSet, Mistake> {
+    let ranges: Result<Vec<_>, _> = text.split(',').map(|part| status_range(part).map_err(|mistake| mistake.at(text, part))).collect();
     Ok(StatusSet { ranges: ranges? })
+}
+
+/// Reads a regular expression over bytes.
+pub(in crate::config) fn regex(text: &str) -> Result<Regex, Mistake> {
+    let built = RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
+    built.map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        Mistake::new(format!("`{text}` is not a regular expression: {reason}")).hint("look-around and back-references are not known")
+    })
+}
+
+/// Checks hexadecimal digits of whole bytes.
+pub(in crate::config) fn hex(text: &str) -> Result<String, Mistake> {
+    if text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not an even number of hexadecimal digits")).hint("for example 50494e470d0a"))
+}
+
+/// Reads how many bytes are waited for; -1 for no such number.
+pub(in crate::config) fn least(text: &str) -> Result<Option<usize>, Mistake> {
+    if text == "-1" {
+        return Ok(None);
+    }
+    let wrong = || Mistake::new(format!("`{text}` is not a number of bytes")).hint(format!("at most {MOST_BYTES}, or -1"));
+    text.parse().ok().filter(|number| *number <= MOST_BYTES).map(Some).ok_or_else(wrong)
+}
+
+/// Checks the name of a header field, and returns it in small letters.
+pub(in crate::config) fn header_name(text: &str) -> Result<String, Mistake> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Mistake::new(format!("`{text}` is not the name of a header field")).hint("for example Host"))
+}
+
+/// Checks the name of a user.
+pub(in crate::config) fn user(text: &str) -> Result<String, Mistake> {
+    if (1..=200).contains(&text.len()) && !text.contains('\0') {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not the name of a user")))
+}
+
+/// Reads a version of a request.
+pub(in crate::config) fn version(text: &str) -> Result<HttpVersion, Mistake> {
+    word::HTTP_VERSION.read(text.strip_prefix("HTTP/").unwrap_or(text))
 }
 
 /// Returns what is expected where nothing else is said: success or redirection.
@@ -55,7 +95,9 @@ pub(in crate::config) fn host(text: &str) -> Result<String, Mistake> {
     Err(Mistake::new(format!("`{text}` is not a host")).hint("a name, if need be with a port: for example app.internal"))
 }
 
-const FORM: &str = "for example status 200 or status 200-399";
+/// As much of an answer as checks look at.
+pub(in crate::config) const MOST_BYTES: usize = 16 * 1024;
+const LARGEST_REGEX: usize = 1 << 20;
 
 fn status_range(text: &str) -> Result<RangeInclusive<u16>, Mistake> {
     let wrong = || Mistake::new(format!("`{text}` is not a status code")).hint("100 to 599, or a range such as 200-399");
@@ -73,7 +115,7 @@ mod tests {
 
     #[test]
     fn expected_status_codes_are_a_set() {
-        let set = expect("status 200,204,300-399").unwrap();
+        let set = statuses("200,204,300-399").unwrap();
         for (status, healthy) in [(200, true), (201, false), (204, true), (299, false), (300, true), (399, true), (400, false)] {
             assert_eq!(set.contains(status), healthy, "{status}");
         }
@@ -81,11 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expectation_is_refused() {
-        for text in
-            ["", "200", "status", "status 99", "status 600", "status 2xx", "status 399-200", "status 200 204", "status 200,", "string ok"]
-        {
-            assert!(expect(text).is_err(), "{text}");
+    fn what_is_no_status_is_refused() {
+        for text in ["", "status", "99", "600", "2xx", "399-200", "200 204", "200,"] {
+            assert!(statuses(text).is_err(), "{text}");
         }
     }
 

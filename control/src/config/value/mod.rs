@@ -5,6 +5,7 @@
 pub(super) mod address;
 pub(super) mod balance;
 pub(super) mod check;
+pub(super) mod format;
 pub(super) mod hash;
 pub(super) mod option;
 pub(super) mod reply;
@@ -49,6 +50,17 @@ impl Mistake {
         let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr());
         self.part = start.filter(|start| start + part.len() <= whole.len()).map(|start| start..start + part.len());
         self
+    }
+
+    /// Moves the mistake from `part` to the `whole` it is a slice of.
+    #[must_use]
+    pub(super) fn within(self, whole: &str, part: &str) -> Self {
+        let inner = self.part.clone();
+        let mut outer = self.at(whole, part);
+        if let (Some(outer), Some(inner)) = (&mut outer.part, inner) {
+            *outer = outer.start + inner.start..outer.start + inner.end;
+        }
+        outer
     }
 
     /// Makes it an error about the text at `location`, whose value is `text`.

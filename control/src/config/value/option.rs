@@ -58,8 +58,12 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         "log-separate-errors" => ProxyOption::LogSeparateErrors,
         "persist" => ProxyOption::Persist,
         "tcplog" => ProxyOption::TcpLog,
-        "httpchk" => return Err(later("option", name).at(text, name).hint("write check = { http = { path = \"/\" } }")),
-        "tcp-check" => return Err(later("option", name).at(text, name).hint("write check = { tcp = {} }")),
+        "httpchk" => return Err(of_check(name).at(text, name).hint("write check = { http = { path = \"/\" } }")),
+        "tcp-check" => return Err(of_check(name).at(text, name).hint("write check = { tcp = {} }")),
+        "ldap-check" | "mysql-check" | "pgsql-check" | "redis-check" | "smtpchk" | "ssl-hello-chk" => {
+            let key = name.trim_end_matches("-check").trim_end_matches("-chk").trim_end_matches("chk");
+            return Err(of_check(name).at(text, name).hint(format!("write check = {{ {key} = … }}")));
+        }
         _ if LATER.contains(&name) => return Err(later("option", name).at(text, name)),
         _ => return Err(Mistake::new(format!("`{name}` is not an option")).at(text, name).hint(suggest::hint(name, &KNOWN))),
     };
@@ -67,6 +71,10 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         None => Ok(Switch { option, on }),
         Some(word) => Err(Mistake::new(format!("option `{name}` does not know `{word}`")).at(text, word)),
     }
+}
+
+fn of_check(name: &str) -> Mistake {
+    Mistake::new(format!("option `{name}` is a key of its own"))
 }
 
 const KNOWN: [&str; 26] = [
@@ -99,7 +107,7 @@ const KNOWN: [&str; 26] = [
 ];
 
 /// Options HAProxy has and this model has no place for.
-const LATER: [&str; 19] = [
+const LATER: [&str; 15] = [
     "accept-invalid-http-request",
     "accept-invalid-http-response",
     "accept-unsafe-violations-in-http-request",
@@ -113,11 +121,7 @@ const LATER: [&str; 19] = [
     "http-drop-response-trailers",
     "http-use-proxy-header",
     "independent-streams",
-    "ldap-check",
     "logasap",
-    "mysql-check",
-    "pgsql-check",
-    "redis-check",
     "socket-stats",
 ];
 

@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, CipherSuite, Coding, CookieMode, Curve, Forward, HashFunction, HashMethod, HttpReuse, HttpVersion, Mode, OnStop, Protocol,
-    SendProxy, SocketLevel, TlsVersion, XdpBalance,
+    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion, Late, Mode,
+    OnStop, Place, Protocol, SendProxy, SocketLevel, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -25,6 +25,26 @@ impl<T: Copy> Words<T> {
     }
 }
 
+/// How a mail server is greeted.
+pub(in crate::config) const HELLO: Words<&str> = Words { what: "a greeting", words: &[("HELO", "HELO"), ("EHLO", "EHLO")] };
+/// What a success of a check is.
+pub(in crate::config) const GOOD: Words<Good> = Words {
+    what: "a status of a success",
+    words: &[("L4OK", Good::Layer4), ("L6OK", Good::Layer6), ("L7OK", Good::Layer7), ("L7OKC", Good::Conditional)],
+};
+/// What a failure of a check is.
+pub(in crate::config) const BAD: Words<Bad> = Words {
+    what: "a status of a failure",
+    words: &[("L4CON", Bad::Layer4), ("L6RSP", Bad::Layer6), ("L7RSP", Bad::Layer7), ("L7STS", Bad::Status), ("L7OKC", Bad::Conditional)],
+};
+/// What silence is to a check.
+pub(in crate::config) const LATE: Words<Late> =
+    Words { what: "a status of silence", words: &[("L4TOUT", Late::Layer4), ("L6TOUT", Late::Layer6), ("L7TOUT", Late::Layer7)] };
+/// Where in a text another has to be.
+pub(in crate::config) const PLACE: Words<Place> = Words {
+    what: "a method of matching",
+    words: &[("str", Place::Whole), ("beg", Place::Start), ("end", Place::End), ("sub", Place::Anywhere)],
+};
 pub(in crate::config) const MODE: Words<Mode> = Words { what: "a mode", words: &[("tcp", Mode::Tcp), ("http", Mode::Http)] };
 pub(in crate::config) const PROXY_VERSION: Words<SendProxy> =
     Words { what: "a version of the PROXY protocol", words: &[("v1", SendProxy::V1), ("v2", SendProxy::V2 { checksum: false })] };

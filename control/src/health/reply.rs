@@ -1,0 +1,80 @@
+//! Replies of protocols that have a form of their own; pure, and nothing is believed of what they say of themselves.
+
+use crate::config::Pattern;
+use crate::fleet::CheckResult;
+
+/// What is made of a reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// There is more to come.
+    Wait,
+    Good,
+    Bad {
+        result: CheckResult,
+        code: Option<u16>,
+        text: String,
+    },
+}
+
+/// Judges a reply; none where the pattern is not about one.
+pub(super) fn judge(pattern: &Pattern, bytes: &[u8]) -> Option<Reply> {
+    match pattern {
+        Pattern::MySql { packet } => Some(mysql(bytes, *packet).unwrap_or(Reply::Wait)),
+        Pattern::Ldap => Some(ldap(bytes)),
+        Pattern::Status(_) | Pattern::StatusMatch(_) | Pattern::Header(_) | Pattern::Text(_) | Pattern::Match(_) | Pattern::HexMatch(_) => {
+            None
+        }
+    }
+}
+
+/// Looks at a packet of MySQL, after so many others; none if it is not all there.
+fn mysql(bytes: &[u8], packet: usize) -> Option<Reply> {
+    let mut rest = bytes;
+    let mut body: &[u8] = &[];
+    for _ in 0..=packet {
+        let (head, after) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes([head[0], head[1], head[2], 0])).ok()?;
+        (body, rest) = after.split_at_checked(length)?;
+    }
+    // An error begins with this byte, and has its number and its text.
+    let Some([low, high, text @ ..]) = body.strip_prefix(&[0xff]) else { return Some(Reply::Good) };
+    let (code, text) = (Some(u16::from_le_bytes([*low, *high])), String::from_utf8_lossy(text).into_owned());
+    Some(Reply::Bad { result: CheckResult::WrongStatus, code, text })
+}
+
+/// Looks at the answer to a bind: a message with our number, in it a response to a bind, in that a result.
+fn ldap(bytes: &[u8]) -> Reply {
+    let foreign = || Reply::Bad { result: CheckResult::BadResponse, code: None, text: "Not LDAPv3 protocol".to_owned() };
+    let Some(message) = bytes.get(1..).and_then(behind_length) else { return foreign() };
+    let Some(response) = message.strip_prefix(&[2, 1, 1, 0x61]) else { return foreign() };
+    match response.split_first().and_then(|_| behind_length(response)) {
+        Some([0x0a, 1, 0, ..]) => Reply::Good,
+        Some([0x0a, 1, code, ..]) => {
+            let text = "See RFC: http://tools.ietf.org/html/rfc4511#section-4.1.9".to_owned();
+            Reply::Bad { result: CheckResult::WrongStatus, code: Some((*code).into()), text }
+        }
+        Some(_) | None => foreign(),
+    }
+}
+
+/// Returns what follows a length, in its short or its long form.
+fn behind_length(bytes: &[u8]) -> Option<&[u8]> {
+    let (first, rest) = bytes.split_first()?;
+    if first & 0x80 == 0 { Some(rest) } else { rest.get(usize::from(first & 0x7f)..) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_it_fail(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for pattern in [Pattern::MySql { packet: 0 }, Pattern::MySql { packet: 1 }, Pattern::Ldap] {
+                prop_assert!(judge(&pattern, &bytes).is_some());
+            }
+        }
+    }
+}
