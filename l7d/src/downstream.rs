@@ -179,6 +179,19 @@ impl Downstream<'_> {
         self.destination.or_else(|| self.wire.socket().and_then(Socket::local_address))
     }
 
+    /// Sends interim responses, printed as HTTP/1; a client that does not take them within `limit` is not waited for.
+    pub(crate) async fn inform(&mut self, responses: &[u8], limit: Duration) {
+        match &mut self.wire {
+            Wire::H1 { stream, .. } => {
+                let _ = self.deadline.within(Some(limit), pin!(stream.send(responses))).await;
+            }
+            Wire::H2(stream) => {
+                // A client that is gone hears no hints.
+                let _ = inform_stream(stream, responses);
+            }
+        }
+    }
+
     /// Sends a whole response, printed as HTTP/1; a client that does not take it within `limit` is not waited for.
     pub(crate) async fn answer(&mut self, response: &[u8], limit: Duration) {
         match &mut self.wire {
@@ -191,6 +204,14 @@ impl Downstream<'_> {
             }
         }
     }
+}
+
+fn inform_stream(stream: &mut Streamed, mut responses: &[u8]) -> Option<()> {
+    while let Ok(Parsed::Complete { head, length }) = parse::response(responses) {
+        stream.respond.send_informational(convert::response(&head).ok()?).ok()?;
+        responses = &responses[length..];
+    }
+    Some(())
 }
 
 fn answer_stream(stream: &mut Streamed, response: &[u8]) -> Option<()> {

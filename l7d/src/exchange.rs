@@ -31,7 +31,7 @@ use crate::message::head::{Method, RequestHead, Version};
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
-use crate::rules::{Memory, Rest, Scene, View};
+use crate::rules::{Memory, Rest, Scene, View, Wishes};
 use crate::site::{Backend, Frontend, Reuse, Server};
 use crate::stick::Affinity;
 use crate::stream::Stream;
@@ -137,7 +137,9 @@ async fn serve<'a>(
             Err(error) => return Err(Failure::new(ExchangeError::TakenBack(error), &mut review, Some(&head))),
         }
     }
-    match enter(client, &mut review, &mut head).await {
+    let entered = enter(client, &mut review, &mut head).await;
+    heed(client, &mut review, record).await;
+    match entered {
         Ok(Ok(())) => {}
         Ok(Err(ruling)) => {
             review.note_cookies(&head);
@@ -162,6 +164,7 @@ async fn serve<'a>(
     record.backend(backend);
     client.wire.set_close(backend.close());
     let left = leave(client, &mut review, &mut head).await;
+    heed(client, &mut review, record).await;
     review.note_cookies(&head);
     match left {
         Ok(Ok(())) => {}
@@ -184,6 +187,7 @@ async fn serve<'a>(
     let directed = Affinity::directed(backend, review.persist(), &review.view(&head));
     let mut affinity = Affinity::of(backend, &mut head, review.persist(), directed);
     record.given(affinity.given());
+    review.name(&mut head);
     forwarded::add(&mut head, client, frontend, backend);
     if backend.rules().sticks() {
         affinity.recall(backend, &review.view(&head));
@@ -193,9 +197,10 @@ async fn serve<'a>(
     let whole = body.is_done();
     let settings = Settings::of(frontend.compression(), backend.compression());
     let compression = settings.and_then(|settings| settings.offer(&mut head));
+    let limits = limits(frontend, backend, review.wishes());
     let mut request = outgoing(head, body, frontend, backend, (review, affinity));
     request.compression = compression;
-    let outcome = deliver(client, &mut request, backend, (key, sharing), limits(frontend, backend), record).await;
+    let outcome = deliver(client, &mut request, backend, (key, sharing), limits, record).await;
     outcome.map_err(|error| {
         let failure = Failure::new(error, &mut request.review.borrow_mut(), Some(&request.head));
         // A client whose request is over may go on with the next one, whatever became of this one's server.
@@ -400,11 +405,31 @@ fn may_repeat(request: &Outgoing<'_>, progress: &Progress) -> bool {
     progress.unprocessed || (!progress.server_spoke && request.head.method().is_idempotent())
 }
 
-fn limits(frontend: &Frontend, backend: &Backend) -> Limits {
-    Limits {
-        client: frontend.timeouts().of(Timeout::Client),
-        server: backend.timeouts().of(Timeout::Server),
-        tunnel: Quiet::of(frontend.timeouts(), backend.timeouts()),
+fn limits(frontend: &Frontend, backend: &Backend, wishes: Wishes) -> Limits {
+    let (mut client, mut server) = (*frontend.timeouts(), *backend.timeouts());
+    if let Some(limit) = wishes.client_timeout {
+        client = client.with(Timeout::Client, limit);
+    }
+    if let Some(limit) = wishes.server_timeout {
+        server = server.with(Timeout::Server, limit);
+    }
+    if let Some(limit) = wishes.tunnel_timeout {
+        (client, server) = (client.with(Timeout::Tunnel, limit), server.with(Timeout::Tunnel, limit));
+    }
+    Limits { client: client.of(Timeout::Client), server: server.of(Timeout::Server), tunnel: Quiet::of(&client, &server) }
+}
+
+/// Does what rules want done with the client: believes what they say of its addresses, and tells it what it is to hear at once.
+async fn heed(client: &mut Downstream<'_>, review: &mut Review<'_>, record: &mut Record<'_>) {
+    let (source, destination) = review.ends();
+    if source != client.source.inet() || destination.is_some() && destination != client.destination {
+        client.source = source.map_or(client.source, Peer::Inet);
+        client.destination = destination.or(client.destination);
+        record.ends(client.source, destination);
+    }
+    let hints = review.take_hints();
+    if !hints.is_empty() {
+        client.inform(&hints, REFUSAL).await;
     }
 }
 

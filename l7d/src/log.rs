@@ -12,7 +12,6 @@ mod target;
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use journal::{Log, Logs};
@@ -29,7 +28,7 @@ use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::peer::Peer;
-use crate::rules::{Counts, Ends, Facts, Format, Steps, View};
+use crate::rules::{Counts, Ends, Facts, Format, Loudness, Memory, Steps, View};
 use crate::sessions::Seat;
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
@@ -193,6 +192,14 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Notes that rules say that the client is somebody else, or has connected to somewhere else.
+    pub(crate) fn ends(&mut self, source: Peer, destination: Option<SocketAddr>) {
+        self.client = source;
+        if self.asks_ends && destination.is_some() {
+            self.ends.frontend = destination;
+        }
+    }
+
     /// Notes that a connection is being opened.
     pub(crate) fn connecting(&self) {
         self.count_connection(Counter::Connects);
@@ -318,8 +325,13 @@ impl<'a> Record<'a> {
         let (log, lines) = (frontend.log(), frontend.rules().lines());
         let outcome = self.outcome();
         let format = lines.error.as_ref().filter(|_| outcome == Outcome::Failure).or(lines.usual.as_ref());
-        let Some((format, level)) = format.zip(log.level(outcome)) else { return };
-        let facts = self.facts(frontend, format, ended);
+        let level = match view.memory.wishes.loudness {
+            Loudness::Usual => log.level(outcome),
+            Loudness::At(level) => log.level(outcome).map(|_| level),
+            Loudness::Silent => None,
+        };
+        let Some((format, level)) = format.zip(level) else { return };
+        let facts = self.facts(frontend, (format, view.memory), ended);
         LINE.with_borrow_mut(|[text, structured, packet]| {
             text.clear();
             format.write_line(view, &facts, text);
@@ -341,7 +353,7 @@ impl<'a> Record<'a> {
         if is_normal { Outcome::Normal } else { Outcome::Failure }
     }
 
-    fn facts<'f>(&'f self, frontend: &'f Frontend, format: &Format, ended: Instant) -> Facts<'f> {
+    fn facts<'f>(&'f self, frontend: &'f Frontend, (format, memory): (&Format, &Memory), ended: Instant) -> Facts<'f> {
         let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
         let date = |at: Instant| SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         Facts {
@@ -368,14 +380,14 @@ impl<'a> Record<'a> {
             sent: self.sent,
             termination: self.termination,
             cookies: self.cookies,
-            counts: self.counts(frontend, format),
+            counts: self.counts(frontend, format, memory),
             line: Some(&*self.line).filter(|line| !line.is_empty()),
         }
     }
 
-    fn counts(&self, frontend: &Frontend, format: &Format) -> Counts {
+    fn counts(&self, frontend: &Frontend, format: &Format, memory: &Memory) -> Counts {
         let (process, own) = frontend.connections();
-        let (exchange, lines) = if format.asks_numbers() { (EXCHANGES.fetch_add(1, Relaxed), frontend.log().number()) } else { (0, 0) };
+        let (exchange, lines) = if format.asks_numbers() { (memory.number(), frontend.log().number()) } else { (0, 0) };
         Counts {
             process: process.into(),
             frontend: own.into(),
@@ -395,9 +407,6 @@ thread_local! {
     /// What lines are put together in: the text, its structured data, and the packet.
     static LINE: RefCell<[Vec<u8>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
 }
-
-/// Numbers the exchanges whose lines show a number.
-static EXCHANGES: AtomicU32 = AtomicU32::new(0);
 
 /// Writes the line of a connection that got no further than its first bytes, on the bind of this name.
 pub(crate) fn refused(frontend: &Frontend, client: Peer, began: Instant, bind: impl std::fmt::Display, reason: &str) {

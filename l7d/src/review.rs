@@ -1,6 +1,7 @@
 //! What the rules make of one exchange: the frontend's and the backend's, in the order a request and its response meet them.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use control::config::{NamePolicy, Timeout};
@@ -9,7 +10,7 @@ use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
-use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View};
+use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wishes};
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
@@ -116,6 +117,30 @@ impl<'a> Review<'a> {
         let verdict = self.frontend.rules().on_request(head, &mut self.scene, self.memory);
         self.judge(verdict, Phase::Request, head)?;
         self.restrict(self.frontend.name_policy(), head)
+    }
+
+    /// Returns where rules say that the client is, and where it has connected to.
+    pub(crate) fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        (self.scene.source, self.scene.destination)
+    }
+
+    /// Returns what rules want of the way to the server.
+    pub(crate) fn wishes(&self) -> Wishes {
+        self.memory.wishes
+    }
+
+    /// Takes the interim responses that rules have for the client.
+    pub(crate) fn take_hints(&mut self) -> Vec<u8> {
+        self.memory.take_hints()
+    }
+
+    /// Tells the server the name of the exchange, if it is to know.
+    pub(crate) fn name(&self, head: &mut RequestHead) {
+        let Some(field) = self.frontend.rules().unique_header() else { return };
+        if let Some(name) = self.view(head).unique_id() {
+            // A name that cannot stand in a field is not told.
+            let _ = head.headers.append(field, &name);
+        }
     }
 
     /// Keeps what is asked for of the cookies of the request.

@@ -13,7 +13,7 @@ use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse, Mode, OnStop,
     Password, PortRange, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StatsPage, StatsSocket,
-    Step, Stored, TableKey, Timeout, TlsVersion, XdpBalance,
+    Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -84,6 +84,7 @@ pub(super) struct Proxy {
     pub(super) errors: Vec<ErrorReply>,
     pub(super) log: Logging,
     pub(super) stats: Option<StatsPage>,
+    pub(super) unique_id: UniqueId,
 }
 
 /// What a proxy writes about its traffic; what is not set is taken from the defaults.

@@ -42,7 +42,7 @@ use control::config::BackendId;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::stick::Persist;
-use action::{Action, Effect, Message, Passage};
+use action::{Action, Effect, Message, Passage, Strictness};
 pub(crate) use auth::Verification;
 use condition::Outcome;
 pub(crate) use fetch::hostname;
@@ -50,7 +50,7 @@ pub(crate) use host::ServerHost;
 pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
-pub(crate) use view::{Content, Memory, Repetition, Rest, Scene, View};
+pub(crate) use view::{Content, Loudness, Memory, Repetition, Rest, Scene, View, Wishes};
 
 /// What rules decided about a message.
 #[derive(Debug)]
@@ -249,7 +249,7 @@ fn take(scene: &mut Scene<'_>, memory: &mut Memory, message: Message<'_>, lists:
 
 impl<'p> Passage<'p> {
     fn new(scene: &Scene<'p>, memory: &'p mut Memory, message: Message<'p>) -> Self {
-        Self { scene: *scene, memory, message, scratch: SCRATCH.take() }
+        Self { scene: *scene, memory, message, strictness: Strictness::On, scratch: SCRATCH.take() }
     }
 
     /// Keeps what rules said of the connection.
@@ -303,6 +303,7 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Closed) => Verdict::Close,
         Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
         Ok(Effect::Vanished) => Verdict::Vanish,
+        Err(_) if passage.strictness == Strictness::Off => return Step::Next,
         Err(_) => Verdict::Fail,
     })
 }

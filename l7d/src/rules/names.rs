@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 134] = [
+pub(super) const LATER_FETCHES: [&str; 133] = [
     "acl",
     "act_conn",
     "avg_queue",
@@ -130,7 +130,6 @@ pub(super) const LATER_FETCHES: [&str; 134] = [
     "table_avail",
     "term_events",
     "thread",
-    "unique-id",
     "url32",
     "url32+src",
     "url_ip",
@@ -139,7 +138,7 @@ pub(super) const LATER_FETCHES: [&str; 134] = [
 ];
 
 /// Converters.
-pub(super) const LATER_CONVERTERS: [&str; 34] = [
+pub(super) const LATER_CONVERTERS: [&str; 32] = [
     "51d.single",
     "add_item",
     "aes_gcm_dec",
@@ -163,50 +162,38 @@ pub(super) const LATER_CONVERTERS: [&str; 34] = [
     "rfc7239_n2np",
     "rfc7239_nn",
     "rfc7239_np",
-    "set-var",
     "srv_queue",
     "table_expire",
     "table_idle",
     "table_inc_gpc",
     "table_server_id",
     "ungrpc",
-    "unset-var",
     "when",
     "wt6",
     "x509_v_err_str",
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 33] = [
+pub(super) const LATER_ACTIONS: [&str; 23] = [
     "cache-store",
     "cache-use",
     "close",
     "do-log",
     "do-resolve",
-    "early-hint",
     "expect-netscaler-cip",
     "expect-proxy",
-    "normalize-uri",
     "pause",
     "send-spoe-group",
     "set-bc-mark",
     "set-bc-tos",
-    "set-dst",
-    "set-dst-port",
     "set-fc-mark",
     "set-fc-tos",
     "set-headers-bin",
-    "set-log-level",
     "set-mark",
-    "set-nice",
     "set-priority-class",
     "set-priority-offset",
     "set-retries",
-    "set-src",
-    "set-src-port",
-    "set-timeout",
     "set-tos",
-    "strict-mode",
     "switch-mode",
     "use-service",
     "wait-for-body",
@@ -214,7 +201,7 @@ pub(super) const LATER_ACTIONS: [&str; 33] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 15] = [
+pub(super) const LATER_DIRECTIVES: [&str; 13] = [
     "compression",
     "email-alert",
     "filter",
@@ -228,8 +215,6 @@ pub(super) const LATER_DIRECTIVES: [&str; 15] = [
     "stick-table",
     "tcp-check",
     "tcp-response",
-    "unique-id-format",
-    "unique-id-header",
 ];
 
 /// Sample fetches of what nobody can tell here, and why.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, suggest};
 
 use super::acl::{Acl, Test};
-use super::action::Action;
+use super::action::{Action, field_name};
 use super::auth::Userlist;
 use super::capture::Captures;
 use super::condition::Condition;
 use super::directive;
 use super::errors::{Errors, Files};
+use super::fetch::Needs;
 use super::host::ServerHost;
 use super::log_format::Format;
 use super::store::{FileKind, PatternFile};
@@ -67,6 +68,10 @@ pub(crate) struct ProxyRules {
     asks_destination: bool,
     /// What is kept for log lines.
     pub(super) captures: Captures,
+    /// What the names of exchanges look like.
+    unique_id: Option<Format>,
+    /// The header field that tells servers.
+    unique_header: Option<Box<[u8]>>,
     /// Whether any rule of the configuration wants to know the TLS of clients.
     asks_tls: bool,
     /// Whether any rule of the configuration wants to know the first lines of messages as they came.
@@ -102,6 +107,16 @@ impl ProxyRules {
     /// Returns the variables of the process.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Returns what the names of exchanges look like.
+    pub(super) fn unique_id(&self) -> Option<&Format> {
+        self.unique_id.as_ref()
+    }
+
+    /// Returns the header field that tells servers the name of an exchange.
+    pub(crate) fn unique_header(&self) -> Option<&[u8]> {
+        self.unique_header.as_deref()
     }
 
     /// Tells whether whoever asks whether we are there is told that we are not.
@@ -402,6 +417,8 @@ pub(super) struct Compiler<'c> {
     backends: HashMap<&'c str, BackendId>,
     /// What the frontend at hand keeps; none in a backend.
     pub(super) captures: Option<Captures>,
+    /// Whether the frontend at hand is one half of a proxy that has servers, too.
+    pub(super) is_twin: bool,
     /// What answers come from.
     pub(super) files: Files,
     found: Vec<Diagnostic>,
@@ -410,17 +427,37 @@ pub(super) struct Compiler<'c> {
 impl<'c> Compiler<'c> {
     fn new(config: &'c Config) -> Self {
         let backends = config.backends().iter().map(|backend| (backend.name(), backend.id())).collect();
-        Self { config, names: Names::default(), acls: HashMap::new(), backends, captures: None, files: Files::default(), found: Vec::new() }
+        Self {
+            config,
+            names: Names::default(),
+            acls: HashMap::new(),
+            backends,
+            captures: None,
+            is_twin: false,
+            files: Files::default(),
+            found: Vec::new(),
+        }
     }
 
     fn frontend(&mut self, model: &config::Frontend) -> ProxyRules {
         self.enter(model.name(), model.mode());
+        self.is_twin = self.config.backend_named(model.name()).is_some_and(config::Backend::is_twin);
         let place = directive::Place { side: directive::Side::Frontend, mode: model.mode() };
         let rules = self.all_rules(model.preset(), (model.acls(), model.rules()), place);
         self.compare_statistics(&rules, model.stats(), model.location());
         let errors = self.errors(model.errors());
         let inspect_delay = model.inspect_delay().or(rules.inspect_delay);
-        ProxyRules { errors, inspect_delay, lines: self.lines(model.logging(), model.mode()), ..rules }
+        let (unique_id, unique_header) = self.unique_id(model.unique_id());
+        ProxyRules { unique_id, unique_header, errors, inspect_delay, lines: self.lines(model.logging(), model.mode()), ..rules }
+    }
+
+    /// Reads what the names of exchanges look like, and the field that tells servers.
+    fn unique_id(&mut self, model: &config::UniqueId) -> (Option<Format>, Option<Box<[u8]>>) {
+        let format = model.format().map(|text| Format::parse(&Word::whole(text), &mut self.names, Needs::Request)).transpose();
+        let header = model.header().map(|name| field_name(&Word::whole(name))).transpose();
+        let errors = [format.as_ref().err().cloned(), header.as_ref().err().cloned()];
+        errors.into_iter().flatten().for_each(|error| self.push(error));
+        (format.ok().flatten(), header.ok().flatten())
     }
 
     fn enter(&mut self, name: &str, mode: Mode) {

@@ -385,10 +385,7 @@ impl Update {
     /// Carries it out; nothing comes of it where nothing is tracked.
     pub(super) fn run(&self, view: &View<'_>) {
         let Some(tracked) = view.memory.tracked(self.slot) else { return };
-        let number = |value: &Value| match value {
-            Value::Number(number) => Some(*number),
-            Value::Computed(expression) => expression.value(view)?.to_int().and_then(|number| u64::try_from(number).ok()),
-        };
+        let number = |value: &Value| value.find(view);
         let now = now();
         match &self.change {
             Change::Increment(index) => tracked.update(now, |record| record.count(Event::Counted(*index))),
@@ -406,6 +403,16 @@ impl Update {
                     tracked.update(now, |record| record.set(kind, *index, tag));
                 }
             }
+        }
+    }
+}
+
+impl Value {
+    /// Returns the number; none where what is computed is none.
+    pub(super) fn find(&self, view: &View<'_>) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Computed(expression) => expression.value(view)?.to_int().and_then(|number| u64::try_from(number).ok()),
         }
     }
 }

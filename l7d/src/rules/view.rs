@@ -1,11 +1,15 @@
 //! What rules look at: the connection, the messages, and the variables other rules have set.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::capture;
 use super::sample::Sample;
+use crate::h1::encode::{self, Connection};
+use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::site::Frontend;
 use crate::stick::{self, Record, Tracked};
@@ -173,6 +177,14 @@ pub(crate) struct Memory {
     pub(crate) tls: Option<Arc<tls::Session>>,
     /// What is kept for log lines.
     pub(super) captured: capture::Store,
+    /// What converters have set, until it is put beside the other variables.
+    fresh: RefCell<Vec<(VariableId, Option<Sample<'static>>)>>,
+    /// Interim responses the client is to get.
+    hints: Vec<u8>,
+    /// The number of the exchange, once something has asked for it.
+    number: Cell<Option<u32>>,
+    /// The name of the exchange, once something has asked for it.
+    unique: RefCell<Option<Vec<u8>>>,
     /// Which lists of users, by number, admit the sender of the request, where that was computed.
     verified: Vec<(usize, bool)>,
 }
@@ -191,6 +203,24 @@ pub(super) enum Tracking {
 pub(crate) struct Wishes {
     /// Whether a server that has had the request may have it again.
     pub(crate) repetition: Repetition,
+    /// How loudly the log tells of it.
+    pub(crate) loudness: Loudness,
+    /// In place of the time-outs of the configuration.
+    pub(crate) client_timeout: Option<Duration>,
+    pub(crate) server_timeout: Option<Duration>,
+    pub(crate) tunnel_timeout: Option<Duration>,
+}
+
+/// How loudly the log tells of an exchange.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loudness {
+    /// As usual.
+    #[default]
+    Usual,
+    /// At this level.
+    At(Level),
+    /// Not at all.
+    Silent,
 }
 
 /// Whether a request may go to a server that has had it already.
@@ -204,29 +234,69 @@ pub(crate) enum Repetition {
 }
 
 impl<'v> View<'v> {
+    /// Returns the name of the exchange; none where its frontend gives none.
+    pub(crate) fn unique_id(&self) -> Option<Vec<u8>> {
+        if let Some(name) = &*self.memory.unique.borrow() {
+            return Some(name.clone());
+        }
+        let mut name = Vec::new();
+        self.scene.site?.rules().unique_id()?.write(self, &mut name);
+        // As in lines, of several spaces in a row one stays, and none at the beginning.
+        name.dedup_by(|byte, before| *byte == b' ' && *before == b' ');
+        name.drain(..usize::from(name.starts_with(b" ")));
+        *self.memory.unique.borrow_mut() = Some(name.clone());
+        Some(name)
+    }
+
     /// Returns the value of a variable.
     pub(super) fn variable(&self, id: VariableId) -> Option<Sample<'v>> {
         if id.lifetime == Lifetime::Process {
             return self.scene.shared.value(id);
+        }
+        if let Some((_, value)) = self.memory.fresh.borrow().iter().rev().find(|(known, _)| *known == id) {
+            return value.clone();
         }
         self.memory.own.iter().find(|(known, _)| *known == id).map(|(_, value)| value.borrowed())
     }
 }
 
 impl Memory {
+    /// Sets a variable, or forgets it, while others look.
+    pub(super) fn change(&self, shared: &Shared, id: VariableId, value: Option<Sample<'static>>) {
+        match (id.lifetime, value) {
+            (Lifetime::Process, Some(value)) => shared.change(|values| put(values, id, value)),
+            (Lifetime::Process, None) => shared.change(|values| values.retain(|(known, _)| *known != id)),
+            (_, value) => self.fresh.borrow_mut().push((id, value)),
+        }
+    }
+
+    /// Puts what was set while others looked beside the other variables.
+    fn settle(&mut self) {
+        for (id, value) in self.fresh.get_mut().drain(..) {
+            match value {
+                Some(value) => put(&mut self.own, id, value),
+                None => self.own.retain(|(known, _)| *known != id),
+            }
+        }
+    }
+
     /// Sets a variable.
     pub(super) fn set(&mut self, shared: &Shared, id: VariableId, value: Sample<'static>) {
+        self.settle();
         if id.lifetime == Lifetime::Process { shared.change(|values| put(values, id, value)) } else { put(&mut self.own, id, value) }
     }
 
     /// Forgets a variable.
     pub(super) fn unset(&mut self, shared: &Shared, id: VariableId) {
+        self.settle();
         let forget = |values: &mut Vec<(VariableId, Sample<'static>)>| values.retain(|(known, _)| *known != id);
         if id.lifetime == Lifetime::Process { shared.change(forget) } else { forget(&mut self.own) }
     }
 
     /// Takes over what another exchange of the same client has left behind.
-    pub(crate) fn adopt(&mut self, other: Self) {
+    pub(crate) fn adopt(&mut self, mut other: Self) {
+        other.settle();
+        self.settle();
         for (id, value) in other.own {
             put(&mut self.own, id, value);
         }
@@ -234,16 +304,37 @@ impl Memory {
 
     /// Forgets what does not outlive the request's way to the server.
     pub(crate) fn end_request(&mut self) {
+        self.settle();
         self.own.retain(|(id, _)| id.lifetime != Lifetime::Request);
     }
 
     /// Forgets what does not outlive the exchange.
     pub(crate) fn end_exchange(&mut self) {
+        self.settle();
+        self.number.set(None);
+        *self.unique.get_mut() = None;
         self.own.retain(|(id, _)| id.lifetime == Lifetime::Session);
         self.wishes = Wishes::default();
         self.of_exchange.clear();
         self.verified.clear();
         *self.captured.get_mut() = None;
+    }
+
+    /// Returns the number of the exchange among all of the process.
+    pub(crate) fn number(&self) -> u32 {
+        let number = self.number.get().unwrap_or_else(|| EXCHANGES.fetch_add(1, Ordering::Relaxed));
+        self.number.set(Some(number));
+        number
+    }
+
+    /// Adds an interim response for the client.
+    pub(super) fn hint(&mut self, head: &ResponseHead) {
+        encode::response(head, Connection::Unstated, &mut self.hints);
+    }
+
+    /// Takes the interim responses for the client.
+    pub(crate) fn take_hints(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.hints)
     }
 
     /// Notes which lists of users admit the sender of the request.
@@ -282,6 +373,9 @@ impl Memory {
         self.of_session.iter().chain(&self.of_exchange).for_each(|(_, tracked)| tracked.update(now, &change));
     }
 }
+
+/// Numbers the exchanges of which something asks for the number.
+static EXCHANGES: AtomicU32 = AtomicU32::new(0);
 
 fn put(values: &mut Vec<(VariableId, Sample<'static>)>, id: VariableId, value: Sample<'static>) {
     match values.iter_mut().find(|(known, _)| *known == id) {

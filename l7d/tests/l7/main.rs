@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod abort;
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod balance;

@@ -1,7 +1,7 @@
 //! Both programs on one configuration in HAProxy's language, which must answer and log alike.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::kit::{Daemon, Haproxy, HaproxyProcess, connect, unused_address};
 use crate::log::receiver;
@@ -52,8 +52,14 @@ impl Twin {
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let answer = if answer.is_empty() { Vec::new() } else { comparable(&answer, false) };
-        (answer, self.line())
+        let answer = if answer.is_empty() { Vec::new() } else { comparable(&self.hidden(&answer), false) };
+        (answer, self.hidden(&self.line()))
+    }
+
+    /// Returns a text without the address of the door, which is each program's own.
+    fn hidden(&self, text: &str) -> String {
+        let IpAddr::V4(address) = self.door.ip() else { return text.to_owned() };
+        text.replace(&address.to_string(), "door").replace(&format!("{:08X}", u32::from(address)), "door")
     }
 
     /// Returns the next line about a client.

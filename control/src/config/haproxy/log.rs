@@ -76,3 +76,16 @@ fn front(line: &mut Line, draft: &Draft, reader: &mut Reader) -> Result<Option<L
     }
     Ok(Some(format))
 }
+
+/// Reads what the names of exchanges look like.
+pub(super) fn unique_id_format(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let lacking = line.error("`unique-id-format` lacks its format");
+    draft.settings.proxy.unique_id.format = Some(line.joined().ok_or(lacking)?);
+    Ok(())
+}
+
+/// Reads which header field tells servers the name of an exchange.
+pub(super) fn unique_id_header(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.proxy.unique_id.header = Some(line.expect("the name of a header field")?);
+    Ok(())
+}

@@ -70,6 +70,8 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "tcp-request", rules::tcp_request),
     (PROXIES, "tcp-response", rules::rule),
     (ALL, "timeout", timeout),
+    (DEFAULTS_FRONT, "unique-id-format", log::unique_id_format),
+    (DEFAULTS_FRONT, "unique-id-header", log::unique_id_header),
     (FRONT, "use_backend", rules::rule),
     (BACK, "use-server", rules::rule),
     // Gone from the language; whoever reads rules says what took their place.
@@ -130,7 +132,6 @@ const LATER: &[&str] = &[
     "quic-initial",
     "rate-limit",
     "server-template",
-    "unique-id-format",
 ];
 
 /// Reads one line of a proxy.

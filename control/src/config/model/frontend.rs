@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bind::Bind;
 use super::compression::Compression;
 use super::log::Logging;
-use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts};
+use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts, UniqueId};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
 use super::{BackendId, FrontendId};
@@ -29,6 +29,7 @@ pub struct Frontend {
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
     pub(in crate::config) stats: Option<StatsPage>,
+    pub(in crate::config) unique_id: UniqueId,
     pub(in crate::config) preset: Preset,
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
@@ -119,6 +120,11 @@ impl Frontend {
     /// Returns the named conditions.
     pub fn acls(&self) -> &[Acl] {
         &self.acls
+    }
+
+    /// Returns how exchanges get a name of their own.
+    pub fn unique_id(&self) -> &UniqueId {
+        &self.unique_id
     }
 
     /// Returns the rules of its defaults, which hold before its own.

@@ -39,7 +39,7 @@ pub(in crate::config) use global::Process;
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
-pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts};
+pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
 pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};

@@ -92,6 +92,13 @@ impl Timeouts {
         self.0[timeout as usize]
     }
 
+    /// Returns the same with another time-out in place of one.
+    #[must_use]
+    pub fn with(mut self, timeout: Timeout, value: Duration) -> Self {
+        self.set(timeout, Some(value));
+        self
+    }
+
     pub(in crate::config) fn set(&mut self, timeout: Timeout, value: Option<Duration>) {
         self.0[timeout as usize] = value;
     }
@@ -269,6 +276,25 @@ impl ForwardFor {
     /// Tells whether a request that has the header is left alone.
     pub fn if_none(&self) -> bool {
         self.if_none
+    }
+}
+
+/// How exchanges get a name of their own.
+#[derive(Clone, Debug, Default)]
+pub struct UniqueId {
+    pub(in crate::config) format: Option<Located<String>>,
+    pub(in crate::config) header: Option<Located<String>>,
+}
+
+impl UniqueId {
+    /// Returns what the names look like; none where there are none.
+    pub fn format(&self) -> Option<&Located<String>> {
+        self.format.as_ref()
+    }
+
+    /// Returns the header field that tells servers.
+    pub fn header(&self) -> Option<&Located<String>> {
+        self.header.as_ref()
     }
 }
 

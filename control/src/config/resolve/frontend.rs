@@ -81,6 +81,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
+        unique_id: proxy::unique_id(&defaults.proxy, &written.proxy),
         preset: resolver.preset(&defaults.preset),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),

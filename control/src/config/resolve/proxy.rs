@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, StatsPage, Timeout, Timeouts};
+use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, StatsPage, Timeout, Timeouts, UniqueId};
 use crate::config::written::Proxy;
 
 /// Returns the mode of a proxy.
@@ -78,6 +78,14 @@ pub(super) fn options(resolver: &mut Resolver, defaults: &Proxy, own: &Proxy, mo
     }
     options.retain(|option| mode == Mode::Http || !option.is_http());
     options
+}
+
+/// Returns how the exchanges of a proxy get a name of their own.
+pub(super) fn unique_id(defaults: &Proxy, own: &Proxy) -> UniqueId {
+    UniqueId {
+        format: own.unique_id.format.as_ref().or(defaults.unique_id.format.as_ref()).cloned(),
+        header: own.unique_id.header.as_ref().or(defaults.unique_id.header.as_ref()).cloned(),
+    }
 }
 
 /// Returns where clients of a proxy see the statistics; those of mode tcp see none.

@@ -16,8 +16,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 9] =
-    ["backlog", "clitcpka-cnt", "filter", "guid", "rate-limit", "stick-table", "unique-id-format", "unique-id-header", "use-backend"];
+const LATER: [&str; 7] = ["backlog", "clitcpka-cnt", "filter", "guid", "rate-limit", "stick-table", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Frontend {

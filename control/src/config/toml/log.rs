@@ -4,6 +4,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
+use crate::config::model::UniqueId;
 use crate::config::value::text;
 use crate::config::written::Logging;
 
@@ -28,6 +29,14 @@ pub(super) fn host(reader: &mut Reader, item: &Item<'_>) -> Option<Option<String
     match item.value.as_bool() {
         Some(on) => on.then_some(None),
         None => reader.text(item, "edge1", text::log_word).map(|name| Some(name.value().clone())),
+    }
+}
+
+/// Reads how exchanges get a name of their own.
+pub(super) fn unique_id(reader: &mut Reader, section: &mut Section<'_>) -> UniqueId {
+    UniqueId {
+        format: format(reader, section, "unique-id-format", "%{+X}o %ci:%cp_%fi:%fp_%Ts_%rt:%pid"),
+        header: section.take("unique-id-header").and_then(|item| reader.text(&item, "X-Request-Id", text::not_empty)),
     }
 }
 

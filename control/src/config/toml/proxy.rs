@@ -11,7 +11,7 @@ use super::server;
 use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{Acl, Preset, RetryOn, Timeout};
+use crate::config::model::{Acl, Preset, RetryOn, Timeout, UniqueId};
 use crate::config::value::{option, retry, text, word};
 use crate::config::written::{Checks, Defaults, Proxy};
 
@@ -50,7 +50,8 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     }
     let log = log::logging(reader, section);
     let stats = stats::stats(reader, section);
-    Proxy { mode, timeouts, options, compression, errors, log, stats }
+    let unique_id = if side == Side::Backend { UniqueId::default() } else { log::unique_id(reader, section) };
+    Proxy { mode, timeouts, options, compression, errors, log, stats, unique_id }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

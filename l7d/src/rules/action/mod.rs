@@ -1,18 +1,22 @@
 //! What rules do: end the exchange with an answer, or change its message and variables.
 
 mod header;
+mod normalize;
 mod parse;
 mod redirect;
 mod reply;
 mod target;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regex::bytes::Regex;
 use tracing::debug;
 
 pub(super) use header::{HeaderChange, NameTest};
-pub(super) use parse::{parse, parse_redirect};
+pub(super) use normalize::Normalizer;
+pub(super) use parse::{field_name, parse, parse_redirect};
 pub(super) use redirect::Redirect;
 pub(super) use reply::{Answer, parse_error};
 pub(super) use target::{Change, Part};
@@ -22,10 +26,10 @@ use super::expr::Expression;
 use super::fetch::{Needs, Side};
 use super::log_format::Format;
 use super::sample::Sample;
-use super::stick::{Update, key_of};
+use super::stick::{Update, Value, key_of};
 use super::store::PatternFile;
-use super::view::{Memory, Repetition, Scene, Tracking, VariableId, View};
-use crate::message::head::{RequestHead, ResponseHead};
+use super::view::{Loudness, Memory, Repetition, Scene, Tracking, VariableId, View};
+use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
 use crate::stick::{Event, Table, now};
@@ -101,8 +105,55 @@ pub(super) enum Action {
         slot: usize,
         value: Expression,
     },
+    /// How loudly the log tells of the exchange.
+    SetLoudness(Loudness),
+    /// What is only advice to another program.
+    Nothing,
+    /// The time-out is another one.
+    SetTimeout {
+        limit: Limit,
+        value: Value,
+    },
+    /// Where the connection comes from or goes to is somewhere else.
+    SetEnd {
+        end: End,
+        value: Expression,
+    },
+    /// The target is written in another way.
+    Normalize(Normalizer),
+    /// The client gets an interim response with this field.
+    Hint {
+        name: Box<[u8]>,
+        value: Format,
+    },
+    /// Whether the rules that follow fail where a message cannot hold what they would put into it.
+    SetStrictness(Strictness),
     Track(Box<Track>),
     UpdateTracked(Box<Update>),
+}
+
+/// Whose time-out it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Client,
+    Server,
+    Tunnel,
+}
+
+/// Which end of a client's connection, and what of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Source,
+    SourcePort,
+    Destination,
+    DestinationPort,
+}
+
+/// Whether a rule fails where a message cannot hold what it would put into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strictness {
+    On,
+    Off,
 }
 
 /// What a rule changes in a file of patterns.
@@ -131,6 +182,8 @@ pub(super) struct Passage<'p> {
     pub(super) scene: Scene<'p>,
     pub(super) memory: &'p mut Memory,
     pub(super) message: Message<'p>,
+    /// Whether rules fail where the message cannot hold what they would put into it.
+    pub(super) strictness: Strictness,
     /// Memory for texts on their way into the message.
     pub(super) scratch: Vec<u8>,
 }
@@ -204,6 +257,33 @@ impl Passage<'_> {
         }
     }
 
+    /// Says of one end of the connection what a rule says.
+    fn set_end(&mut self, end: End, value: &Expression) {
+        let Some(sample) = value.value(&self.view()) else { return };
+        let (address, port) = (sample.to_address(), sample.to_int().and_then(|port| u16::try_from(port).ok()));
+        let scene = &mut self.scene;
+        let place = match end {
+            End::Source | End::SourcePort => &mut scene.source,
+            End::Destination | End::DestinationPort => &mut scene.destination,
+        };
+        let before = place.unwrap_or(SocketAddr::from(([0; 4], 0)));
+        match end {
+            End::Source | End::Destination => *place = address.map(|address| SocketAddr::new(address, before.port())).or(*place),
+            End::SourcePort | End::DestinationPort => *place = port.map(|port| SocketAddr::new(before.ip(), port)).or(*place),
+        }
+    }
+
+    /// Has the client told something before its response, if it can hear it.
+    fn hint(&mut self, name: &[u8], value: &Format) -> Result<(), InvalidField> {
+        if self.view().request.is_none_or(|head| head.version() == Version::Http10) {
+            return Ok(());
+        }
+        let mut head = ResponseHead::of(Version::Http11, 103, b"Early Hints");
+        self.with(value, |_, value| head.headers.append(name, value))?;
+        self.memory.hint(&head);
+        Ok(())
+    }
+
     /// Prints a format and hands it to `change`.
     fn with(&mut self, format: &Format, change: impl FnOnce(&mut Self, &[u8]) -> Result<(), InvalidField>) -> Result<(), InvalidField> {
         if let Some(text) = format.constant() {
@@ -221,7 +301,7 @@ impl Passage<'_> {
 impl Action {
     /// Returns what must have arrived before it can be carried out.
     pub(super) fn needs(&self) -> Needs {
-        if let Self::SetVariable { value, .. } | Self::Capture { value, .. } = self {
+        if let Self::SetVariable { value, .. } | Self::Capture { value, .. } | Self::SetEnd { value, .. } = self {
             return value.needs();
         }
         if let Self::Track(track) = self {
@@ -301,6 +381,26 @@ impl Action {
                     capture::put(&view, *side, *slot, &sample);
                 }
             }
+            Self::SetLoudness(loudness) => passage.memory.wishes.loudness = *loudness,
+            Self::Nothing => {}
+            Self::SetTimeout { limit, value } => {
+                let time = value.find(&passage.view()).map(Duration::from_millis).filter(|time| !time.is_zero());
+                let wishes = &mut passage.memory.wishes;
+                let place = match limit {
+                    Limit::Client => &mut wishes.client_timeout,
+                    Limit::Server => &mut wishes.server_timeout,
+                    Limit::Tunnel => &mut wishes.tunnel_timeout,
+                };
+                *place = time.or(*place);
+            }
+            Self::SetEnd { end, value } => passage.set_end(*end, value),
+            Self::Normalize(normalizer) => {
+                let Some(value) = passage.view().request.map(|head| normalizer.apply(head)) else { return Ok(Effect::Next) };
+                let Some(value) = value else { return Ok(Effect::Denied(Reply::page(400))) };
+                passage.set_target(Part::PathAndQuery, &value)?;
+            }
+            Self::Hint { name, value } => passage.hint(name, value)?,
+            Self::SetStrictness(strictness) => passage.strictness = *strictness,
             Self::Track(track) => track.run(passage),
             Self::UpdateTracked(update) => update.run(&passage.view()),
         }

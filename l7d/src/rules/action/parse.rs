@@ -1,11 +1,12 @@
 //! The words of an action.
 
-use control::config::{Diagnostic, suggest};
+use control::config::{self, Diagnostic, suggest};
 
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
-use super::{Action, Change, FileChange, HeaderChange, NameTest, Part, Redirect, Stage, Track};
+use super::{Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Stage, Strictness, Track};
+use crate::level::Level;
 use crate::message::headers::{Known, is_field_byte, is_token};
 use crate::rules::auth::challenge;
 use crate::rules::capture::length;
@@ -17,11 +18,11 @@ use crate::rules::pattern::{Case, regex};
 use crate::rules::program::Compiler;
 use crate::rules::stick::{SLOTS, Update, Value};
 use crate::rules::store::FileKind;
-use crate::rules::view::{Tracking, VariableId};
+use crate::rules::view::{Loudness, Tracking, VariableId};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 39] = [
+const ACTIONS: [(&str, &[Stage]); 49] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -33,6 +34,8 @@ const ACTIONS: [(&str, &[Stage]); 39] = [
     ("del-map", &[Stage::Request, Stage::Response]),
     ("deny", &[Stage::Statistics, Stage::Request, Stage::Response]),
     ("disable-l7-retry", &[Stage::Request]),
+    ("early-hint", &[Stage::Request]),
+    ("normalize-uri", &[Stage::Request]),
     ("redirect", &[Stage::Request, Stage::Response]),
     ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("replace-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -47,17 +50,25 @@ const ACTIONS: [(&str, &[Stage]); 39] = [
     ("sc-inc-gpc1", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("sc-set-gpt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("sc-set-gpt0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("set-dst", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("set-dst-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
+    ("set-log-level", &[Stage::Content, Stage::Request, Stage::Response]),
     ("set-map", &[Stage::Request, Stage::Response]),
     ("set-method", &[Stage::Request]),
+    ("set-nice", &[Stage::Content, Stage::Request, Stage::Response]),
     ("set-path", &[Stage::Request]),
     ("set-pathq", &[Stage::Request]),
     ("set-query", &[Stage::Request]),
+    ("set-src", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("set-src-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-status", &[Stage::Response, Stage::AfterResponse]),
+    ("set-timeout", &[Stage::Request]),
     ("set-uri", &[Stage::Request]),
     ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("set-var-fmt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response]),
+    ("strict-mode", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("tarpit", &[Stage::Request]),
     ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -97,6 +108,16 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "del-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Remove))?,
         "set-map" => reader.change_file(word, FileKind::Map, |reader| reader.format("the value").map(FileChange::Put))?,
         "del-map" => reader.change_file(word, FileKind::Map, |_| Ok(FileChange::Remove))?,
+        "early-hint" => Action::Hint { name: reader.header_name()?, value: reader.format("the value")? },
+        "normalize-uri" => Action::Normalize(reader.normalizer()?),
+        "set-src" => reader.set_end(End::Source)?,
+        "set-src-port" => reader.set_end(End::SourcePort)?,
+        "set-dst" => reader.set_end(End::Destination)?,
+        "set-dst-port" => reader.set_end(End::DestinationPort)?,
+        "set-log-level" => Action::SetLoudness(reader.loudness()?),
+        "set-nice" => reader.nice(word)?,
+        "set-timeout" => reader.timeout()?,
+        "strict-mode" => Action::SetStrictness(reader.strictness()?),
         "set-header" => Action::SetHeader { name: reader.header_name()?, value: reader.format("the value")? },
         "add-header" => Action::AddHeader { name: reader.header_name()?, value: reader.format("the value")? },
         "del-header" => Action::RemoveHeader(reader.name_test()?),
@@ -193,6 +214,72 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
             _ => return Err(self.words.error("it is not said where this is kept").hint("len 40, or id and the number of a capture")),
         };
         Ok(Action::Capture { side, slot, value })
+    }
+
+    fn normalizer(&mut self) -> Result<Normalizer, Diagnostic> {
+        let word = self.words.expect("a normalizer")?;
+        let of_name = Normalizer::NAMED.iter().filter(|(name, ..)| *name == word.text());
+        let found = of_name.into_iter().find(|(_, option, _)| option.is_none_or(|option| self.words.accept(option)));
+        let known = Normalizer::NAMED.map(|(name, ..)| name);
+        let wrong = || word.error(format!("`{}` is not a normalizer", word.text())).hint(suggest::hint(word.text(), &known));
+        found.map(|(.., normalizer)| *normalizer).ok_or_else(wrong)
+    }
+
+    fn set_end(&mut self, end: End) -> Result<Action, Diagnostic> {
+        let value = self.expression()?;
+        // Whoever changes the destination wants it to be known.
+        Ok(self.compiler.names.destination(Action::SetEnd { end, value }))
+    }
+
+    fn loudness(&mut self) -> Result<Loudness, Diagnostic> {
+        let word = self.words.expect("a level")?;
+        if word.text() == "silent" {
+            return Ok(Loudness::Silent);
+        }
+        let known: Vec<&str> = Level::names().chain(["silent"]).collect();
+        let wrong = || word.error(format!("`{}` is not a level", word.text())).hint(suggest::hint(word.text(), &known));
+        Level::named(word.text()).map(Loudness::At).ok_or_else(wrong)
+    }
+
+    fn nice(&mut self, action: &Word<'_>) -> Result<Action, Diagnostic> {
+        let word = self.words.expect("a number")?;
+        if !word.text().parse().is_ok_and(|nice: i32| (-1024..=1024).contains(&nice)) {
+            return Err(word.error(format!("`{}` is not a number from -1024 to 1024", word.text())));
+        }
+        self.compiler.names.warn(action.warning("`set-nice` means nothing here: all exchanges are treated alike"));
+        Ok(Action::Nothing)
+    }
+
+    /// Reads which time-out is another one from now on, and which.
+    fn timeout(&mut self) -> Result<Action, Diagnostic> {
+        let word = self.words.expect("server, tunnel or client")?;
+        let limit = match word.text() {
+            "client" => Limit::Client,
+            "server" | "tunnel" if self.compiler.captures.is_some() && !self.compiler.is_twin => {
+                return Err(word.error(format!("the time-out `{}` is one of backends", word.text())).hint("set it there"));
+            }
+            "server" => Limit::Server,
+            "tunnel" => Limit::Tunnel,
+            other => return Err(word.error(format!("`{other}` is not a time-out that a rule can set")).hint("server, tunnel or client")),
+        };
+        let time = self.words.peek().and_then(|word| config::duration(word.text()).ok());
+        let value = match time.filter(|time| !time.is_zero()) {
+            Some(time) => {
+                self.words.next();
+                Value::Number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+            }
+            None => Value::Computed(self.expression()?),
+        };
+        Ok(Action::SetTimeout { limit, value })
+    }
+
+    fn strictness(&mut self) -> Result<Strictness, Diagnostic> {
+        let word = self.words.expect("on or off")?;
+        match word.text() {
+            "on" => Ok(Strictness::On),
+            "off" => Ok(Strictness::Off),
+            other => Err(word.error(format!("`{other}` is neither on nor off"))),
+        }
     }
 
     fn authenticate(&mut self) -> Result<Action, Diagnostic> {
@@ -378,7 +465,11 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     }
 }
 
-fn field_name(word: &Word<'_>) -> Result<Box<[u8]>, Diagnostic> {
+/// Reads the name of a header field that rules may set.
+///
+/// # Errors
+/// Refuses what is no name, and what frames the message.
+pub(in crate::rules) fn field_name(word: &Word<'_>) -> Result<Box<[u8]>, Diagnostic> {
     let name = word.text().as_bytes();
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return Err(word.error(format!("`{}` cannot be the name of a header field", word.text())));

@@ -79,6 +79,10 @@ pub(super) enum Converter {
     Structure(Box<Structure>),
     ReversedDomain,
     Reversed,
+    /// Sets a variable to the sample.
+    SetVariable(VariableId),
+    /// Forgets a variable.
+    UnsetVariable(VariableId),
     /// Puts the sample into a slot for log lines.
     Capture(Side, usize),
     /// Something in a stick table.
@@ -158,6 +162,7 @@ impl Converter {
             | Self::EncodeUrl => Kind::Text,
             Self::Hex | Self::ToBase64 => Kind::Binary,
             Self::Choose { .. } => Kind::Bool,
+            Self::SetVariable(_) | Self::UnsetVariable(_) => Kind::Any,
             Self::Map(map) => map.takes(),
             Self::Digest(digest) => digest.takes(),
             Self::Structure(structure) => structure.takes(),
@@ -178,7 +183,7 @@ impl Converter {
     /// Returns the type it makes of one type.
     pub(super) fn makes(&self, before: Kind) -> Kind {
         match self {
-            Self::Bytes { .. } => before,
+            Self::Bytes { .. } | Self::SetVariable(_) | Self::UnsetVariable(_) => before,
             Self::Map(map) => map.makes(),
             Self::Digest(digest) => digest.makes(),
             Self::Structure(structure) => structure.makes(),
@@ -216,6 +221,8 @@ impl Converter {
             Self::Concat { variable: Some(_), .. }
                 | Self::Arithmetic { operand: Operand::Variable(_), .. }
                 | Self::Capture(..)
+                | Self::SetVariable(_)
+                | Self::UnsetVariable(_)
                 | Self::Map(_)
                 | Self::Lookup(_)
         )
@@ -226,6 +233,14 @@ impl Converter {
         Some(match self {
             Self::Capture(side, number) => {
                 capture::put(view, *side, *number, &sample);
+                sample
+            }
+            Self::SetVariable(id) => {
+                view.memory.change(view.scene.shared, *id, Some(sample.clone().into_owned()));
+                sample
+            }
+            Self::UnsetVariable(id) => {
+                view.memory.change(view.scene.shared, *id, None);
                 sample
             }
             Self::Lookup(lookup) => lookup.apply(&sample)?,

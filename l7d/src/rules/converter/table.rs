@@ -13,11 +13,12 @@ use crate::rules::pattern::{Case, Network, regex};
 use crate::rules::program::Names;
 use crate::rules::replace::Replacement;
 use crate::rules::stick::Lookup;
+use crate::rules::view::VariableId;
 use crate::rules::word::unknown;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Converter, Diagnostic>;
 
-const TABLE: [(&str, Build); 36] = [
+const TABLE: [(&str, Build); 38] = [
     ("add", |call, names| arithmetic(call, names, Operation::Add)),
     ("and", |call, names| arithmetic(call, names, Operation::And)),
     ("b64dec", |call, _| plain(call, Converter::FromBase64)),
@@ -48,7 +49,9 @@ const TABLE: [(&str, Build); 36] = [
     ("reverse", |call, _| plain(call, Converter::Reversed)),
     ("reverse_dom", |call, _| plain(call, Converter::ReversedDomain)),
     ("rtrim", |call, _| trimmed(call).map(Converter::TrimEnd)),
+    ("set-var", |call, names| variable(call, names).map(Converter::SetVariable)),
     ("sub", |call, names| arithmetic(call, names, Operation::Subtract)),
+    ("unset-var", |call, names| variable(call, names).map(Converter::UnsetVariable)),
     ("upper", |call, _| plain(call, Converter::Upper)),
     ("url_dec", |call, _| decode_url(call)),
     ("url_enc", |call, _| encode_url(call)),
@@ -88,6 +91,12 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
             Err(call.error(message).hint(hint))
         }
     }
+}
+
+fn variable(call: &Call<'_, '_>, names: &mut Names) -> Result<VariableId, Diagnostic> {
+    call.at_most(1)?;
+    let name = call.required(0, "the name of a variable")?;
+    names.variable(&name.text).map_err(|message| call.error_in(name, message))
 }
 
 fn slot(call: &Call<'_, '_>, side: Side) -> Result<Converter, Diagnostic> {

@@ -107,6 +107,8 @@ pub(super) enum Fetch {
     Tls(Box<Tls>),
     /// Whether the connection of the client has failed, which it has not where rules ask.
     ConnectionError,
+    /// The name of the exchange.
+    UniqueId,
     /// Who the sender of a request proves to be.
     Access(Box<Access>),
 }
@@ -173,6 +175,7 @@ impl Fetch {
             | Self::HeaderNames { .. }
             | Self::Captured(..)
             | Self::CapturedLine(_)
+            | Self::UniqueId
             | Self::Uuid => Kind::Text,
             Self::Variable { .. } => Kind::Any,
         }
@@ -184,6 +187,7 @@ impl Fetch {
             Self::Constant(_)
             | Self::Captured(..)
             | Self::CapturedLine(_)
+            | Self::UniqueId
             | Self::Tls(_)
             | Self::ConnectionError
             | Self::State(_)
@@ -272,6 +276,7 @@ impl Fetch {
             Self::Access(access) => access.find(view)?,
             Self::Tls(tls) => tls.find(view)?,
             Self::ConnectionError => Sample::Int(0),
+            Self::UniqueId => Sample::own(view.unique_id()?),
             Self::Captured(side, number) => capture::of_slot(view, *side, *number)?,
             Self::CapturedLine(part) => capture::of_line(view, *part)?,
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,

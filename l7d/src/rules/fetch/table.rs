@@ -41,7 +41,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 151] = [
+const TABLE: [(&str, Build); 152] = [
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
@@ -186,6 +186,7 @@ const TABLE: [(&str, Build); 151] = [
     ("str", |call, _| text(call)),
     ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
     ("table_cnt", |call, names| entries(call, names).map(Fetch::Entries)),
+    ("unique-id", |call, _| plain(call, Fetch::UniqueId)),
     ("url", |call, _| plain(call, Fetch::Target(Part::Url))),
     ("url_param", |call, _| parameter(call, Form::Text)),
     ("urlp", |call, _| parameter(call, Form::Text)),

@@ -151,16 +151,16 @@ pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
     ("HQ", Variable::Line(Part::Query), Request),
     ("HU", Variable::Line(Part::Uri), Request),
     ("HV", Variable::Line(Part::Version), Request),
-    ("ID", Variable::UniqueId, AtEnd),
+    ("ID", Variable::UniqueId, Connection),
     ("ST", Variable::Status, Response),
-    ("T", Variable::Date(Moment::Accepted, Form::Web(Zone::Utc)), AtEnd),
+    ("T", Variable::Date(Moment::Accepted, Form::Web(Zone::Utc)), Connection),
     ("TR", Variable::Step(Step::Request), RequestEnd),
     ("Ta", Variable::Step(Step::Active), RequestEnd),
     ("Tc", Variable::Step(Step::Connect), AtEnd),
     ("Td", Variable::Step(Step::Data), AtEnd),
     ("Th", Variable::Step(Step::Handshake), AtEnd),
     ("Ti", Variable::Step(Step::Idle), RequestEnd),
-    ("Tl", Variable::Date(Moment::Accepted, Form::Web(Zone::Local)), AtEnd),
+    ("Tl", Variable::Date(Moment::Accepted, Form::Web(Zone::Local)), Connection),
     ("Tq", Variable::Step(Step::RequestFromAccept), RequestEnd),
     ("Tr", Variable::Step(Step::Response), RequestEnd),
     ("Ts", Variable::Seconds, Connection),
@@ -180,7 +180,7 @@ pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
     ("fc", Variable::Count(Count::Frontend), AtEnd),
     ("fi", Variable::Address(End::Frontend), Connection),
     ("fp", Variable::Port(End::Frontend), Connection),
-    ("ft", Variable::FrontendAndTransport, AtEnd),
+    ("ft", Variable::FrontendAndTransport, Connection),
     ("hr", Variable::Captures(Side::Request, Shape::Braces), AtEnd),
     ("hrl", Variable::Captures(Side::Request, Shape::List), AtEnd),
     ("hs", Variable::Captures(Side::Response, Shape::Braces), AtEnd),
@@ -190,7 +190,7 @@ pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
     ("pid", Variable::Process, Connection),
     ("r", Variable::Line(Part::Whole), Request),
     ("rc", Variable::Count(Count::Retries), AtEnd),
-    ("rt", Variable::Count(Count::Exchange), AtEnd),
+    ("rt", Variable::Count(Count::Exchange), Connection),
     ("s", Variable::Server, AtEnd),
     ("sc", Variable::Count(Count::Server), AtEnd),
     ("si", Variable::Address(End::Server), AtEnd),
@@ -198,10 +198,10 @@ pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
     ("sq", Variable::Count(Count::ServerQueue), AtEnd),
     ("sslc", Variable::TlsCipher, AtEnd),
     ("sslv", Variable::TlsVersion, AtEnd),
-    ("t", Variable::Date(Moment::Accepted, Form::Common), AtEnd),
-    ("tr", Variable::Date(Moment::Began, Form::Common), RequestEnd),
-    ("trg", Variable::Date(Moment::Began, Form::Web(Zone::Utc)), RequestEnd),
-    ("trl", Variable::Date(Moment::Began, Form::Web(Zone::Local)), RequestEnd),
+    ("t", Variable::Date(Moment::Accepted, Form::Common), Connection),
+    ("tr", Variable::Date(Moment::Began, Form::Common), Request),
+    ("trg", Variable::Date(Moment::Began, Form::Web(Zone::Utc)), Request),
+    ("trl", Variable::Date(Moment::Began, Form::Web(Zone::Local)), Request),
     ("ts", Variable::Termination, AtEnd),
     ("tsc", Variable::TerminationAndCookie, AtEnd),
 ];
@@ -274,9 +274,17 @@ impl Variable {
                 }
             }
             Self::Line(part) => write_request(part, view, out),
-            Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Cookie(_) | Self::Count(_) | Self::Date(..) => {}
-            Self::FrontendAndTransport | Self::Server | Self::Step(_) | Self::Termination | Self::TerminationAndCookie => {}
-            Self::TlsCipher | Self::TlsVersion | Self::UniqueId => {}
+            Self::UniqueId => out.extend_from_slice(&view.unique_id().unwrap_or_default()),
+            Self::Count(Count::Exchange) => number(view.memory.number().into(), flags, out),
+            Self::Date(_, form) => date(SystemTime::now(), form, out),
+            Self::FrontendAndTransport => {
+                out.extend_from_slice(scene.frontend.as_bytes());
+                if scene.is_tls {
+                    out.push(b'~');
+                }
+            }
+            Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Cookie(_) | Self::Count(_) => {}
+            Self::Server | Self::Step(_) | Self::Termination | Self::TerminationAndCookie | Self::TlsCipher | Self::TlsVersion => {}
         }
     }
 
@@ -321,7 +329,7 @@ impl Variable {
             Self::Captures(side, Shape::Braces) => write_braces(side, view, flags, out),
             Self::Captures(side, Shape::List) => write_list(side, view, flags, out),
             Self::Cookie(side) => capture::cookie(view, side, |cookie| encode::plain(cookie, out)),
-            Self::UniqueId => {}
+            Self::UniqueId => encode::sample(&view.unique_id().unwrap_or_default(), out),
         }
     }
 }
@@ -431,6 +439,10 @@ fn write_date(moment: Moment, form: Form, facts: &Facts<'_>, out: &mut Vec<u8>) 
         Moment::Accepted => facts.accepted,
         Moment::Began => facts.began,
     };
+    date(at, form, out);
+}
+
+fn date(at: SystemTime, form: Form, out: &mut Vec<u8>) {
     match form {
         Form::Common => put(out, Common(at)),
         Form::Web(zone) => put(out, Web(at, zone)),
