@@ -35,7 +35,20 @@ impl Identity {
     /// # Errors
     /// Says which file is wrong and how.
     pub fn load(path: &Path, provider: &CryptoProvider) -> Result<Self, String> {
-        let mut pem = Pem::read(path)?;
+        Self::of(path, Pem::read(path)?, provider)
+    }
+
+    /// Reads a certificate from a text in the place of a file; it need not hold the key if that is the one of the certificate `before`.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(path: &Path, text: &str, before: Option<&Self>, provider: &CryptoProvider) -> Result<Self, String> {
+        let pem = Pem::parse(path, text.as_bytes())?;
+        let (true, Some(before)) = (pem.keys.is_empty(), before) else { return Self::of(path, pem, provider) };
+        Self::with_key(path, pem.certificates, Arc::clone(&before.key.key))
+    }
+
+    fn of(path: &Path, mut pem: Pem, provider: &CryptoProvider) -> Result<Self, String> {
         if pem.certificates.is_empty() {
             return Err(format!("{}: no certificate in it", path.display()));
         }
@@ -48,12 +61,20 @@ impl Identity {
             return Err(format!("{}: more than one private key in it", key_file.display()));
         }
         let key = provider.key_provider.load_private_key(key).map_err(|error| format!("{}: {error}", key_file.display()))?;
-        let chain = chain(pem.certificates, &*key).map_err(|reason| format!("{}: {reason}", path.display()))?;
+        let mut identity = Self::with_key(path, pem.certificates, key)?;
+        if let Some(response) = ocsp_beside(path)? {
+            let mut key = CertifiedKey::clone(&identity.key);
+            key.ocsp = Some(response);
+            identity.key = Arc::new(key);
+        }
+        Ok(identity)
+    }
+
+    fn with_key(path: &Path, certificates: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>) -> Result<Self, String> {
+        let chain = chain(certificates, &*key).map_err(|reason| format!("{}: {reason}", path.display()))?;
         let leaf = parse(&chain[0]).map_err(|reason| format!("{}: {reason}", path.display()))?;
         let (names, doubt) = (names(&leaf), doubt(&leaf).map(|doubt| format!("{}: {doubt}", path.display())));
-        let mut key = CertifiedKey::new(chain, key);
-        key.ocsp = ocsp_beside(path)?;
-        Ok(Self { key: Arc::new(key), names, doubt })
+        Ok(Self { key: Arc::new(CertifiedKey::new(chain, key)), names, doubt })
     }
 }
 
@@ -75,9 +96,12 @@ impl Pem {
     /// # Errors
     /// Fails if it cannot be read or is no PEM, with the file named.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let bytes = file::read(path, LARGEST).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
+        Self::parse(path, &file::read(path, LARGEST).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
         let mut pem = Self { is_encrypted: bytes.windows(MARK.len()).any(|window| window == MARK), ..Self::default() };
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
             let (kind, der) = section.map_err(|error| format!("{}: {error}", path.display()))?;
             match kind {
                 SectionKind::Certificate => pem.certificates.push(der.into()),

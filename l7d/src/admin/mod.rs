@@ -3,8 +3,10 @@
 //! [`control::admin`] holds the dialogs; here are the commands, by what they are about. All of it runs on the main thread, beside the
 //! health checks. What changes more than a server's state is left to [`crate::app`].
 
+mod certificates;
 mod gates;
 mod limits;
+mod patterns;
 mod pool;
 mod servers;
 mod sessions;
@@ -96,7 +98,7 @@ impl Engine {
 
 /// Returns all commands.
 pub(crate) fn language(engine: Engine) -> Language<Engine> {
-    let looking = [show::commands(), tables::commands(), sessions::commands()];
+    let looking = [show::commands(), tables::commands(), sessions::commands(), patterns::commands(), certificates::commands()];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
 }

@@ -16,7 +16,7 @@ use super::errors::{Errors, Files};
 use super::fetch::Needs;
 use super::host::ServerHost;
 use super::log_format::Format;
-use super::store::{FileKind, PatternFile};
+use super::store::{FileKind, PatternFile, Patterns};
 use super::tie::{self, Stick};
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
@@ -31,6 +31,7 @@ pub(crate) struct Rules {
     /// By backend and name, which stay when servers come and go.
     hosts: HashMap<(BackendId, String), Arc<ServerHost>>,
     tables: Arc<Tables>,
+    patterns: Vec<Patterns>,
     warnings: Report,
 }
 
@@ -180,6 +181,7 @@ impl Rules {
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
         let hosts = config.servers().iter().filter_map(|model| compiler.host(model)).collect();
         compiler.found.append(&mut compiler.names.warnings);
+        let patterns = std::mem::take(&mut compiler.names.patterns);
         let report = Report::from(compiler.found);
         if report.has_errors() {
             return Err(report);
@@ -202,6 +204,7 @@ impl Rules {
             backends: backends.into_iter().map(complete).collect(),
             hosts,
             tables,
+            patterns,
             warnings: report,
         })
     }
@@ -209,6 +212,11 @@ impl Rules {
     /// Returns the stick tables.
     pub(crate) fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// Returns the files of patterns, in the order in which they are named first.
+    pub(crate) fn patterns(&self) -> &[Patterns] {
+        &self.patterns
     }
 
     /// Returns what is valid and will surprise.
@@ -238,6 +246,9 @@ pub(super) struct Names {
     variables: HashMap<String, u32>,
     acl_ids: HashMap<u32, String>,
     pattern_files: HashMap<(String, FileKind), Arc<PatternFile>>,
+    patterns: Vec<Patterns>,
+    /// Where what is read stands.
+    at: Option<config::Location>,
     /// The servers of every backend.
     servers: HashMap<String, Vec<String>>,
     asks_destination: bool,
@@ -296,10 +307,17 @@ impl Names {
     /// Says why it cannot be read.
     pub(super) fn patterns(&mut self, name: &str, kind: FileKind) -> Result<Arc<PatternFile>, String> {
         let key = (name.to_owned(), kind);
+        let (file_name, line) = self.at.as_ref().map_or(("", 0), |at| (at.file(), at.line()));
+        let user = if kind == FileKind::Map { "map" } else { "acl" };
+        let user = format!("by {user} at file '{file_name}' line {line}");
         if let Some(file) = self.pattern_files.get(&key) {
+            if let Some(known) = self.patterns.iter_mut().find(|known| Arc::ptr_eq(&known.file, file)) {
+                known.used.push_str(&format!(", {user}"));
+            }
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(PatternFile::load(name, kind).map_err(|error| format!("{name}: {error}"))?);
+        self.patterns.push(Patterns { name: name.to_owned(), kind: kind.into(), used: user, file: Arc::clone(&file) });
         self.pattern_files.insert(key, Arc::clone(&file));
         Ok(file)
     }
@@ -531,6 +549,7 @@ impl<'c> Compiler<'c> {
             if matches!(model.name().as_str(), "or" | "||" | "{" | "}" | "if" | "unless") {
                 self.found.push(Diagnostic::error(model.name().location(), format!("an acl cannot be called `{}`", model.name())));
             }
+            self.names.at = Some(model.name().location().clone());
             let tests = model.expressions().iter().filter_map(|text| match test(text, &mut self.names) {
                 Ok(test) => Some(Arc::new(test)),
                 Err(error) => {
@@ -564,6 +583,7 @@ impl<'c> Compiler<'c> {
 
     fn rules(&mut self, rules: &[Located<String>], place: directive::Place, proxy: &mut ProxyRules) {
         for rule in rules {
+            self.names.at = Some(rule.location().clone());
             let words = match word::split(rule) {
                 Ok(words) => words,
                 Err(error) => {

@@ -27,7 +27,7 @@ pub(crate) use names::Names;
 
 use crate::bind;
 use crate::log::Logs;
-use crate::rules::Rules;
+use crate::rules::{Patterns, Rules};
 use crate::stats::Meter;
 use crate::stick::Tables;
 use crate::tls::Setup;
@@ -105,6 +105,11 @@ impl Site {
     /// Returns the stick tables.
     pub(crate) fn tables(&self) -> &Tables {
         self.shared.rules.tables()
+    }
+
+    /// Returns the files of patterns that rules look things up in.
+    pub(crate) fn patterns(&self) -> &[Patterns] {
+        self.shared.rules.patterns()
     }
 
     /// Returns what was read for TLS.

@@ -15,7 +15,7 @@ use rustls::server::{
 
 use super::layer::Layer;
 use super::records::Connection;
-use super::store::{Loader, Remarks, Store};
+use super::store::{Draft, Loader, Remarks, Store};
 
 /// Accepts TLS from the clients of one bind.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Acceptor {
         findings: &mut Vec<Diagnostic>,
     ) -> Option<Self> {
         let errors_before = findings.len();
-        let store = Arc::new(store(model, &tls::provider(model.protocol()), findings));
+        let store = Arc::new(store(model, location, &tls::provider(model.protocol()), findings));
         let mut all: Vec<Terms> = Vec::new();
         for (number, model) in std::iter::once(model).chain(store.particular()).enumerate() {
             let old = before.map_or(&[][..], |before| &before.terms).iter().chain(&all);
@@ -90,6 +90,11 @@ impl Acceptor {
         let terms = &self.terms[number];
         let connection = UnbufferedServerConnection::new(Arc::clone(&terms.config))?;
         Ok(Layer::new(Connection::Server(connection), early))
+    }
+
+    /// Returns the certificates.
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Returns what HAProxy's log calls the bind.
@@ -152,8 +157,8 @@ fn server_config(
 }
 
 /// Reads the certificates.
-fn store(model: &config::Tls, provider: &CryptoProvider, findings: &mut Vec<Diagnostic>) -> Store {
-    let mut store = Store::new(model);
+fn store(model: &config::Tls, location: &config::Location, provider: &CryptoProvider, findings: &mut Vec<Diagnostic>) -> Store {
+    let mut store = Draft::new(model, location);
     let mut loader = Loader::new(provider);
     let mut told = |location: &config::Location, remarks: Remarks| {
         findings.extend(remarks.errors.into_iter().map(|error| Diagnostic::error(location, error)));
@@ -173,7 +178,7 @@ fn store(model: &config::Tls, provider: &CryptoProvider, findings: &mut Vec<Diag
         }
         told(path.location(), remarks);
     }
-    store
+    store.finish()
 }
 
 /// Reads who is trusted.

@@ -4,6 +4,7 @@
 //! rustls' with AWS-LC; the handshake runs on the thread that accepted the connection.
 
 mod acceptor;
+mod certificates;
 mod connector;
 mod crt_list;
 pub(crate) mod handshake;
@@ -20,6 +21,7 @@ use control::config::{Backend, Bind, Config, Diagnostic, Frontend, Report, Serve
 use control::tls::Client;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use certificates::{Certificates, Shown};
 pub(crate) use connector::Connector;
 pub(crate) use layer::{Agreed, Layer, Secured};
 pub(crate) use session::Session;
@@ -30,6 +32,7 @@ pub(crate) struct Setup {
     acceptors: HashMap<String, Arc<Acceptor>>,
     /// By the names of backend and server.
     connectors: HashMap<(String, String), Arc<Connector>>,
+    certificates: Arc<Certificates>,
     warnings: Report,
 }
 
@@ -61,6 +64,7 @@ impl Setup {
         if findings.iter().any(|finding: &Diagnostic| finding.severity() == Severity::Error) {
             return Err(findings.into());
         }
+        setup.certificates = Arc::new(Certificates::new(setup.acceptors.values().map(|acceptor| Arc::clone(acceptor.store())).collect()));
         setup.warnings = findings.into();
         Ok(setup)
     }
@@ -83,6 +87,11 @@ impl Setup {
             Some(error) => Err(error.message().to_owned()),
             None => Ok(setup),
         }
+    }
+
+    /// Returns the certificates that clients are shown.
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// Returns what is valid and will surprise.

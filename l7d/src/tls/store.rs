@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use control::config;
 use control::file::{self, Kind};
 use control::tls::Identity;
@@ -15,24 +16,65 @@ use rustls::sign::CertifiedKey;
 use super::crt_list::{self, Entry};
 use super::session;
 
-/// Certificates by host name.
-///
-/// Invariant: never empty once it is used.
+/// Certificates by host name, which may be replaced while they are shown.
 #[derive(Debug)]
 pub(super) struct Store {
-    keys: Vec<Arc<CertifiedKey>>,
-    /// By place of the key: which of the bind's terms its clients get; 0 for its own.
-    terms: Vec<usize>,
+    content: ArcSwap<Content>,
     /// Terms that lists set for some of their lines, without those of the bind itself, which come first.
     particular: Vec<config::Tls>,
-    /// Places of keys by exact name, those that suit modern clients first.
+    /// Whether a client must name a host we know.
+    strict: bool,
+    /// Where the bind stands.
+    place: String,
+}
+
+/// A store while its files are read.
+#[derive(Debug)]
+pub(super) struct Draft {
+    content: Content,
+    particular: Vec<config::Tls>,
+    strict: bool,
+    place: String,
+}
+
+/// What is shown to whom.
+///
+/// Invariant: never empty once it is used.
+#[derive(Debug, Default)]
+struct Content {
+    lines: Vec<Line>,
+    /// Places of lines by exact name, those that suit modern clients first.
     exact: HashMap<String, Vec<usize>>,
     /// As `exact`, by what follows the first label.
     wildcard: HashMap<String, Vec<usize>>,
-    /// Names that a key's wildcards are not for.
+    /// Names that a line's wildcards are not for.
     excluded: HashSet<(String, usize)>,
-    /// Whether a client must name a host we know.
-    strict: bool,
+}
+
+/// A certificate that is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// What is in it.
+    pub(super) identity: Identity,
+    /// The names it is for, if not those in it.
+    pub(super) filters: Vec<String>,
+    /// Which of the bind's terms its clients get; 0 for its own.
+    terms: usize,
+    /// The list that names it.
+    pub(super) list: Option<Listed>,
+}
+
+/// Where a list names a certificate.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    /// The list.
+    pub(super) path: PathBuf,
+    /// The line.
+    pub(super) number: usize,
+    /// What it says of the TLS of its clients.
+    pub(super) settings: String,
 }
 
 /// Reads certificate files; a file that several binds name is read once.
@@ -57,20 +99,20 @@ impl<'a> Loader<'a> {
     }
 
     /// Adds the certificates of a file, or of all files of a directory.
-    pub(super) fn add(&mut self, path: &Path, store: &mut Store, remarks: &mut Remarks) {
+    pub(super) fn add(&mut self, path: &Path, store: &mut Draft, remarks: &mut Remarks) {
         if file::kind(path) != Kind::Directory {
-            self.add_file(path, &[], 0, store, remarks);
+            self.add_file(path, (0, Vec::new(), None), store, remarks);
             return;
         }
         match files_of(path) {
             Ok(files) if files.is_empty() => remarks.errors.push(format!("{}: no certificate file in it", path.display())),
-            Ok(files) => files.iter().for_each(|file| self.add_file(file, &[], 0, store, remarks)),
+            Ok(files) => files.iter().for_each(|file| self.add_file(file, (0, Vec::new(), None), store, remarks)),
             Err(error) => remarks.errors.push(format!("{}: {error}", path.display())),
         }
     }
 
     /// Adds the certificates that a list names, on terms of their own where it says so.
-    pub(super) fn add_list(&mut self, path: &Path, model: &config::Tls, store: &mut Store, remarks: &mut Remarks) {
+    pub(super) fn add_list(&mut self, path: &Path, model: &config::Tls, store: &mut Draft, remarks: &mut Remarks) {
         let text = match file::read_text(path, file::LARGEST) {
             Ok(text) => text,
             Err(error) => return remarks.errors.push(format!("{}: {error}", path.display())),
@@ -78,21 +120,29 @@ impl<'a> Loader<'a> {
         for (number, entry) in crt_list::parse(&text) {
             let terms = entry.and_then(|entry| Ok((store.terms_of(model, &path.display().to_string(), &entry.settings)?, entry)));
             match terms {
-                Ok((terms, Entry { file, filters, .. })) => {
+                Ok((terms, Entry { file, filters, settings })) => {
                     let file = model.base().map_or(file.clone(), |base| base.join(file));
-                    self.add_file(&file, &filters, terms, store, remarks);
+                    let listed = Listed { path: path.to_owned(), number, settings };
+                    self.add_file(&file, (terms, filters, Some(listed)), store, remarks);
                 }
                 Err(reason) => remarks.errors.push(format!("{}:{number}: {reason}", path.display())),
             }
         }
     }
 
-    fn add_file(&mut self, path: &Path, filters: &[String], terms: usize, store: &mut Store, remarks: &mut Remarks) {
+    fn add_file(
+        &mut self,
+        path: &Path,
+        (terms, filters, list): (usize, Vec<String>, Option<Listed>),
+        store: &mut Draft,
+        remarks: &mut Remarks,
+    ) {
         let provider = self.provider;
         match self.read.entry(path.to_owned()).or_insert_with(|| Identity::load(path, provider)) {
             Ok(identity) => {
                 remarks.warnings.extend(identity.doubt.clone());
-                store.add(identity, filters, terms);
+                let (path, identity) = (path.to_owned(), identity.clone());
+                store.content.add(Line { path, identity, filters, terms, list });
             }
             Err(reason) => remarks.errors.push(reason.clone()),
         }
@@ -113,11 +163,11 @@ fn files_of(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// Endings of files that lie beside a certificate and are none.
 const BESIDE: [&str; 5] = ["key", "ocsp", "issuer", "sctl", "dh"];
 
-impl Store {
-    /// Returns a store without certificates for a bind like this.
-    pub(super) fn new(model: &config::Tls) -> Self {
-        let (exact, wildcard, excluded) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { keys: Vec::new(), terms: Vec::new(), particular: Vec::new(), exact, wildcard, excluded, strict: model.strict_sni() }
+impl Draft {
+    /// Returns a store without certificates for a bind like this, which stands there.
+    pub(super) fn new(model: &config::Tls, location: &config::Location) -> Self {
+        let place = format!("{}:{}", location.file(), location.line());
+        Self { content: Content::default(), particular: Vec::new(), strict: model.strict_sni(), place }
     }
 
     /// Returns the number of the terms that a line of a list sets.
@@ -134,23 +184,31 @@ impl Store {
         Ok(index + 1)
     }
 
-    /// Returns the terms that lists set for some of their lines; those of number 1 come first.
-    pub(super) fn particular(&self) -> &[config::Tls] {
-        &self.particular
+    /// Tells whether there is no certificate.
+    pub(super) fn is_empty(&self) -> bool {
+        self.content.lines.is_empty()
     }
 
-    /// Returns the number of the terms of whoever asks for a host.
-    pub(super) fn terms_for(&self, host: Option<&str>) -> usize {
-        let places = host.map(|host| self.places(host)).unwrap_or_default();
-        let place = places.first().copied().unwrap_or(0);
-        self.terms.get(place).copied().unwrap_or(0)
+    /// Returns the store.
+    pub(super) fn finish(self) -> Store {
+        let Self { content, particular, strict, place } = self;
+        Store { content: ArcSwap::from_pointee(content), particular, strict, place }
+    }
+}
+
+impl Content {
+    fn of(lines: Vec<Line>) -> Self {
+        let mut content = Self::default();
+        lines.into_iter().for_each(|line| content.add(line));
+        content
     }
 
-    /// Adds a certificate for the names in it, or for those that `filters` tell instead.
-    fn add(&mut self, identity: &Identity, filters: &[String], terms: usize) {
-        let place = self.keys.len();
-        self.keys.push(Arc::clone(&identity.key));
-        self.terms.push(terms);
+    /// Adds a certificate for the names in it, or for those that its filters tell instead.
+    fn add(&mut self, line: Line) {
+        let place = self.lines.len();
+        self.lines.push(line);
+        let lines = &self.lines;
+        let Line { identity, filters, .. } = &lines[place];
         let (excluded, wanted): (Vec<_>, Vec<_>) = filters.iter().partition(|filter| filter.starts_with('!'));
         let names = if wanted.is_empty() { identity.names.iter().collect() } else { wanted };
         for name in names {
@@ -158,7 +216,7 @@ impl Store {
                 Some(rest) => self.wildcard.entry(rest.to_owned()).or_default(),
                 None => self.exact.entry(name.clone()).or_default(),
             };
-            let rank = |place: usize| u8::from(self.keys[place].key.algorithm() == SignatureAlgorithm::RSA);
+            let rank = |place: usize| u8::from(lines[place].identity.key.key.algorithm() == SignatureAlgorithm::RSA);
             let at = places.partition_point(|other| rank(*other) <= rank(place));
             if !places.contains(&place) {
                 places.insert(at, place);
@@ -167,12 +225,7 @@ impl Store {
         self.excluded.extend(excluded.into_iter().map(|name| (name[1..].to_owned(), place)));
     }
 
-    /// Tells whether there is no certificate.
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Returns the places of the keys for a host, in the order of preference.
+    /// Returns the places of the lines for a host, in the order of preference.
     fn places(&self, host: &str) -> Vec<usize> {
         if let Some(places) = self.exact.get(host) {
             return places.clone();
@@ -181,16 +234,68 @@ impl Store {
         let places = self.wildcard.get(rest).into_iter().flatten().copied();
         places.filter(|place| self.excluded.is_empty() || !self.excluded.contains(&(host.to_owned(), *place))).collect()
     }
+}
+
+impl Store {
+    /// Returns the terms that lists set for some of their lines; those of number 1 come first.
+    pub(super) fn particular(&self) -> &[config::Tls] {
+        &self.particular
+    }
+
+    /// Returns where the bind stands.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Returns the number of the terms of whoever asks for a host.
+    pub(super) fn terms_for(&self, host: Option<&str>) -> usize {
+        let content = self.content.load();
+        let places = host.map(|host| content.places(host)).unwrap_or_default();
+        let place = places.first().copied().unwrap_or(0);
+        content.lines.get(place).map_or(0, |line| line.terms)
+    }
+
+    /// Returns all that is shown.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        self.content.load().lines.clone()
+    }
+
+    /// Shows another certificate wherever that of a file is shown, and tells in how many places that is.
+    pub(super) fn replace(&self, path: &Path, identity: &Identity) -> usize {
+        let mut lines = self.lines();
+        let places = lines.iter_mut().filter(|line| line.path == path).map(|line| line.identity = identity.clone()).count();
+        if places > 0 {
+            self.content.store(Arc::new(Content::of(lines)));
+        }
+        places
+    }
+
+    /// Shows one more certificate, on the bind's own terms.
+    pub(super) fn add(&self, path: &Path, identity: &Identity, filters: Vec<String>, list: Listed) {
+        let mut lines = self.lines();
+        lines.push(Line { path: path.to_owned(), identity: identity.clone(), filters, terms: 0, list: Some(list) });
+        self.content.store(Arc::new(Content::of(lines)));
+    }
+
+    /// Shows what a line of a list names no longer; the first certificate of a bind stays.
+    pub(super) fn remove(&self, list: &Path, number: usize) {
+        let mut lines = self.lines();
+        lines.retain(|line| line.list.as_ref().is_none_or(|listed| listed.path != list || listed.number != number));
+        if !lines.is_empty() {
+            self.content.store(Arc::new(Content::of(lines)));
+        }
+    }
 
     /// Returns the key for a host that suits the client; the first one if it names no host we know, unless we are strict.
-    fn choose(&self, host: Option<&str>, suits: impl Fn(&CertifiedKey) -> bool) -> Option<&Arc<CertifiedKey>> {
+    fn choose(&self, host: Option<&str>, suits: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
+        let content = self.content.load();
         let lower = host.map(str::to_ascii_lowercase);
-        let places = lower.map(|host| self.places(&host)).unwrap_or_default();
-        let of_host = || places.iter().filter_map(|place| self.keys.get(*place));
+        let places = lower.map(|host| content.places(&host)).unwrap_or_default();
+        let of_host = || places.iter().filter_map(|place| content.lines.get(*place)).map(|line| &line.identity.key);
         if let Some(key) = of_host().find(|key| suits(key)).or_else(|| of_host().next()) {
-            return Some(key);
+            return Some(Arc::clone(key));
         }
-        if self.strict { None } else { self.keys.first() }
+        if self.strict { None } else { content.lines.first().map(|line| Arc::clone(&line.identity.key)) }
     }
 }
 
@@ -198,7 +303,7 @@ impl ResolvesServerCert for Store {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let suits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let key = self.choose(hello.server_name(), suits)?;
-        session::choose(key, hello.server_name());
-        Some(Arc::clone(key))
+        session::choose(&key, hello.server_name());
+        Some(key)
     }
 }

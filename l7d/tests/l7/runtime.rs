@@ -16,7 +16,8 @@ pub(crate) fn ask(socket: &Path, commands: &str) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(commands.as_bytes()).unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let read = stream.read_to_string(&mut answer);
+    assert!(read.is_ok(), "{} to {commands:?}: {read:?} after {answer:?}", socket.display());
     answer
 }
 

@@ -91,6 +91,26 @@ struct Networks(BTreeMap<(bool, Reverse<u32>), OfLength>);
 /// The networks of one family and length, each with the patterns that name it.
 type OfLength = HashMap<IpAddr, Vec<(Arc<[u8]>, Entry)>>;
 
+impl Way {
+    /// Returns HAProxy's name of it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Str => "str",
+            Self::Bin => "bin",
+            Self::Beg => "beg",
+            Self::End => "end",
+            Self::Sub => "sub",
+            Self::Dir => "dir",
+            Self::Dom => "dom",
+            Self::Reg => "reg",
+            Self::RegGroups => "regm",
+            Self::Int => "int",
+            Self::Len => "len",
+            Self::Ip => "ip",
+        }
+    }
+}
+
 impl Index {
     pub(super) fn new(way: Way, case: Case, entries: &[(Arc<[u8]>, Entry)]) -> Result<Self, BadPattern> {
         let mut frozen = Data::new(way);
@@ -120,6 +140,27 @@ impl Index {
         }
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         live.as_ref().is_some_and(|data| data.find(self.way, self.case, sample).is_some())
+    }
+
+    /// Returns the place in the order of the file of what matches.
+    pub(super) fn order_of(&self, sample: &Sample<'_>) -> Option<u64> {
+        if !self.changed.load(Ordering::Acquire) {
+            return self.frozen.find(self.way, self.case, sample).map(|found| found.entry.order);
+        }
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.as_ref()?.find(self.way, self.case, sample).map(|found| found.entry.order)
+    }
+
+    /// Replaces all patterns by others, which were checked.
+    pub(super) fn renew(&self, entries: &[(Arc<[u8]>, Entry)]) {
+        let mut data = Data::new(self.way);
+        for (key, entry) in entries {
+            let inserted = data.insert(self.way, self.case, key, entry);
+            debug_assert!(inserted.is_ok(), "it was checked");
+        }
+        data.arrange(self.way, self.case);
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Some(data);
+        self.changed.store(true, Ordering::Release);
     }
 
     /// Puts groups of the match into the value, if that is the way.

@@ -7,6 +7,7 @@
 //! a lock.
 
 mod index;
+mod versions;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use control::file;
 
 pub(super) use index::{Index, Way};
+use versions::Coming;
+pub(crate) use versions::{Named, PatternKind, Patterns, Refused};
 
 use super::pattern::Case;
 
@@ -41,6 +44,10 @@ struct Content {
     /// What each pattern leads to, in the order of the file.
     entries: HashMap<Arc<[u8]>, Vec<Entry>>,
     indexes: Vec<(Way, Case, Arc<Index>)>,
+    /// The version in force, and the last that was prepared.
+    current: u32,
+    next: u32,
+    coming: Coming,
 }
 
 /// What a pattern leads to.
