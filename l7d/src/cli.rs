@@ -1,12 +1,13 @@
 //! The command line and the exit code.
 
+mod ctl;
 mod haproxy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing::warn;
 
 use crate::app;
@@ -47,6 +48,20 @@ enum Command {
         #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Send a command to a running process: `l7d ctl -s /run/l7d/admin.sock show info`.
+    ///
+    /// The exit status is 0 if it was carried out, and 1 if it was refused; what was answered is printed.
+    Ctl(ctl::Ctl),
+    /// Print what lets a shell complete commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages: one of the program and one of each of its commands.
+    Man {
+        /// The directory they are written to.
+        directory: PathBuf,
+    },
     /// Keep the rights that the process on standard input gives up.
     #[command(name = steward::COMMAND, hide = true)]
     Steward {
@@ -66,6 +81,11 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check { files, verbose } => check(&files, if verbose { Idle::Listed } else { Idle::Untold }),
         Command::Run { files } => serve(&files),
+        Command::Ctl(ctl) => ctl::run(&ctl),
+        Command::Completions { shell } => complete(shell),
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Arguments::command(), directory).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Steward { threads, files } => steward::serve(&files, threads).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
@@ -73,6 +93,13 @@ pub fn run() -> ExitCode {
         let _ = writeln!(io::stderr(), "l7d: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn complete(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "l7d", &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is said of words that are accepted and mean nothing here.

@@ -58,6 +58,9 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
         Ok(fate) => fate,
         Err(Failure { error, reply, fate }) => {
             tell(client.source, frontend, &error);
+            if let (ExchangeError::Request(fault), Wire::H1 { input, .. }) = (&error, &client.wire) {
+                frontend.captures().note(client.source, input.filled(), *fault);
+            }
             if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut) && client.wire.is_silent() {
                 // A browser may connect before it knows whether it has anything to ask.
                 if frontend.ignores_probes() {

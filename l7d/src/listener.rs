@@ -13,6 +13,7 @@ use control::shutdown::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
 
+use crate::pace;
 use crate::peer::Peer;
 use crate::session::{self, Client};
 use crate::sessions;
@@ -29,6 +30,11 @@ pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop
         };
         match accepted {
             Ok((socket, peer)) => {
+                let paced = async { (pace::CONNECTIONS.wait().await, pace::SESSIONS.wait().await) };
+                tokio::select! {
+                    _ = paced => {}
+                    _ = &mut stop => break,
+                }
                 let present = Arc::clone(&door.borrow());
                 let admission = tokio::select! {
                     admission = Admission::of(&present, &shutdown) => admission,

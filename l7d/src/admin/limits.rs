@@ -1,15 +1,19 @@
 //! Commands about limits.
 
 use control::admin::{Call, Command, Reply};
-use control::config::Config;
+use control::config::{Config, SocketLevel};
 use rustix::process::{Resource, getrlimit};
 
 use super::pool::{self, Outcome};
-use super::{Engine, later};
+use super::{Engine, later, now};
+use crate::pace;
+use crate::stats::Extent;
 
 /// Returns the commands.
 pub(super) fn commands() -> Vec<Command<Engine>> {
     vec![
+        now("set rate-limit", "<setting> <value>", "change how fast connections are taken", SocketLevel::Admin, set_pace),
+        now("clear counters", "[all]", "forget the highest numbers, or all", SocketLevel::Operator, clear),
         later("set maxconn frontend", "<frontend> <value>", "change how many connections a frontend serves", |engine, call| {
             engine.amend(call, of_frontend)
         }),
@@ -21,6 +25,41 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         }),
     ]
 }
+
+fn set_pace(_: &Engine, call: &Call) -> Reply {
+    let pace = match (call.word(0), call.word(1)) {
+        ("connections", "global") => &pace::CONNECTIONS,
+        ("sessions", "global") => &pace::SESSIONS,
+        ("ssl-sessions", "global") => &pace::HANDSHAKES,
+        ("http-compression", "global") => return Reply::error("'set rate-limit http-compression' is not supported: it is not limited."),
+        _ => return Reply::error(PACES),
+    };
+    if call.word(2).is_empty() {
+        return Reply::error("Expects an integer value.");
+    }
+    match call.word(2).parse() {
+        Ok(most) => {
+            pace.set(most);
+            Reply::Done
+        }
+        Err(_) => Reply::error("Expects an integer value."),
+    }
+}
+
+fn clear(engine: &Engine, call: &Call) -> Reply {
+    match (call.word(0), call.rights.level) {
+        ("all", SocketLevel::Admin) => engine.stats.forget(Extent::All),
+        ("all", _) => return Reply::error("Permission denied"),
+        _ => engine.stats.forget(Extent::Highs),
+    }
+    Reply::Done
+}
+
+const PACES: &str = "'set rate-limit' only supports :
+   - 'connections global' to set the per-process maximum connection rate
+   - 'sessions global' to set the per-process maximum session rate
+   - 'ssl-sessions global' to set the per-process maximum SSL session rate
+   - 'http-compression global' to set the per-process maximum compression speed in kB/s";
 
 fn of_frontend(_: &Engine, config: &Config, call: &Call) -> Outcome {
     if call.word(0).is_empty() {

@@ -4,6 +4,7 @@
 //! health checks. What changes more than a server's state is left to [`crate::app`].
 
 mod certificates;
+mod errors;
 mod gates;
 mod limits;
 mod patterns;
@@ -98,7 +99,8 @@ impl Engine {
 
 /// Returns all commands.
 pub(crate) fn language(engine: Engine) -> Language<Engine> {
-    let looking = [show::commands(), tables::commands(), sessions::commands(), patterns::commands(), certificates::commands()];
+    let looking =
+        [show::commands(), tables::commands(), sessions::commands(), patterns::commands(), certificates::commands(), errors::commands()];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
 }

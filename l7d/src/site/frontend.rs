@@ -14,6 +14,7 @@ use super::names::Names;
 use super::upkeep::Upkeep;
 use super::{Shared, has};
 use crate::bind::Spec;
+use crate::captures::Captures;
 use crate::compress::Compression;
 use crate::log::Log;
 use crate::rules::{ProxyRules, View};
@@ -76,6 +77,7 @@ pub(crate) struct Frontend {
     monitor_uri: Option<String>,
     log: Arc<Log>,
     gate: Arc<AtomicU8>,
+    captures: Arc<Captures>,
     connections: Arc<AtomicU32>,
     meter: Arc<Meter>,
     /// Of the whole process.
@@ -150,12 +152,18 @@ impl Frontend {
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
             log: shared.logs.of_frontend(model.id()),
+            captures: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.captures)),
             gate: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.gate)),
             connections: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.connections)),
             meter: before.map_or_else(|| Arc::new(Meter::new(shared.threads)), |frontend| Arc::clone(&frontend.meter)),
             all_connections: Arc::clone(&shared.connections),
             process: Arc::clone(&shared.meter),
         }
+    }
+
+    /// Returns its last invalid request.
+    pub(crate) fn captures(&self) -> &Captures {
+        &self.captures
     }
 
     /// Tells whether clients come in.

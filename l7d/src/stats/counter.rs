@@ -88,6 +88,36 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
+    /// Those that remember the highest number.
+    pub(super) const HIGHS: [Self; 5] =
+        [Self::CurrentMost, Self::QueueTimeMost, Self::ConnectTimeMost, Self::ResponseTimeMost, Self::TotalTimeMost];
+
+    /// Those that only grow.
+    pub(super) const SUMS: [Self; 22] = [
+        Self::Requests,
+        Self::BytesIn,
+        Self::BytesOut,
+        Self::Sessions,
+        Self::Selected,
+        Self::Reuses,
+        Self::Connects,
+        Self::Status2xx,
+        Self::Status1xx,
+        Self::Status3xx,
+        Self::Status4xx,
+        Self::Status5xx,
+        Self::StatusOther,
+        Self::RequestErrors,
+        Self::ConnectErrors,
+        Self::ResponseErrors,
+        Self::Retries,
+        Self::Redispatches,
+        Self::ClientAborts,
+        Self::ServerAborts,
+        Self::DeniedRequests,
+        Self::DeniedResponses,
+    ];
+
     /// How many there are.
     pub(super) const COUNT: usize = Self::DeniedResponses as usize + 1;
 

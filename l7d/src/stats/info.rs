@@ -12,6 +12,7 @@ use super::counter::Counter;
 use super::dump::Form;
 use super::typed::{Shown, Tags};
 use crate::log;
+use crate::pace;
 use crate::site::Site;
 use crate::version;
 
@@ -108,10 +109,10 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(18, "CumConns", "MCP", "u32", sessions, "connections from clients so far");
     number(19, "CumReq", "MCP", "u32", meter.sum(Counter::Requests), "requests so far");
     number(26, "ConnRate", "MRP", "u32", rate, "connections from clients over the last second");
-    number(27, "ConnRateLimit", "CLP", "u32", 0, "connections allowed in a second, 0 for any number");
+    number(27, "ConnRateLimit", "CLP", "u32", pace::CONNECTIONS.most().into(), "connections allowed in a second, 0 for any number");
     number(28, "MaxConnRate", "MMP", "u32", most, "most connections from clients in a second");
     number(29, "SessRate", "MRP", "u32", rate, "sessions over the last second");
-    number(30, "SessRateLimit", "CLP", "u32", 0, "sessions allowed in a second, 0 for any number");
+    number(30, "SessRateLimit", "CLP", "u32", pace::SESSIONS.most().into(), "sessions allowed in a second, 0 for any number");
     number(31, "MaxSessRate", "MRP", "u32", most, "most sessions in a second");
     number(47, "Tasks", "MGP", "u32", u64::from(connections) + listeners, "connections and listening sockets");
     number(48, "Run_queue", "MGP", "u32", 0, "tasks that wait for a thread, 0 as none waits for another's");

@@ -21,6 +21,17 @@ pub(crate) struct Meter {
     most: AtomicU64,
     /// Locked by the main thread alone.
     rates: Mutex<Rates>,
+    /// What the counters were when they were last forgotten; only the main thread writes it.
+    forgotten: OnceLock<Box<Part>>,
+}
+
+/// How much is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The highest numbers.
+    Highs,
+    /// All that is counted.
+    All,
 }
 
 /// What one thread has counted; whole cache lines of its own.
@@ -65,13 +76,14 @@ impl Meter {
             parts: (0..threads).map(|_| OnceLock::new()).collect(),
             most: AtomicU64::new(0),
             rates: Mutex::default(),
+            forgotten: OnceLock::new(),
         }
     }
 
     /// Returns the part of the present thread; a thread that is no worker has none.
     pub(crate) fn here(&self) -> Option<Here<'_>> {
         let part = self.parts.get(THREAD.get())?;
-        Some(Here { born: self.born, part: part.get_or_init(|| Box::new(Part([const { AtomicU64::new(0) }; Counter::COUNT]))) })
+        Some(Here { born: self.born, part: part.get_or_init(Part::fresh) })
     }
 
     /// Adds to a counter.
@@ -96,7 +108,7 @@ impl Meter {
         let here = self.here();
         // A new high of all threads together is, but for rare coincidences, also one of some thread.
         if here.is_some_and(|here| here.part.enter()) {
-            self.note_level(self.sum(Counter::Current));
+            self.note_level(self.total(Counter::Current));
         }
         Presence(here)
     }
@@ -113,15 +125,34 @@ impl Meter {
         self.most.load(Relaxed)
     }
 
-    /// Returns a counter summed over all threads.
+    /// Returns a counter summed over all threads, without what was forgotten.
     pub(crate) fn sum(&self, counter: Counter) -> u64 {
+        let forgotten = self.forgotten.get().map_or(0, |forgotten| forgotten.load(counter));
+        self.total(counter).wrapping_sub(forgotten)
+    }
+
+    fn total(&self, counter: Counter) -> u64 {
         self.values(counter).fold(0, u64::wrapping_add)
+    }
+
+    /// Forgets what was counted.
+    pub(super) fn forget(&self, extent: Extent) {
+        self.most.store(self.total(Counter::Current), Relaxed);
+        *self.rates() = Rates::default();
+        for part in self.parts.iter().filter_map(OnceLock::get) {
+            // A thread that writes one at this moment only makes the old number last.
+            Counter::HIGHS.iter().for_each(|high| part.store(*high, 0));
+        }
+        if extent == Extent::All {
+            let forgotten = self.forgotten.get_or_init(Part::fresh);
+            Counter::SUMS.iter().for_each(|counter| forgotten.store(*counter, self.total(*counter)));
+        }
     }
 
     /// Returns the average of the times of the last exchanges, in microseconds.
     pub(crate) fn average(&self, span: Span) -> u64 {
         let exchanges: u64 = self.values(Counter::Timed).map(|timed| timed.min(WINDOW)).sum();
-        self.sum(span.counters().0).checked_div(exchanges).unwrap_or(0)
+        self.total(span.counters().0).checked_div(exchanges).unwrap_or(0)
     }
 
     /// Returns the longest time, in microseconds.
@@ -211,6 +242,10 @@ impl Here<'_> {
 }
 
 impl Part {
+    fn fresh() -> Box<Self> {
+        Box::new(Self([const { AtomicU64::new(0) }; Counter::COUNT]))
+    }
+
     fn load(&self, counter: Counter) -> u64 {
         self.0[counter as usize].load(Relaxed)
     }

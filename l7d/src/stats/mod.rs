@@ -26,7 +26,7 @@ pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, show};
 pub(crate) use info::{Detail, Life};
-pub(crate) use meter::{Here, Meter, Presence, enter_thread};
+pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread};
 
 use crate::site::Site;
 use overview::Overview;
@@ -82,6 +82,17 @@ impl Stats {
     /// Returns what is known of the process.
     pub(crate) fn info(&self, life: Life, detail: Detail, form: Form) -> String {
         info::write(&self.site.borrow(), self.start, life, detail, form)
+    }
+
+    /// Forgets numbers of everything but the process.
+    pub(crate) fn forget(&self, extent: Extent) {
+        let site = Arc::clone(&self.site.borrow());
+        site.meter().forget(Extent::Highs);
+        site.frontends().for_each(|frontend| frontend.meter().forget(extent));
+        for backend in site.backends() {
+            backend.meter().forget(extent);
+            backend.servers().iter().for_each(|server| server.meter().forget(extent));
+        }
     }
 
     /// Keeps the rates current for as long as it is polled.

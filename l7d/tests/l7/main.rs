@@ -25,6 +25,8 @@ mod compress;
 #[cfg(test)]
 mod content;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod converters;
 #[cfg(test)]
 mod cookies;
@@ -106,5 +108,7 @@ mod tls_binds;
 mod tls_fetches;
 #[cfg(test)]
 mod tls_out;
+#[cfg(test)]
+mod torture;
 #[cfg(test)]
 mod twins;

@@ -62,6 +62,11 @@ impl Pair {
         Self { ours: Daemon::start(&config), theirs, our_socket, their_socket, our_front, our_tcp, config, directory }
     }
 
+    /// Returns where ours takes clients.
+    pub(crate) fn our_front(&self) -> SocketAddr {
+        self.our_front
+    }
+
     /// Asks both and returns what ours said, which must be what theirs said.
     pub(crate) fn same(&self, commands: &str) -> String {
         let (ours, theirs) = (ask(&self.our_socket, commands), ask(&self.their_socket, commands));
