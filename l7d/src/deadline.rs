@@ -34,15 +34,19 @@ impl Deadline {
         limit: Option<Duration>,
         mut work: impl Future<Output = T> + Unpin,
     ) -> impl Future<Output = Result<T, Elapsed>> {
-        let mut end = None;
+        let mut end = limit.map_or(End::Never, End::After);
         poll_fn(move |cx| {
             if let Poll::Ready(done) = Pin::new(&mut work).poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            let Some(limit) = limit else { return Poll::Pending };
-            // The clock is read only for work that is not done at once.
-            let end = *end.get_or_insert_with(|| Instant::now() + limit);
-            self.poll_until(end, cx).map(|()| Err(Elapsed))
+            let at = match end {
+                End::Never => return Poll::Pending,
+                // The clock is read only for work that is not done at once.
+                End::After(limit) => Instant::now() + limit,
+                End::At(at) => at,
+            };
+            end = End::At(at);
+            self.poll_until(at, cx).map(|()| Err(Elapsed))
         })
     }
 
@@ -74,6 +78,15 @@ impl Deadline {
         }
         sleep.as_mut().poll(cx)
     }
+}
+
+/// When a wait ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Never,
+    /// So long after it began.
+    After(Duration),
+    At(Instant),
 }
 
 #[cfg(test)]

@@ -37,6 +37,17 @@ pub(crate) struct Downstream<'a> {
     pub(crate) own: &'a Own,
     /// The timer of the exchange.
     pub(crate) deadline: &'a mut Deadline,
+    /// What may come from the client once this exchange is over.
+    pub(crate) outlook: Outlook,
+}
+
+/// What may come from a client once an exchange is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// Another request, or the rest of this one.
+    More,
+    /// Nothing: all of the request has come, and the client has said that it is the last.
+    Nothing,
 }
 
 /// What carries an exchange.

@@ -14,7 +14,7 @@ use crate::balance::Seen;
 use crate::buffer::Buffer;
 use crate::compress::Settings;
 use crate::deadline::Deadline;
-use crate::downstream::{Downstream, Streamed, Wire};
+use crate::downstream::{Downstream, Outlook, Streamed, Wire};
 use crate::error::ExchangeError;
 use crate::forward::{self, Fate, Finished, Limits, Outgoing, Progress};
 use crate::forwarded;
@@ -308,6 +308,9 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                 Ok(Finished::Exchanged { client: fate, server: rest }) => {
                     if rest == Fate::Keep {
                         self.sharing.give_back(server, kind, connection);
+                    }
+                    if self.request.body.is_done() && !self.request.head.keeps_alive() {
+                        client.outlook = Outlook::Nothing;
                     }
                     return Ok(fate);
                 }

@@ -65,17 +65,16 @@ fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>,
     door.borrow().frontend().upkeep().apply(&socket);
     let peer = peer.map_or_else(|| Peer::Unix(door.borrow().number()), Peer::Inet);
     let mut client = Client::new(Stream::plain(socket), peer);
-    let session = async move {
+    sessions::spawn(|entry| async move {
         session::serve(&mut client, &door).await;
-        drop(admission);
-    };
-    sessions::spawn(session);
+        drop((admission, entry));
+    });
 }
 
 /// A connection's place in all limits that count it; holds the daemon open, too.
 #[derive(Debug)]
 struct Admission {
-    _permits: Vec<OwnedSemaphorePermit>,
+    _permits: Box<[OwnedSemaphorePermit]>,
     _guard: control::shutdown::Guard,
     _counts: [Counted; 2],
 }
@@ -88,12 +87,12 @@ impl Admission {
         for limit in door.limits() {
             permits.push(Semaphore::acquire_owned(Arc::clone(limit)).await.expect("limits are never closed"));
         }
-        Self { _permits: permits, _guard: guard, _counts: door.frontend().count() }
+        Self { _permits: permits.into(), _guard: guard, _counts: door.frontend().count() }
     }
 
     /// Returns a place if every limit has room now.
     fn at_once(door: &Door, shutdown: &Shutdown) -> Option<Self> {
-        let permits: Result<_, _> = door.limits().iter().map(|limit| Semaphore::try_acquire_owned(Arc::clone(limit))).collect();
+        let permits: Result<Box<[_]>, _> = door.limits().iter().map(|limit| Semaphore::try_acquire_owned(Arc::clone(limit))).collect();
         Some(Self { _permits: permits.ok()?, _guard: shutdown.guard(), _counts: door.frontend().count() })
     }
 }

@@ -17,14 +17,14 @@ use tracing::{debug, info};
 
 use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Elapsed};
-use crate::downstream::{Close, Downstream, Wire};
+use crate::downstream::{Close, Downstream, Outlook, Wire};
 use crate::exchange::{self, Turn};
 use crate::forward::Fate;
 use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
-use crate::rules::{Memory, ProxyRules, Scene, Verdict};
+use crate::rules::{Keepsake, Memory, ProxyRules, Scene, Verdict};
 use crate::site::{Door, Frontend};
 use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
@@ -39,18 +39,25 @@ pub(crate) struct Client {
     pub(crate) stream: Stream,
     /// Who is at the other end: the client itself, not a proxy in front of us.
     pub(crate) source: Peer,
-    /// Where the client connected to, if a proxy in front of us said so.
-    pub(crate) destination: Option<SocketAddr>,
+    /// What a PROXY header, TLS or a rule left to know.
+    preamble: Option<Box<Preamble>>,
     /// What rules keep in mind about it.
-    pub(crate) memory: Memory,
+    pub(crate) memory: Keepsake,
     /// Bytes that came and were not yet asked for: behind a PROXY header, or behind the last request.
     pub(crate) early: Option<Buffer>,
-    /// How long PROXY header and TLS took; nothing once the first exchange has it.
-    pub(crate) handshake: Duration,
     /// Connections to servers that serve this client alone.
     pub(crate) own: Own,
     /// The timer of this connection.
     pub(crate) deadline: Deadline,
+}
+
+/// What was found out before the first request.
+#[derive(Debug, Default)]
+struct Preamble {
+    /// Where the client connected to, if a proxy in front of us or a rule said so.
+    destination: Option<SocketAddr>,
+    /// How long PROXY header and TLS took; nothing once the first exchange has it.
+    handshake: Duration,
 }
 
 impl Client {
@@ -59,22 +66,35 @@ impl Client {
         Self {
             stream,
             source: peer,
-            destination: None,
-            memory: Memory::default(),
+            preamble: None,
+            memory: Keepsake::default(),
             early: None,
-            handshake: Duration::ZERO,
             own: Own::default(),
             deadline: Deadline::default(),
         }
     }
 
+    /// Returns where the client connected to, if a proxy in front of us or a rule said so.
+    pub(crate) fn stated_destination(&self) -> Option<SocketAddr> {
+        self.preamble.as_ref()?.destination
+    }
+
+    /// Returns where the client connected to.
+    pub(crate) fn destination(&self) -> Option<SocketAddr> {
+        self.stated_destination().or_else(|| self.stream.socket().local_address())
+    }
+
+    /// Hands out how long PROXY header and TLS took, to the first exchange.
+    pub(crate) fn take_handshake(&mut self) -> Duration {
+        self.preamble.as_mut().map_or(Duration::ZERO, |preamble| std::mem::take(&mut preamble.handshake))
+    }
+
     /// Returns what rules may know of the connection.
     pub(crate) fn scene<'s>(&self, frontend: &'s Frontend) -> Scene<'s> {
         let rules = frontend.rules();
-        let find = || self.destination.or_else(|| self.stream.socket().local_address());
         Scene {
             source: self.source.inet(),
-            destination: if rules.asks_destination() { find() } else { None },
+            destination: if rules.asks_destination() { self.destination() } else { None },
             is_tls: self.stream.privacy() == Privacy::Tls,
             is_first: true,
             frontend: frontend.name(),
@@ -107,49 +127,20 @@ impl Client {
             self.source = Peer::Inet(source);
         }
         if before.1 != scene.destination {
-            self.destination = scene.destination;
+            self.preamble.get_or_insert_default().destination = scene.destination;
         }
     }
 }
 
 /// Serves a client until its connection ends; `current` is the door it came in by, and changes at a reload.
+///
+/// Each request sees the configuration in force when it begins.
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
-    let door = Arc::clone(&current.borrow());
-    let frontend = door.frontend();
-    if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
-        return debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
+    match enter(client, current).await {
+        Some(Mode::Http) => {}
+        Some(Mode::Tcp) => return Box::pin(serve_bytes(client, current)).await,
+        None => return,
     }
-    let accepted = (door.accepts_proxy() || door.acceptor().is_some()).then(Instant::now);
-    if door.accepts_proxy()
-        && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
-    {
-        info!("{} on frontend {}: {error}", client.source, frontend.name());
-        return;
-    }
-    if let Some(acceptor) = door.acceptor()
-        && !Box::pin(handshake::accept(client, acceptor, frontend)).await
-    {
-        return;
-    }
-    if frontend.rules().asks_tls() {
-        client.memory.tls = client.stream.session().map(Arc::new);
-    }
-    client.handshake = accepted.map_or(Duration::ZERO, |accepted| accepted.elapsed());
-    if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
-        return debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
-    }
-    if client.memory.is_tracking() {
-        client.memory.note(|record| record.count(Event::Session));
-    }
-    if frontend.mode() == Mode::Tcp {
-        return Box::pin(tcp::serve(client, frontend)).await;
-    }
-    drop(door);
-    serve_http(client, current).await;
-}
-
-/// Serves one request after the other; each sees the configuration in force when it begins.
-async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let mut turn = Turn::First;
     let mut began = Instant::now();
     loop {
@@ -165,28 +156,94 @@ async fn serve_http(client: &mut Client, current: &RefCell<Arc<Door>>) {
         if turn == Turn::Later {
             began = Instant::now();
         }
-        if turn == Turn::First && begins_with_preface(client, current, began).await {
+        if turn == Turn::First && may_be_preface(client) && Box::pin(begins_with_preface(client, current, began)).await {
             return Box::pin(server::serve(client, current)).await;
         }
         // Asked for anew: a reload may have come while the connection was idle.
         let door = Arc::clone(&current.borrow());
-        if Box::pin(serve_request(client, door.frontend(), turn, began)).await == Fate::Close {
-            return Box::pin(linger(client)).await;
+        match Box::pin(serve_request(client, door.frontend(), turn, began)).await {
+            Next::Request => {}
+            Next::Linger => return Box::pin(linger(client)).await,
+            Next::Part => return Box::pin(part(client)).await,
         }
         turn = Turn::Later;
     }
 }
 
+/// Lets a client in, whose PROXY header and TLS come first; returns what it is served with, if it is.
+async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode> {
+    let door = Arc::clone(&current.borrow());
+    let frontend = door.frontend();
+    if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
+        debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
+        return None;
+    }
+    let accepted = (door.accepts_proxy() || door.acceptor().is_some()).then(Instant::now);
+    if door.accepts_proxy()
+        && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
+    {
+        info!("{} on frontend {}: {error}", client.source, frontend.name());
+        return None;
+    }
+    if let Some(acceptor) = door.acceptor()
+        && !Box::pin(handshake::accept(client, acceptor, frontend)).await
+    {
+        return None;
+    }
+    if frontend.rules().asks_tls() {
+        client.memory.tls = client.stream.session().map(Arc::new);
+    }
+    if let Some(accepted) = accepted {
+        client.preamble.get_or_insert_default().handshake = accepted.elapsed();
+    }
+    if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
+        debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
+        return None;
+    }
+    if client.memory.is_tracking() {
+        client.memory.note(|record| record.count(Event::Session));
+    }
+    Some(frontend.mode())
+}
+
+/// Serves a client in mode `tcp`.
+async fn serve_bytes(client: &mut Client, current: &RefCell<Arc<Door>>) {
+    let door = Arc::clone(&current.borrow());
+    tcp::serve(client, door.frontend()).await;
+}
+
+/// What follows a request.
+enum Next {
+    /// The next one.
+    Request,
+    /// The end, which the client may not expect yet.
+    Linger,
+    /// The end, as the client asked.
+    Part,
+}
+
 /// Serves the request that begins with the client's early bytes.
-async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
-    let Client { stream, source, destination, memory, early, handshake, own, deadline } = client;
+async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Next {
+    let destination = client.stated_destination();
+    let handshake = client.take_handshake();
+    let Client { stream, source, memory, early, own, deadline, .. } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input, close: Close::Nothing };
-    let handshake = std::mem::take(handshake);
-    let mut exchange = Downstream { wire, source: *source, destination: *destination, handshake, own, deadline };
+    let mut exchange = Downstream { wire, source: *source, destination, handshake, own, deadline, outlook: Outlook::More };
     let fate = exchange::run(&mut exchange, memory, frontend, turn, began).await;
+    let next = match (fate, exchange.outlook) {
+        (Fate::Keep, _) => Next::Request,
+        (Fate::Close, Outlook::Nothing) if input.is_empty() => Next::Part,
+        (Fate::Close, _) => Next::Linger,
+    };
     client.early = Some(input).filter(|input| !input.is_empty());
-    fate
+    next
+}
+
+/// Tells whether what came so far could be the beginning of HTTP/2.
+fn may_be_preface(client: &Client) -> bool {
+    let bytes = client.early.as_ref().map_or(&[][..], Buffer::filled);
+    !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
 }
 
 /// Tells whether a client speaks HTTP/2 without having been asked (RFC 9113 section 3.3), waiting for as many bytes as that takes.
@@ -223,6 +280,7 @@ async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> 
         Turn::First => request,
         Turn::Later => timeouts.of(Timeout::HttpKeepAlive).or(request),
     };
+    client.memory.settle();
     let seat = Seat::take();
     let mut bytes = pin!(client.stream.receive());
     let waiting = poll_fn(|cx| {
@@ -256,6 +314,14 @@ async fn linger(client: &mut Client) {
     let _ = deadline.within(Some(LINGER), pin!(listening)).await;
 }
 
+/// Closes at once.
+async fn part(client: &mut Client) {
+    let Client { stream, deadline, .. } = client;
+    if stream.privacy() == Privacy::Tls {
+        let _ = deadline.within(Some(LINGER), pin!(stream.shutdown())).await;
+    }
+}
+
 /// How long, and how much, a client may go on speaking after its connection was closed.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
@@ -277,7 +343,7 @@ async fn read_proxy_header(client: &mut Client, limit: Option<Duration>) -> Resu
     let (endpoints, rest) = deadline.within(limit, pin!(proxy_header(stream))).await??;
     if let Endpoints::Relayed { source, destination } = endpoints {
         client.source = Peer::Inet(source);
-        client.destination = Some(destination);
+        client.preamble.get_or_insert_default().destination = Some(destination);
     }
     client.early = Some(rest).filter(|rest| !rest.is_empty());
     Ok(())
@@ -295,5 +361,23 @@ async fn proxy_header(stream: &Stream) -> Result<(Endpoints, Buffer), HeaderFail
             header.consume(length);
             return Ok((endpoints, header));
         }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With what the runtime adds, the task of a connection takes 512 bytes up to this size and 640 beyond.
+    const MOST: usize = 408;
+
+    fn size_of_session<T>(_: impl FnOnce(&'static mut Client, &'static RefCell<Arc<Door>>) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let admission_and_references = 72;
+        let size = size_of::<Client>() + size_of_session(serve) + admission_and_references;
+        assert!(size <= MOST, "{size}");
     }
 }

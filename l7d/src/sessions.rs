@@ -4,7 +4,6 @@
 //! numbers, which a reload does not change.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -66,14 +65,15 @@ struct Room {
     /// How many there ever were.
     count: u64,
     /// What ends the tasks that carry sessions.
-    tasks: HashMap<Id, AbortHandle>,
+    tasks: Vec<Option<AbortHandle>>,
+    free_tasks: Vec<usize>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let base = NEXT.fetch_add(1, Relaxed) << 44;
-        Self { base, sessions: Vec::new(), free: Vec::new(), count: 0, tasks: HashMap::new() }
+        Self { base, sessions: Vec::new(), free: Vec::new(), count: 0, tasks: Vec::new(), free_tasks: Vec::new() }
     }
 }
 
@@ -129,22 +129,31 @@ impl Drop for Seat {
     }
 }
 
-/// Starts a task that carries sessions, and can be ended with them.
-pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) {
-    let task = spawn_local(async move {
-        let _entry = Entry;
-        work.await;
-    });
-    ROOM.with_borrow_mut(|room| room.tasks.insert(task.id(), task.abort_handle()));
-}
+/// A task's place in the list of those that can be ended; dropping it leaves. The task keeps it.
+#[derive(Debug)]
+pub(crate) struct Entry(usize);
 
-/// Takes the present task out of the list when dropped.
-struct Entry;
+/// Starts a task that carries sessions, and can be ended with them.
+pub(crate) fn spawn<F: Future<Output = ()> + 'static>(work: impl FnOnce(Entry) -> F) {
+    let place = ROOM.with_borrow_mut(|room| {
+        room.free_tasks.pop().unwrap_or_else(|| {
+            room.tasks.push(None);
+            room.tasks.len() - 1
+        })
+    });
+    let task = spawn_local(work(Entry(place)));
+    ROOM.with_borrow_mut(|room| room.tasks[place] = Some(task.abort_handle()));
+}
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Some(id) = task::try_id() else { return };
-        let _ = ROOM.try_with(|room| room.borrow_mut().tasks.remove(&id));
+        let handle = ROOM.try_with(|room| {
+            let mut room = room.borrow_mut();
+            room.free_tasks.push(self.0);
+            room.tasks[self.0].take()
+        });
+        // It may be the last to know the task, whose end is not for a room that is borrowed.
+        drop(handle);
     }
 }
 
@@ -160,8 +169,9 @@ pub(crate) fn end(which: Which) -> Vec<u64> {
         Which::OfServer(mark) => session.server == Some(mark),
     };
     let tasks: Vec<(u64, AbortHandle)> = ROOM.with_borrow(|room| {
+        let handle = |task: Id| room.tasks.iter().flatten().find(|handle| handle.id() == task).cloned();
         let meant = room.sessions.iter().flatten().filter(is_meant);
-        meant.filter_map(|session| Some((session.id, room.tasks.get(&session.task?)?.clone()))).collect()
+        meant.filter_map(|session| Some((session.id, handle(session.task?)?))).collect()
     });
     tasks.iter().for_each(|(_, task)| task.abort());
     tasks.into_iter().map(|(id, _)| id).collect()

@@ -32,8 +32,8 @@ use crate::upstream::pursuit::{Pursuit, Verdict};
 /// Serves the client until either side is done.
 pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     let mut record = Record::new(client.source, frontend, Instant::now());
-    record.secured(client.stream.secured(), client.handshake);
-    record.destination(|| client.destination.or_else(|| client.stream.socket().local_address()));
+    record.secured(client.stream.secured(), client.take_handshake());
+    record.destination(|| client.destination());
     if let Err(error) = carry(client, frontend, &mut record).await {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
         record.fail(&error);
@@ -187,7 +187,8 @@ async fn dial<'a>(
         affinity.serve(server, pursuit.is_pinned());
         let host = host_for(server, client, frontend, backend);
         let host = host.as_deref().map_or(Host::Unstated, Host::Named);
-        let inbound = Inbound { client: client.source, destination: client.destination, socket: Some(client.stream.socket()), host };
+        let inbound =
+            Inbound { client: client.source, destination: client.stated_destination(), socket: Some(client.stream.socket()), host };
         record.connecting();
         let connected = {
             let connecting = pin!(connect(backend, server, inbound, &mut client.deadline));

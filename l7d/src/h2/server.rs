@@ -18,14 +18,14 @@ use tracing::{debug, info};
 use super::io::{Backlog, Io};
 use super::{CLIENT_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, convert};
 use crate::deadline::Deadline;
-use crate::downstream::{Downstream, Streamed, Wire};
+use crate::downstream::{Downstream, Outlook, Streamed, Wire};
 use crate::error::ExchangeError;
 use crate::exchange::{self, Turn};
 use crate::idle::Seat;
 use crate::peer::Peer;
-use crate::rules::Memory;
+use crate::rules::{Keepsake, Memory};
 use crate::session::Client;
-use crate::sessions;
+use crate::sessions::{self, Entry};
 use crate::site::Door;
 use crate::stream::Stream;
 use crate::tls::Secured;
@@ -40,7 +40,8 @@ type Engine<'a> = Connection<Io<&'a Stream>, Bytes>;
 pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let timeouts = *current.borrow().frontend().timeouts();
     let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
-    let Client { stream, source, destination, memory, early, handshake: shaken, own, deadline } = client;
+    let (destination, mut shaken) = (client.destination(), client.take_handshake());
+    let Client { stream, source, memory, early, own, deadline, .. } = client;
     let (stream, source) = (&*stream, *source);
     let memory = Rc::new(RefCell::new(std::mem::take(memory)));
     let own = Rc::new(std::mem::take(own));
@@ -59,7 +60,6 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         Ok(Err(error)) => return refuse(source, current, &error),
         Err(_) => return,
     };
-    let destination = destination.or_else(|| stream.socket().local_address());
     let secured = stream.secured();
     let mut life = Life::new(&timeouts, backlog);
     let mut turn = Turn::First;
@@ -68,9 +68,10 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
             Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
                 let active = Active::new(&life.active);
-                let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(shaken));
+                let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(&mut shaken));
                 let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, own, active };
-                sessions::spawn(exchange(stream, Arc::clone(&current.borrow())));
+                let door = Arc::clone(&current.borrow());
+                sessions::spawn(|entry| exchange(stream, door, entry));
                 turn = Turn::Later;
             }
             Err(error) => return refuse(source, current, &error),
@@ -192,13 +193,13 @@ struct Arrival {
     handshake: Duration,
     turn: Turn,
     /// What rules keep in mind about the client.
-    memory: Rc<RefCell<Memory>>,
+    memory: Rc<RefCell<Keepsake>>,
     /// Connections to servers that serve this client alone.
     own: Rc<Own>,
     active: Active,
 }
 
-async fn exchange(arrival: Arrival, door: Arc<Door>) {
+async fn exchange(arrival: Arrival, door: Arc<Door>, _entry: Entry) {
     let began = Instant::now();
     let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, own, active: _active } = arrival;
     let (parts, body) = request.into_parts();
@@ -211,9 +212,10 @@ async fn exchange(arrival: Arrival, door: Arc<Door>) {
     };
     let mut deadline = Deadline::default();
     let stream = Box::new(Streamed { head: Some(head), body, respond, secured });
-    let mut client = Downstream { wire: Wire::H2(stream), source, destination, handshake, own: &own, deadline: &mut deadline };
+    let wire = Wire::H2(stream);
+    let mut client = Downstream { wire, source, destination, handshake, own: &own, deadline: &mut deadline, outlook: Outlook::More };
     // Streams run side by side: each sees what those before it have left behind.
-    let mut memory = shared.borrow().clone();
+    let mut memory = Memory::clone(&shared.borrow());
     // Boxed here, as what is spawned is moved several times before it rests.
     Box::pin(exchange::run(&mut client, &mut memory, door.frontend(), turn, began)).await;
     shared.borrow_mut().adopt(memory);

@@ -51,7 +51,7 @@ pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
 pub(crate) use store::{Named, PatternKind, Patterns, Refused};
-pub(crate) use view::{Content, Loudness, Memory, Repetition, Rest, Scene, View, Wishes};
+pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, View, Wishes};
 
 /// What rules decided about a message.
 #[derive(Debug)]

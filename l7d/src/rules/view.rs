@@ -1,7 +1,8 @@
 //! What rules look at: the connection, the messages, and the variables other rules have set.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -189,6 +190,34 @@ pub(crate) struct Memory {
     verified: Vec<(usize, bool)>,
 }
 
+/// A client's [`Memory`], which takes no room of its own while there is nothing to remember.
+#[derive(Debug, Default)]
+pub(crate) struct Keepsake(OnceCell<Box<Memory>>);
+
+impl Deref for Keepsake {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        self.0.get_or_init(Box::default)
+    }
+}
+
+impl DerefMut for Keepsake {
+    fn deref_mut(&mut self) -> &mut Memory {
+        self.0.get_or_init(Box::default);
+        self.0.get_mut().expect("made above")
+    }
+}
+
+impl Keepsake {
+    /// Gives the room back if there is nothing to remember between two exchanges.
+    pub(crate) fn settle(&mut self) {
+        if self.0.get().is_some_and(|memory| memory.is_blank()) {
+            self.0.take();
+        }
+    }
+}
+
 /// How long something is tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tracking {
@@ -278,6 +307,12 @@ impl Memory {
                 None => self.own.retain(|(known, _)| *known != id),
             }
         }
+    }
+
+    /// Tells whether there is nothing to remember between two exchanges.
+    fn is_blank(&self) -> bool {
+        let Self { own, of_session, tls, fresh, .. } = self;
+        own.is_empty() && of_session.is_empty() && tls.is_none() && fresh.borrow().is_empty()
     }
 
     /// Sets a variable.

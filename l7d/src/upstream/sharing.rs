@@ -3,7 +3,7 @@
 //! What an exchange may not share with other clients it may still share with those before and after it on the client's own connection:
 //! such connections to servers are the client's [`Own`], and end with it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use control::config::RetryCause;
@@ -16,9 +16,9 @@ use crate::message::head::Method;
 use crate::site::{Backend, Reuse, Server};
 use crate::stats::{Counter, Here, Meter};
 
-/// Connections to servers that serve one client alone.
+/// Connections to servers that serve one client alone; few clients have any, so the list comes with the first.
 #[derive(Debug, Default)]
-pub(crate) struct Own(RefCell<Vec<Kept>>);
+pub(crate) struct Own(OnceCell<Box<RefCell<Vec<Kept>>>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -143,7 +143,7 @@ impl<'a> Sharing<'a> {
 
 impl Own {
     fn take(&self, key: Key) -> Option<Upstream> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.0.get()?.borrow_mut();
         // What was lost meanwhile is of no use.
         all.retain_mut(|kept| kept.key != key || kept.connection.is_busy() || kept.connection.is_ready());
         let place = all.iter_mut().position(|kept| kept.key == key && kept.connection.is_ready())?;
@@ -154,7 +154,7 @@ impl Own {
     }
 
     fn put(&self, key: Key, connection: Upstream, apart: Option<Apart>) {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.0.get_or_init(Box::default).borrow_mut();
         if all.len() == MOST_OWN {
             all.remove(0);
         }
@@ -171,7 +171,8 @@ impl Own {
     /// Gives up the connections of a kind that carry nothing.
     fn leave_idle(&self, key: Key) -> Vec<Upstream> {
         let is_idle = |kept: &mut Kept| kept.key == key && !kept.connection.is_busy();
-        self.0.borrow_mut().extract_if(.., is_idle).map(|kept| kept.connection).collect()
+        let Some(all) = self.0.get() else { return Vec::new() };
+        all.borrow_mut().extract_if(.., is_idle).map(|kept| kept.connection).collect()
     }
 }
 
