@@ -36,6 +36,7 @@ pub(super) struct Written {
     pub(super) frontends: Vec<Frontend>,
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
+    pub(super) peers: Vec<Peers>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
     /// Words that are accepted and mean nothing here.
@@ -56,6 +57,7 @@ pub(super) struct Global {
     pub(super) stats_maxconn: Option<u32>,
     pub(super) metrics: Option<Located<SocketAddr>>,
     pub(super) spread_checks: Option<u8>,
+    pub(super) localpeer: Option<Located<String>>,
     pub(super) process: super::model::Process,
 }
 
@@ -386,4 +388,33 @@ pub(super) struct Table {
     pub(super) expire: Option<Duration>,
     pub(super) nopurge: bool,
     pub(super) store: Vec<Located<Stored>>,
+    /// The section of the peers it is shared with.
+    pub(super) peers: Option<Located<String>>,
+    /// What peers call it, where that is not its name.
+    pub(super) shared_as: Option<String>,
+}
+
+impl Table {
+    /// Begins a table of which nothing is known but its name.
+    pub(super) fn new(name: Located<String>) -> Self {
+        Self { name, key: None, size: None, expire: None, nopurge: false, store: Vec::new(), peers: None, shared_as: None }
+    }
+}
+
+/// Processes that share tables.
+#[derive(Debug)]
+pub(super) struct Peers {
+    pub(super) name: Located<String>,
+    pub(super) default_server: ServerSettings,
+    pub(super) members: Vec<Peer>,
+    pub(super) binds: Vec<Bind>,
+    pub(super) disabled: bool,
+}
+
+/// One of the processes that share tables.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) server: Server,
+    /// How the process of this name listens on its address.
+    pub(super) bind: Option<Bind>,
 }

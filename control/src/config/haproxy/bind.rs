@@ -12,7 +12,7 @@ use crate::config::value::{address, text};
 use crate::config::written::TlsProtocolSettings;
 
 /// The settings of a bind line while its words are read.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Settings {
     name: Option<String>,
     accept_proxy: bool,
@@ -298,20 +298,26 @@ pub(super) const MOST_ID: u32 = u32::MAX - 1;
 
 /// Reads a bind line: `bind ADDRESS[,ADDRESS]… WORDS`.
 pub(super) fn binds(line: &mut Line, defaults: TlsDefaults, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {
+    binds_from(line, Settings::new(defaults), reader)
+}
+
+/// Reads a bind line whose words begin from others.
+pub(super) fn binds_from(line: &mut Line, mut settings: Settings, reader: &mut Reader) -> Result<Vec<Bind>, Diagnostic> {
     let list = line.expect("an address")?;
     let mut addresses = Vec::new();
     for (at, piece) in pieces(&list) {
         let location = list.location().part(&list, at..at + piece.len());
         addresses.push(parse_word(&Located::new(piece.to_owned(), location), address::bind)?);
     }
-    let mut settings = Settings { tls: defaults, ..Settings::default() };
     words(line, &mut settings, reader)?;
-    if let Some(word) = settings.tls_at.as_ref().filter(|_| settings.ssl.is_none()) {
-        // HAProxy takes the words and speaks clear text.
-        reader.warn(word.location(), format!("`{}` has no effect without `ssl`", **word), "clients are served in clear text");
-    }
+    settings.warn_of_idle_tls(reader);
     let tls = settings.tls(reader)?;
     addresses.into_iter().map(|address| settings.bind(address, tls.clone())).collect()
+}
+
+/// Reads words that binds begin from: `default-bind WORDS`.
+pub(super) fn default_words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
+    words(line, settings, reader)
 }
 
 /// Reads the words of `ssl-default-bind-options`.
@@ -402,6 +408,24 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
 }
 
 impl Settings {
+    /// Begins with what all binds begin from.
+    pub(super) fn new(tls: TlsDefaults) -> Self {
+        Self { tls, ..Self::default() }
+    }
+
+    /// Makes a bind of one address.
+    pub(super) fn at(&self, address: Located<BindAddress>, reader: &mut Reader) -> Result<Bind, Diagnostic> {
+        let tls = self.tls(reader)?;
+        self.bind(address, tls)
+    }
+
+    /// Tells of words about TLS where none is spoken; HAProxy takes them, and speaks clear text.
+    fn warn_of_idle_tls(&self, reader: &mut Reader) {
+        if let Some(word) = self.tls_at.as_ref().filter(|_| self.ssl.is_none()) {
+            reader.warn(word.location(), format!("`{}` has no effect without `ssl`", **word), "clients are served in clear text");
+        }
+    }
+
     /// Goes on from the TLS of a bind.
     fn of(tls: &Tls) -> Self {
         let here = tls.certificates.first().or(tls.crt_lists.first()).map(|file| file.location().clone());

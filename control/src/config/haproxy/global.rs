@@ -43,6 +43,12 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.process.hard_stop_after = Some(*line.period()?);
         Ok(())
     }),
+    ("localpeer", |line, global, reader| {
+        let name = line.expect("a name")?;
+        reader.set_environment("HAPROXY_LOCALPEER", Some(name.value().clone()));
+        global.localpeer = Some(name);
+        Ok(())
+    }),
     ("log", |line, global, _| {
         let text = line.joined().ok_or_else(|| line.error("`log` lacks its target"))?;
         global.log.push(text);
@@ -162,7 +168,6 @@ const LATER: &[&str] = &[
     "issuers-chain-path",
     "key-base",
     "limited-quic",
-    "localpeer",
     "lua-load",
     "lua-load-per-thread",
     "lua-prepend-path",

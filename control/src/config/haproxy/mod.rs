@@ -35,6 +35,7 @@ mod global;
 mod lexer;
 mod line;
 mod log;
+mod peers;
 pub(super) mod protocol;
 mod proxy;
 mod reader;

@@ -8,7 +8,7 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, proxy, reply, userlist};
+use super::{global, peers, proxy, reply, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
 use crate::config::model::HttpErrors;
@@ -25,6 +25,7 @@ pub(super) enum Section {
     Global,
     HttpErrors(HttpErrors),
     Userlist(Userlist),
+    Peers(Box<peers::Draft>),
     Proxy(Box<Draft>),
 }
 
@@ -37,12 +38,13 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("http-errors", |line, files| reply::section(line, &files.written.http_errors).map(Section::HttpErrors)),
     ("listen", |line, files| files.proxy(Kind::Listen, line)),
     ("userlist", |line, _| userlist::section(line).map(Section::Userlist)),
+    ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
 ];
 
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 13] = [
+const LATER: [&str; 12] = [
     "acme",
     "cache",
     "crt-store",
@@ -51,7 +53,6 @@ const LATER: [&str; 13] = [
     "log-forward",
     "log-profile",
     "mailers",
-    "peers",
     "program",
     "resolvers",
     "ring",
@@ -135,6 +136,7 @@ impl Files {
                 Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
                 Section::HttpErrors(errors) => &errors.name,
                 Section::Userlist(list) => &list.name,
+                Section::Peers(draft) => draft.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -154,6 +156,7 @@ impl Files {
             Section::Global => global::line(keyword, line, &mut self.written.global, reader),
             Section::HttpErrors(errors) => reply::section_line(keyword, line, errors),
             Section::Userlist(list) => userlist::section_line(keyword, line, list, reader),
+            Section::Peers(draft) => draft.line(keyword, line, reader),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -232,6 +235,7 @@ impl Files {
                     self.written.userlists.push(list);
                 }
             }
+            Section::Peers(draft) => draft.finish(&mut self.written),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

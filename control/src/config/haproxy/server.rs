@@ -317,6 +317,30 @@ pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Re
     outcome
 }
 
+/// Reads how a peer is connected to, over `before`: of the words of a server only those about TLS.
+pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Reader) -> Result<ServerSettings, Diagnostic> {
+    let mut settings = Settings::of(before);
+    while let Some(word) = line.next() {
+        if tls::OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        if word.as_str() == "id" {
+            line.expect("its number")?;
+            reader.idle(word);
+            continue;
+        }
+        let Some((_, read)) = tls::SERVER_WORDS.iter().find(|(name, _)| *name == word.as_str()) else {
+            if WORDS.iter().any(|(name, _)| *name == word.as_str()) {
+                return Err(Diagnostic::error(word.location(), format!("`{}` has no effect on peers", *word)).hint("leave it out"));
+            }
+            let known: Vec<&str> = tls::SERVER_WORDS.iter().map(|(name, _)| *name).collect();
+            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, LATER));
+        };
+        read(line, &mut settings, reader)?;
+    }
+    Ok(settings.finish())
+}
+
 fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {
     while let Some(word) = line.next() {
         if tls::OLD_VERSIONS.contains(&word.as_str()) {

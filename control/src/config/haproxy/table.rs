@@ -15,13 +15,28 @@ pub(super) fn stick_table(line: &mut Line, draft: &mut Draft, _: &mut Reader) ->
     if draft.table.is_some() {
         return Err(line.error(format!("{} `{}` has a stick-table already", draft.kind.name(), draft.name)));
     }
-    let mut table = Table { name: draft.name.clone(), key: None, size: None, expire: None, nopurge: false, store: Vec::new() };
+    draft.table = Some(table(line, Table::new(draft.name.clone()), Home::Proxy)?);
+    Ok(())
+}
+
+/// Where a table is defined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In a proxy, whose name it bears.
+    Proxy,
+    /// In a section of peers, who all share it.
+    Peers,
+}
+
+/// Reads the words of a table.
+pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Table, Diagnostic> {
     while let Some(word) = line.next() {
         match word.as_str() {
             "type" => table.key = Some(key(line)?),
             "size" => table.size = Some(*line.parse("a number of entries", units::size)?).filter(|size| *size > 0),
             "expire" => table.expire = Some(*line.period()?),
             "nopurge" => table.nopurge = true,
+            "peers" if home == Home::Proxy => table.peers = Some(line.expect("the name of a section of peers")?),
             "store" => {
                 let list = line.expect("what to store")?;
                 for range in elements(&list) {
@@ -29,17 +44,24 @@ pub(super) fn stick_table(line: &mut Line, draft: &mut Draft, _: &mut Reader) ->
                     table.store.push(parse_word(&text, value::stored)?);
                 }
             }
-            _ => return Err(unknown(&word, "`stick-table`", &["type", "size", "expire", "nopurge", "store"], &LATER)),
+            _ => {
+                return Err(unknown(
+                    &word,
+                    &format!("`{}`", line.keyword().value()),
+                    &["type", "size", "expire", "nopurge", "peers", "store"],
+                    &LATER,
+                ));
+            }
         }
     }
     if table.key.is_none() || table.size.is_none() {
-        return Err(line.error("`stick-table` wants `type` and `size`").hint("for example stick-table type ip size 100k"));
+        let error = line.error(format!("`{}` wants `type` and `size`", line.keyword().value()));
+        return Err(error.hint("for example type ip size 100k"));
     }
-    draft.table = Some(table);
-    Ok(())
+    Ok(table)
 }
 
-const LATER: [&str; 5] = ["brates-factor", "peers", "recv-only", "srvkey", "write-to"];
+const LATER: [&str; 4] = ["brates-factor", "recv-only", "srvkey", "write-to"];
 
 /// Reads the key: `ip`, `string len 32`.
 fn key(line: &mut Line) -> Result<TableKey, Diagnostic> {

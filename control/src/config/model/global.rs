@@ -21,6 +21,7 @@ pub struct Global {
     pub(in crate::config) stats_maxconn: u32,
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
     pub(in crate::config) spread_checks: u8,
+    pub(in crate::config) localpeer: Option<Located<String>>,
     pub(in crate::config) process: Process,
 }
 
@@ -79,6 +80,11 @@ impl Global {
     /// Returns where l7d answers Prometheus.
     pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
         self.metrics.as_ref()
+    }
+
+    /// Returns what this process is called among its peers, where that is not the name of the host.
+    pub fn localpeer(&self) -> Option<&Located<String>> {
+        self.localpeer.as_ref()
     }
 
     /// Returns the user the process becomes once it has bound its addresses.

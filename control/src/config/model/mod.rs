@@ -14,6 +14,7 @@ mod frontend;
 mod global;
 mod hash;
 mod log;
+mod peers;
 mod proxy;
 mod reply;
 mod retry;
@@ -39,6 +40,7 @@ pub(in crate::config) use global::Process;
 pub use global::{Global, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
+pub use peers::{Peer, Peers};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
 pub use reply::{ErrorReply, HttpErrors};
 pub(in crate::config) use retry::RETRIED_STATUSES;
@@ -116,6 +118,7 @@ pub struct Config {
     /// Invariant: the servers of one backend stand together, in the order of the backends.
     pub(in crate::config) servers: Vec<Server>,
     pub(in crate::config) tables: Vec<Table>,
+    pub(in crate::config) peers: Vec<Peers>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) idle: Vec<Located<String>>,
@@ -153,6 +156,11 @@ impl Config {
     /// Returns all stick tables in the order of the file.
     pub fn tables(&self) -> &[Table] {
         &self.tables
+    }
+
+    /// Returns the sections of peers, in the order of the file.
+    pub fn peers(&self) -> &[Peers] {
+        &self.peers
     }
 
     /// Returns the sections of files for statuses, in the order of the file.

@@ -13,6 +13,8 @@ pub struct Table {
     pub(in crate::config) expire: Option<Duration>,
     pub(in crate::config) nopurge: bool,
     pub(in crate::config) store: Vec<Located<Stored>>,
+    pub(in crate::config) peers: Option<Located<String>>,
+    pub(in crate::config) shared_as: Option<String>,
 }
 
 impl Table {
@@ -49,6 +51,16 @@ impl Table {
     /// Returns what each entry holds, each kind at most once.
     pub fn store(&self) -> &[Located<Stored>] {
         &self.store
+    }
+
+    /// Returns the name of the section of the peers it is shared with.
+    pub fn peers(&self) -> Option<&str> {
+        self.peers.as_ref().map(|name| name.as_str())
+    }
+
+    /// Returns what peers call it.
+    pub fn shared_as(&self) -> &str {
+        self.shared_as.as_deref().unwrap_or(&self.name)
     }
 }
 

@@ -9,6 +9,7 @@ mod frontend;
 mod kernel;
 mod limits;
 mod log;
+mod peers;
 mod proxy;
 mod rules;
 mod tls;
@@ -28,7 +29,7 @@ use super::written::{self, Written};
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, http_errors, userlists, idle } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, peers, http_errors, userlists, idle } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -39,12 +40,13 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     binds::compare(&mut resolver, &frontends);
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
+    let peers = peers.iter().map(|peers| peers::peers(&mut resolver, peers)).collect();
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
-    Config { global, xdp, frontends: made, backends, servers, tables, http_errors, userlists, idle, warnings: report, ground }
+    Config { global, xdp, frontends: made, backends, servers, tables, peers, http_errors, userlists, idle, warnings: report, ground }
 }
 
 pub(super) use backend::add_server;
@@ -54,6 +56,7 @@ struct Resolver {
     /// Invariant: the place of a name is the id of its backend.
     backends: Vec<Located<String>>,
     tables: Vec<Located<String>>,
+    peers: Vec<Located<String>>,
     http_errors: Vec<Located<String>>,
     backend_ids: HashMap<String, BackendId>,
     /// Where lines of the process go.
@@ -75,9 +78,10 @@ impl Resolver {
         let id = |(index, name): (usize, &Located<String>)| (name.value().clone(), BackendId::from_index(index));
         let backend_ids = backends.iter().enumerate().map(id).collect();
         let tables = written.tables.iter().map(|table| table.name.clone()).collect();
+        let peers = written.peers.iter().map(|peers| peers.name.clone()).collect();
         let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
         let (log, log_tag) = (written.global.log.clone(), written.global.log_tag.clone());
-        Self { backends, tables, http_errors, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
+        Self { backends, tables, peers, http_errors, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {
@@ -194,6 +198,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         stats_maxconn: written.stats_maxconn.unwrap_or(DEFAULT_STATS_MAXCONN),
         metrics: written.metrics,
         spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
+        localpeer: written.localpeer,
         process: written.process,
     }
 }
@@ -225,6 +230,10 @@ fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
 fn table(resolver: &mut Resolver, written: written::Table) -> Table {
     let kinds: Vec<_> = written.store.iter().map(|stored| Located::new(stored.kind().name(), stored.location().clone())).collect();
     resolver.unique(&kinds);
+    if let Some(peers) = written.peers.as_ref().filter(|peers| resolver.peers.iter().all(|known| known.value() != peers.value())) {
+        let diagnostic = dangling("section peers", peers, &resolver.peers);
+        resolver.found.push(diagnostic);
+    }
     Table {
         name: written.name,
         // Where the parser found none it said so, and the model is dropped.
@@ -233,5 +242,7 @@ fn table(resolver: &mut Resolver, written: written::Table) -> Table {
         expire: written.expire,
         nopurge: written.nopurge,
         store: written.store,
+        peers: written.peers,
+        shared_as: written.shared_as,
     }
 }

@@ -59,26 +59,14 @@ fn sni(reader: &mut Reader, item: &Item<'_>) -> Vec<(Located<String>, Located<St
     routes
 }
 
-fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
+pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     if !matches!(item.value, DeValue::String(_) | DeValue::Table(_)) {
         reader.wrong(item, "an address or a table", "bind = \"*:80\"");
         return None;
     }
     let DeValue::Table(_) = item.value else {
         let address = reader.text(item, "*:80", address::bind)?;
-        let (tls, interface) = (None, None);
-        return Some(Bind {
-            name: None,
-            address,
-            tls,
-            accept_proxy: false,
-            backlog: None,
-            maxconn: None,
-            interface,
-            v6only: false,
-            transparent: false,
-            file: SocketFile::default(),
-        });
+        return Some(plain_bind(address));
     };
     let mut section = reader.section(item, "`bind`", "{ address = \"*:443\" }")?;
     let address = section.require(reader, "address", "\"*:443\"").and_then(|item| reader.text(&item, "*:443", address::bind));
@@ -106,6 +94,22 @@ fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
     Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file })
+}
+
+/// Makes a bind of an address alone.
+pub(super) fn plain_bind(address: Located<BindAddress>) -> Bind {
+    Bind {
+        name: None,
+        address,
+        tls: None,
+        accept_proxy: false,
+        backlog: None,
+        maxconn: None,
+        interface: None,
+        v6only: false,
+        transparent: false,
+        file: SocketFile::default(),
+    }
 }
 
 /// Reads who may connect to the file of a Unix socket.

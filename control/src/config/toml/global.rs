@@ -10,12 +10,11 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 22] = [
+const LATER: [&str; 21] = [
     "cpu-map",
     "daemon",
     "description",
     "h1-case-adjust",
-    "localpeer",
     "lua-load",
     "master-worker",
     "maxconnrate",
@@ -47,6 +46,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         stats_maxconn: section.take("stats-maxconn").and_then(|item| reader.integer(&item, 1..=1000, 10)),
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
         spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
+        localpeer: section.take("localpeer").and_then(|item| reader.text(&item, "node1", text::not_empty)),
         process: process(reader, &mut section),
     };
     section.finish(reader, &LATER);

@@ -11,6 +11,7 @@ mod connection;
 mod frontend;
 mod global;
 mod log;
+mod peers;
 mod pool;
 mod proxy;
 mod reader;
@@ -49,7 +50,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 8] = ["cache", "crt-store", "listen", "log-profile", "mailers", "peers", "resolvers", "ring"];
+const LATER: [&str; 7] = ["cache", "crt-store", "listen", "log-profile", "mailers", "resolvers", "ring"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -72,6 +73,11 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     }
     written.defaults.push(defaults);
     written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
+    for (name, section) in root.named(reader, "peers") {
+        let (peers, tables) = peers::peers(reader, name, section);
+        written.peers.push(peers);
+        written.tables.extend(tables);
+    }
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     written.userlists =

@@ -7,17 +7,32 @@ use crate::config::value::table as value;
 use crate::config::written::Table;
 
 pub(super) fn table(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Table {
+    let peers = section.take("peers").and_then(|item| reader.string(&item, "cluster"));
+    let table = Table { peers, ..settings(reader, name, &mut section) };
+    section.finish(reader, &LATER);
+    table
+}
+
+/// Reads a table that all peers of a section share.
+pub(super) fn shared(reader: &mut Reader, name: Located<String>, peers: &Located<String>, mut section: Section<'_>) -> Table {
+    let full = Located::new(format!("{}/{}", **peers, *name), name.location().clone());
+    let table = Table { peers: Some(peers.clone()), shared_as: Some(format!("/{}", *name)), ..settings(reader, full, &mut section) };
+    section.finish(reader, &LATER);
+    table
+}
+
+const LATER: [&str; 4] = ["brates-factor", "recv-only", "srvkey", "write-to"];
+
+fn settings(reader: &mut Reader, name: Located<String>, section: &mut Section<'_>) -> Table {
     let key = section.require(reader, "type", "\"ip\"").and_then(|item| reader.text(&item, "ip", value::key));
-    let table = Table {
-        name,
+    Table {
         key: key.map(|key| *key),
         size: section.require(reader, "size", "\"100k\"").and_then(|item| reader.size(&item, 1..=MOST_ENTRIES)),
         expire: section.take("expire").and_then(|item| reader.period(&item)),
         nopurge: section.take("nopurge").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         store: section.take("store").map(|item| reader.texts(&item, "conn_cur", value::stored)).unwrap_or_default(),
-    };
-    section.finish(reader, &["brates-factor", "peers", "recv-only", "srvkey", "write-to"]);
-    table
+        ..Table::new(name)
+    }
 }
 
 /// As many as one entry of 64 bytes each fills 256 GiB with; more is surely a mistake.

@@ -1,0 +1,37 @@
+//! Peers: where each of them is, and how TLS is spoken with it.
+
+use std::net::SocketAddr;
+
+use super::{Resolver, tls};
+use crate::config::location::Located;
+use crate::config::model::{Peer, Peers};
+use crate::config::written;
+
+pub(super) fn peers(resolver: &mut Resolver, written: &written::Peers) -> Peers {
+    for bind in &written.binds {
+        if bind.accept_proxy {
+            resolver.error(bind.location(), "peers send no PROXY header", "leave out accept-proxy");
+        }
+    }
+    let members = written.members.iter().map(|member| peer(resolver, written, member)).collect();
+    Peers { name: written.name.clone(), members, binds: written.binds.clone(), disabled: written.disabled }
+}
+
+fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer) -> Peer {
+    let server = &written.server;
+    let address = server.address.as_ref().and_then(|address| match (address.ip(), address.port()) {
+        (Some(ip), Some(port)) => Some(Located::new(SocketAddr::new(ip, port), address.location().clone())),
+        _ => {
+            resolver.error(
+                address.location(),
+                format!("peer `{}` needs an IP address and a port", server.name),
+                "for example 10.0.0.2:1024",
+            );
+            None
+        }
+    });
+    let layers = [&peers.default_server, &server.settings];
+    // Who has no address is this process, which does not connect to itself.
+    let tls = address.as_ref().and_then(|_| tls::tls(resolver, server, &layers, None));
+    Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls }
+}

@@ -1,0 +1,63 @@
+//! Sections `[peers.NAME]`.
+
+use ::toml::de::DeValue;
+
+use super::reader::{Item, Reader};
+use super::section::Section;
+use super::{frontend, table, tls};
+use crate::config::location::Located;
+use crate::config::value::address;
+use crate::config::written::{Peer, Peers, Server, ServerSettings, Table};
+
+/// Reads a section, and the tables that stand in it.
+pub(super) fn peers(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> (Peers, Vec<Table>) {
+    let binds = section.take("bind").map(|item| reader.list(&item).iter().filter_map(|element| frontend::bind(reader, element)).collect());
+    let default_server = section.take("default-server").and_then(|item| {
+        let inner = reader.section(&item, "`default-server`", "{ tls = { ca = \"/etc/l7d/ca.pem\" } }")?;
+        Some(settings(reader, inner))
+    });
+    let members = members(reader, &mut section);
+    let disabled = section.take("disabled").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let shared = section.named(reader, "table");
+    let tables = shared.into_iter().map(|(table, section)| table::shared(reader, table, &name, section)).collect();
+    section.finish(reader, &["log", "shards"]);
+    let (binds, default_server) = (binds.unwrap_or_default(), default_server.unwrap_or_default());
+    (Peers { name, default_server, members, binds, disabled }, tables)
+}
+
+fn members(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Peer> {
+    let Some(item) = section.require(reader, "peer", "{ node1 = \"10.0.0.1:1024\" }") else { return Vec::new() };
+    let Some(mut inner) = reader.section(&item, "`peer`", "{ node1 = \"10.0.0.1:1024\" }") else { return Vec::new() };
+    let mut members = Vec::new();
+    for item in inner.names() {
+        if reader.name(&item.key, "a peer") {
+            members.extend(member(reader, item));
+        }
+    }
+    members
+}
+
+fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
+    let (at, settings) = match item.value {
+        DeValue::String(_) => (Some(item.clone()), ServerSettings::default()),
+        DeValue::Table(_) => {
+            let mut section = reader.section(&item, format!("peer `{}`", *item.key), "{ … }")?;
+            let at = section.take("address");
+            (at, settings(reader, section))
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) => {
+            reader.wrong(&item, "an address or a table", &format!("{} = \"10.0.0.1:1024\"", *item.key));
+            return None;
+        }
+    };
+    let address = at.as_ref().and_then(|item| reader.text(item, "10.0.0.1:1024", address::server));
+    let bind = address.as_ref().and(at).and_then(|item| reader.text(&item, "10.0.0.1:1024", address::bind)).map(frontend::plain_bind);
+    Some(Peer { server: Server { name: item.key, address, settings }, bind })
+}
+
+/// Reads how a peer is connected to.
+fn settings(reader: &mut Reader, mut section: Section<'_>) -> ServerSettings {
+    let settings = ServerSettings { tls: tls::server(reader, &mut section), ..ServerSettings::default() };
+    section.finish(reader, &["source"]);
+    settings
+}
