@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Reply, Terms};
@@ -29,6 +30,7 @@ use crate::admin::{self, Amendment, Engine, Hands};
 use crate::bind::{self, Sharing, Spec};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
+use crate::peers::{self, Peering, Start};
 use crate::rules::Rules;
 use crate::site::{Gate, Site};
 use crate::stats::Stats;
@@ -46,13 +48,17 @@ pub(crate) struct Loaded {
     pub(crate) rules: Rules,
     /// What it names for TLS.
     pub(crate) tls: Setup,
+    /// What is odd about its peers.
+    peers: Report,
+    /// What this process is called among them.
+    local_peer: String,
 }
 
 impl Loaded {
     /// Returns everything that is valid and will surprise.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         let advice = support::advise(&self.config);
-        let reports = [self.config.warnings(), self.rules.warnings(), &advice, self.tls.warnings()];
+        let reports = [self.config.warnings(), self.rules.warnings(), &advice, self.tls.warnings(), &self.peers];
         reports.map(|report| report.diagnostics().to_vec()).into_iter().flatten()
     }
 }
@@ -61,14 +67,17 @@ impl Loaded {
 ///
 /// # Errors
 /// Everything wrong with them.
-pub(crate) fn load(files: &[PathBuf], before: Option<&Site>) -> Result<Loaded, Report> {
+pub(crate) fn load(files: &[PathBuf], local_peer: Option<&str>, before: Option<&Site>) -> Result<Loaded, Report> {
     let config = Config::draft(files)?;
     let found = Some(config.warnings().clone()).filter(Report::has_errors);
     let rules = Rules::compile(&config, before.map(Site::tables));
-    match (found, support::check(&config), rules, Setup::load(&config, before.map(Site::tls))) {
-        (None, Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls }),
-        (found, supported, rules, tls) => {
-            let reports = [found, supported.err(), rules.err(), tls.err()];
+    let local_peer = peers::local_name(&config, local_peer);
+    let peers = peers::check(&config, &local_peer);
+    let peers_fault = Some(peers.clone()).filter(Report::has_errors);
+    match (found, peers_fault, support::check(&config), rules, Setup::load(&config, before.map(Site::tls))) {
+        (None, None, Ok(()), Ok(rules), Ok(tls)) => Ok(Loaded { config, rules, tls, peers, local_peer }),
+        (found, peers, supported, rules, tls) => {
+            let reports = [found, peers, supported.err(), rules.err(), tls.err()];
             Err(reports.iter().flatten().flat_map(Report::diagnostics).cloned().collect::<Vec<_>>().into())
         }
     }
@@ -103,10 +112,11 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
         if wish == Wish::Terminate && launch.terminate == Terminate::Now {
             return daemon.end();
         }
+        let patience = daemon.fleet.config().global().hard_stop_after();
         tokio::select! {
             () = daemon.drain() => {}
             () = signals.stop_now() => warn!("stopping without waiting for connections"),
-            () = daemon.patience() => warn!("stopping as hard-stop-after says, without waiting for connections"),
+            () = wait_for(patience) => warn!("stopping as hard-stop-after says, without waiting for connections"),
         }
         daemon.end()
     })
@@ -123,6 +133,8 @@ fn raise_descriptor_limit() {
 
 struct Daemon {
     files: Vec<PathBuf>,
+    /// What the command line calls this process among its peers.
+    local_peer: Option<String>,
     fleet: Fleet,
     trigger: Trigger,
     site: watch::Sender<Arc<Site>>,
@@ -136,6 +148,7 @@ struct Daemon {
     steward: Option<Steward>,
     /// What commands want of the configuration.
     wishes: mpsc::Receiver<Amendment>,
+    peering: Peering,
 }
 
 /// Addresses, each with its sockets.
@@ -161,14 +174,15 @@ struct Endpoint {
 
 impl Daemon {
     async fn start(files: Vec<PathBuf>, loaded: Loaded, launch: &Launch) -> anyhow::Result<Self> {
-        let Loaded { config, rules, tls } = loaded;
+        let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let (sharing, rights) = (launch.sharing(), Rights::of(config.global())?);
         let sockets = bind::bind_all(&wanted(&config, None), threads, sharing)?;
         let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
+        let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
-        let steward = rights.are_less().then(|| Steward::start(&files, threads)).transpose()?;
+        let steward = rights.are_less().then(|| Steward::start(&files, threads, launch.local_peer.as_deref())).transpose()?;
         // Whatever takes rights of its own is bound by now.
         launch.take_over(config.global())?;
         rights.take()?;
@@ -188,11 +202,29 @@ impl Daemon {
         tokio::spawn(stats.clone().follow_rates());
         let workers = workers.context("no thread")?;
         let (app, wishes) = mpsc::channel(1);
+        let peering = Peering::default();
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
-        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), hands);
+        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster()));
         let language = Arc::new(admin::language(engine.clone()));
-        let mut daemon =
-            Self { files, fleet, trigger, site, stats, workers, metrics: None, engine, language, admin: Vec::new(), steward, wishes };
+        let (local, admin) = (launch.local_peer.clone(), Vec::new());
+        let mut daemon = Self {
+            files,
+            local_peer: local,
+            fleet,
+            trigger,
+            site,
+            stats,
+            workers,
+            metrics: None,
+            engine,
+            language,
+            admin,
+            steward,
+            wishes,
+            peering,
+        };
+        let start = if launch.predecessors.is_empty() { Start::Afresh } else { Start::AsSuccessor };
+        daemon.follow_peers(&local_peer, guests, start);
         daemon.order(sockets).await;
         daemon.follow_admin(desks)?;
         daemon.follow_metrics().await?;
@@ -212,14 +244,15 @@ impl Daemon {
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let before = Arc::clone(&self.site.borrow());
+        let local = self.local_peer.as_deref();
         let loaded = match &mut self.steward {
-            Some(steward) => file::from(steward.read()?, || load(&self.files, Some(&before)))?,
-            None => load(&self.files, Some(&before))?,
+            Some(steward) => file::from(steward.read()?, || load(&self.files, local, Some(&before)))?,
+            None => load(&self.files, local, Some(&before))?,
         };
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
-        let Loaded { config, rules, tls } = loaded;
+        let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
             warn!("the number of threads changes at the next start");
         }
@@ -231,6 +264,7 @@ impl Daemon {
         before.supersede();
         self.fleet.replace(Arc::new(config));
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
+        self.follow_peers(&local_peer, HashMap::new(), Start::Afresh);
         self.order(sockets).await;
         if let Err(error) = self.follow_metrics().await {
             error!("no metrics: {error:#}");
@@ -350,6 +384,11 @@ impl Daemon {
         Ok(())
     }
 
+    fn follow_peers(&mut self, local: &str, bound: HashMap<Spec, OwnedFd>, start: Start) {
+        let (config, site) = (self.fleet.config(), Arc::clone(&self.site.borrow()));
+        self.peering.follow((&config, local), &site, bound, start);
+    }
+
     fn open_desk(&self, spec: Spec, terms: Terms, socket: OwnedFd) -> anyhow::Result<Desk> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let listener = Listener::new(socket.try_clone()?)?;
@@ -357,19 +396,12 @@ impl Daemon {
         Ok(Desk { spec, terms, socket, task })
     }
 
-    /// Stops accepting and waits for the last connection.
-    async fn drain(&self) {
+    /// Stops accepting, teaches the process that comes after this one, and waits for the last connection.
+    async fn drain(&mut self) {
         self.trigger.begin();
         info!("draining {} connections", self.trigger.guards());
+        self.peering.hand_over().await;
         self.trigger.drained().await;
-    }
-
-    /// Waits for as long as a drain may last.
-    async fn patience(&self) {
-        match self.fleet.config().global().hard_stop_after() {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
     }
 
     fn end(self) -> anyhow::Result<()> {
@@ -382,6 +414,14 @@ impl Daemon {
         log::flush();
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Waits for as long as that says; for ever if it says nothing.
+async fn wait_for(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
     }
 }
 

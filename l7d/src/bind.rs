@@ -60,6 +60,11 @@ pub(crate) fn specs(frontend: &Frontend) -> impl Iterator<Item = (Spec, &Bind)> 
     })
 }
 
+/// Returns the sockets that a bind of a section of peers stands for.
+pub(crate) fn specs_of_peers(peers: &str, bind: &Bind) -> Vec<Spec> {
+    places(bind).into_iter().map(|place| Spec { frontend: format!("peers {peers}"), place, backlog: bind.backlog() }).collect()
+}
+
 /// Returns the sockets that a socket of the runtime interface stands for, in the name of HAProxy's own frontend of it.
 pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
     let places = match socket.address() {

@@ -34,6 +34,9 @@ enum Command {
         /// The configuration file; any number of files and directories in HAProxy's language.
         #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// What this process is called among its peers, in place of `localpeer` or the name of the host.
+        #[arg(short = 'L', long, value_name = "NAME")]
+        local_peer: Option<String>,
         /// Also list the words that are accepted and mean nothing here.
         #[arg(short = 'v', long)]
         verbose: bool,
@@ -47,6 +50,9 @@ enum Command {
         /// The configuration file; any number of files and directories in HAProxy's language.
         #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// What this process is called among its peers, in place of `localpeer` or the name of the host.
+        #[arg(short = 'L', long, value_name = "NAME")]
+        local_peer: Option<String>,
     },
     /// Send a command to a running process: `l7d ctl -s /run/l7d/admin.sock show info`.
     ///
@@ -67,6 +73,9 @@ enum Command {
     Steward {
         /// How many threads that process has.
         threads: usize,
+        /// What it is called among its peers.
+        #[arg(long)]
+        local_peer: Option<String>,
         /// Its configuration files.
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -79,14 +88,18 @@ pub fn run() -> ExitCode {
         return haproxy::run();
     }
     let outcome = match Arguments::parse().command {
-        Command::Check { files, verbose } => check(&files, if verbose { Idle::Listed } else { Idle::Untold }),
-        Command::Run { files } => serve(&files),
+        Command::Check { files, local_peer, verbose } => {
+            check(&files, local_peer.as_deref(), if verbose { Idle::Listed } else { Idle::Untold })
+        }
+        Command::Run { files, local_peer } => serve(&files, local_peer),
         Command::Ctl(ctl) => ctl::run(&ctl),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => {
             clap_mangen::generate_to(Arguments::command(), directory).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-        Command::Steward { threads, files } => steward::serve(&files, threads).map(|()| ExitCode::SUCCESS),
+        Command::Steward { threads, local_peer, files } => {
+            steward::serve(&files, threads, local_peer.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         // Nothing is left to be done if standard error is gone.
@@ -108,9 +121,9 @@ enum Idle {
     Listed,
 }
 
-fn check(files: &[PathBuf], idle: Idle) -> anyhow::Result<ExitCode> {
+fn check(files: &[PathBuf], local_peer: Option<&str>, idle: Idle) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    match app::load(files, None) {
+    match app::load(files, local_peer, None) {
         Ok(loaded) => {
             if let Idle::Listed = idle {
                 for word in loaded.config.idle() {
@@ -130,8 +143,8 @@ fn check(files: &[PathBuf], idle: Idle) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let loaded = match app::load(files, None) {
+fn serve(files: &[PathBuf], local_peer: Option<String>) -> anyhow::Result<ExitCode> {
+    let loaded = match app::load(files, local_peer.as_deref(), None) {
         Ok(loaded) => loaded,
         Err(report) => {
             writeln!(io::stderr(), "{report}")?;
@@ -142,6 +155,6 @@ fn serve(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         warn!("{warning}");
     }
-    app::run(files, loaded, Launch::default())?;
+    app::run(files, loaded, Launch { local_peer, ..Launch::default() })?;
     Ok(ExitCode::SUCCESS)
 }

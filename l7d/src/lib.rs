@@ -41,6 +41,7 @@ mod log;
 pub mod message;
 mod pace;
 mod peer;
+pub mod peers;
 mod pipe;
 pub mod proxy_header;
 mod queue;

@@ -28,6 +28,8 @@ pub(crate) struct Launch {
     pub(crate) terminate: Terminate,
     /// Who waits for this process to serve.
     pub(crate) parent: Parent,
+    /// What this process is called among its peers.
+    pub(crate) local_peer: Option<String>,
 }
 
 /// What a predecessor is told.

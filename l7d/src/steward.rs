@@ -42,12 +42,13 @@ impl Steward {
     ///
     /// # Errors
     /// Fails if the system has no room for another process.
-    pub(crate) fn start(files: &[PathBuf], threads: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(files: &[PathBuf], threads: usize, local_peer: Option<&str>) -> anyhow::Result<Self> {
         let (channel, theirs) = UnixStream::pair()?;
         channel.set_read_timeout(Some(PATIENCE))?;
         channel.set_write_timeout(Some(PATIENCE))?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("l7d").arg(COMMAND).arg(threads.to_string()).arg("--").args(files);
+        command.arg0("l7d").arg(COMMAND).arg(threads.to_string());
+        command.args(local_peer.map(|name| format!("--local-peer={name}"))).arg("--").args(files);
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // In a group of its own, it does not hear what a terminal tells ours.
         let process = command.process_group(0).spawn().context("no process that keeps the rights for reloads")?;
@@ -130,7 +131,7 @@ fn commands(config: &Config) -> usize {
 ///
 /// # Errors
 /// Fails if the other end asks for what it must not.
-pub(crate) fn serve(files: &[PathBuf], threads: usize) -> anyhow::Result<()> {
+pub(crate) fn serve(files: &[PathBuf], threads: usize, local_peer: Option<&str>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let deaf = runtime.block_on(async {
         // What is told to all processes of this program's name is not meant for this one.
@@ -142,7 +143,7 @@ pub(crate) fn serve(files: &[PathBuf], threads: usize) -> anyhow::Result<()> {
     while channel.read(&mut request)? == 1 {
         match request[0] {
             READ => {
-                let (loaded, copies) = file::noting(|| app::load(files, None));
+                let (loaded, copies) = file::noting(|| app::load(files, local_peer, None));
                 // Of one with mistakes nothing is going to be bound.
                 last = loaded.ok().map(|loaded| loaded.config);
                 let mut out = BufWriter::new(&channel);

@@ -8,6 +8,7 @@ mod errors;
 mod gates;
 mod limits;
 mod patterns;
+mod peers;
 mod pool;
 mod servers;
 mod sessions;
@@ -22,6 +23,7 @@ use control::fleet::Fleet;
 use control::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::peers::Roster;
 use crate::site::Site;
 use crate::stats::Stats;
 use crate::worker::Order;
@@ -36,6 +38,7 @@ pub(crate) struct Engine {
     /// The numbers.
     stats: Stats,
     shutdown: Shutdown,
+    peers: Roster,
     /// Where the interface itself listens, with the level of its clients.
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
     /// Where changes of the configuration are carried out.
@@ -64,9 +67,15 @@ type Make = Box<dyn FnOnce(&Config) -> Result<(Config, Reply), Reply> + Send>;
 
 impl Engine {
     /// Returns what commands reach.
-    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>, stats: Stats, shutdown: Shutdown, hands: Hands) -> Self {
+    pub(crate) fn new(
+        fleet: Fleet,
+        site: watch::Receiver<Arc<Site>>,
+        stats: Stats,
+        shutdown: Shutdown,
+        (hands, peers): (Hands, Roster),
+    ) -> Self {
         let Hands { app, workers } = hands;
-        Self { fleet, site, stats, shutdown, sockets: Arc::default(), app, workers: workers.into() }
+        Self { fleet, site, stats, shutdown, peers, sockets: Arc::default(), app, workers: workers.into() }
     }
 
     /// Says where the interface listens now.
@@ -99,8 +108,15 @@ impl Engine {
 
 /// Returns all commands.
 pub(crate) fn language(engine: Engine) -> Language<Engine> {
-    let looking =
-        [show::commands(), tables::commands(), sessions::commands(), patterns::commands(), certificates::commands(), errors::commands()];
+    let looking = [
+        show::commands(),
+        tables::commands(),
+        sessions::commands(),
+        patterns::commands(),
+        certificates::commands(),
+        errors::commands(),
+        peers::commands(),
+    ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
 }

@@ -99,6 +99,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             "-db" | "-d" => wanted.foreground = true,
             "-W" => {}
             "-Ws" => wanted.foreground = true,
+            "-L" => wanted.launch.local_peer = Some(value()?),
             "-C" => wanted.directory = Some(value()?.into()),
             "-p" => wanted.launch.pidfile = Some(value()?.into()),
             "-dW" => wanted.strict = true,
@@ -152,7 +153,7 @@ fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
         std::env::set_current_dir(directory)?;
     }
     let files = std::mem::take(&mut wanted.files);
-    let loaded = match app::load(&files, None) {
+    let loaded = match app::load(&files, wanted.launch.local_peer.as_deref(), None) {
         Ok(loaded) => loaded,
         Err(report) => return Ok(refuse(&report)),
     };
@@ -249,6 +250,7 @@ Usage : haproxy -f FILE [options]
         -D             go to the background
         -W, -Ws, -db   stay in the foreground; one process does it all
         -p FILE        write the number of the process to FILE
+        -L NAME        call this process so among its peers
         -C DIR         change to DIR first
         -q             say less
         -dW            take warnings for errors

@@ -10,4 +10,5 @@ mod table;
 
 pub(crate) use affinity::{Affinity, Hold, MOST_TIES, Persist, Pin, Tie};
 pub(crate) use cookie::{Cookie, Given, Named, Returned, dynamic_value};
-pub(crate) use table::{Cursor, Entry, Event, Key, Record, Removal, Table, Tables, Tracked, now};
+pub use table::Raw;
+pub(crate) use table::{Changes, Content, Cursor, Entry, Event, Key, Learnt, Record, Removal, Table, Tables, Tracked, now};

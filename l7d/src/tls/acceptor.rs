@@ -97,6 +97,11 @@ impl Acceptor {
         &self.store
     }
 
+    /// Returns what rustls goes by where the bind has no lists of certificates with terms of their own.
+    pub(crate) fn config(&self) -> &Arc<ServerConfig> {
+        &self.terms[0].config
+    }
+
     /// Returns what HAProxy's log calls the bind.
     pub(crate) fn bind(&self) -> &str {
         &self.bind

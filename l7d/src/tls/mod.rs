@@ -17,8 +17,9 @@ mod wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use control::config::{Backend, Bind, Config, Diagnostic, Frontend, Report, Server, Severity};
+use control::config::{Backend, Bind, Config, Diagnostic, Frontend, Peer, Peers, Report, Server, Severity};
 use control::tls::Client;
+use rustls::ServerConfig;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use certificates::{Certificates, Shown};
@@ -33,6 +34,8 @@ pub(crate) struct Setup {
     /// By the names of backend and server.
     connectors: HashMap<(String, String), Arc<Connector>>,
     certificates: Arc<Certificates>,
+    /// By the names of a section of peers and of one of them.
+    clients: HashMap<(String, String), Arc<Client>>,
     warnings: Report,
 }
 
@@ -60,6 +63,9 @@ impl Setup {
             if let Some(client) = Client::load(model, server.location(), old.map(|old| old.client()), &mut findings) {
                 setup.connectors.insert(names, Connector::new(client, old));
             }
+        }
+        for peers in config.peers() {
+            setup.load_peers(peers, before, &mut findings);
         }
         if findings.iter().any(|finding: &Diagnostic| finding.severity() == Severity::Error) {
             return Err(findings.into());
@@ -94,6 +100,25 @@ impl Setup {
         &self.certificates
     }
 
+    fn load_peers(&mut self, peers: &Peers, before: Option<&Self>, findings: &mut Vec<Diagnostic>) {
+        let all = peers.members().iter().flat_map(|member| peers.binds(member.name()));
+        for bind in all {
+            let name = name(&of_peers(peers), bind);
+            if let Some(model) = bind.tls().filter(|_| !self.acceptors.contains_key(&name)) {
+                let old = before.and_then(|before| before.acceptors.get(&name)).map(|old| &**old);
+                let acceptor = Acceptor::load(label(bind, 1), model, bind.location(), old, findings);
+                self.acceptors.extend(acceptor.map(|acceptor| (name, Arc::new(acceptor))));
+            }
+        }
+        for member in peers.members() {
+            let Some(model) = member.tls() else { continue };
+            let names = (peers.name().to_owned(), member.name().to_owned());
+            let old = before.and_then(|before| before.clients.get(&names));
+            let client = Client::load(model, member.location(), old, findings);
+            self.clients.extend(client.map(|client| (names, client)));
+        }
+    }
+
     /// Returns what is valid and will surprise.
     pub(crate) fn warnings(&self) -> &Report {
         &self.warnings
@@ -104,10 +129,25 @@ impl Setup {
         bind.tls().and_then(|_| self.acceptors.get(&name(frontend.name(), bind)))
     }
 
+    /// Returns what accepts TLS from peers on a bind.
+    pub(crate) fn acceptor_of_peers(&self, peers: &Peers, bind: &Bind) -> Option<Arc<ServerConfig>> {
+        bind.tls().and_then(|_| self.acceptors.get(&name(&of_peers(peers), bind))).map(|acceptor| Arc::clone(acceptor.config()))
+    }
+
+    /// Returns what decides about TLS with a peer.
+    pub(crate) fn client_of_peer(&self, peers: &Peers, peer: &Peer) -> Option<Arc<Client>> {
+        peer.tls().and_then(|_| self.clients.get(&(peers.name().to_owned(), peer.name().to_owned()))).map(Arc::clone)
+    }
+
     /// Returns what begins TLS with a server.
     pub(crate) fn connector(&self, backend: &Backend, server: &Server) -> Option<&Arc<Connector>> {
         server.tls().and_then(|_| self.connectors.get(&(backend.name().to_owned(), server.name().to_owned())))
     }
+}
+
+/// Stands for the name of a frontend.
+fn of_peers(peers: &Peers) -> String {
+    format!("peers {}", peers.name())
 }
 
 /// Returns what HAProxy's log calls a bind: its name, or its number within its frontend.

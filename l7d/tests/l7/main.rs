@@ -69,6 +69,8 @@ mod maps;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod proxy_out;
 #[cfg(test)]
 mod replies;

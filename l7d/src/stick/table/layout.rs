@@ -3,6 +3,7 @@
 use control::config::{Located, Stored, StoredKind};
 
 use super::rate;
+use super::share::Raw;
 
 /// What the entries of a table hold.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,6 +166,16 @@ impl Item {
         Some(self.period).filter(|_| self.kind.is_rate())
     }
 
+    /// Returns a value as it is kept.
+    pub(super) fn raw(&self, words: &[u32], index: u8, now: u32) -> Raw {
+        let words = &words[self.range(index)];
+        match Shape::of(self.kind) {
+            Shape::Number => Raw::Number(words[0].into()),
+            Shape::Long => Raw::Number(u64::from(words[0]) << 32 | u64::from(words[1])),
+            Shape::Rate => Raw::Rate { since: now.wrapping_sub(words[0]), current: words[1], before: words[2] },
+        }
+    }
+
     fn range(&self, index: u8) -> std::ops::Range<usize> {
         let width = Shape::of(self.kind).words();
         let start = self.offset + width * usize::from(index);
@@ -207,6 +218,19 @@ impl Record<'_> {
             Shape::Rate => rate::set(words, short, self.now),
         }
         true
+    }
+
+    /// Puts a value as it is kept in place of another; does nothing where the table does not hold it.
+    pub(super) fn put(&mut self, kind: StoredKind, index: u8, raw: Raw) {
+        match raw {
+            Raw::Number(value) => drop(self.set(kind, index, value)),
+            Raw::Rate { since, current, before } => {
+                let Some((item, index)) = self.layout.find(kind, index).filter(|(item, _)| Shape::of(item.kind) == Shape::Rate) else {
+                    return;
+                };
+                self.words[item.range(index)].copy_from_slice(&[self.now.wrapping_sub(since), current, before]);
+            }
+        }
     }
 
     /// Takes one away from the connections that are open.

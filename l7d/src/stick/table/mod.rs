@@ -13,6 +13,7 @@ mod key;
 mod layout;
 mod rate;
 mod shard;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,9 @@ pub(crate) use key::Key;
 pub(crate) use layout::{Event, Record};
 use layout::{Layout, Learns};
 pub(crate) use shard::Removal;
-use shard::{Shard, hash, is_over};
+use shard::{Origin, Shard, hash, is_over};
+pub use share::Raw;
+pub(crate) use share::{Changes, Content, Learnt};
 
 /// The tables of a configuration.
 #[derive(Debug, Default)]
@@ -185,6 +188,11 @@ impl Table {
         self.layout.items().iter().find(|item| item.kind == kind).and_then(layout::Item::period)
     }
 
+    /// Returns how long entries live unused, in milliseconds; 0 for ever.
+    pub(crate) fn lifetime(&self) -> u32 {
+        self.lifetime.load(Ordering::Relaxed)
+    }
+
     /// Returns how many entries it may have.
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
@@ -216,7 +224,7 @@ impl Table {
     pub(crate) fn read<T>(&self, key: &Key, now: u32, look: impl FnOnce(&mut Record<'_>) -> T) -> Option<T> {
         let hash = hash(&self.hasher, key.words());
         let mut shard = self.lock(self.part(hash));
-        let index = shard.find(hash, key.words()).filter(|index| shard.uses(*index) > 0 || !is_over(shard.expires(*index), now))?;
+        let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
         Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
     }
 
@@ -224,8 +232,8 @@ impl Table {
     pub(crate) fn renew<T>(&self, key: &Key, now: u32, look: impl FnOnce(&mut Record<'_>) -> T) -> Option<T> {
         let hash = hash(&self.hasher, key.words());
         let mut shard = self.lock(self.part(hash));
-        let index = shard.find(hash, key.words()).filter(|index| shard.uses(*index) > 0 || !is_over(shard.expires(*index), now))?;
-        shard.touch(index, self.end_of_life(now));
+        let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
+        shard.touch(index, self.end_of_life(now), Origin::Here);
         Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
     }
 
@@ -239,7 +247,7 @@ impl Table {
     pub(crate) fn find(&self, key: &Key, now: u32) -> Option<Entry> {
         let hash = hash(&self.hasher, key.words());
         let mut shard = self.lock(self.part(hash));
-        let index = shard.find(hash, key.words())?;
+        let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
         Some(self.show(&mut shard, (self.part(hash), index), now))
     }
 
@@ -254,7 +262,7 @@ impl Table {
                 if left == 0 {
                     return true;
                 }
-                if shard.is_entry(cursor.place) {
+                if shard.is_entry(cursor.place) && is_alive(&shard, cursor.place, now) {
                     take(self.show(&mut shard, (cursor.shard, cursor.place), now));
                 }
                 left -= 1;
@@ -283,14 +291,21 @@ impl Table {
         removal
     }
 
-    /// Finds an entry or makes one, and does something with it under the lock of its part.
+    /// Finds an entry or makes one, which is thereby used, and does something with it under the lock of its part.
     fn enter<T>(&self, key: &Key, now: u32, act: impl FnOnce(&mut Shard, u32, &Layout) -> T) -> Option<(usize, T)> {
+        let (part, mut shard, index) = self.obtain(key, now)?;
+        shard.touch(index, self.end_of_life(now), Origin::Here);
+        Some((part, act(&mut shard, index, &self.layout)))
+    }
+
+    /// Finds an entry or makes one; none where the table is full and keeps what it has.
+    fn obtain(&self, key: &Key, now: u32) -> Option<(usize, MutexGuard<'_, Shard>, u32)> {
         let hash = hash(&self.hasher, key.words());
         let part = self.part(hash);
         let mut shard = self.lock(part);
         let index = match shard.find(hash, key.words()) {
             Some(index) => {
-                if shard.uses(index) == 0 && is_over(shard.expires(index), now) {
+                if !is_alive(&shard, index, now) {
                     shard.clear_data(index);
                 }
                 index
@@ -311,8 +326,7 @@ impl Table {
                 }
             }
         };
-        shard.touch(index, self.end_of_life(now));
-        Some((part, act(&mut shard, index, &self.layout)))
+        Some((part, shard, index))
     }
 
     fn make_room(&self, shard: &mut Shard) -> bool {
@@ -339,7 +353,7 @@ impl Table {
     }
 
     fn end_of_life(&self, now: u32) -> u32 {
-        match self.lifetime.load(Ordering::Relaxed) {
+        match self.lifetime() {
             0 => 0,
             lifetime => now.wrapping_add(lifetime).max(1),
         }
@@ -363,6 +377,11 @@ impl Table {
     fn lock(&self, part: usize) -> MutexGuard<'_, Shard> {
         lock(&self.shards[part])
     }
+}
+
+/// Tells whether an entry is not only still there.
+fn is_alive(shard: &Shard, index: u32, now: u32) -> bool {
+    shard.uses(index) > 0 || !is_over(shard.expires(index), now)
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -397,7 +416,7 @@ impl Tracked {
     /// Changes the entry, which is thereby used.
     pub(crate) fn update<T>(&self, now: u32, change: impl FnOnce(&mut Record<'_>) -> T) -> T {
         let mut shard = self.table.lock(self.shard);
-        shard.touch(self.index, self.table.end_of_life(now));
+        shard.touch(self.index, self.table.end_of_life(now), Origin::Here);
         change(&mut Record { layout: &self.table.layout, words: shard.data(self.index), now })
     }
 

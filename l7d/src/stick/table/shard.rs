@@ -13,7 +13,12 @@ const OLDER: usize = 1;
 const NEWER: usize = 2;
 const EXPIRES: usize = 3;
 const USES: usize = 4;
-pub(super) const HEADER: usize = 5;
+/// When it changed last, as a number of changes of this part, and whether a peer made the change.
+const CHANGED: usize = 5;
+pub(super) const HEADER: usize = 6;
+
+/// How many bits of the number of changes an entry keeps.
+const KEPT: u32 = 31;
 
 /// In place of the number of uses: there is no entry.
 const FREE: u32 = u32::MAX;
@@ -35,6 +40,17 @@ pub(super) struct Shard {
     count: u32,
     oldest: u32,
     newest: u32,
+    /// How many changes there were; each entry keeps the lower bits of its last one.
+    changes: u64,
+}
+
+/// Who changed an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This process.
+    Here,
+    /// A peer, who tells the others itself.
+    Peer,
 }
 
 /// What became of an entry that was to be removed.
@@ -60,6 +76,7 @@ impl Shard {
             count: 0,
             oldest: NONE,
             newest: NONE,
+            changes: 0,
         }
     }
 
@@ -87,6 +104,11 @@ impl Shard {
     pub(super) fn data(&mut self, index: u32) -> &mut [u32] {
         let start = HEADER + self.key_words;
         &mut self.entry_mut(index)[start..]
+    }
+
+    /// Returns the key of an entry and what it holds.
+    pub(super) fn parts(&self, index: u32) -> (&[u32], &[u32]) {
+        self.entry(index)[HEADER..].split_at(self.key_words)
     }
 
     pub(super) fn find(&self, hash: u64, key: &[u32]) -> Option<u32> {
@@ -117,13 +139,52 @@ impl Shard {
         index
     }
 
-    /// Notes that an entry is used now, and until when it lives.
-    pub(super) fn touch(&mut self, index: u32, expires: u32) {
+    /// Notes that an entry is used now, by whom, and until when it lives.
+    pub(super) fn touch(&mut self, index: u32, expires: u32, origin: Origin) {
         self.entry_mut(index)[EXPIRES] = expires;
+        self.renew(index, origin);
+    }
+
+    /// Makes an entry the newest one, in the order of use and in that of changes, which are the same.
+    fn renew(&mut self, index: u32, origin: Origin) {
+        self.changes += 1;
+        let stamp = u32::try_from(self.changes & ((1 << KEPT) - 1)).expect("31 bits") << 1;
+        self.entry_mut(index)[CHANGED] = stamp | u32::from(origin == Origin::Peer);
         if self.newest != index {
             self.unlink(index);
             self.link_newest(index);
         }
+    }
+
+    /// Returns how many changes there were so far.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Returns who changed an entry last.
+    pub(super) fn origin(&self, index: u32) -> Origin {
+        if self.entry(index)[CHANGED] & 1 == 0 { Origin::Here } else { Origin::Peer }
+    }
+
+    /// Tells whether an entry has changed since there were so many changes.
+    pub(super) fn has_changed(&self, index: u32, since: u64) -> bool {
+        let mask = (1 << KEPT) - 1;
+        let age = self.changes.wrapping_sub(u64::from(self.entry(index)[CHANGED] >> 1)) & mask;
+        age < self.changes.saturating_sub(since)
+    }
+
+    /// Returns the entries that have changed since there were so many changes, the last one first; none if there are more than `most`.
+    pub(super) fn changed_since(&self, since: u64, most: usize) -> Option<Vec<u32>> {
+        let mut found = Vec::new();
+        let mut index = self.newest;
+        while index != NONE && self.has_changed(index, since) {
+            if found.len() == most {
+                return None;
+            }
+            found.push(index);
+            index = self.entry(index)[OLDER];
+        }
+        Some(found)
     }
 
     /// Counts a user of an entry, which then stays.
@@ -176,8 +237,7 @@ impl Shard {
             if self.remove(oldest, hash) == Removal::Removed {
                 return true;
             }
-            self.unlink(oldest);
-            self.link_newest(oldest);
+            self.renew(oldest, self.origin(oldest));
         }
         false
     }
@@ -191,8 +251,7 @@ impl Shard {
                 break;
             }
             if self.uses(oldest) > 0 {
-                self.unlink(oldest);
-                self.link_newest(oldest);
+                self.renew(oldest, self.origin(oldest));
                 continue;
             }
             let hash = hash(hasher, self.key(oldest));

@@ -4,6 +4,7 @@
 
 mod chunks;
 mod heads;
+mod peers;
 mod prefaces;
 
 /// A small generator of numbers that look random (xorshift*), the same on every machine.

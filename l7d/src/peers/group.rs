@@ -1,0 +1,210 @@
+//! One section of peers at work.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use control::config::{self, Config};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::codec::hello::MINOR;
+use super::connect;
+use super::member::{Kinship, Member};
+use super::resync::{Resync, Start};
+use super::teach::shared;
+use crate::bind::{Spec, specs_of_peers};
+use crate::site::Site;
+use crate::stick::{Cursor, Table, now};
+
+/// A section of peers.
+#[derive(Debug)]
+pub(crate) struct Group {
+    name: String,
+    /// What this process is called.
+    local: String,
+    tables: Vec<Shared>,
+    members: Vec<Arc<Member>>,
+    /// Who accepts TLS; none where the address takes clear text.
+    acceptors: Mutex<HashMap<Spec, Option<Arc<ServerConfig>>>>,
+    resync: Mutex<Resync>,
+    began: jiff::Zoned,
+}
+
+/// A table as peers know it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// What this process calls it.
+    pub(super) number: u64,
+    /// What all call it.
+    pub(super) name: String,
+    pub(super) table: Arc<Table>,
+}
+
+impl Group {
+    pub(super) fn new(peers: &config::Peers, local: &str, config: &Config, site: &Site, start: Start) -> Self {
+        let ours = config.tables().iter().filter(|table| table.peers() == Some(peers.name()));
+        let found = ours.filter_map(|model| Some((model.shared_as(), site.tables().named(model.name())?)));
+        let tables = (1..).zip(found).map(|(number, (name, table))| shared(number, name, table)).collect();
+        let member = |(place, model): (usize, &config::Peer)| {
+            let kinship = if model.name() == local { Kinship::Local } else { Kinship::Remote };
+            Arc::new(Member::new(place, model, kinship, site.tls().client_of_peer(peers, model)))
+        };
+        let acceptors = peers.binds(local).flat_map(|bind| {
+            let tls = site.tls().acceptor_of_peers(peers, bind);
+            specs_of_peers(peers.name(), bind).into_iter().map(move |spec| (spec, tls.clone()))
+        });
+        Self {
+            name: peers.name().to_owned(),
+            local: local.to_owned(),
+            tables,
+            members: peers.members().iter().enumerate().map(member).collect(),
+            acceptors: Mutex::new(acceptors.collect()),
+            resync: Mutex::new(Resync::new(start, Instant::now())),
+            began: jiff::Zoned::now(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn local(&self) -> &str {
+        &self.local
+    }
+
+    pub(super) fn tables(&self) -> &[Shared] {
+        &self.tables
+    }
+
+    pub(super) fn members(&self) -> &[Arc<Member>] {
+        &self.members
+    }
+
+    /// Returns when it began.
+    pub(super) fn began(&self) -> &jiff::Zoned {
+        &self.began
+    }
+
+    /// Returns the member of a name.
+    pub(super) fn member(&self, name: &str) -> Option<&Arc<Member>> {
+        self.members.iter().find(|member| member.name() == name)
+    }
+
+    pub(super) fn resync(&self) -> MutexGuard<'_, Resync> {
+        self.resync.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether another is the same section, with the same members, addresses and tables.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let same_table = |(one, other): (&Shared, &Shared)| one.name == other.name && Arc::ptr_eq(&one.table, &other.table);
+        let (ours, theirs) = (self.acceptors(), other.acceptors());
+        self.name == other.name
+            && self.local == other.local
+            && self.tables.len() == other.tables.len()
+            && self.tables.iter().zip(&other.tables).all(same_table)
+            && self.members.len() == other.members.len()
+            && self.members.iter().zip(&other.members).all(|(one, other)| one.is_like(other))
+            && ours.len() == theirs.len()
+            && ours.iter().all(|(spec, tls)| theirs.get(spec).is_some_and(|other| other.is_some() == tls.is_some()))
+    }
+
+    /// Takes over what decides about TLS from a newer one.
+    pub(super) fn renew(&self, newer: &Self) {
+        let acceptors = newer.acceptors().clone();
+        *self.acceptors() = acceptors;
+        for (member, newer) in self.members.iter().zip(&newer.members) {
+            member.renew(newer);
+        }
+    }
+
+    fn acceptors(&self) -> MutexGuard<'_, HashMap<Spec, Option<Arc<ServerConfig>>>> {
+        self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Listens to all peers and connects to them, until `stopped`.
+    pub(super) async fn run(self: Arc<Self>, sockets: Vec<(Spec, OwnedFd)>, stopped: oneshot::Receiver<()>) {
+        let mut tasks = JoinSet::new();
+        for (spec, socket) in sockets {
+            match TcpListener::from_std(socket.into()) {
+                Ok(listener) => drop(tasks.spawn(Arc::clone(&self).listen(listener, spec))),
+                Err(error) => error!("peers {}: {error}", self.name),
+            }
+        }
+        for member in self.members.iter().filter(|member| member.kinship() == Kinship::Remote) {
+            tasks.spawn(connect::keep(Arc::clone(&self), Arc::clone(member)));
+        }
+        tasks.spawn(Arc::clone(&self).comb());
+        // Nothing is ever sent; it ends when the other half is dropped.
+        let _ = stopped.await;
+        tasks.shutdown().await;
+    }
+
+    async fn listen(self: Arc<Self>, listener: TcpListener, spec: Spec) {
+        let mut guests = JoinSet::new();
+        let room = Arc::new(Semaphore::new(MOST_GUESTS));
+        loop {
+            while guests.try_join_next().is_some() {}
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, source)) => {
+                    let tls = self.acceptors().get(&spec).cloned().flatten();
+                    let served = connect::accept(Arc::clone(&self), stream, source, tls);
+                    guests.spawn(async move {
+                        served.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    error!("peers {}: {error}", self.name);
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+
+    /// Removes entries that came from peers and whose time is over before that of others.
+    async fn comb(self: Arc<Self>) {
+        let mut cursors = vec![Cursor::default(); self.tables.len()];
+        loop {
+            tokio::time::sleep(COMB).await;
+            for (shared, cursor) in self.tables.iter().zip(&mut cursors) {
+                shared.table.comb(cursor, now());
+            }
+        }
+    }
+
+    /// Teaches the process that takes the place of this one, if there is one; returns once that knows everything, and goes on telling it what
+    /// changes here.
+    pub(super) async fn hand_over(self: &Arc<Self>) {
+        let Some(member) = self.members.iter().find(|member| member.kinship() == Kinship::Local).map(Arc::clone) else { return };
+        if self.tables.is_empty() || member.address().is_none_or(is_any) {
+            return;
+        }
+        let (done, taught) = oneshot::channel();
+        let group = Arc::clone(self);
+        tokio::spawn(async move {
+            // Until the end of the process; if there is no other, the attempt is over at once.
+            connect::attempt(&group, &member, MINOR, || done.send(()).unwrap_or_default()).await;
+        });
+        if taught.await.is_ok() {
+            info!("peers {}: the new process knows everything", self.name);
+        }
+    }
+}
+
+fn is_any(address: SocketAddr) -> bool {
+    address.ip().is_unspecified() || address.port() == 0
+}
+
+/// As many peers, or strangers, are served at a time.
+const MOST_GUESTS: usize = 256;
+/// How long nobody is accepted when that has failed.
+const REST: Duration = Duration::from_millis(100);
+const COMB: Duration = Duration::from_millis(100);

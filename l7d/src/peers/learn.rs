@@ -1,0 +1,130 @@
+//! What a peer tells: entries of tables that are shared, and of others, which are left aside.
+
+use std::collections::HashMap;
+
+use control::config::TableKey;
+use tracing::warn;
+
+use super::codec::table::{Definition, Entry, Update, key_type};
+use super::codec::{Malformed, Message};
+use super::group::Shared;
+use crate::stick::{Key, Learnt, now};
+
+/// What one peer tells.
+#[derive(Debug)]
+pub(super) struct Learner<'g> {
+    tables: &'g [Shared],
+    /// By the numbers the peer gives them.
+    known: HashMap<u64, Known<'g>>,
+    /// Which the updates are about.
+    current: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Known<'g> {
+    definition: Definition,
+    /// None where it is not shared.
+    shared: Option<&'g Shared>,
+    /// The number of the last update.
+    last: u32,
+    is_acknowledged: bool,
+}
+
+/// What a peer has told of a table of ours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// What the peer calls the table.
+    pub(super) number: u64,
+    /// The number of its last update.
+    pub(super) last: u32,
+    /// What it says that entries hold, a bit for each kind.
+    pub(super) held: u64,
+}
+
+/// As many tables as a peer may define.
+const MOST_TABLES: usize = 4096;
+
+impl<'g> Learner<'g> {
+    pub(super) fn new(tables: &'g [Shared]) -> Self {
+        Self { tables, known: HashMap::new(), current: None }
+    }
+
+    /// Learns what a table is like.
+    ///
+    /// # Errors
+    /// Fails if there are more than can be.
+    pub(super) fn define(&mut self, definition: Definition, peer: &str) -> Result<(), Malformed> {
+        self.current = Some(definition.number);
+        if let Some(known) = self.known.get_mut(&definition.number).filter(|known| known.definition.name == definition.name) {
+            if known.definition != definition {
+                known.definition = definition;
+            }
+            return Ok(());
+        }
+        if self.known.len() >= MOST_TABLES {
+            return Err(Malformed::TooLong);
+        }
+        let named = self.tables.iter().find(|shared| shared.name == definition.name);
+        let shared = named.filter(|shared| key_type(shared.table.key()) == (definition.key_type, definition.key_length));
+        if let (Some(named), None) = (named, shared) {
+            warn!("peer {peer} has other keys in table {}, which is not shared with it", named.name);
+        }
+        self.known.insert(definition.number, Known { definition, shared, last: 0, is_acknowledged: true });
+        Ok(())
+    }
+
+    /// Notes which table the updates are about.
+    pub(super) fn switch(&mut self, number: u64) {
+        self.current = Some(number);
+    }
+
+    /// Learns an entry.
+    ///
+    /// # Errors
+    /// Fails if it is cut off, or of a table that is not defined.
+    pub(super) fn update(&mut self, update: &Update<'_>) -> Result<(), Malformed> {
+        let known = self.current.and_then(|current| self.known.get_mut(&current)).ok_or(Malformed::NoSuchMessage)?;
+        known.last = update.number.unwrap_or_else(|| known.last.wrapping_add(1));
+        let Some(shared) = known.shared else { return Ok(()) };
+        known.is_acknowledged = false;
+        let Entry { key, values, server: _ } = known.definition.entry(update.entry)?;
+        if let Some(key) = key_of(shared.table.key(), key) {
+            // A full table that keeps what it has learns no more.
+            shared.table.learn(&Learnt { key, left: update.left, values }, now());
+        }
+        Ok(())
+    }
+
+    /// Returns what was told of each table of ours.
+    pub(super) fn told(&self) -> Vec<Told> {
+        let mut told = vec![Told::default(); self.tables.len()];
+        for (number, known) in &self.known {
+            let shared = known.shared.and_then(|shared| self.tables.iter().zip(&mut told).find(|(table, _)| std::ptr::eq(*table, shared)));
+            if let Some((_, told)) = shared {
+                *told = Told { number: *number, last: known.last, held: known.definition.held() };
+            }
+        }
+        told
+    }
+
+    /// Acknowledges what was learnt since the last time.
+    pub(super) fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        for (number, known) in self.known.iter_mut().filter(|(_, known)| !known.is_acknowledged) {
+            known.is_acknowledged = true;
+            Message::Acknowledge(*number, known.last).write(out);
+        }
+    }
+}
+
+/// Makes a key of how it travels; none where it cannot be one.
+fn key_of(kind: TableKey, bytes: &[u8]) -> Option<Key> {
+    match kind {
+        TableKey::Ip | TableKey::Integer => bytes.try_into().ok().map(|bytes| Key::of_number(u32::from_be_bytes(bytes))),
+        TableKey::Ipv6 => (bytes.len() == 16).then(|| Key::of_bytes(bytes, 16)),
+        TableKey::String(most) => {
+            let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+            (end > 0).then(|| Key::of_bytes(&bytes[..end], most))
+        }
+        TableKey::Binary(length) => Some(Key::of_bytes(bytes, length)),
+    }
+}

@@ -1,0 +1,242 @@
+//! What a peer is told: what has changed here since it was told last, or, if it asks, everything.
+//!
+//! Each table is followed part by part, by how many changes the part has had. The peer acknowledges updates by their number, so that
+//! after a cut it is told again only what may not have arrived.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::codec::Message;
+use super::codec::table::{Definition, Item, Kind, Update, key_type, put_key, put_value};
+use super::group::Shared;
+use crate::stick::{Changes, Content, Table, now};
+
+/// How far a peer has been taught a table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// The number of the last update that was said.
+    pub(super) pushed: u32,
+    /// The number of the last one that has arrived.
+    pub(super) acknowledged: u32,
+    /// How many changes of each part have arrived.
+    marks: Vec<u64>,
+}
+
+/// What is said to one peer.
+#[derive(Debug)]
+pub(super) struct Teacher<'g> {
+    lessons: Vec<Lesson<'g>>,
+    /// Which table was defined last.
+    defined: Option<usize>,
+    /// Which table is next.
+    turn: usize,
+    stage: Stage,
+    manner: Manner,
+    /// An entry while it is written.
+    entry: Vec<u8>,
+}
+
+/// What is being said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// What changes.
+    Following,
+    /// Everything, to one who has asked for it.
+    Teaching,
+}
+
+/// Whether the peer knows updates that say how long an entry lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It does.
+    Timed,
+    /// It speaks an older version.
+    Plain,
+}
+
+/// One table as a peer is taught it.
+#[derive(Debug)]
+struct Lesson<'g> {
+    shared: &'g Shared,
+    progress: Progress,
+    /// How many changes of each part have been said.
+    said: Vec<u64>,
+    /// Which part is next.
+    part: usize,
+    /// The part is looked through from one end to the other.
+    scan: Option<Scan>,
+    /// What will have arrived once an update has.
+    pending: VecDeque<(u32, Vec<u64>)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scan {
+    place: u32,
+    /// None for everything.
+    since: Option<u64>,
+    /// How many changes the part had when it began.
+    changes: u64,
+}
+
+impl<'g> Teacher<'g> {
+    /// Goes on where the connection before this one ended.
+    pub(super) fn new(tables: &'g [Shared], before: &[Progress], manner: Manner) -> Self {
+        let lesson = |(index, shared): (usize, &'g Shared)| {
+            let mut progress = before.get(index).cloned().unwrap_or_default();
+            progress.marks.resize(shared.table.parts(), 0);
+            let said = progress.marks.clone();
+            Lesson { shared, progress, said, part: 0, scan: None, pending: VecDeque::new() }
+        };
+        let lessons = tables.iter().enumerate().map(lesson).collect();
+        Self { lessons, defined: None, turn: 0, stage: Stage::Following, manner, entry: Vec::new() }
+    }
+
+    /// Begins to say everything.
+    pub(super) fn begin(&mut self) {
+        (self.stage, self.turn) = (Stage::Teaching, 0);
+        for lesson in &mut self.lessons {
+            (lesson.part, lesson.scan) = (0, None);
+        }
+    }
+
+    /// Notes that updates have arrived.
+    pub(super) fn acknowledge(&mut self, table: u64, number: u32) {
+        let Some(lesson) = self.lessons.iter_mut().find(|lesson| lesson.shared.number == table) else { return };
+        lesson.progress.acknowledged = number;
+        while lesson.pending.front().is_some_and(|(last, _)| number.wrapping_sub(*last) < u32::MAX / 2) {
+            lesson.progress.marks = lesson.pending.pop_front().map(|(_, marks)| marks).unwrap_or_default();
+        }
+    }
+
+    /// Returns how far each table has been taught.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        self.lessons.iter().map(|lesson| lesson.progress.clone()).collect()
+    }
+
+    /// Says what there is to say, up to about so many bytes; tells whether everything has just been said to one who asked for it.
+    pub(super) fn say(&mut self, most: usize, out: &mut Vec<u8>) -> bool {
+        for _ in 0..self.lessons.len() {
+            let index = self.turn;
+            while !self.step(index, out) {
+                if out.len() >= most {
+                    return false;
+                }
+            }
+            self.turn += 1;
+            if self.turn == self.lessons.len() {
+                self.turn = 0;
+                if std::mem::replace(&mut self.stage, Stage::Following) == Stage::Teaching {
+                    return true;
+                }
+            }
+            if out.len() >= most {
+                return false;
+            }
+        }
+        // Without tables there is nothing to be taught.
+        self.lessons.is_empty() && std::mem::replace(&mut self.stage, Stage::Following) == Stage::Teaching
+    }
+
+    /// Says something of one table; tells whether that is all for now.
+    fn step(&mut self, index: usize, out: &mut Vec<u8>) -> bool {
+        let Self { lessons, defined, stage, manner, entry, .. } = self;
+        let Some(lesson) = lessons.get_mut(index) else { return true };
+        let (table, part) = (&*lesson.shared.table, lesson.part);
+        if part >= table.parts() {
+            lesson.end_round();
+            return true;
+        }
+        let mut voice = Voice { shared: lesson.shared, pushed: &mut lesson.progress.pushed, defined, index, manner: *manner, entry, out };
+        let scan = match (lesson.scan, *stage) {
+            (Some(scan), _) => scan,
+            (None, Stage::Teaching) => Scan { place: 0, since: None, changes: table.changes(part) },
+            (None, Stage::Following) => match table.take_changes(part, lesson.said[part], now(), |content| voice.say(&content)) {
+                Changes::All(changes) => {
+                    (lesson.said[part], lesson.part) = (changes, part + 1);
+                    return false;
+                }
+                Changes::Many(changes) => Scan { place: 0, since: Some(lesson.said[part]), changes },
+            },
+        };
+        let mut place = scan.place;
+        if table.scan(part, &mut place, scan.since, now(), |content| voice.say(&content)) {
+            lesson.scan = Some(Scan { place, ..scan });
+        } else {
+            (lesson.said[part], lesson.part, lesson.scan) = (scan.changes, part + 1, None);
+        }
+        false
+    }
+}
+
+impl Lesson<'_> {
+    /// Notes what the last update of a round stands for.
+    fn end_round(&mut self) {
+        self.part = 0;
+        if self.progress.pushed == self.progress.acknowledged {
+            // Nothing is on its way, so nothing can be lost.
+            self.progress.marks.clone_from(&self.said);
+            return;
+        }
+        if self.pending.back().is_some_and(|(last, _)| *last == self.progress.pushed) {
+            return;
+        }
+        if self.pending.len() >= MOST_PENDING {
+            self.pending.pop_back();
+        }
+        self.pending.push_back((self.progress.pushed, self.said.clone()));
+    }
+}
+
+/// Writes entries of one table.
+struct Voice<'v> {
+    shared: &'v Shared,
+    pushed: &'v mut u32,
+    defined: &'v mut Option<usize>,
+    index: usize,
+    manner: Manner,
+    entry: &'v mut Vec<u8>,
+    out: &'v mut Vec<u8>,
+}
+
+impl Voice<'_> {
+    fn say(&mut self, content: &Content<'_>) {
+        let is_first = *self.defined != Some(self.index);
+        if is_first {
+            *self.defined = Some(self.index);
+            Message::Define(definition(self.shared)).write(self.out);
+        }
+        *self.pushed = self.pushed.wrapping_add(1);
+        self.entry.clear();
+        put_key(self.shared.table.key(), content.key(), self.entry);
+        content.values().for_each(|(_, _, raw)| put_value(raw, self.entry));
+        // One that has just been used lives as long as the peer says.
+        let is_fresh = |left: &u32| left.saturating_add(FRESH) >= self.shared.table.lifetime();
+        let left = content.left.filter(|left| self.manner == Manner::Timed && !is_fresh(left));
+        let number = is_first.then_some(*self.pushed);
+        Message::Update(Update { number, left, entry: self.entry }).write(self.out);
+    }
+}
+
+fn definition(shared: &Shared) -> Definition {
+    let table = &*shared.table;
+    let mut items: Vec<Item> = Vec::new();
+    for (kind, _) in table.kinds() {
+        match items.last_mut().filter(|item| item.kind == Kind::Stored(kind)) {
+            Some(item) => item.count += 1,
+            None => items.push(Item { kind: Kind::Stored(kind), count: 1, period: table.period(kind).unwrap_or(0) }),
+        }
+    }
+    let (key_type, key_length) = key_type(table.key());
+    let (name, expire) = (shared.name.clone(), table.lifetime().into());
+    Definition { number: shared.number, name, key_type, key_length, expire, items }
+}
+
+/// Returns a table under the name and number peers know it by.
+pub(super) fn shared(number: u64, name: &str, table: &Arc<Table>) -> Shared {
+    Shared { number, name: name.to_owned(), table: Arc::clone(table) }
+}
+
+/// How many rounds may wait for their acknowledgement before they are counted as one.
+const MOST_PENDING: usize = 32;
+/// In milliseconds: who was used so short a time ago was used just now.
+const FRESH: u32 = 500;

@@ -1,0 +1,170 @@
+//! What peers share of a table: who asks gets what has changed, and who tells is believed.
+//!
+//! A change costs a worker no more than a number in the entry: each part counts its changes, and keeps its entries in the order of their last
+//! one. Who follows a table remembers, for each part, how many changes it has seen, and looks for more whenever it likes.
+
+use control::config::StoredKind;
+
+use super::key::Key;
+use super::layout::{Layout, Record};
+use super::shard::{Origin, Removal, Shard, hash, is_over};
+use super::{Cursor, LONGEST_LIFE, Table, is_alive, lock};
+
+/// A value as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raw {
+    /// A number.
+    Number(u64),
+    /// How often something happened.
+    Rate {
+        /// How long ago the running period began, in milliseconds.
+        since: u32,
+        /// How much it has seen.
+        current: u32,
+        /// How much the one before has seen.
+        before: u32,
+    },
+}
+
+/// An entry as it is kept.
+pub(crate) struct Content<'a> {
+    layout: &'a Layout,
+    key: &'a [u32],
+    words: &'a [u32],
+    now: u32,
+    /// How long it lives, in milliseconds; none for ever.
+    pub(crate) left: Option<u32>,
+}
+
+/// What is learnt of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Learnt {
+    /// The key.
+    pub(crate) key: Key,
+    /// How long it lives, in milliseconds; none for as long as all do.
+    pub(crate) left: Option<u32>,
+    /// What it holds: the kind, the number of the element in arrays, the value.
+    pub(crate) values: Vec<(StoredKind, u8, Raw)>,
+}
+
+/// What became of a part's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// All were handed out, and this is how many changes there were so far.
+    All(u64),
+    /// There are so many that the part has to be scanned; so many changes there were when this was found.
+    Many(u64),
+}
+
+impl Content<'_> {
+    /// Returns the key, in words of four bytes, the first one highest.
+    pub(crate) fn key(&self) -> &[u32] {
+        self.key
+    }
+
+    /// Returns everything it holds, in the order of HAProxy's list of kinds.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (StoredKind, u8, Raw)> {
+        let now = self.now;
+        self.layout
+            .items()
+            .iter()
+            .flat_map(move |item| (0..item.count).map(move |index| (item.kind, index, item.raw(self.words, index, now))))
+    }
+}
+
+impl Table {
+    /// Returns how many parts there are, each with changes of its own.
+    pub(crate) fn parts(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Returns how many changes there were in a part.
+    pub(crate) fn changes(&self, part: usize) -> u64 {
+        self.shards.get(part).map_or(0, |shard| lock(shard).changes())
+    }
+
+    /// Hands out the entries of a part that this process has changed since there were `since` changes, unless there are many.
+    pub(crate) fn take_changes(&self, part: usize, since: u64, now: u32, mut take: impl FnMut(Content<'_>)) -> Changes {
+        let Some(shard) = self.shards.get(part) else { return Changes::All(0) };
+        let shard = lock(shard);
+        let changes = shard.changes();
+        if changes == since {
+            return Changes::All(changes);
+        }
+        let Some(found) = shard.changed_since(since, PAGE) else { return Changes::Many(changes) };
+        for index in found.into_iter().rev() {
+            if shard.origin(index) == Origin::Here {
+                self.hand_out(&shard, index, now, &mut take);
+            }
+        }
+        Changes::All(changes)
+    }
+
+    /// Hands out what lies in the next places of a part: what this process has changed since there were `since` changes, or everything.
+    /// Tells whether there may be more.
+    pub(crate) fn scan(&self, part: usize, place: &mut u32, since: Option<u64>, now: u32, mut take: impl FnMut(Content<'_>)) -> bool {
+        let Some(shard) = self.shards.get(part) else { return false };
+        let shard = lock(shard);
+        for _ in 0..PAGE {
+            if *place >= shard.places() {
+                return false;
+            }
+            let index = *place;
+            *place += 1;
+            if shard.is_entry(index) && since.is_none_or(|since| shard.has_changed(index, since) && shard.origin(index) == Origin::Here) {
+                self.hand_out(&shard, index, now, &mut take);
+            }
+        }
+        true
+    }
+
+    /// Believes what a peer says of an entry; tells whether there was room for it.
+    pub(crate) fn learn(&self, learnt: &Learnt, now: u32) -> bool {
+        let Some((_, mut shard, index)) = self.obtain(&learnt.key, now) else { return false };
+        let expires = match (self.end_of_life(now), learnt.left) {
+            (0, _) => 0,
+            (expires, None) => expires,
+            (_, Some(left)) => now.wrapping_add(left.min(LONGEST_LIFE)).max(1),
+        };
+        shard.touch(index, expires, Origin::Peer);
+        let mut record = Record { layout: &self.layout, words: shard.data(index), now };
+        // How many connections are open here is known here.
+        for (kind, index, raw) in learnt.values.iter().filter(|(kind, ..)| *kind != StoredKind::ConnCur) {
+            record.put(*kind, *index, *raw);
+        }
+        true
+    }
+
+    /// Removes, among the next places, entries whose time is over: what peers tell may end before what was used longer ago.
+    pub(crate) fn comb(&self, cursor: &mut Cursor, now: u32) {
+        let Some(shard) = self.shards.get(cursor.shard) else {
+            *cursor = Cursor::default();
+            return;
+        };
+        let mut shard = lock(shard);
+        let end = shard.places().min(cursor.place.saturating_add(COMBED));
+        for index in cursor.place..end {
+            if shard.is_entry(index) && !is_alive(&shard, index, now) {
+                let hash = hash(&self.hasher, shard.key(index));
+                if shard.remove(index, hash) == Removal::Removed {
+                    self.used.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+        *cursor = if end == shard.places() { Cursor { shard: cursor.shard + 1, place: 0 } } else { Cursor { place: end, ..*cursor } };
+    }
+
+    fn hand_out(&self, shard: &Shard, index: u32, now: u32, take: &mut impl FnMut(Content<'_>)) {
+        let expires = shard.expires(index);
+        let left = (expires != 0).then(|| if is_over(expires, now) { 0 } else { expires.wrapping_sub(now) });
+        if !is_alive(shard, index, now) {
+            return;
+        }
+        let (key, words) = shard.parts(index);
+        take(Content { layout: &self.layout, key, words, now, left });
+    }
+}
+
+/// How many entries are handed out, or looked at, before others may have the part.
+const PAGE: usize = 256;
+const COMBED: u32 = 256;
