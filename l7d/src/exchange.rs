@@ -75,7 +75,8 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
         }
     };
     record.account(memory);
-    let scene = review::scene(client, frontend, turn);
+    let (backend, server) = record.names();
+    let scene = Scene { backend, server, ..review::scene(client, frontend, turn) };
     record.write(frontend, &View { scene: &scene, request: None, response: None, memory });
     memory.end_exchange();
     fate
@@ -277,6 +278,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let server = self.pursuit.server();
             record.server(server, self.pursuit.failed());
             self.request.affinity.serve(server, self.pursuit.is_pinned());
+            self.request.review.borrow_mut().serve(server);
             record.given(self.request.affinity.given());
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);

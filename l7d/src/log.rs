@@ -260,6 +260,11 @@ impl<'a> Record<'a> {
         self.termination = error.termination();
     }
 
+    /// Returns the names of the backend and the server, as far as there are any.
+    pub(crate) fn names(&self) -> (Option<&'a str>, Option<&'a str>) {
+        (self.backend.map(Backend::name), self.server.map(Server::name))
+    }
+
     /// Notes that it asks for the statistics.
     pub(crate) fn names_statistics(&mut self) {
         self.is_exhibit = true;

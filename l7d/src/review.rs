@@ -124,6 +124,11 @@ impl<'a> Review<'a> {
         (self.scene.source, self.scene.destination)
     }
 
+    /// Notes which server is asked.
+    pub(crate) fn serve(&mut self, server: &'a Server) {
+        self.scene.server = Some(server.name());
+    }
+
     /// Returns what rules want of the way to the server.
     pub(crate) fn wishes(&self) -> Wishes {
         self.memory.wishes
@@ -336,6 +341,7 @@ pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: T
         is_first: turn == Turn::First,
         frontend: frontend.name(),
         backend: None,
+        server: None,
         shared: rules.shared(),
         content: None,
         site: Some(frontend),

@@ -99,6 +99,7 @@ impl Client {
             is_first: true,
             frontend: frontend.name(),
             backend: None,
+            server: None,
             shared: rules.shared(),
             content: None,
             site: Some(frontend),

@@ -79,6 +79,17 @@ impl Load {
         self.waiting.load(SeqCst)
     }
 
+    /// Returns how many more connections it takes; none for any number.
+    pub(crate) fn free(&self) -> Option<u32> {
+        let most = self.most.load(SeqCst);
+        (most != NONE).then(|| most.saturating_sub(self.active()))
+    }
+
+    /// Returns how many more may wait for it; none for any number.
+    pub(crate) fn free_to_wait(&self) -> Option<u32> {
+        self.most_waiting().map(|most| most.saturating_sub(self.waiting()))
+    }
+
     /// Returns how many waited at most.
     pub(crate) fn longest(&self) -> u32 {
         self.longest.load(SeqCst)

@@ -138,7 +138,7 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-const RULES: [&str; 14] = [
+pub(super) const RULES: [&str; 14] = [
     "capture",
     "declare",
     "force-persist",

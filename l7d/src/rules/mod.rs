@@ -14,6 +14,8 @@ mod auth;
 mod capture;
 mod condition;
 mod converter;
+#[cfg(test)]
+mod coverage;
 mod crypt;
 mod directive;
 mod errors;

@@ -115,6 +115,18 @@ const INDEXED: [(&str, AboutElement); 5] = [
 /// How many entries an exchange can track.
 pub(super) const SLOTS: u8 = 12;
 
+/// Returns the ends of the names of fetches.
+#[cfg(test)]
+pub(super) fn questions() -> impl Iterator<Item = &'static str> {
+    QUESTIONS.iter().map(|(name, _)| *name).chain(INDEXED.iter().map(|(name, _)| *name))
+}
+
+/// Returns the ends of the names of converters.
+#[cfg(test)]
+pub(super) fn lookups() -> impl Iterator<Item = &'static str> {
+    LOOKUPS.iter().map(|(name, _)| *name).filter(|name| *name != "in").chain(["gpc", "gpc_rate", "gpt"])
+}
+
 impl What {
     fn is_bool(self) -> bool {
         self == Self::Exists
@@ -266,7 +278,7 @@ pub(super) struct Lookup {
 }
 
 /// What is asked of an entry, by the ends of the names of converters.
-const LOOKUPS: [(&str, What); 22] = [
+const LOOKUPS: [(&str, What); 23] = [
     ("bytes_in_rate", What::Value(StoredKind::BytesInRate, 0)),
     ("bytes_out_rate", What::Value(StoredKind::BytesOutRate, 0)),
     ("conn_cnt", What::Value(StoredKind::ConnCnt, 0)),
@@ -287,6 +299,7 @@ const LOOKUPS: [(&str, What); 22] = [
     ("kbytes_out", What::Kilobytes(StoredKind::BytesOutCnt)),
     ("sess_cnt", What::Value(StoredKind::SessCnt, 0)),
     ("sess_rate", What::Value(StoredKind::SessRate, 0)),
+    ("server_id", What::Value(StoredKind::ServerId, 0)),
     ("trackers", What::Uses),
     ("in", What::Exists),
 ];

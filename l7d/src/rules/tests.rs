@@ -239,7 +239,7 @@ fn formats_print_samples_and_aliases() {
         ("%[query,url_enc]", "id%3D7%26sort%3Da"),
         ("%[src,ipmask(8)]", "192.0.0.0"),
         ("%[int(0),http_date]", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        ("%[req.hdr_names]", "host,accept,cookie,x-forwarded-for,x-num,user-agent"),
+        ("%[req.hdr_names]", "host,accept,accept,cookie,cookie,x-forwarded-for,x-num,user-agent"),
     ];
     for (format, expected) in cases {
         assert_eq!(printed(format, GET), expected, "{format}");

@@ -31,6 +31,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) frontend: &'a str,
     /// The name of the backend, once there is one.
     pub(crate) backend: Option<&'a str>,
+    /// The name of the server, once it was asked.
+    pub(crate) server: Option<&'a str>,
     /// The variables of the process.
     pub(crate) shared: &'a Shared,
     /// The first bytes of the connection, where they are looked at.
@@ -43,7 +45,18 @@ impl<'a> Scene<'a> {
     /// Returns the scene of no exchange at all.
     pub(super) fn nowhere(shared: &'a Shared) -> Self {
         let (source, destination) = (None, None);
-        Self { source, destination, is_tls: false, is_first: false, frontend: "", backend: None, shared, content: None, site: None }
+        Self {
+            source,
+            destination,
+            is_tls: false,
+            is_first: false,
+            frontend: "",
+            backend: None,
+            server: None,
+            shared,
+            content: None,
+            site: None,
+        }
     }
 }
 
@@ -110,7 +123,18 @@ impl<'a> Content<'a> {
 impl<'a> Scene<'a> {
     /// Returns what is known of a client before anything is asked of its connection.
     pub(crate) fn bare(source: Option<SocketAddr>, frontend: &'a str, shared: &'a Shared) -> Self {
-        Self { source, destination: None, is_tls: false, is_first: true, frontend, backend: None, shared, content: None, site: None }
+        Self {
+            source,
+            destination: None,
+            is_tls: false,
+            is_first: true,
+            frontend,
+            backend: None,
+            server: None,
+            shared,
+            content: None,
+            site: None,
+        }
     }
 }
 

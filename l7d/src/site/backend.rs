@@ -280,6 +280,13 @@ impl Backend {
         candidates.len()
     }
 
+    /// Returns the weight of the server at a place, with slow start and what was set at run time.
+    pub(crate) fn weight(&self, place: usize) -> u32 {
+        let in_force = |server: &Server| self.view.effective_weight(server.id).div_ceil(control::server_state::WEIGHT_SCALE);
+        // One that is down keeps its weight for later.
+        self.servers.get(place).map_or(0, |server| if self.is_up(place) { in_force(server) } else { server.model.weight().into() })
+    }
+
     /// Returns how many wait for a slot.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting(&self.loads)

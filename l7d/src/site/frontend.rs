@@ -295,6 +295,11 @@ impl Frontend {
         self.backends.named(name).and_then(|id| self.backends.of(id)).map(|backend| &**backend)
     }
 
+    /// Returns the backend of whatever no rule sends elsewhere.
+    pub(crate) fn default_backend(&self) -> Option<&Backend> {
+        self.backend.as_deref()
+    }
+
     /// Returns the rules.
     pub(crate) fn rules(&self) -> &ProxyRules {
         &self.rules

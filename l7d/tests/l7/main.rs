@@ -11,6 +11,8 @@ mod balance;
 #[cfg(test)]
 mod binds;
 #[cfg(test)]
+mod breadth;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod certs;
@@ -38,6 +40,8 @@ mod differential;
 mod directed;
 #[cfg(test)]
 mod dynamic;
+#[cfg(test)]
+mod fetches;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]

@@ -16,6 +16,8 @@ use tracing::debug;
 
 pub(super) use header::{HeaderChange, NameTest};
 pub(super) use normalize::Normalizer;
+#[cfg(test)]
+pub(super) use parse::names;
 pub(super) use parse::{field_name, parse, parse_redirect};
 pub(super) use redirect::Redirect;
 pub(super) use reply::{Answer, parse_error};

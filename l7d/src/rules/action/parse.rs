@@ -74,6 +74,12 @@ const ACTIONS: [(&str, &[Stage]); 49] = [
     ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
 ];
 
+/// Returns the names of all actions.
+#[cfg(test)]
+pub(in crate::rules) fn names() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|(name, _)| *name)
+}
+
 /// Returns the name of an action without its arguments.
 pub(in crate::rules) fn name_of(word: &str) -> &str {
     word.split('(').next().unwrap_or_default()

@@ -2,6 +2,7 @@
 
 mod digest;
 mod map;
+mod secret;
 mod structure;
 mod table;
 mod text;
@@ -12,12 +13,15 @@ use regex::bytes::Regex;
 
 use digest::Digest;
 use map::Map;
+use secret::Secret;
 use structure::Structure;
 pub(super) use table::build;
+#[cfg(test)]
+pub(super) use table::names;
 pub(super) use text::hex;
 
 use super::capture;
-use super::fetch::Side;
+use super::fetch::{ServerName, Side, State};
 use super::pattern::masked;
 use super::replace::{self, Replacement};
 use super::sample::{Kind, Sample};
@@ -77,6 +81,22 @@ pub(super) enum Converter {
     Map(Box<Map>),
     Digest(Box<Digest>),
     Structure(Box<Structure>),
+    /// The sample with another item behind it.
+    AddItem {
+        delimiter: Box<[u8]>,
+        variable: Option<VariableId>,
+        suffix: Box<[u8]>,
+    },
+    /// The language that a client likes best of those that are known.
+    Language {
+        known: Box<[Box<[u8]>]>,
+        usual: Option<Box<[u8]>>,
+    },
+    /// How many servers of the backend of that name take traffic.
+    UsableServers,
+    /// How many wait for the server of that name.
+    ServerQueue,
+    Secret(Box<Secret>),
     ReversedDomain,
     Reversed,
     /// Sets a variable to the sample.
@@ -166,7 +186,9 @@ impl Converter {
             Self::Map(map) => map.takes(),
             Self::Digest(digest) => digest.takes(),
             Self::Structure(structure) => structure.takes(),
-            Self::ReversedDomain | Self::Reversed => Kind::Text,
+            Self::ReversedDomain | Self::Reversed | Self::AddItem { .. } | Self::Language { .. } => Kind::Text,
+            Self::UsableServers | Self::ServerQueue => Kind::Text,
+            Self::Secret(_) => Kind::Binary,
             Self::Lookup(lookup) => lookup.takes(),
             Self::Mask { .. } => Kind::Address,
             Self::HttpDate { .. }
@@ -187,7 +209,9 @@ impl Converter {
             Self::Map(map) => map.makes(),
             Self::Digest(digest) => digest.makes(),
             Self::Structure(structure) => structure.makes(),
-            Self::ReversedDomain | Self::Reversed => Kind::Text,
+            Self::ReversedDomain | Self::Reversed | Self::AddItem { .. } | Self::Language { .. } => Kind::Text,
+            Self::UsableServers | Self::ServerQueue => Kind::Int,
+            Self::Secret(secret) => secret.makes(),
             Self::Lookup(lookup) => lookup.makes(),
             Self::Capture(..)
             | Self::Lower
@@ -223,6 +247,10 @@ impl Converter {
                 | Self::Capture(..)
                 | Self::SetVariable(_)
                 | Self::UnsetVariable(_)
+                | Self::AddItem { variable: Some(_), .. }
+                | Self::UsableServers
+                | Self::ServerQueue
+                | Self::Secret(_)
                 | Self::Map(_)
                 | Self::Lookup(_)
         )
@@ -293,6 +321,31 @@ impl Converter {
             Self::Digest(digest) if digest.takes() == Kind::Binary => digest.of(&sample.to_binary(), view)?,
             Self::Digest(digest) => digest.of(&sample.to_bytes(), view)?,
             Self::Structure(structure) => structure.of(sample)?,
+            Self::AddItem { delimiter, variable, suffix } => {
+                let mut item = Vec::new();
+                if let Some(value) = variable.and_then(|id| view.variable(id)) {
+                    value.write(&mut item);
+                }
+                item.extend_from_slice(suffix);
+                let mut out = sample.to_bytes().into_owned();
+                if !out.is_empty() && !item.is_empty() {
+                    out.extend_from_slice(delimiter);
+                }
+                out.extend_from_slice(&item);
+                Sample::own(out)
+            }
+            Self::Language { known, usual } => {
+                let found = text::preferred(&sample.to_bytes(), known).map(|place| &*known[place]);
+                Sample::text(found.or(usual.as_deref())?)
+            }
+            Self::UsableServers => Sample::Int(State::UsableServers(Some(str::from_utf8(&sample.to_bytes()).ok()?.into())).find(view)?),
+            Self::ServerQueue => {
+                let name = String::from_utf8(sample.to_bytes().into_owned()).ok()?;
+                let (backend, server) =
+                    name.split_once('/').map_or((None, name.as_str()), |(backend, server)| (Some(backend.into()), server));
+                Sample::Int(State::ServerQueue(ServerName { backend, server: server.into() }).find(view)?)
+            }
+            Self::Secret(secret) => secret.of(&sample, view)?,
             Self::ReversedDomain => {
                 let bytes = sample.to_bytes();
                 let mut labels: Vec<&[u8]> = bytes.split(|byte| *byte == b'.').collect();

@@ -4,6 +4,7 @@ use control::config::Diagnostic;
 
 use super::digest::{self, Digest};
 use super::map::{self, Map};
+use super::secret::{self, Secret};
 use super::structure::{self, Structure};
 use super::{Converter, Operand, Operation, Selection, Substitution};
 use crate::rules::argument::Call;
@@ -18,8 +19,9 @@ use crate::rules::word::unknown;
 
 type Build = fn(&Call<'_, '_>, &mut Names) -> Result<Converter, Diagnostic>;
 
-const TABLE: [(&str, Build); 38] = [
+const TABLE: [(&str, Build); 42] = [
     ("add", |call, names| arithmetic(call, names, Operation::Add)),
+    ("add_item", |call, names| add_item(call, names)),
     ("and", |call, names| arithmetic(call, names, Operation::And)),
     ("b64dec", |call, _| plain(call, Converter::FromBase64)),
     ("base64", |call, _| plain(call, Converter::ToBase64)),
@@ -36,11 +38,13 @@ const TABLE: [(&str, Build); 38] = [
     ("http_date", |call, _| http_date(call)),
     ("iif", |call, _| choose(call)),
     ("ipmask", |call, _| mask(call)),
+    ("language", |call, _| language(call)),
     ("length", |call, _| plain(call, Converter::Length)),
     ("lower", |call, _| plain(call, Converter::Lower)),
     ("ltrim", |call, _| trimmed(call).map(Converter::TrimStart)),
     ("mod", |call, names| arithmetic(call, names, Operation::Remainder)),
     ("mul", |call, names| arithmetic(call, names, Operation::Multiply)),
+    ("nbsrv", |call, _| plain(call, Converter::UsableServers)),
     ("neg", |call, _| plain(call, Converter::Negate)),
     ("not", |call, _| plain(call, Converter::Not)),
     ("odd", |call, _| plain(call, Converter::Odd)),
@@ -50,6 +54,7 @@ const TABLE: [(&str, Build); 38] = [
     ("reverse_dom", |call, _| plain(call, Converter::ReversedDomain)),
     ("rtrim", |call, _| trimmed(call).map(Converter::TrimEnd)),
     ("set-var", |call, names| variable(call, names).map(Converter::SetVariable)),
+    ("srv_queue", |call, _| plain(call, Converter::ServerQueue)),
     ("sub", |call, names| arithmetic(call, names, Operation::Subtract)),
     ("unset-var", |call, names| variable(call, names).map(Converter::UnsetVariable)),
     ("upper", |call, _| plain(call, Converter::Upper)),
@@ -62,7 +67,8 @@ const TABLE: [(&str, Build); 38] = [
 /// Returns every known name.
 pub(in crate::rules) fn names() -> Vec<&'static str> {
     let maps = map::NAMES.iter().map(|(name, _, _)| *name);
-    let mut names: Vec<_> = TABLE.iter().map(|(name, _)| *name).chain(maps).chain(digest::NAMES).chain(structure::NAMES).collect();
+    let mut names: Vec<_> =
+        TABLE.iter().map(|(name, _)| *name).chain(maps).chain(digest::NAMES).chain(structure::NAMES).chain(secret::NAMES).collect();
     names.sort_unstable();
     names
 }
@@ -81,6 +87,9 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     if let Some(structure) = Structure::build(call) {
         return structure.map(|structure| Converter::Structure(Box::new(structure)));
     }
+    if let Some(secret) = Secret::build(call, variables) {
+        return secret.map(|secret| Converter::Secret(Box::new(secret)));
+    }
     if let Some(lookup) = Lookup::build(call, variables) {
         return lookup.map(Converter::Lookup);
     }
@@ -91,6 +100,26 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
             Err(call.error(message).hint(hint))
         }
     }
+}
+
+fn add_item(call: &Call<'_, '_>, names: &mut Names) -> Result<Converter, Diagnostic> {
+    call.at_most(3)?;
+    let delimiter = call.required(0, "a delimiter, a variable and a suffix")?.text.as_bytes().into();
+    let variable = match call.optional(1) {
+        Some(name) => Some(names.variable(&name.text).map_err(|message| call.error_in(name, message))?),
+        None => None,
+    };
+    let suffix: Box<[u8]> = call.optional(2).map_or(&b""[..], |suffix| suffix.text.as_bytes()).into();
+    if variable.is_none() && suffix.is_empty() {
+        return Err(call.error("`add_item` wants a variable or a suffix behind its delimiter"));
+    }
+    Ok(Converter::AddItem { delimiter, variable, suffix })
+}
+
+fn language(call: &Call<'_, '_>) -> Result<Converter, Diagnostic> {
+    call.at_most(2)?;
+    let known = call.required(0, "languages with semicolons between them")?.text.split(';').map(|known| known.as_bytes().into()).collect();
+    Ok(Converter::Language { known, usual: call.optional(1).map(|usual| usual.text.as_bytes().into()) })
 }
 
 fn variable(call: &Call<'_, '_>, names: &mut Names) -> Result<VariableId, Diagnostic> {

@@ -82,6 +82,33 @@ pub(in crate::rules) fn hex(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
+/// Returns the place of the language that a list of them likes best among those that are known (RFC 9110 section 12.5.4).
+pub(super) fn preferred(list: &[u8], known: &[Box<[u8]>]) -> Option<usize> {
+    let mut best: Option<(u32, usize)> = None;
+    for item in list.split(|byte| *byte == b',') {
+        let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.next().and_then(|part| part.strip_prefix(b"q=")).map_or(1000, quality);
+        let base = name.split(|byte| *byte == b'-').next().unwrap_or_default();
+        let place = |wanted: &[u8]| known.iter().position(|known| **known == *wanted);
+        if let Some(place) = place(name).or_else(|| place(base))
+            && quality > best.map_or(0, |(quality, _)| quality)
+        {
+            best = Some((quality, place));
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// Reads a weight in thousandths.
+fn quality(text: &[u8]) -> u32 {
+    let text = str::from_utf8(text).unwrap_or_default();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part = format!("{part:0<3}");
+    let thousandths = whole.parse::<u32>().unwrap_or_default().saturating_mul(1000) + part[..3].parse::<u32>().unwrap_or_default();
+    thousandths.min(1000)
+}
+
 /// Reads base64 in the alphabet of URLs, without padding (RFC 4648 section 5).
 pub(super) fn decoded_url_base64(text: &[u8]) -> Option<Vec<u8>> {
     let usual = |byte: &u8| match byte {

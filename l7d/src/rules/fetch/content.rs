@@ -96,8 +96,8 @@ impl Bytes {
                 let protocols = hello(content, bytes)?.protocols;
                 (!protocols.is_empty()).then(|| Sample::own(protocols.join(&b',')))
             }
-            Self::RdpCookie(name) => rdp_cookie(content, bytes, name.as_deref()).map(Sample::text),
-            Self::RdpCookieCount(name) => rdp_cookie(content, bytes, name.as_deref()).map(|_| Sample::Int(1)),
+            Self::RdpCookie(name) => rdp_cookie(content, bytes, name.as_deref()).flatten().map(Sample::text),
+            Self::RdpCookieCount(name) => rdp_cookie(content, bytes, name.as_deref()).map(|found| Sample::Int(found.map_or(0, |_| 1))),
         }
     }
 }
@@ -147,17 +147,20 @@ fn is_http(content: &Content<'_>, bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Finds the cookie in the first message of a client of RDP ([MS-RDPBCGR] section 2.2.1.1): behind headers of 11 bytes.
-fn rdp_cookie<'v>(content: &Content<'_>, bytes: &'v [u8], name: Option<&[u8]>) -> Option<&'v [u8]> {
+/// Finds the cookie in the first message of a client of RDP ([MS-RDPBCGR] section 2.2.1.1): behind headers of 11 bytes. None if too few
+/// bytes have come to tell.
+fn rdp_cookie<'v>(content: &Content<'_>, bytes: &'v [u8], name: Option<&[u8]>) -> Option<Option<&'v [u8]>> {
     const MARK: &[u8] = b"Cookie:";
-    let text = bytes.get(11..).unwrap_or_default();
-    if bytes.first().is_some_and(|version| *version != 3) || !MARK.starts_with(&text[..text.len().min(MARK.len())]) {
-        return None;
+    let Some(text) = bytes.get(11..).filter(|text| !text.is_empty()) else {
+        return if bytes.first().is_none_or(|version| *version == 3) { lack(content) } else { None };
+    };
+    if bytes.first() != Some(&3) || !MARK.starts_with(&text[..text.len().min(MARK.len())]) {
+        return Some(None);
     }
     let Some(line) = text.get(MARK.len()..) else { return lack(content) };
     let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else { return lack(content) };
     let line = line[..end].trim_ascii_start();
-    let equals = line.iter().position(|byte| *byte == b'=')?;
+    let Some(equals) = line.iter().position(|byte| *byte == b'=') else { return Some(None) };
     let matches = name.is_none_or(|name| line[..equals].eq_ignore_ascii_case(name));
-    matches.then_some(&line[equals + 1..])
+    Some(matches.then_some(&line[equals + 1..]))
 }

@@ -154,13 +154,10 @@ pub(in crate::rules) fn values(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     Values { rest: Some(field), whole: false }
 }
 
-/// Prints the names of all fields, each once, in the order they come.
+/// Prints the names of all fields in the order they come; what is said of the connection is for nobody else.
 pub(super) fn names(headers: &Headers, delimiter: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    for (index, field) in headers.iter().enumerate() {
-        if headers.iter().take(index).any(|before| before.name.eq_ignore_ascii_case(field.name)) {
-            continue;
-        }
+    for field in headers.iter().filter(|field| field.known != Known::Connection) {
         if !out.is_empty() {
             out.extend_from_slice(delimiter.as_bytes());
         }

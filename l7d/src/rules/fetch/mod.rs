@@ -1,5 +1,6 @@
 //! Where samples come from: every name a rule can ask for, what it needs, and what it finds.
 
+mod about;
 mod access;
 mod content;
 mod header;
@@ -11,6 +12,7 @@ mod uri;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(super) use about::{About, Whole};
 pub(super) use access::Access;
 pub(super) use content::Bytes;
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
@@ -107,6 +109,8 @@ pub(super) enum Fetch {
     Tls(Box<Tls>),
     /// Whether the connection of the client has failed, which it has not where rules ask.
     ConnectionError,
+    /// Something of the process, a proxy or the connection.
+    About(About),
     /// The name of the exchange.
     UniqueId,
     /// Who the sender of a request proves to be.
@@ -149,6 +153,7 @@ impl Fetch {
         match self {
             Self::Constant(value) => value.kind(),
             Self::Source | Self::Destination => Kind::Address,
+            Self::State(State::ServerIsUp(_)) => Kind::Bool,
             Self::State(_)
             | Self::SourcePort
             | Self::DestinationPort
@@ -160,6 +165,7 @@ impl Fetch {
             Self::IsTls | Self::IsFirstRequest => Kind::Bool,
             Self::Header(field) => field.form.kind(),
             Self::Access(access) => access.kind(),
+            Self::About(about) => about.kind(),
             Self::Tls(tls) => tls.kind(),
             Self::ConnectionError => Kind::Int,
             Self::Bytes(bytes) => bytes.kind(),
@@ -205,6 +211,7 @@ impl Fetch {
             Self::Access(_) | Self::IsFirstRequest | Self::Method | Self::Target(_) | Self::RequestVersion | Self::Parameter(_) => {
                 Needs::Request
             }
+            Self::About(about) => about.needs(),
             Self::ResponseVersion | Self::Status => Needs::Response,
             Self::Bytes(bytes) => bytes.needs(),
             Self::Question(_) | Self::Entries(_) | Self::FreeEntries(_) => Needs::Connection,
@@ -272,11 +279,13 @@ impl Fetch {
             Self::Question(question) => question.answer(view)?,
             Self::Entries(table) => Sample::Int(i64::try_from(table.used()).ok()?),
             Self::FreeEntries(table) => Sample::Int(i64::try_from(table.size().saturating_sub(table.used())).ok()?),
+            Self::State(State::ServerIsUp(name)) => Sample::Bool(name.is_up(view)?),
             Self::State(state) => Sample::Int(state.find(view)?),
             Self::Access(access) => access.find(view)?,
             Self::Tls(tls) => tls.find(view)?,
             Self::ConnectionError => Sample::Int(0),
             Self::UniqueId => Sample::own(view.unique_id()?),
+            Self::About(about) => about.find(view)?,
             Self::Captured(side, number) => capture::of_slot(view, *side, *number)?,
             Self::CapturedLine(part) => capture::of_line(view, *part)?,
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use control::config::Diagnostic;
+use control::config::{Diagnostic, Timeout};
 
 use super::content::Start;
 use super::tls::{self, NamePart, Owner};
-use super::{Access, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit};
+use super::{About, Access, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit, Whole};
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
 use crate::rules::auth::Userlist;
@@ -41,13 +41,20 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 152] = [
+const TABLE: [(&str, Build); 183] = [
+    ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
+    ("avg_queue", |call, names| backend(call, names).map(|name| Fetch::State(State::AverageQueue(name)))),
     ("base", |call, _| plain(call, Fetch::Target(Part::Base))),
+    ("base32", |call, _| plain(call, Fetch::About(About::Hash(Whole::WithoutQuery)))),
+    ("base32+src", |call, _| plain(call, Fetch::About(About::HashAndSource(Whole::WithoutQuery)))),
     ("baseq", |call, _| plain(call, Fetch::Target(Part::BaseAndQuery))),
     ("be_conn", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendConnections(name)))),
+    ("be_conn_free", |call, names| backend(call, names).map(|name| Fetch::State(State::FreeConnections(name)))),
     ("be_name", |call, _| plain(call, Fetch::BackendName)),
+    ("be_server_timeout", |call, _| plain(call, Fetch::About(About::BackendTimeout(Timeout::Server)))),
+    ("be_tunnel_timeout", |call, _| plain(call, Fetch::About(About::BackendTimeout(Timeout::Tunnel)))),
     ("bin", |call, _| bin(call)),
     ("bool", |call, _| boolean(call)),
     ("capture.req.hdr", |call, _| slot(call, Side::Request)),
@@ -56,16 +63,24 @@ const TABLE: [(&str, Build); 152] = [
     ("capture.req.ver", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::Version)))),
     ("capture.res.hdr", |call, _| slot(call, Side::Response)),
     ("capture.res.ver", |call, names| plain(call, names.line(Fetch::CapturedLine(Line::ResponseVersion)))),
+    ("connslots", |call, names| backend(call, names).map(|name| Fetch::State(State::FreeSlots(name)))),
     ("cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
     ("cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
     ("cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
     ("cookie", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
+    ("cur_server_timeout", |call, _| plain(call, Fetch::About(About::CurrentTimeout(Timeout::Server)))),
+    ("cur_tunnel_timeout", |call, _| plain(call, Fetch::About(About::CurrentTimeout(Timeout::Tunnel)))),
     ("date", |call, _| date(call)),
+    ("date_us", |call, _| plain(call, Fetch::About(About::Microseconds))),
     ("dst", |call, names| plain(call, names.destination(Fetch::Destination))),
+    ("dst_is_local", |call, names| plain(call, names.destination(Fetch::About(About::DestinationIsLocal)))),
     ("dst_port", |call, names| plain(call, names.destination(Fetch::DestinationPort))),
     ("env", |call, _| env(call)),
     ("fc_err", |call, _| plain(call, Fetch::ConnectionError)),
+    ("fc_http_major", |call, _| plain(call, Fetch::About(About::WireVersion))),
+    ("fe_client_timeout", |call, _| plain(call, Fetch::About(About::ClientTimeout))),
     ("fe_conn", |call, _| plain(call, Fetch::State(State::FrontendConnections))),
+    ("fe_defbe", |call, _| plain(call, Fetch::About(About::DefaultBackend))),
     ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
     ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
@@ -83,11 +98,14 @@ const TABLE: [(&str, Build); 152] = [
     ("ipv4", |call, _| address(call)),
     ("ipv6", |call, _| address(call)),
     ("method", |call, _| plain(call, Fetch::Method)),
+    ("nbproc", |call, _| plain(call, Fetch::About(About::Processes))),
     ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),
     ("path", |call, _| plain(call, Fetch::Target(Part::Path))),
     ("pathq", |call, _| plain(call, Fetch::Target(Part::PathAndQuery))),
     ("payload", |call, _| payload(call)),
     ("payload_lv", |call, _| payload_lv(call)),
+    ("pid", |call, _| plain(call, Fetch::About(About::Process))),
+    ("proc", |call, _| plain(call, Fetch::About(About::Processes))),
     ("query", |call, _| plain(call, Fetch::Target(Part::Query))),
     ("queue", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendQueue(name)))),
     ("rand", |call, _| random(call)),
@@ -103,6 +121,7 @@ const TABLE: [(&str, Build); 152] = [
     ("req.hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
     ("req.hdr_names", |call, _| header_names(call, Side::Request)),
     ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
+    ("req.hdrs", |call, _| plain(call, Fetch::About(About::RequestFields))),
     ("req.len", |call, _| plain(call, Fetch::Bytes(Bytes::Length))),
     ("req.payload", |call, _| payload(call)),
     ("req.payload_lv", |call, _| payload_lv(call)),
@@ -130,6 +149,7 @@ const TABLE: [(&str, Build); 152] = [
     ("res.hdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
     ("res.hdr_names", |call, _| header_names(call, Side::Response)),
     ("res.hdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
+    ("res.hdrs", |call, _| plain(call, Fetch::About(About::ResponseFields))),
     ("res.ver", |call, _| plain(call, Fetch::ResponseVersion)),
     ("resp_ver", |call, _| plain(call, Fetch::ResponseVersion)),
     ("scook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
@@ -141,9 +161,15 @@ const TABLE: [(&str, Build); 152] = [
     ("shdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
     ("shdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
     ("src", |call, _| plain(call, Fetch::Source)),
+    ("src_is_local", |call, _| plain(call, Fetch::About(About::SourceIsLocal))),
     ("src_port", |call, _| plain(call, Fetch::SourcePort)),
     ("srv_conn", |call, names| server(call, names).map(|name| Fetch::State(State::ServerConnections(name)))),
+    ("srv_conn_free", |call, names| server(call, names).map(|name| Fetch::State(State::FreeOfServer(name)))),
+    ("srv_is_up", |call, names| server(call, names).map(|name| Fetch::State(State::ServerIsUp(name)))),
+    ("srv_iweight", |call, names| server(call, names).map(|name| Fetch::State(State::Weight(name)))),
+    ("srv_name", |call, _| plain(call, Fetch::About(About::ServerName))),
     ("srv_queue", |call, names| server(call, names).map(|name| Fetch::State(State::ServerQueue(name)))),
+    ("srv_weight", |call, names| server(call, names).map(|name| Fetch::State(State::EffectiveWeight(name)))),
     ("ssl_c_ca_err", |call, names| tls(call, names, Tls::Error)),
     ("ssl_c_ca_err_depth", |call, names| tls(call, names, Tls::Error)),
     ("ssl_c_chain_der", |call, names| tls(call, names, Tls::Chain)),
@@ -183,12 +209,17 @@ const TABLE: [(&str, Build); 152] = [
     ("ssl_fc_sni", |call, names| tls(call, names, Tls::Host)),
     ("ssl_fc_use_keysize", |call, names| tls(call, names, Tls::KeySize)),
     ("status", |call, _| plain(call, Fetch::Status)),
+    ("stopping", |call, _| plain(call, Fetch::About(About::IsStopping))),
     ("str", |call, _| text(call)),
     ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
     ("table_cnt", |call, names| entries(call, names).map(Fetch::Entries)),
     ("unique-id", |call, _| plain(call, Fetch::UniqueId)),
     ("url", |call, _| plain(call, Fetch::Target(Part::Url))),
+    ("url32", |call, _| plain(call, Fetch::About(About::Hash(Whole::WithQuery)))),
+    ("url32+src", |call, _| plain(call, Fetch::About(About::HashAndSource(Whole::WithQuery)))),
+    ("url_ip", |call, _| plain(call, Fetch::About(About::TargetAddress))),
     ("url_param", |call, _| parameter(call, Form::Text)),
+    ("url_port", |call, _| plain(call, Fetch::About(About::TargetPort))),
     ("urlp", |call, _| parameter(call, Form::Text)),
     ("urlp_val", |call, _| parameter(call, Form::Number)),
     ("uuid", |call, _| uuid(call)),
