@@ -301,6 +301,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                     },
                 },
             };
+            self.request.review.borrow_mut().connected(|| connection.session());
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
             let mut progress = Progress::default();

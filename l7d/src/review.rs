@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use control::config::{NamePolicy, Timeout};
@@ -14,6 +15,7 @@ use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
+use crate::tls::Session;
 
 /// One exchange as the rules see it.
 #[derive(Debug)]
@@ -122,6 +124,13 @@ impl<'a> Review<'a> {
     /// Returns where rules say that the client is, and where it has connected to.
     pub(crate) fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         (self.scene.source, self.scene.destination)
+    }
+
+    /// Notes the TLS of the connection to the server, if rules want to know.
+    pub(crate) fn connected(&mut self, find: impl FnOnce() -> Option<Rc<Session>>) {
+        if self.frontend.rules().asks_server_tls() {
+            self.memory.server_tls = find();
+        }
     }
 
     /// Notes which server is asked.

@@ -16,6 +16,7 @@ use super::io::Io;
 use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, STREAM_WINDOW, io_error};
 use crate::message::head::Scheme;
 use crate::stream::Privacy;
+use crate::tls::Session;
 use crate::upstream::Link;
 
 /// Whether a connection takes further exchanges.
@@ -34,6 +35,8 @@ enum State {
 pub(crate) struct Sender {
     requests: SendRequest<Bytes>,
     scheme: Scheme,
+    /// All that rules may know of the TLS; none for clear text.
+    session: Option<Rc<Session>>,
     /// One holder for each exchange, and one for the pool.
     holders: Rc<()>,
     state: Rc<Cell<State>>,
@@ -48,6 +51,7 @@ impl Sender {
     /// Fails if the connection does.
     pub(crate) async fn open(link: Link, most_reuses: Option<u32>) -> io::Result<Self> {
         let (stream, open) = link.into_parts();
+        let session = stream.session().map(Rc::new);
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -71,12 +75,17 @@ impl Sender {
             drop(open);
         });
         let left = most_reuses.map_or(u64::MAX, |most| u64::from(most) + 1);
-        Ok(Self { requests, scheme, holders: Rc::new(()), state, left: Rc::new(Cell::new(left)) })
+        Ok(Self { requests, scheme, session, holders: Rc::new(()), state, left: Rc::new(Cell::new(left)) })
     }
 
     /// Returns the scheme of what is asked for here.
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// Returns all that rules may know of the TLS; none for clear text.
+    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+        self.session.clone()
     }
 
     /// Tells whether it takes one more exchange now; a connection whose server sends its clients away does not.

@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 102] = [
+pub(super) const LATER_FETCHES: [&str; 83] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -81,25 +81,6 @@ pub(super) const LATER_FETCHES: [&str; 102] = [
     "srv_id",
     "srv_sess_rate",
     "srv_uweight",
-    "ssl_bc",
-    "ssl_bc_alg_keysize",
-    "ssl_bc_alpn",
-    "ssl_bc_cipher",
-    "ssl_bc_err",
-    "ssl_bc_is_resumed",
-    "ssl_bc_protocol",
-    "ssl_bc_use_keysize",
-    "ssl_s_chain_der",
-    "ssl_s_der",
-    "ssl_s_i_dn",
-    "ssl_s_key_alg",
-    "ssl_s_notafter",
-    "ssl_s_notbefore",
-    "ssl_s_s_dn",
-    "ssl_s_serial",
-    "ssl_s_sha1",
-    "ssl_s_sig_alg",
-    "ssl_s_version",
     "table_avail",
     "term_events",
     "thread",

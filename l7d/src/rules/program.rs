@@ -75,6 +75,8 @@ pub(crate) struct ProxyRules {
     unique_header: Option<Box<[u8]>>,
     /// Whether any rule of the configuration wants to know the TLS of clients.
     asks_tls: bool,
+    /// Whether any wants to know that with servers.
+    asks_server_tls: bool,
     /// Whether any rule of the configuration wants to know the first lines of messages as they came.
     pub(super) keeps_lines: bool,
     /// Lists of users whose passwords are hashed, and which rules ask.
@@ -135,6 +137,11 @@ impl ProxyRules {
         self.asks_tls
     }
 
+    /// Tells whether any rule of the configuration wants to know the TLS with servers.
+    pub(crate) fn asks_server_tls(&self) -> bool {
+        self.asks_server_tls
+    }
+
     /// Tells whether any rule of the configuration wants to know where clients connected to.
     pub(crate) fn asks_destination(&self) -> bool {
         self.asks_destination
@@ -187,7 +194,7 @@ impl Rules {
             return Err(report);
         }
         let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
-        let (keeps_lines, asks_tls) = (compiler.names.asks_lines, compiler.names.asks_tls);
+        let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
         let complete = |rules: ProxyRules| {
             Arc::new(ProxyRules {
@@ -195,6 +202,7 @@ impl Rules {
                 asks_destination,
                 keeps_lines,
                 asks_tls,
+                asks_server_tls,
                 userlists: Arc::clone(&userlists),
                 ..rules
             })
@@ -254,6 +262,7 @@ pub(super) struct Names {
     asks_destination: bool,
     asks_lines: bool,
     asks_tls: bool,
+    asks_server_tls: bool,
     tables: Arc<Tables>,
     userlists: HashMap<String, Arc<Userlist>>,
     /// Those with hashed passwords that rules ask.
@@ -336,6 +345,12 @@ impl Names {
     /// Notes that something wants to know the first lines of messages as they came, and returns it.
     pub(super) fn line<T>(&mut self, asking: T) -> T {
         self.asks_lines = true;
+        asking
+    }
+
+    /// Notes that something wants to know the TLS with servers, and returns it.
+    pub(super) fn server_tls<T>(&mut self, asking: T) -> T {
+        self.asks_server_tls = true;
         asking
     }
 

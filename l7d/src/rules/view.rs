@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -200,6 +201,8 @@ pub(crate) struct Memory {
     of_exchange: Vec<(u8, Arc<Tracked>)>,
     /// The TLS of the client's connection, where rules want to know.
     pub(crate) tls: Option<Arc<tls::Session>>,
+    /// The TLS of the connection to the server, where rules want to know.
+    pub(crate) server_tls: Option<Rc<tls::Session>>,
     /// What is kept for log lines.
     pub(super) captured: capture::Store,
     /// What converters have set, until it is put beside the other variables.
@@ -376,6 +379,7 @@ impl Memory {
         self.wishes = Wishes::default();
         self.of_exchange.clear();
         self.verified.clear();
+        self.server_tls = None;
         *self.captured.get_mut() = None;
     }
 

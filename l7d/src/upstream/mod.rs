@@ -16,6 +16,7 @@ pub(crate) use reserve::NoServer;
 pub(crate) use sharing::{Own, Sharing};
 pub(crate) use source::Source;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
@@ -23,6 +24,7 @@ use crate::h2::client::Sender;
 use crate::site::{Backend, Protocol, Server};
 use crate::stats::{Counter, Here, Meter};
 use crate::stream::Stream;
+use crate::tls::Session;
 use connect::{ConnectError, Inbound, connect};
 
 /// A connection to a server that takes a request.
@@ -87,6 +89,14 @@ impl Upstream {
         match self {
             Self::H1(link) => Some(&link.stream),
             Self::H2(_) => None,
+        }
+    }
+
+    /// Returns all that rules may know of the TLS with the server; none for clear text.
+    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+        match self {
+            Self::H1(link) => link.stream.session().map(Rc::new),
+            Self::H2(sender) => sender.session(),
         }
     }
 

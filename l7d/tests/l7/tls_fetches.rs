@@ -99,3 +99,42 @@ fn what_cannot_be_known_is_refused_with_the_reason() {
         assert!(said.contains(reason), "{name}: {said}");
     }
 }
+
+/// What rules ask about the TLS with a server.
+const ASKED_OF_SERVERS: [&str; 6] = [
+    "%[ssl_bc]|%[ssl_bc_protocol]|%[ssl_bc_cipher]|%[ssl_bc_alg_keysize]|%[ssl_bc_use_keysize]|%[ssl_bc_alpn]|%[ssl_bc_err]",
+    "%[ssl_s_s_dn]|%[ssl_s_s_dn(CN)]|%[ssl_s_i_dn(CN)]",
+    "%[ssl_s_serial,hex]|%[ssl_s_sha1,hex]|%[ssl_s_version]|%[ssl_s_notbefore]|%[ssl_s_notafter]",
+    "%[ssl_s_sig_alg]|%[ssl_s_key_alg]|%[ssl_s_der,sha1,hex]",
+    "%[ssl_s_chain_der,sha1,hex]",
+    "%[ssl_bc_is_resumed]",
+];
+
+#[test]
+fn rules_know_of_servers_what_those_of_haproxy_know() {
+    let authority = Authority::new();
+    let certificate = authority.pem(&["a.example"]);
+    let (behind, _) = crate::http::hello();
+    let inner = crate::kit::unused_address();
+    // The server with TLS is one of our own.
+    let _server = crate::kit::Daemon::start(&format!(
+        "[defaults]\ntimeout = {{ connect = \"2s\", client = \"30s\", server = \"30s\" }}\n[frontend.tls]\n\
+         bind = {{ address = \"{inner}\", tls = {{ certificates = [\"{}\"], alpn = [\"h2\", \"http/1.1\"], tickets = false }} }}\ndefault-backend = \"b\"\n\
+         [backend.b]\nserver = {{ s = \"{}\" }}\n",
+        certificate.display(),
+        behind.address()
+    ));
+    let fields: String =
+        ASKED_OF_SERVERS.iter().enumerate().map(|(number, asked)| format!(" http-response set-header X-{number} \"{asked}\"\n")).collect();
+    for settings in ["ssl verify none", "ssl verify none alpn h2", "ssl verify none ssl-max-ver TLSv1.2", ""] {
+        let server = if settings.is_empty() { behind.address() } else { inner };
+        let config = format!(
+            "global\n log @LOG@ local0\n nbthread 1\ndefaults\n mode http\n log global\n timeout client 30s\n timeout server 30s\n timeout connect 2s\n\
+             frontend f\n bind @DOOR@\n log-format \"%ST %[ssl_bc] %[ssl_bc_protocol]\"\n default_backend b\nbackend b\n{fields} server s {server} {settings}\n"
+        );
+        let twins = Twins::start(&config);
+        let (answer, _) = twins.compare("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let expected = if settings.is_empty() { "x-0:0|" } else { "x-0:1|TLSv1." };
+        assert!(answer.iter().any(|field| field.starts_with(expected)), "{settings}: {answer:?}");
+    }
+}

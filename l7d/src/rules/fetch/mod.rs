@@ -107,6 +107,8 @@ pub(super) enum Fetch {
     CapturedLine(capture::Line),
     /// Something about the TLS of a client's connection.
     Tls(Box<Tls>),
+    /// Something about the TLS of a server's.
+    ServerTls(Box<Tls>),
     /// Whether the connection of the client has failed, which it has not where rules ask.
     ConnectionError,
     /// Something of the process, a proxy or the connection.
@@ -166,7 +168,7 @@ impl Fetch {
             Self::Header(field) => field.form.kind(),
             Self::Access(access) => access.kind(),
             Self::About(about) => about.kind(),
-            Self::Tls(tls) => tls.kind(),
+            Self::Tls(tls) | Self::ServerTls(tls) => tls.kind(),
             Self::ConnectionError => Kind::Int,
             Self::Bytes(bytes) => bytes.kind(),
             Self::Question(question) => question.kind(),
@@ -195,6 +197,7 @@ impl Fetch {
             | Self::CapturedLine(_)
             | Self::UniqueId
             | Self::Tls(_)
+            | Self::ServerTls(_)
             | Self::ConnectionError
             | Self::State(_)
             | Self::Source
@@ -282,7 +285,8 @@ impl Fetch {
             Self::State(State::ServerIsUp(name)) => Sample::Bool(name.is_up(view)?),
             Self::State(state) => Sample::Int(state.find(view)?),
             Self::Access(access) => access.find(view)?,
-            Self::Tls(tls) => tls.find(view)?,
+            Self::Tls(tls) => tls.find(view.memory.tls.as_deref())?,
+            Self::ServerTls(tls) => tls.find(view.memory.server_tls.as_deref())?,
             Self::ConnectionError => Sample::Int(0),
             Self::UniqueId => Sample::own(view.unique_id()?),
             Self::About(about) => about.find(view)?,

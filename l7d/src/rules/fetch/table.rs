@@ -41,7 +41,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 183] = [
+const TABLE: [(&str, Build); 202] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -170,9 +170,17 @@ const TABLE: [(&str, Build); 183] = [
     ("srv_name", |call, _| plain(call, Fetch::About(About::ServerName))),
     ("srv_queue", |call, names| server(call, names).map(|name| Fetch::State(State::ServerQueue(name)))),
     ("srv_weight", |call, names| server(call, names).map(|name| Fetch::State(State::EffectiveWeight(name)))),
+    ("ssl_bc", |call, names| server_tls(call, names, Tls::IsThere)),
+    ("ssl_bc_alg_keysize", |call, names| server_tls(call, names, Tls::KeySize)),
+    ("ssl_bc_alpn", |call, names| server_tls(call, names, Tls::Alpn)),
+    ("ssl_bc_cipher", |call, names| server_tls(call, names, Tls::Cipher)),
+    ("ssl_bc_err", |call, names| server_tls(call, names, Tls::Error)),
+    ("ssl_bc_is_resumed", |call, names| server_tls(call, names, Tls::IsResumed)),
+    ("ssl_bc_protocol", |call, names| server_tls(call, names, Tls::Protocol)),
+    ("ssl_bc_use_keysize", |call, names| server_tls(call, names, Tls::KeySize)),
     ("ssl_c_ca_err", |call, names| tls(call, names, Tls::Error)),
     ("ssl_c_ca_err_depth", |call, names| tls(call, names, Tls::Error)),
-    ("ssl_c_chain_der", |call, names| tls(call, names, Tls::Chain)),
+    ("ssl_c_chain_der", |call, names| tls(call, names, Tls::Chain(Owner::Client))),
     ("ssl_c_der", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Der))),
     ("ssl_c_err", |call, names| tls(call, names, Tls::Error)),
     ("ssl_c_i_dn", |call, names| name_of(call, names, Owner::Client, tls::Part::Issuer)),
@@ -208,6 +216,17 @@ const TABLE: [(&str, Build); 183] = [
     ("ssl_fc_protocol", |call, names| tls(call, names, Tls::Protocol)),
     ("ssl_fc_sni", |call, names| tls(call, names, Tls::Host)),
     ("ssl_fc_use_keysize", |call, names| tls(call, names, Tls::KeySize)),
+    ("ssl_s_chain_der", |call, names| server_tls(call, names, Tls::Chain(Owner::Server))),
+    ("ssl_s_der", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::Der))),
+    ("ssl_s_i_dn", |call, names| name_of(call, names, Owner::Server, tls::Part::Issuer)),
+    ("ssl_s_key_alg", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::KeyAlgorithm))),
+    ("ssl_s_notafter", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::NotAfter))),
+    ("ssl_s_notbefore", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::NotBefore))),
+    ("ssl_s_s_dn", |call, names| name_of(call, names, Owner::Server, tls::Part::Subject)),
+    ("ssl_s_serial", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::Serial))),
+    ("ssl_s_sha1", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::Sha1))),
+    ("ssl_s_sig_alg", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::SignatureAlgorithm))),
+    ("ssl_s_version", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::Version))),
     ("status", |call, _| plain(call, Fetch::Status)),
     ("stopping", |call, _| plain(call, Fetch::About(About::IsStopping))),
     ("str", |call, _| text(call)),
@@ -264,6 +283,10 @@ fn tls(call: &Call<'_, '_>, names: &mut Names, what: Tls) -> Result<Fetch, Diagn
     plain(call, names.tls(Fetch::Tls(Box::new(what))))
 }
 
+fn server_tls(call: &Call<'_, '_>, names: &mut Names, what: Tls) -> Result<Fetch, Diagnostic> {
+    plain(call, names.server_tls(Fetch::ServerTls(Box::new(what))))
+}
+
 /// Reads which part of a name is meant: an attribute, which of several, and how the whole is printed.
 fn name_of(call: &Call<'_, '_>, names: &mut Names, owner: Owner, part: fn(NamePart) -> tls::Part) -> Result<Fetch, Diagnostic> {
     call.at_most(3)?;
@@ -278,7 +301,8 @@ fn name_of(call: &Call<'_, '_>, names: &mut Names, owner: Owner, part: fn(NamePa
         None if is_rfc2253 => NamePart::Rfc2253,
         None => NamePart::Whole,
     };
-    Ok(names.tls(Fetch::Tls(Box::new(Tls::Certificate(owner, part(name))))))
+    let what = Box::new(Tls::Certificate(owner, part(name)));
+    Ok(if owner == Owner::Server { names.server_tls(Fetch::ServerTls(what)) } else { names.tls(Fetch::Tls(what)) })
 }
 
 fn slot(call: &Call<'_, '_>, side: Side) -> Result<Fetch, Diagnostic> {

@@ -8,12 +8,13 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 use crate::rules::sample::{Kind, Sample};
-use crate::rules::view::View;
 use crate::tls::Session;
 
-/// Something about the TLS of a client's connection.
+/// Something about the TLS of a connection.
 #[derive(Debug)]
 pub(in crate::rules) enum Tls {
+    /// Whether there is any.
+    IsThere,
     Protocol,
     Cipher,
     /// How long the key of the cipher is, in bits.
@@ -31,8 +32,8 @@ pub(in crate::rules) enum Tls {
     /// The number of what went wrong; where something did, there is no connection.
     Error,
     Certificate(Owner, Part),
-    /// What a client has shown behind its own certificate.
-    Chain,
+    /// What the peer has shown: of a server all, of a client what stands behind its own certificate.
+    Chain(Owner),
 }
 
 /// Who has shown a certificate.
@@ -40,6 +41,7 @@ pub(in crate::rules) enum Tls {
 pub(in crate::rules) enum Owner {
     Client,
     Ourselves,
+    Server,
 }
 
 /// Something of a certificate.
@@ -73,18 +75,21 @@ impl Tls {
         match self {
             Self::Protocol | Self::Cipher | Self::Alpn | Self::Host => Kind::Text,
             Self::KeySize | Self::Error => Kind::Int,
-            Self::HasHost | Self::IsResumed | Self::HasEarlyData | Self::HasCertificate | Self::UsesCertificate => Kind::Bool,
-            Self::Chain => Kind::Binary,
+            Self::IsThere | Self::HasHost | Self::IsResumed | Self::HasEarlyData | Self::HasCertificate | Self::UsesCertificate => {
+                Kind::Bool
+            }
+            Self::Chain(_) => Kind::Binary,
             Self::Certificate(_, part) => part.kind(),
         }
     }
 
-    pub(super) fn find<'v>(&self, view: &View<'v>) -> Option<Sample<'v>> {
-        let Some(session) = view.memory.tls.as_deref() else {
+    pub(super) fn find<'v>(&self, session: Option<&'v Session>) -> Option<Sample<'v>> {
+        let Some(session) = session else {
             // These are asked of every connection.
-            return matches!(self, Self::HasHost | Self::IsResumed | Self::HasEarlyData).then_some(Sample::Bool(false));
+            return matches!(self, Self::IsThere | Self::HasHost | Self::IsResumed | Self::HasEarlyData).then_some(Sample::Bool(false));
         };
         Some(match self {
+            Self::IsThere => Sample::Bool(true),
             Self::Protocol => Sample::text(session.secured.version.as_bytes()),
             Self::Cipher => Sample::text(session.secured.cipher.as_bytes()),
             Self::KeySize => Sample::Int(if session.secured.cipher.contains("128") { 128 } else { 256 }),
@@ -96,8 +101,8 @@ impl Tls {
             Self::HasCertificate => Sample::Bool(!session.peer.is_empty() && !session.is_resumed),
             Self::UsesCertificate => Sample::Bool(!session.peer.is_empty()),
             Self::Error => Sample::Int(0),
-            Self::Chain => {
-                let chain = session.peer.get(1..).filter(|chain| !chain.is_empty())?;
+            Self::Chain(owner) => {
+                let chain = session.peer.get(usize::from(*owner == Owner::Client)..).filter(|chain| !chain.is_empty())?;
                 Sample::Binary(chain.iter().flat_map(|der| der.iter().copied()).collect::<Vec<_>>().into())
             }
             Self::Certificate(owner, part) => part.of(owner.certificate(session)?)?,
@@ -112,7 +117,7 @@ fn host(session: &Session) -> Option<&str> {
 impl Owner {
     fn certificate(self, session: &Session) -> Option<&CertificateDer<'static>> {
         match self {
-            Self::Client => session.peer.first(),
+            Self::Client | Self::Server => session.peer.first(),
             Self::Ourselves => session.shown.as_ref()?.key.cert.first(),
         }
     }
