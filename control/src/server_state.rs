@@ -135,6 +135,8 @@ pub struct ServerState {
     health: Health,
     /// Whether its checks ask that it be given nothing new.
     stopping: bool,
+    /// Whether its agent says that it is down.
+    agent_down: bool,
     /// When the status last changed.
     since: Instant,
     /// Start of the ramp; `None` once it is over or where there is none.
@@ -193,6 +195,7 @@ impl ServerState {
             checking: Checking::On,
             health: Health::Trial,
             stopping: false,
+            agent_down: false,
             since: now,
             ramp: None,
         }
@@ -202,7 +205,7 @@ impl ServerState {
     pub fn status(&self) -> Status {
         match self.admin {
             Admin::Maint => Status::Maint,
-            Admin::Ready | Admin::Drain if !self.health.is_up() => Status::Down,
+            Admin::Ready | Admin::Drain if !self.is_alive() => Status::Down,
             Admin::Ready if self.weight() > 0 && !self.stopping => Status::Up,
             Admin::Ready | Admin::Drain => Status::Drain,
         }
@@ -211,6 +214,24 @@ impl ServerState {
     /// Tells whether a server that is up is given nothing new because its checks ask for it.
     pub fn is_stopping(&self) -> bool {
         self.stopping && self.admin == Admin::Ready && self.health.is_up()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.health.is_up() && !self.agent_down
+    }
+
+    /// Tells whether its agent says that it is down.
+    pub fn is_agent_down(&self) -> bool {
+        self.agent_down
+    }
+
+    /// Takes in what the agent says of the server; only the agent takes it back.
+    pub fn on_agent(&mut self, verdict: Verdict, now: Instant) -> Option<Change> {
+        self.update(now, |state| match verdict {
+            Verdict::Pass | Verdict::PassConditionally => state.agent_down = false,
+            Verdict::Fail => state.agent_down = true,
+            Verdict::Unknown => {}
+        })
     }
 
     /// Returns when the status last changed.

@@ -197,6 +197,7 @@ impl Daemon {
                 worker::start(number, inbox, trigger.shutdown()).map(|thread| Worker { orders, thread })
             })
             .collect();
+        tokio::spawn(log::follow(fleet.events(), site.subscribe()));
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());

@@ -3,6 +3,7 @@
 //! A [`Record`] collects what happened while it happens; at the end it is counted in [`crate::stats`] and becomes one line for every
 //! target of the frontend's [`Log`]. Times of day are those of the system's time zone.
 
+mod health;
 mod journal;
 mod output;
 mod spool;
@@ -14,6 +15,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use health::follow;
 pub(crate) use journal::{Log, Logs};
 pub(crate) use output::flush;
 pub(crate) use spool::dropped;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::command::Call;
 use super::reply::Reply;
-use crate::config::{Backend, Balance, HashMethod, Server, ServerId};
+use crate::config::{Backend, Balance, HashMethod, Server, ServerId, Target};
 use crate::fleet::{CheckResult, Fleet, ServerSnapshot, Snapshot, View};
 use crate::server_state::{Admin, Checking, MAX_WEIGHT, Status, Verdict};
 
@@ -45,6 +45,12 @@ pub fn set(fleet: &Fleet, view: &View, server: ServerId, call: &Call) -> Option<
             "stopping" => Reply::error("'set server <srv> health stopping' is not supported, use 'state drain'."),
             _ => Reply::error("'set server <srv> health' expects 'up', 'stopping', or 'down'."),
         },
+        "agent" if !is_asked(fleet, view, server) => Reply::error("agent checks are not enabled on this server."),
+        "agent" => match call.word(2) {
+            "up" => set_agent(fleet, view, server, Verdict::Pass),
+            "down" => set_agent(fleet, view, server, Verdict::Fail),
+            _ => Reply::error("'set server <srv> agent' expects 'up' or 'down'."),
+        },
         _ => return None,
     })
 }
@@ -57,6 +63,24 @@ pub fn set_admin(fleet: &Fleet, view: &View, server: ServerId, admin: Admin) -> 
 
 fn set_health(fleet: &Fleet, view: &View, server: ServerId, verdict: Verdict) -> Reply {
     fleet.set_health(view, server, verdict);
+    Reply::Done
+}
+
+fn is_asked(fleet: &Fleet, view: &View, server: ServerId) -> bool {
+    view.config().server(server).agent().is_some() && fleet.view().is_asked(server)
+}
+
+fn set_agent(fleet: &Fleet, view: &View, server: ServerId, verdict: Verdict) -> Reply {
+    fleet.set_agent(view, server, verdict);
+    Reply::Done
+}
+
+/// Lets the agent of a server rest, or go on.
+pub fn set_asking(fleet: &Fleet, view: &View, server: ServerId, asking: Checking) -> Reply {
+    if view.config().server(server).agent().is_none() && asking == Checking::On {
+        return Reply::error("Agent was not configured on this server, cannot enable.");
+    }
+    fleet.set_asking(view, server, asking);
     Reply::Done
 }
 
@@ -153,6 +177,11 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
         (None, _) if state.admin == Admin::Maint && server.disabled() => 8,
         (None, _) => 0,
     };
+    let agents = match (server.agent(), state.asking) {
+        (Some(_), Checking::On) => 22,
+        (Some(_), Checking::Resting) => 18,
+        (None, _) => 0,
+    };
     let health = match (server.check(), state.admin) {
         (None, Admin::Maint) => 0,
         (None, _) => 2,
@@ -166,7 +195,7 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
     let since = snapshot.at.saturating_duration_since(state.since).as_secs();
     let _ = writeln!(
         text,
-        "{} {} {} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} 0 0 0 - {} - {} 0 - - 0",
+        "{} {} {} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} {agents} 0 0 - {} - {} 0 - - {}",
         backend_number(snapshot, backend),
         backend.name(),
         server.number(),
@@ -175,12 +204,17 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
         server.weight(),
         server.port().unwrap_or(0),
         u8::from(server.tls().is_some()),
+        server.agent().map_or(0, |agent| match agent.check().target() {
+            Target::Inet(address) => address.port(),
+            Target::Unix(_) => 0,
+        }),
     );
 }
 
 /// Returns HAProxy's numbers of a result, and of whether it is good.
 fn check_numbers(result: CheckResult) -> (u8, u8) {
     let status = match result {
+        CheckResult::Unchanged => 3,
         CheckResult::SocketError | CheckResult::NotProbed => 5,
         CheckResult::Connected => 6,
         CheckResult::ConnectTimeout => 7,

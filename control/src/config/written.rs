@@ -233,6 +233,7 @@ pub(super) struct ServerSettings {
     pub(super) maxqueue: Option<Located<u32>>,
     pub(super) slowstart: Option<Duration>,
     pub(super) check: Option<CheckSwitch>,
+    pub(super) agent: AgentSettings,
     pub(super) cookie: Option<Located<String>>,
     pub(super) protocol: Option<Protocol>,
     pub(super) source: Option<Located<ServerSource>>,
@@ -377,6 +378,16 @@ pub(super) struct User {
 pub(super) struct Group {
     pub(super) name: Located<String>,
     pub(super) users: Vec<Located<String>>,
+}
+
+/// Whether an agent is asked, and how.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AgentSettings {
+    pub(super) on: Option<Located<bool>>,
+    pub(super) inter: Option<Duration>,
+    pub(super) question: Option<String>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: Option<u16>,
 }
 
 /// A stick table.

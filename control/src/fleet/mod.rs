@@ -11,6 +11,7 @@
 //! an `.await` or while logging. Readers of a view take no lock: the view is a swapped `Arc`, each server one atomic word.
 
 mod account;
+mod event;
 mod outcome;
 mod snapshot;
 #[cfg(test)]
@@ -24,17 +25,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-pub use outcome::{CheckOutcome, CheckResult};
+pub use event::{Changed, Checked, Event, Probe};
+pub use outcome::{AgentReport, CheckOutcome, CheckResult, Weighting};
 pub use snapshot::{LastCheck, ServerSnapshot, Snapshot};
 pub use transition::{Batch, Changes, Reason, Transition};
 pub use view::View;
 pub(crate) use view::same_machine;
 
 use crate::config::{Backend, Config, Origin, Server, ServerId};
-use crate::server_state::{Admin, Change, Checking, Phase, ServerState, Settings, Status, Thresholds, Verdict};
+use crate::server_state::{Admin, Change, Checking, MAX_WEIGHT, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
 
@@ -58,6 +60,8 @@ struct Core {
     /// Servers whose weight is on its way up.
     ramping: BTreeSet<ServerId>,
     log: Log,
+    /// Where what happens is told, if anyone wants to know.
+    events: Option<mpsc::Sender<Event>>,
     /// Counts changes of anything a view shows; wakes the listeners.
     generation: watch::Sender<u64>,
 }
@@ -67,6 +71,11 @@ struct Core {
 struct Record {
     state: ServerState,
     last_check: Option<LastCheck>,
+    last_agent: Option<LastCheck>,
+    /// Whether the agent is asked.
+    asking: Checking,
+    /// The most connections, where they were set at run time.
+    maxconn: Option<u32>,
     failed_checks: u64,
     downs: u64,
     /// Time spent down before `down_since`.
@@ -90,8 +99,8 @@ impl Fleet {
         let records: Vec<_> = config.servers().iter().map(|server| Record::new(server, now)).collect();
         let cells = records.iter().map(|record| Arc::new(record.new_cell(now))).collect();
         let view = Arc::new(View::new(config, cells));
-        let core =
-            Core { view: Arc::clone(&view), records, ramping: BTreeSet::new(), log: Log::default(), generation: watch::Sender::new(0) };
+        let (ramping, log, generation) = (BTreeSet::new(), Log::default(), watch::Sender::new(0));
+        let core = Core { view: Arc::clone(&view), records, ramping, log, events: None, generation };
         Self { shared: Arc::new(Shared { view: ArcSwap::new(view), core: Mutex::new(core) }) }
     }
 
@@ -126,9 +135,13 @@ impl Fleet {
         let mut core = self.shared.core();
         let server = core.translate(view, server)?;
         let record = core.records.get_mut(server.index())?;
+        let before = (record.last_check.as_ref().map(|last| last.outcome.result), record.state.level());
         let starved = record.note_check(&outcome, now);
         let change = record.state.on_check(outcome.result.verdict(), now);
         let phase = record.state.phase();
+        if before != (Some(outcome.result), record.state.level()) {
+            core.tell_check(server, Probe::Health, &outcome);
+        }
         let starved = starved.then(|| (core.view.name_of(server), outcome.clone()));
         let notice = core.settle(server, change, Reason::Check(outcome), now);
         drop(core);
@@ -137,6 +150,54 @@ impl Fleet {
         }
         notice.into_iter().for_each(Notice::log);
         Some(phase)
+    }
+
+    /// Takes in what the agent of a server of `view` said; does nothing if the server is no longer in service.
+    pub fn report_agent(&self, view: &View, server: ServerId, report: AgentReport) {
+        let now = now();
+        let mut core = self.shared.core();
+        let Some(server) = core.translate(view, server) else { return };
+        let configured = core.view.server(server).map_or(0, Server::weight);
+        let Some(record) = core.records.get_mut(server.index()) else { return };
+        let before = record.state.status();
+        let known = (record.last_agent.as_ref().map(|last| last.outcome.result), record.state.is_agent_down());
+        if let Some(Weighting { percent }) = report.weighting {
+            let weight = u64::from(configured) * u64::from(percent) / 100;
+            record.state.set_weight(Some(u16::try_from(weight).unwrap_or(MAX_WEIGHT)), now);
+        }
+        if let Some(admin) = report.admin {
+            record.state.set_admin(admin, now);
+        }
+        record.maxconn = report.maxconn.or(record.maxconn);
+        record.state.on_agent(report.verdict(), now);
+        record.last_agent = Some(LastCheck { outcome: report.outcome.clone(), at: now });
+        let to = record.state.status();
+        let is_news =
+            report.outcome.result != CheckResult::Unchanged && known != (Some(report.outcome.result), record.state.is_agent_down());
+        if is_news {
+            core.tell_check(server, Probe::Agent, &report.outcome);
+        }
+        let reason = report.admin.filter(|_| report.verdict() == Verdict::Unknown).map_or(Reason::Agent(report.outcome), Reason::Admin);
+        let change = (before != to).then_some(Change { from: before, to });
+        let notice = core.settle(server, change, reason, now);
+        drop(core);
+        notice.into_iter().for_each(Notice::log);
+    }
+
+    /// Lets the agent of a server of `view` rest or go on; does nothing if it is no longer in service.
+    pub fn set_asking(&self, view: &View, server: ServerId, asking: Checking) {
+        let now = now();
+        let mut core = self.shared.core();
+        let Some(server) = core.translate(view, server) else { return };
+        if let Some(record) = core.records.get_mut(server.index()) {
+            record.asking = asking;
+        }
+        core.publish(server, now);
+    }
+
+    /// Says in the name of the agent of a server of `view` whether it is up; does nothing if it is no longer in service.
+    pub fn set_agent(&self, view: &View, server: ServerId, verdict: Verdict) {
+        self.change(view, server, Reason::Health, |state, now| state.on_agent(verdict, now));
     }
 
     /// Sets the administrative state of a server of `view`; does nothing if it is no longer in service.
@@ -254,6 +315,7 @@ impl Core {
             reason,
             at: now,
         };
+        self.tell_change(server, &transition);
         self.log.push(transition.clone());
         Some(Notice { transition, up: self.count_up(backend), all: backend.servers().len() })
     }
@@ -271,7 +333,8 @@ impl Core {
         } else {
             self.ramping.remove(&server);
         }
-        if cell.store(record.shown(now)) {
+        let (is_news, is_limited) = (cell.store(record.shown(now)), cell.store_maxconn(record.maxconn));
+        if is_news || is_limited {
             self.wake();
         }
     }
@@ -354,12 +417,24 @@ impl Record {
         if server.origin() == Origin::Command {
             state.set_checking(Checking::Resting);
         }
-        Self { state, last_check: None, failed_checks: 0, downs: 0, downtime: Duration::ZERO, down_since: None }
+        let (last_check, last_agent, maxconn) = (None, None, None);
+        Self {
+            state,
+            last_check,
+            last_agent,
+            asking: Checking::On,
+            maxconn,
+            failed_checks: 0,
+            downs: 0,
+            downtime: Duration::ZERO,
+            down_since: None,
+        }
     }
 
     fn shown(&self, now: Instant) -> Shown {
         let state = &self.state;
-        Shown { status: state.status(), checking: state.checking(), ramp: state.ramp(now), weight: state.effective_weight(now) }
+        let (status, checking, asking) = (state.status(), state.checking(), self.asking);
+        Shown { status, checking, asking, ramp: state.ramp(now), weight: state.effective_weight(now) }
     }
 
     fn new_cell(&self, now: Instant) -> Cell {
@@ -369,6 +444,10 @@ impl Record {
     fn reconfigure(&mut self, server: &Server, now: Instant) -> Option<Change> {
         if server.check().is_none() {
             self.last_check = None;
+        }
+        if server.agent().is_none() {
+            (self.last_agent, self.maxconn) = (None, None);
+            self.state.on_agent(Verdict::Pass, now);
         }
         self.state.reconfigure(settings(server), now)
     }
@@ -406,6 +485,10 @@ impl Record {
             weight: self.state.weight(),
             effective_weight: self.state.effective_weight(now),
             last_check: self.last_check.clone(),
+            last_agent: self.last_agent.clone(),
+            agent_down: self.state.is_agent_down(),
+            asking: self.asking,
+            maxconn: self.maxconn,
             failed_checks: self.failed_checks,
             downs: self.downs,
             downtime: self.downtime + self.down_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::server_state::Verdict;
+use crate::server_state::{Admin, Verdict};
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub enum CheckResult {
     ResponseTimeout,
     /// What came is no answer.
     BadResponse,
+    /// An agent says nothing about the status.
+    Unchanged,
     /// The connection broke.
     SocketError,
     /// The check failed for want of something on our side.
@@ -37,7 +39,7 @@ pub enum CheckResult {
 }
 
 impl CheckResult {
-    /// The short names of all results, in the order reports list them.
+    /// The short names of all results of checks, in the order reports list them.
     pub const NAMES: [&str; 12] =
         ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
 
@@ -55,6 +57,7 @@ impl CheckResult {
             Self::WrongStatus => "L7STS",
             Self::ResponseTimeout => "L7TOUT",
             Self::BadResponse => "L7RSP",
+            Self::Unchanged => "CHECKED",
             Self::SocketError | Self::NotProbed => "SOCKERR",
         }
     }
@@ -73,6 +76,7 @@ impl CheckResult {
             Self::WrongStatus => "Layer7 wrong status",
             Self::ResponseTimeout => "Layer7 timeout",
             Self::BadResponse => "Layer7 invalid response",
+            Self::Unchanged => "No status change",
             Self::SocketError | Self::NotProbed => "Socket error",
         }
     }
@@ -95,7 +99,7 @@ impl CheckResult {
             | Self::ResponseTimeout
             | Self::BadResponse
             | Self::SocketError => Verdict::Fail,
-            Self::NotProbed => Verdict::Unknown,
+            Self::Unchanged | Self::NotProbed => Verdict::Unknown,
         }
     }
 }
@@ -124,6 +128,40 @@ impl fmt::Display for CheckOutcome {
             write!(f, " {}", self.detail)?;
         }
         write!(f, " after {}ms", self.duration.as_millis())
+    }
+}
+
+/// What an agent said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentReport {
+    /// What it said of the status, or why it said nothing.
+    pub outcome: CheckOutcome,
+    /// The weight it asks for.
+    pub weighting: Option<Weighting>,
+    /// The most connections it asks for.
+    pub maxconn: Option<u32>,
+    /// The administrative state it asks for.
+    pub admin: Option<Admin>,
+}
+
+/// A weight in percent of the configured one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weighting {
+    /// In percent; may be above 100.
+    pub percent: u32,
+}
+
+impl AgentReport {
+    /// Returns a report that asks for nothing.
+    pub(crate) fn of(result: CheckResult, detail: String) -> Self {
+        let outcome = CheckOutcome { result, code: None, duration: Duration::ZERO, detail };
+        Self { outcome, weighting: None, maxconn: None, admin: None }
+    }
+
+    /// Returns what it says of the server: a connection that fails says nothing.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let verdict = self.outcome.result.verdict();
+        if matches!(self.outcome.result, CheckResult::Passed | CheckResult::WrongStatus) { verdict } else { Verdict::Unknown }
     }
 }
 

@@ -41,6 +41,14 @@ pub struct ServerSnapshot {
     pub weight: u16,
     /// Share of new traffic in units of 1/[`WEIGHT_SCALE`](crate::server_state::WEIGHT_SCALE).
     pub effective_weight: u32,
+    /// What the agent said last; `None` before it first did and without one.
+    pub last_agent: Option<LastCheck>,
+    /// Whether the agent says that the server is down.
+    pub agent_down: bool,
+    /// Whether the agent is asked.
+    pub asking: Checking,
+    /// The most connections, where the agent or an administrator has set them.
+    pub maxconn: Option<u32>,
     /// The last check; `None` before the first and without checks.
     pub last_check: Option<LastCheck>,
     /// Checks that failed while the server was up.

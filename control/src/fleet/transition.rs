@@ -33,6 +33,8 @@ pub struct Transition {
 pub enum Reason {
     /// A check was the last one needed.
     Check(CheckOutcome),
+    /// An agent said so.
+    Agent(CheckOutcome),
     /// An administrator set the administrative state.
     Admin(Admin),
     /// An administrator set the weight.
@@ -47,6 +49,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Check(outcome) => outcome.fmt(f),
+            Self::Agent(outcome) => write!(f, "{outcome} by its agent"),
             Self::Admin(Admin::Ready) => f.write_str("set ready by an administrator"),
             Self::Admin(Admin::Drain) => f.write_str("drained by an administrator"),
             Self::Admin(Admin::Maint) => f.write_str("put in maintenance by an administrator"),

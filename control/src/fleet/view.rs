@@ -1,7 +1,7 @@
 //! A configuration and the present state of its servers, readable without locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::config::{Config, Server, ServerId};
 use crate::server_state::{Checking, Status, WEIGHT_SCALE};
@@ -19,13 +19,19 @@ pub struct View {
 
 /// What is shown of a server, in one word, so that a change of all of it is one change to all readers.
 #[derive(Debug)]
-pub(super) struct Cell(AtomicU64);
+pub(super) struct Cell {
+    word: AtomicU64,
+    /// The most connections, where they were set at run time; [`UNSET`] where not.
+    maxconn: AtomicU32,
+}
 
 /// What is shown of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) status: Status,
     pub(super) checking: Checking,
+    /// Whether the agent is asked.
+    pub(super) asking: Checking,
     /// How much of its full load it bears, 1 to [`WEIGHT_SCALE`].
     pub(super) ramp: u32,
     /// The effective weight.
@@ -52,6 +58,16 @@ impl View {
     /// Tells whether a server is to be probed: not in maintenance, nor while its checks rest.
     pub fn is_probed(&self, server: ServerId) -> bool {
         self.cell(server).map(|cell| cell.load()).is_some_and(|shown| shown.status != Status::Maint && shown.checking == Checking::On)
+    }
+
+    /// Tells whether the agent of a server is to be asked; also in maintenance, which only the agent may end that began it.
+    pub fn is_asked(&self, server: ServerId) -> bool {
+        self.cell(server).is_some_and(|cell| cell.load().asking == Checking::On)
+    }
+
+    /// Returns the most connections of a server, where they were set at run time.
+    pub fn maxconn(&self, server: ServerId) -> Option<u32> {
+        self.cell(server).map(|cell| cell.maxconn.load(Ordering::Acquire)).filter(|maxconn| *maxconn != UNSET)
     }
 
     /// Returns a server's share of new traffic in units of 1/[`WEIGHT_SCALE`]; 0 unless it is up.
@@ -98,24 +114,32 @@ pub(crate) fn same_machine(one: &Server, other: &Server) -> bool {
 
 impl Cell {
     pub(super) fn new(shown: Shown) -> Self {
-        Self(AtomicU64::new(pack(shown)))
+        Self { word: AtomicU64::new(pack(shown)), maxconn: AtomicU32::new(UNSET) }
     }
 
     /// Stores all of it and returns whether something is new.
     pub(super) fn store(&self, shown: Shown) -> bool {
         let new = pack(shown);
-        self.0.swap(new, Ordering::AcqRel) != new
+        self.word.swap(new, Ordering::AcqRel) != new
     }
 
     /// Takes the server out for those who still hold a view of an older configuration.
     pub(super) fn retire(&self) {
-        self.store(Shown { status: Status::Maint, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 0 });
+        self.store(Shown { status: Status::Maint, checking: Checking::On, asking: Checking::Resting, ramp: WEIGHT_SCALE, weight: 0 });
+    }
+
+    /// Stores the most connections and returns whether that is news.
+    pub(super) fn store_maxconn(&self, maxconn: Option<u32>) -> bool {
+        let new = maxconn.unwrap_or(UNSET);
+        self.maxconn.swap(new, Ordering::AcqRel) != new
     }
 
     fn load(&self) -> Shown {
-        unpack(self.0.load(Ordering::Acquire))
+        unpack(self.word.load(Ordering::Acquire))
     }
 }
+
+const UNSET: u32 = u32::MAX;
 
 /// The weight is the low half; in the high half stand the ramp, the place of the status in [`Status::ALL`], and whether checks rest.
 fn pack(shown: Shown) -> u64 {
@@ -125,15 +149,16 @@ fn pack(shown: Shown) -> u64 {
         Status::Drain => 2,
         Status::Maint => 3,
     };
-    let resting = u64::from(shown.checking == Checking::Resting);
+    let resting = u64::from(shown.checking == Checking::Resting) | u64::from(shown.asking == Checking::Resting) << 1;
     resting << 48 | place << 40 | u64::from(shown.ramp) << 32 | u64::from(shown.weight)
 }
 
 fn unpack(word: u64) -> Shown {
     let [_, resting, place, ramp, a, b, c, d] = word.to_be_bytes();
     let status = *Status::ALL.get(usize::from(place)).expect("only `pack` makes words, from places in the list");
-    let checking = if resting == 0 { Checking::On } else { Checking::Resting };
-    Shown { status, checking, ramp: u32::from(ramp), weight: u32::from_be_bytes([a, b, c, d]) }
+    let rests = |bit: u8| if resting & bit == 0 { Checking::On } else { Checking::Resting };
+    let (checking, asking) = (rests(1), rests(2));
+    Shown { status, checking, asking, ramp: u32::from(ramp), weight: u32::from_be_bytes([a, b, c, d]) }
 }
 
 #[cfg(test)]
@@ -144,8 +169,8 @@ mod tests {
     fn word_holds_every_status_ramp_and_weight() {
         for status in Status::ALL {
             for (ramp, weight) in [(1, 0), (7, 1), (WEIGHT_SCALE, 4096), (2, u32::MAX)] {
-                for checking in [Checking::On, Checking::Resting] {
-                    let shown = Shown { status, checking, ramp, weight };
+                for (checking, asking) in [(Checking::On, Checking::Resting), (Checking::Resting, Checking::On)] {
+                    let shown = Shown { status, checking, asking, ramp, weight };
                     assert_eq!(unpack(pack(shown)), shown);
                 }
             }
@@ -154,8 +179,8 @@ mod tests {
 
     #[test]
     fn storing_the_same_is_no_news() {
-        let up = Shown { status: Status::Up, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 16 };
-        let down = Shown { status: Status::Down, checking: Checking::On, ramp: WEIGHT_SCALE, weight: 0 };
+        let up = Shown { status: Status::Up, checking: Checking::On, asking: Checking::On, ramp: WEIGHT_SCALE, weight: 16 };
+        let down = Shown { status: Status::Down, checking: Checking::On, asking: Checking::On, ramp: WEIGHT_SCALE, weight: 0 };
         let cell = Cell::new(up);
         assert!(!cell.store(up));
         assert!(cell.store(down));

@@ -4,6 +4,7 @@
 //! configuration, a server back from maintenance, a weight on its way up. What an outcome means is the fleet's business. A probe is
 //! a future, not a thread, and their number at a time is bounded; when more are due, the longest due go first.
 
+mod agent;
 mod connect;
 mod connection;
 mod expect;
@@ -26,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use format::hostname;
 
 use crate::config::{Check, ServerId};
-use crate::fleet::{CheckOutcome, Fleet, View, same_machine};
+use crate::fleet::{AgentReport, CheckOutcome, Fleet, View, same_machine};
 use crate::server_state::{Phase, Status};
 use crate::shutdown::Shutdown;
 use schedule::{Schedule, Target};
@@ -56,7 +57,7 @@ struct Checker {
     schedule: Schedule,
     /// What is probed, by its name in the schedule.
     targets: HashMap<Target, Probed>,
-    /// Targets in maintenance or whose checks rest, which are not probed.
+    /// Targets in maintenance, or whose checks or agents rest, which are not probed.
     parked: Vec<Target>,
     probes: JoinSet<Done>,
     /// Number of the next target.
@@ -69,6 +70,8 @@ struct Probed {
     /// Id in the checker's view.
     server: ServerId,
     check: Arc<Check>,
+    /// What is said to the agent, where it is one that is asked.
+    question: Option<Arc<[u8]>>,
     /// What begins its TLS; read anew with every configuration, as its files may have changed.
     secured: Arc<tls::All>,
 }
@@ -76,7 +79,13 @@ struct Probed {
 struct Done {
     target: Target,
     started: Instant,
-    outcome: CheckOutcome,
+    found: Found,
+}
+
+/// What came of a probe.
+enum Found {
+    Health(CheckOutcome),
+    Agent(AgentReport),
 }
 
 impl Checker {
@@ -104,13 +113,23 @@ impl Checker {
         while self.probes.len() < MAX_PROBES {
             let Some(target) = self.schedule.pop(now.into_std()) else { return };
             let Some(probed) = self.targets.get(&target) else { continue };
-            if !self.view.is_probed(probed.server) {
+            if !self.is_active(probed) {
                 self.parked.push(target);
                 continue;
             }
+            let started = Instant::now();
+            if let Some(question) = probed.question.clone() {
+                let check = Arc::clone(&probed.check);
+                self.probes.spawn(async move { Done { target, started, found: Found::Agent(agent::ask(&check, &question).await) } });
+                continue;
+            }
             let subject = self.subject(probed);
-            self.probes.spawn(async move { Done { target, started: Instant::now(), outcome: sequence::probe(&subject).await } });
+            self.probes.spawn(async move { Done { target, started, found: Found::Health(sequence::probe(&subject).await) } });
         }
+    }
+
+    fn is_active(&self, probed: &Probed) -> bool {
+        if probed.question.is_some() { self.view.is_asked(probed.server) } else { self.view.is_probed(probed.server) }
     }
 
     /// Returns what a probe has to know.
@@ -135,8 +154,16 @@ impl Checker {
     }
 
     /// Reports an outcome and schedules the next probe.
-    fn finish(&mut self, Done { target, started, outcome }: Done) {
+    fn finish(&mut self, Done { target, started, found }: Done) {
         let Some(probed) = self.targets.get(&target) else { return };
+        let outcome = match found {
+            Found::Health(outcome) => outcome,
+            Found::Agent(report) => {
+                self.fleet.report_agent(&self.view, probed.server, report);
+                self.schedule.again(target, started.into_std(), probed.check.interval());
+                return;
+            }
+        };
         // A server the fleet no longer has may be back by the time this task follows the change, so its target stays until then.
         let interval = match self.fleet.report(&self.view, probed.server, outcome) {
             Some(Phase::Up) | None => probed.check.interval(),
@@ -156,7 +183,7 @@ impl Checker {
         let parked = std::mem::take(&mut self.parked);
         for target in parked {
             let Some(probed) = self.targets.get(&target) else { continue };
-            if !self.view.is_probed(probed.server) {
+            if !self.is_active(probed) {
                 self.parked.push(target);
             } else {
                 self.schedule.hasten(target, now);
@@ -177,13 +204,19 @@ impl Checker {
         for (target, probed) in self.targets.drain() {
             let server = old_view.config().server(probed.server);
             let backend = old_view.config().backend(server.backend());
-            old.insert((backend.name(), server.name()), (target, server, probed.check));
+            let asks = probed.question.is_some();
+            old.insert((backend.name(), server.name(), asks), (target, server, probed.check));
         }
         let mut joining = Vec::new();
-        for server in self.view.config().servers() {
-            let Some(check) = server.check() else { continue };
+        let config = Arc::clone(self.view.config());
+        let checks = config.servers().iter().filter_map(|server| Some((server, server.check()?, None)));
+        let agents = config.servers().iter().filter_map(|server| {
+            let agent = server.agent()?;
+            Some((server, agent.check(), Some(Arc::from(agent.question()))))
+        });
+        for (server, check, question) in checks.chain(agents) {
             let backend = self.view.config().backend(server.backend());
-            let kept = old.remove(&(backend.name(), server.name()));
+            let kept = old.remove(&(backend.name(), server.name(), question.is_some()));
             let (target, check) = match kept {
                 Some((target, known, kept)) if same_machine(known, server) && *kept == *check => (target, kept),
                 changed => {
@@ -195,7 +228,7 @@ impl Checker {
                 }
             };
             let secured = Arc::new(tls::All::load(&check, server.location()));
-            self.targets.insert(target, Probed { server: server.id(), check, secured });
+            self.targets.insert(target, Probed { server: server.id(), check, question, secured });
         }
         old.into_values().for_each(|(target, ..)| self.schedule.leave(target));
         self.schedule.join(&joining, Instant::now().into_std());

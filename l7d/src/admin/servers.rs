@@ -1,7 +1,8 @@
 //! Commands about servers.
 
 use control::admin::{Call, Command, Reply, Urgency, servers};
-use control::config::SocketLevel;
+use control::config::{ServerId, SocketLevel};
+use control::fleet::View;
 use control::server_state::{Admin, Checking};
 
 use super::{Engine, later, now, pool};
@@ -35,12 +36,8 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         admin("disable server", "<backend>/<server>", "take a server out", |engine, call| set_admin(engine, call, Admin::Maint)),
         admin("enable health", "<backend>/<server>", "let checks go on", |engine, call| set_checking(engine, call, Checking::On)),
         admin("disable health", "<backend>/<server>", "let checks rest", |engine, call| set_checking(engine, call, Checking::Resting)),
-        admin("enable agent", "<backend>/<server>", "let agent checks go on", |engine, call| {
-            servers::with_server(&engine.fleet, call, |_, _| Reply::error("Agent was not configured on this server, cannot enable."))
-        }),
-        admin("disable agent", "<backend>/<server>", "let agent checks rest", |engine, call| {
-            servers::with_server(&engine.fleet, call, |_, _| Reply::Done)
-        }),
+        admin("enable agent", "<backend>/<server>", "let agent checks go on", |engine, call| set_asking(engine, call, Checking::On)),
+        admin("disable agent", "<backend>/<server>", "let agent checks rest", |engine, call| set_asking(engine, call, Checking::Resting)),
     ];
     read.into_iter().chain(change).collect()
 }
@@ -53,10 +50,21 @@ fn set_checking(engine: &Engine, call: &Call, checking: Checking) -> Reply {
     servers::with_server(&engine.fleet, call, |view, server| servers::set_checking(&engine.fleet, view, server, checking))
 }
 
+fn set_asking(engine: &Engine, call: &Call, asking: Checking) -> Reply {
+    servers::with_server(&engine.fleet, call, |view, server| servers::set_asking(&engine.fleet, view, server, asking))
+}
+
+fn has_agent(view: &View, server: ServerId) -> bool {
+    view.config().server(server).agent().is_some()
+}
+
 fn set(engine: &Engine, call: &Call) -> Reply {
     servers::with_server(&engine.fleet, call, |view, server| {
         servers::set(&engine.fleet, view, server, call).unwrap_or_else(|| match call.word(1) {
-            "agent" | "agent-send" => Reply::error("agent checks are not enabled on this server."),
+            "agent-send" | "agent-addr" | "agent-port" if has_agent(view, server) => {
+                Reply::error("where an agent is and what it is sent is changed by a reload.")
+            }
+            "agent-send" => Reply::error("agent checks are not enabled on this server."),
             "agent-addr" | "agent-port" => Reply::Message(Urgency::Error, "agent checks are not enabled on this server".to_owned()),
             "fqdn" if call.word(2).is_empty() => Reply::error("set server <b>/<s> fqdn requires a FQDN."),
             "fqdn" => Reply::error("set server <b>/<s> fqdn failed because no resolution is configured."),

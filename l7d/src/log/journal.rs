@@ -5,17 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use control::config::{Config, FrontendId, Located, Logging, ProxyOption};
+use control::config::{BackendId, Config, FrontendId, Located, Logging, ProxyOption};
 
 use super::output::{Line, Output, Sender};
 use super::target::Target;
 use crate::level::Level;
 use crate::rules::hostname;
 
-/// The logs of all frontends of a configuration.
+/// The logs of all frontends and backends of a configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logs {
     frontends: Vec<Arc<Log>>,
+    backends: Vec<Arc<Log>>,
 }
 
 /// The log of one frontend or backend.
@@ -37,7 +38,8 @@ impl Logs {
         let mut opened = HashMap::new();
         let mut open = |logging: &Logging, options: &[Located<ProxyOption>]| Log::open(config, logging, options, &mut opened).map(Arc::new);
         let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
-        Ok(Self { frontends: frontends? })
+        let backends: io::Result<_> = config.backends().iter().map(|model| open(model.logging(), model.options())).collect();
+        Ok(Self { frontends: frontends?, backends: backends? })
     }
 
     /// Returns the log of a frontend.
@@ -46,6 +48,14 @@ impl Logs {
     /// If the frontend is not of the configuration the logs were opened for.
     pub(crate) fn of_frontend(&self, id: FrontendId) -> Arc<Log> {
         Arc::clone(&self.frontends[id.index()])
+    }
+
+    /// Returns the log of a backend, which is about its servers.
+    ///
+    /// # Panics
+    /// If the backend is not of the configuration the logs were opened for.
+    pub(crate) fn of_backend(&self, id: BackendId) -> Arc<Log> {
+        Arc::clone(&self.backends[id.index()])
     }
 }
 

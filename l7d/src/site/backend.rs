@@ -24,6 +24,7 @@ use super::upkeep::Upkeep;
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::compress::Compression;
 use crate::downstream::Close;
+use crate::log::Log;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::{Entrance, Meter};
@@ -72,6 +73,8 @@ pub(crate) struct Backend {
     meter: Arc<Meter>,
     /// Counts choices, so that every thread goes on where another left off.
     turn: AtomicU32,
+    /// Where lines about its servers go.
+    log: Arc<Log>,
 }
 
 /// Every pool of a site, by id and by name.
@@ -153,7 +156,7 @@ impl Backend {
     pub(super) fn new(
         superseded: &Arc<AtomicBool>,
         view: &Arc<View>,
-        (model, rules, tls): (&config::Backend, &Rules, &Setup),
+        (model, rules, tls, log): (&config::Backend, &Rules, &Setup, Arc<Log>),
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
@@ -215,6 +218,7 @@ impl Backend {
             queue,
             meter: before.map_or_else(|| Arc::new(Meter::new(threads)), |backend| Arc::clone(&backend.meter)),
             turn: AtomicU32::new(0),
+            log,
         };
         backend.follow();
         backend
@@ -225,6 +229,7 @@ impl Backend {
         let mut candidates = Vec::new();
         self.gather(&mut candidates);
         for (place, server) in self.servers.iter().enumerate() {
+            server.load.set_limits(limits(&server.model, self.view.maxconn(server.id)));
             let is_candidate = candidates.iter().any(|candidate| candidate.place == place);
             Queue::admit(&self.queue, &server.load, if is_candidate { self.view.ramp(server.id) } else { 0 });
         }
@@ -233,6 +238,11 @@ impl Backend {
     /// Returns the id.
     pub(crate) fn id(&self) -> BackendId {
         self.id
+    }
+
+    /// Returns where lines about its servers go.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Returns its numbers.
@@ -472,7 +482,7 @@ impl Server {
     ) -> Self {
         let same = |old: &&Self| old.name == model.name() && old.model.address() == model.address();
         let old = before.and_then(|backend| backend.servers.iter().find(same));
-        let limits = Limits { most: model.maxconn(), least: model.minconn(), waiting: model.maxqueue() };
+        let limits = limits(model, None);
         let load = match old {
             Some(old) => {
                 old.load.set_limits(limits);
@@ -578,6 +588,11 @@ impl Server {
     pub(crate) fn load(&self) -> &Arc<Load> {
         &self.load
     }
+}
+
+/// Returns what a server may carry; `maxconn` is what its agent asks for.
+fn limits(model: &config::Server, maxconn: Option<u32>) -> Limits {
+    Limits { most: maxconn.or(model.maxconn()), least: model.minconn(), waiting: model.maxqueue() }
 }
 
 /// Returns a server's own value in the persistence cookie, or the one that a key makes of its address.

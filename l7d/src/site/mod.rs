@@ -80,7 +80,8 @@ impl Site {
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
         let new_backend = |model: &config::Backend| {
-            Arc::new(Backend::new(&superseded, &view, (model, &shared.rules, &tls), threads, old_backend(model.name())))
+            let log = shared.logs.of_backend(model.id());
+            Arc::new(Backend::new(&superseded, &view, (model, &shared.rules, &tls, log), threads, old_backend(model.name())))
         };
         let backends = Arc::new(Backends::new(config.backends().iter().map(new_backend).collect()));
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use control::config::{self, Mode};
 use control::fleet::{ServerSnapshot, Snapshot};
-use control::server_state::{Status, WEIGHT_SCALE};
+use control::server_state::{Admin, Checking, Status, WEIGHT_SCALE};
 
 use super::counter::{Counter, Span};
 use super::meter::Meter;
@@ -240,7 +240,7 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "qmax" => Value::Count(server.load().longest().into()),
         "qlimit" => Value::Count(model.maxqueue()?.into()),
         "scur" => Value::Count(server.load().active().into()),
-        "slim" => Value::Count(model.maxconn()?.into()),
+        "slim" => Value::Count(state.maxconn.or(model.maxconn())?.into()),
         "status" if model.check().is_none() && state.status == Status::Up => text("no check"),
         "status" => Value::Text(status(model, state)),
         "mode" => text(mode(backend.mode())),
@@ -257,7 +257,7 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "type" => Value::Count(2),
         "srv_icur" | "idle_conn_cur" | "safe_conn_cur" | "used_conn_cur" | "need_conn_est" => Value::Count(of_pool(server.meter(), column)),
         "src_ilim" => Value::Count(model.pool().most_idle()?.into()),
-        _ => return of_check(server, state, column),
+        _ => return of_check(server, state, column).or_else(|| of_agent(server, state, column)),
     })
 }
 
@@ -292,9 +292,29 @@ fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Opt
     })
 }
 
+fn of_agent<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Option<Value<'a>> {
+    server.model().agent()?;
+    let last = || state.last_agent.as_ref().map(|last| &last.outcome);
+    Some(match column {
+        "agent_status" => text(last().map_or("INI", |outcome| outcome.result.name())),
+        "agent_code" => Value::Count(last()?.code?.into()),
+        "agent_duration" => Value::Micros(u64::try_from(last()?.duration.as_micros()).unwrap_or(u64::MAX)),
+        "last_agt" => text(&last()?.detail),
+        "agent_desc" => text(last().map_or("Initializing", |outcome| outcome.result.description())),
+        "agent_health" => Value::Count((!state.agent_down).into()),
+        "agent_rise" | "agent_fall" => Value::Count(1),
+        _ => return None,
+    })
+}
+
 /// Returns a server's status; on its way up or down with how far it has come.
 fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
     let name = if state.stopping { "NOLB" } else { state.status.as_str() };
+    match (state.status, model.agent(), state.asking) {
+        (Status::Down, Some(_), Checking::On) if state.agent_down => return Cow::Borrowed("DOWN (agent)"),
+        (Status::Drain, Some(_), Checking::On) if state.admin == Admin::Drain => return Cow::Borrowed("DRAIN (agent)"),
+        _ => {}
+    }
     let Some(check) = model.check() else { return Cow::Borrowed(name) };
     match state.status {
         Status::Up | Status::Drain if state.health < check.rise() + check.fall() - 1 => {

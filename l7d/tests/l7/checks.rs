@@ -149,7 +149,7 @@ fn rows(stat: &str) -> (BTreeMap<String, Row>, bool) {
 }
 
 /// Cuts a line of CSV.
-fn fields(line: &str) -> Vec<String> {
+pub(crate) fn fields(line: &str) -> Vec<String> {
     let (mut fields, mut quoted) = (vec![String::new()], false);
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {

@@ -5,6 +5,8 @@ mod abort;
 #[cfg(test)]
 mod actions;
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod balance;
@@ -56,6 +58,8 @@ mod h2_pairs;
 mod habits;
 #[cfg(test)]
 mod haproxy_cfg;
+#[cfg(test)]
+mod health_log;
 #[cfg(test)]
 mod http;
 #[cfg(test)]

@@ -34,6 +34,26 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.address = Some(*line.parse("an address", address::ip)?);
         Ok(())
     }),
+    ("agent-addr", |line, server, _| {
+        server.server.agent.address = Some(*line.parse("an address", address::ip)?);
+        Ok(())
+    }),
+    ("agent-check", |line, server, _| {
+        server.server.agent.on = Some(Located::new(true, line.last_location()));
+        Ok(())
+    }),
+    ("agent-inter", |line, server, _| {
+        server.server.agent.inter = Some(*line.period()?);
+        Ok(())
+    }),
+    ("agent-port", |line, server, _| {
+        server.server.agent.port = Some(*line.integer(1..=u16::MAX)?);
+        Ok(())
+    }),
+    ("agent-send", |line, server, _| {
+        server.server.agent.question = Some(line.expect("what to send")?.value().clone());
+        Ok(())
+    }),
     ("backup", |_, server, _| {
         server.server.backup = Some(true);
         Ok(())
@@ -108,6 +128,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.minconn = Some(least).filter(|least| *least.value() > 0);
         Ok(())
     }),
+    ("no-agent-check", |line, server, _| {
+        server.server.agent.on = Some(Located::new(false, line.last_location()));
+        Ok(())
+    }),
     ("no-backup", |_, server, _| {
         server.server.backup = Some(false);
         Ok(())
@@ -177,11 +201,6 @@ pub(super) const WORDS: &[(&str, Read)] = &[
 
 /// Words HAProxy has and this model has no place for.
 const LATER: &[&str] = &[
-    "agent-addr",
-    "agent-check",
-    "agent-inter",
-    "agent-port",
-    "agent-send",
     "allow-0rtt",
     "check-reuse-pool",
     "check-via-socks4",
@@ -197,7 +216,6 @@ const LATER: &[&str] = &[
     "init-state",
     "log-proto",
     "namespace",
-    "no-agent-check",
     "no-check-reuse-pool",
     "no-send-proxy-v2-ssl",
     "no-send-proxy-v2-ssl-cn",

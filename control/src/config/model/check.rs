@@ -106,6 +106,25 @@ impl Check {
     }
 }
 
+/// An agent on a server that says how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    pub(in crate::config) check: Check,
+    pub(in crate::config) question: Vec<u8>,
+}
+
+impl Agent {
+    /// Returns where it is and how often it is asked; its sequence has nothing but a connection.
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// Returns what is sent to it first.
+    pub fn question(&self) -> &[u8] {
+        &self.question
+    }
+}
+
 /// A version of HTTP/1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {

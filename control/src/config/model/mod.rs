@@ -30,7 +30,7 @@ mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
-pub use check::{Check, HttpVersion, StatusSet};
+pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};

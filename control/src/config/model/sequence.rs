@@ -109,7 +109,7 @@ pub struct Connect {
 
 impl Connect {
     /// Connects as the server's own settings say.
-    pub(in crate::config) fn implicit() -> Self {
+    pub(crate) fn implicit() -> Self {
         Self { defaults: true, ..Self::default() }
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::check::Check;
+use super::check::{Agent, Check};
 use super::connection::{SendProxy, ServerAddress, ServerSource};
 use super::{BackendId, ServerId, ServerPool, ServerTls};
 use crate::config::location::{Located, Location};
@@ -24,6 +24,7 @@ pub struct Server {
     pub(in crate::config) maxqueue: Option<u32>,
     pub(in crate::config) slowstart: Option<Duration>,
     pub(in crate::config) check: Option<Check>,
+    pub(in crate::config) agent: Option<Agent>,
     pub(in crate::config) cookie: Option<String>,
     pub(in crate::config) protocol: Option<Protocol>,
     pub(in crate::config) tls: Option<ServerTls>,
@@ -145,6 +146,11 @@ impl Server {
     /// Returns how its health is found out; none means it is always taken to be up.
     pub fn check(&self) -> Option<&Check> {
         self.check.as_ref()
+    }
+
+    /// Returns the agent that says how it is.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
     }
 
     /// Returns what is spoken to it in mode http; none leaves it to what TLS agrees on, or else HTTP/1.1.

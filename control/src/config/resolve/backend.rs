@@ -252,6 +252,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     let (timeouts, tls_of) = (place.timeouts, tls.as_ref());
     let connection = Connection { timeouts, source: source.as_ref(), send_proxy, tls: tls_of, protocol, layers: &layers };
     let check = check::check(resolver, backend, written, &connection);
+    let agent = check::agent(resolver, written, &connection);
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     // Without a value of its own no client would stay with it; the name is one.
     let by_name = backend.cookie.as_ref().filter(|cookie| !cookie.dynamic && cookie.unnamed == Unnamed::Name);
@@ -270,6 +271,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         maxqueue,
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
+        agent,
         cookie,
         protocol,
         tls,

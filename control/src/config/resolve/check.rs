@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Resolver;
 use crate::config::haproxy::sequence;
 use crate::config::model::{
-    Action, Check, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts,
+    Action, Agent, Check, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts,
 };
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
@@ -68,6 +68,42 @@ pub(super) fn check(
         rise: settings.rise.unwrap_or(DEFAULT_RISE),
         fall: settings.fall.unwrap_or(DEFAULT_FALL),
     })
+}
+
+/// Makes the agent of a server; none where it has none.
+pub(super) fn agent(resolver: &mut Resolver, server: &written::Server, connection: &Connection<'_>) -> Option<Agent> {
+    let of = |setting: fn(&ServerSettings) -> bool| {
+        connection.layers.iter().rev().find(|settings| setting(settings)).map(|settings| &settings.agent)
+    };
+    let on = of(|settings| settings.agent.on.is_some()).and_then(|agent| agent.on.clone()).filter(|on| *on.value())?;
+    let port = of(|settings| settings.agent.port.is_some()).and_then(|agent| agent.port);
+    let own = of(|settings| settings.agent.address.is_some()).and_then(|agent| agent.address);
+    let Some((ip, port)) = own.or_else(|| server.address.as_ref()?.ip()).zip(port) else {
+        let message = format!("the agent of server `{}` has no port", server.name);
+        resolver.error(on.location(), message, "write agent-port, and agent-addr for a Unix socket");
+        return None;
+    };
+    let interval = of(|settings| settings.agent.inter.is_some()).and_then(|agent| agent.inter).unwrap_or(DEFAULT_INTERVAL);
+    let (connect_timeout, timeout) = limits(&CheckSettings::default(), interval, connection.timeouts);
+    let question = of(|settings| settings.agent.question.is_some()).and_then(|agent| agent.question.clone()).unwrap_or_default();
+    let check = Check {
+        sequence: sequence::plain(),
+        target: Target::Inet(SocketAddr::new(ip, port)),
+        source: connection.source.cloned(),
+        send_proxy: None,
+        secure: false,
+        version: None,
+        tls: None,
+        sni: None,
+        interval,
+        fast_interval: interval,
+        down_interval: interval,
+        connect_timeout,
+        timeout,
+        rise: 1,
+        fall: 1,
+    };
+    Some(Agent { check, question: question.into_bytes() })
 }
 
 /// Tells whether a step speaks TLS of its own accord.

@@ -12,10 +12,10 @@ use crate::config::haproxy::{protocol, sequence};
 use crate::config::location::Located;
 use crate::config::model::{Format, HttpVersion, Request, Script, Sequence};
 use crate::config::value::{check as value, text, word};
-use crate::config::written::{CheckSettings, CheckSwitch, Steps};
+use crate::config::written::{AgentSettings, CheckSettings, CheckSwitch, Steps};
 
 /// Settings HAProxy's checks have and this model has no place for.
-const LATER: [&str; 3] = ["agent", "grpc", "spop"];
+const LATER: [&str; 2] = ["grpc", "spop"];
 
 pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckSwitch> {
     let title = format!("`check` of {}", section.title());
@@ -30,6 +30,26 @@ pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<Ch
     let inner = reader.section(&item, title, "{ … }")?;
     let settings = settings(reader, inner);
     Some(CheckSwitch::On(Located::new(settings, item.key.location().clone())))
+}
+
+/// Reads `agent`: false, or where it is and how it is asked.
+pub(super) fn agent(reader: &mut Reader, section: &mut Section<'_>) -> AgentSettings {
+    let Some(item) = section.take("agent") else { return AgentSettings::default() };
+    let location = item.key.location().clone();
+    if let DeValue::Boolean(on) = item.value {
+        return AgentSettings { on: Some(Located::new(*on, location)), ..AgentSettings::default() };
+    }
+    let title = format!("`agent` of {}", section.title());
+    let Some(mut inner) = reader.section(&item, title, "{ port = 8888 }") else { return AgentSettings::default() };
+    let agent = AgentSettings {
+        on: Some(Located::new(true, location)),
+        inter: inner.take("inter").and_then(|item| reader.period(&item)),
+        question: inner.take("send").and_then(|item| reader.string(&item, "hello\\n")).map(|text| text.value().clone()),
+        address: inner.take("address").and_then(|item| reader.text(&item, "10.0.0.11", text::check_address)).map(|address| *address),
+        port: inner.take("port").and_then(|item| reader.integer(&item, 1..=u16::MAX, 8888)),
+    };
+    inner.finish(reader, &[]);
+    agent
 }
 
 fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
@@ -52,6 +72,7 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
             .map(|protocol| *protocol.value()),
     };
+    section.misplaced(reader, &["agent"], |_| "write agent = { port = … } beside check".to_owned());
     section.misplaced(reader, &["path", "host", "method", "expect", "version"], |key| format!("write http = {{ {key} = … }}"));
     section.finish(reader, &LATER);
     settings

@@ -13,12 +13,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 16] = [
-    "agent-addr",
-    "agent-check",
-    "agent-inter",
-    "agent-port",
-    "agent-send",
+const LATER: [&str; 11] = [
     "error-limit",
     "id",
     "init-addr",
@@ -86,6 +81,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         maxqueue: section.take("maxqueue").and_then(|item| count(reader, &item)),
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
         check: check::check(reader, section),
+        agent: check::agent(reader, section),
         protocol: section
             .take("proto")
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
@@ -103,6 +99,9 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     section.misplaced(reader, &["check-sni", "check-alpn"], |key| format!("write check = {{ {} = … }}", key.trim_start_matches("check-")));
     section.misplaced(reader, &["check-send-proxy"], |_| "write check = { send-proxy = true }".to_owned());
     section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
+    section.misplaced(reader, &["agent-check", "agent-addr", "agent-inter", "agent-port", "agent-send"], |_| {
+        "write agent = { port = …, address = …, inter = …, send = … }".to_owned()
+    });
     section.misplaced(reader, &["addr"], |_| "write check = { address = … }".to_owned());
     section.misplaced(reader, &["ssl"], |_| "write tls = true, or tls = { … }".to_owned());
     section
