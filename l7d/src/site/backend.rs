@@ -196,7 +196,7 @@ impl Backend {
             is_twin: model.is_twin(),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
-            entrance: model.stats().map(Entrance::new),
+            entrance: model.stats().map(|page| Entrance::new(page, model.name())),
             pretends: has(model.options(), &ProxyOption::HttpPretendKeepAlive),
             original_to: original_to(model.options()),
             forwarded: model

@@ -138,7 +138,7 @@ impl Frontend {
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
-            entrance: model.stats().map(Entrance::new),
+            entrance: model.stats().map(|page| Entrance::new(page, model.name())),
             pretends: has(model.options(), &ProxyOption::HttpPretendKeepAlive),
             original_to: original_to(model.options()),
             forwarded: model

@@ -60,8 +60,13 @@ pub(super) fn write(overview: &Overview<'_>, scope: &Scope, form: Form) -> Strin
     match form {
         Form::Table => csv::write_rows(&rows),
         Form::Typed => rows.iter().map(typed).collect(),
-        Form::Json => format!("[{}]\n", rows.iter().map(json).collect::<Vec<_>>().join(",")),
+        Form::Json => json(&rows),
     }
+}
+
+/// Writes rows for programs.
+pub(super) fn json(rows: &[Row<'_>]) -> String {
+    format!("[{}]\n", rows.iter().map(json_row).collect::<Vec<_>>().join(","))
 }
 
 impl Scope {
@@ -116,7 +121,7 @@ fn typed(row: &Row<'_>) -> String {
     text
 }
 
-fn json(row: &Row<'_>) -> String {
+fn json_row(row: &Row<'_>) -> String {
     let (letter, server) = place(row);
     let kind = match letter {
         'F' => "Frontend",

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use control::config::StatsPage;
 
-use super::{Stats, csv, page};
+use super::page::{Filter, Legends};
+use super::{Stats, csv, dump, page};
 use crate::base64;
 use crate::message::head::RequestHead;
 use crate::reply::Reply;
@@ -22,6 +23,9 @@ pub(crate) struct Entrance {
     credentials: Vec<String>,
     refresh: Option<Duration>,
     title: String,
+    /// The only proxies it shows; all where there is none.
+    scope: Option<Vec<String>>,
+    legends: Legends,
 }
 
 static SHOWN: OnceLock<Stats> = OnceLock::new();
@@ -33,8 +37,8 @@ pub(crate) fn show(stats: Stats) {
 }
 
 impl Entrance {
-    /// Returns the entrance that a configuration describes.
-    pub(crate) fn new(model: &StatsPage) -> Self {
+    /// Returns the entrance of a proxy that a configuration describes.
+    pub(crate) fn new(model: &StatsPage, proxy: &str) -> Self {
         let mut title = if model.hides_version() { "l7d".to_owned() } else { format!("l7d {}", env!("CARGO_PKG_VERSION")) };
         if let Some(node) = model.node() {
             let _ = write!(title, " on {}", node.unwrap_or_else(|| hostname()));
@@ -48,6 +52,8 @@ impl Entrance {
             credentials: model.accounts().iter().map(|account| base64::encode(account.as_bytes())).collect(),
             refresh: model.refresh(),
             title,
+            scope: model.scope().map(|names| names.iter().map(|name| if name == "." { proxy } else { name }.to_owned()).collect()),
+            legends: if model.shows_legends() { Legends::Shown } else { Legends::Hidden },
         }
     }
 
@@ -80,18 +86,27 @@ impl Entrance {
     fn show(&self, stats: &Stats, rest: &str) -> Reply {
         let (site, fleet) = (std::sync::Arc::clone(&stats.site.borrow()), stats.fleet.snapshot());
         let overview = Overview::new(&site, &fleet);
-        let has = |option: &str| rest.split(';').any(|part| part == option);
+        let has = |option: &str| rest.split([';', '?', '&']).any(|part| part == option);
         let mut reply = Reply::new(200);
         let mut add = |name: &[u8], value: &str| reply.add(name, value.as_bytes()).expect("plain text");
         add(b"Cache-Control", "no-cache");
         if let Some(refresh) = self.refresh.filter(|_| !has("norefresh")) {
             add(b"Refresh", &refresh.as_secs().max(1).to_string());
         }
-        if has("csv") {
-            reply.set_body(b"text/plain", csv::write(&overview).into_bytes());
+        let text = rest.split_once("?scope=").map(|(_, text)| text.split(['&', ';']).next().unwrap_or_default());
+        let filter = Filter { only_up: has("up"), text: text.filter(|text| !text.is_empty()), proxies: self.scope.as_deref() };
+        if has("csv") || has("json") {
+            let mut rows = overview.rows();
+            rows.retain(|row| filter.lets_see(row));
+            if has("csv") {
+                reply.set_body(b"text/plain", csv::write_rows(&rows).into_bytes());
+            } else {
+                reply.set_body(b"application/json", dump::json(&rows).into_bytes());
+            }
             return reply;
         }
-        let words = page::Words { title: &self.title, csv: &format!("{};csv", self.uri), metrics: None, is_filtered: has("up") };
+        reply.add(b"Content-Security-Policy", page::POLICY.as_bytes()).expect("plain text");
+        let words = page::Words { title: &self.title, uri: &self.uri, metrics: None, filter, legends: self.legends };
         reply.set_body(b"text/html; charset=utf-8", page::write(&overview, stats.start, &words).into_bytes());
         reply
     }

@@ -69,6 +69,7 @@ impl Stats {
         match path {
             "/stats" => Some(Page::html(page::write(&overview, self.start, &page::Words::own()))),
             "/stats;csv" => Some(Page::plain(csv::write(&overview))),
+            "/stats;json" => Some(Page::plain(dump::json(&overview.rows()))),
             _ => None,
         }
     }

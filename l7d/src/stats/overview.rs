@@ -325,7 +325,6 @@ fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
     }
 }
 
-/// Returns where a server is, as HAProxy writes it.
 /// Returns the address of a server as the statistics show it.
 pub(crate) fn address(model: &config::Server) -> String {
     match (model.ip(), model.port()) {

@@ -1,89 +1,228 @@
-//! The statistics as a page: one table, nothing to load besides.
+//! The statistics as a page: one table, nothing to load besides, complete without its script.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::time::Instant;
+
+use aws_lc_rs::digest;
 
 use super::Start;
 use super::overview::{Overview, Row, Subject, Value};
+use crate::base64;
 
 /// What a page says besides its numbers.
 #[derive(Debug)]
 pub(super) struct Words<'a> {
     /// What it is called.
     pub(super) title: &'a str,
-    /// Where the same is as comma-separated values.
-    pub(super) csv: &'a str,
+    /// How the target of a request for it begins.
+    pub(super) uri: &'a str,
     /// Where the metrics are.
     pub(super) metrics: Option<&'a str>,
+    /// What is left out.
+    pub(super) filter: Filter<'a>,
+    /// Whether it says where servers are and how they are chosen.
+    pub(super) legends: Legends,
+}
+
+/// What a page leaves out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Filter<'a> {
     /// Whether servers that are down are left out.
-    pub(super) is_filtered: bool,
+    pub(super) only_up: bool,
+    /// What the names of proxies must contain, asked for by a client.
+    pub(super) text: Option<&'a str>,
+    /// The only proxies there are to see, if the configuration says so.
+    pub(super) proxies: Option<&'a [String]>,
+}
+
+/// Whether a page says where servers are and how they are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Legends {
+    Shown,
+    Hidden,
 }
 
 impl Words<'_> {
     /// Returns those of the page beside the metrics.
     pub(super) fn own() -> Self {
-        Self { title: concat!("l7d ", env!("CARGO_PKG_VERSION")), csv: "/stats;csv", metrics: Some("/metrics"), is_filtered: false }
+        let title = concat!("l7d ", env!("CARGO_PKG_VERSION"));
+        Self { title, uri: "/stats", metrics: Some("/metrics"), filter: Filter::default(), legends: Legends::Shown }
     }
 }
 
+impl Filter<'_> {
+    /// Tells whether a row is there to see.
+    pub(super) fn lets_see(&self, row: &Row<'_>) -> bool {
+        let proxy = row.proxy();
+        let is_known = self.proxies.is_none_or(|proxies| proxies.iter().any(|known| known == proxy));
+        is_known && self.text.is_none_or(|text| proxy.contains(text)) && !(self.only_up && state(row) == "down")
+    }
+}
+
+/// What browsers are told of where the page's parts may come from: nothing but the page itself.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = base64::encode(digest::digest(&digest::SHA256, SCRIPT.as_bytes()).as_ref());
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; connect-src 'self'; form-action 'self'; base-uri 'none'"
+    )
+});
+
 /// Writes the page.
 pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) -> String {
-    let title = Escaped(words.title);
-    let uptime = Instant::now().saturating_duration_since(start.instant).as_secs();
+    let rows: Vec<_> = overview.rows().into_iter().filter(|row| words.filter.lets_see(row)).collect();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>process {}, up {} d {} h {} min · <a href=\"{}\">CSV</a>",
+         <title>{0}</title><style>{STYLE}",
+        Escaped(words.title)
+    );
+    write_labels(&mut page);
+    page.push_str("</style>");
+    write_header(&mut page, start, words);
+    page.push_str("<main>");
+    write_summary(&mut page, &rows);
+    page.push_str("<table><thead><tr><th>proxy<th>name");
+    for (title, ..) in COLUMNS {
+        let _ = write!(page, "<th>{title}");
+    }
+    let _ = write!(page, "<th>{HISTORY}</thead>");
+    for (place, row) in rows.iter().enumerate() {
+        if place == 0 || rows[place - 1].number() != row.number() {
+            let _ = write!(page, "<tbody data-n=\"{}\">", Escaped(row.proxy()));
+        }
+        write_row(&mut page, row, words.legends);
+    }
+    let _ = writeln!(page, "</table></main><script>{SCRIPT}</script></html>");
+    page
+}
+
+/// Writes what small screens show in front of each value.
+fn write_labels(page: &mut String) {
+    page.push_str("@media(max-width:800px){");
+    let titles = ["proxy", "name"].into_iter().chain(COLUMNS.iter().map(|(title, _)| *title)).chain([HISTORY]);
+    for (place, title) in (1..).zip(titles) {
+        let _ = write!(page, "td:nth-child({place})::before{{content:\"{title}\"}}");
+    }
+    page.push('}');
+}
+
+fn write_header(page: &mut String, start: Start, words: &Words<'_>) {
+    let uptime = Instant::now().saturating_duration_since(start.instant).as_secs();
+    let uri = Escaped(words.uri);
+    let _ = write!(
+        page,
+        "<header><h1>{}</h1><p>process {}, up {} d {} h {} min · <a href=\"{uri};csv\">CSV</a> · <a href=\"{uri};json\">JSON</a>",
+        Escaped(words.title),
         std::process::id(),
         uptime / 86_400,
         uptime / 3_600 % 24,
         uptime / 60 % 60,
-        Escaped(words.csv),
     );
     if let Some(metrics) = words.metrics {
         let _ = write!(page, " · <a href=\"{metrics}\">metrics</a>");
     }
-    page.push_str("</p><table><thead><tr><th>proxy<th>name");
-    for (title, ..) in COLUMNS {
-        let _ = write!(page, "<th>{title}");
-    }
-    page.push_str("<tbody>");
-    for row in overview.rows().into_iter().filter(|row| !words.is_filtered || !is_down(row)) {
-        write_row(&mut page, &row);
-    }
-    page.push_str("</table></html>\n");
-    page
+    let (link, label) = if words.filter.only_up { ("", "all servers") } else { (";up", "only servers that are up") };
+    let _ = write!(page, " · <a href=\"{uri}{link}\">{label}</a></p>");
+    // Without the script a form replaces the query, and with it an address that has one.
+    let shown = if words.uri.contains('?') { " hidden" } else { "" };
+    let text = Escaped(words.filter.text.unwrap_or_default());
+    let _ = write!(
+        page,
+        "<form method=\"get\" action=\"{uri}\" id=\"tools\"{shown}><label>Names with <input name=\"scope\" value=\"{text}\" type=\"search\"></label>\
+         <label><input type=\"checkbox\" id=\"live\" checked> live</label><output id=\"say\"></output></form></header>"
+    );
 }
 
-fn write_row(page: &mut String, row: &Row<'_>) {
-    let kind = match row.subject {
-        Subject::Frontend(..) => "frontend",
-        Subject::Server(..) => "server",
-        Subject::Backend(..) => "backend",
+/// Writes the whole in one line.
+fn write_summary(page: &mut String, rows: &[Row<'_>]) {
+    let servers = || rows.iter().filter(|row| matches!(row.subject, Subject::Server(..)));
+    let frontends = || rows.iter().filter(|row| matches!(row.subject, Subject::Frontend(..)));
+    let sum = |column: &str| frontends().map(|row| count(row, column)).sum::<u64>();
+    let down = servers().filter(|row| state(row) == "down").count();
+    let all = servers().count();
+    let queued: u64 = rows.iter().map(|row| count(row, "qcur")).sum();
+    let _ = write!(
+        page,
+        "<p class=\"sum\"><b>{}</b> of <b>{all}</b> servers not down · <b>{}</b> sessions, <b>{}</b> new a second · \
+         <b>{}</b> requests a second · <b>{queued}</b> waiting</p>",
+        all - down,
+        sum("scur"),
+        sum("rate"),
+        sum("req_rate"),
+    );
+}
+
+fn write_row(page: &mut String, row: &Row<'_>, legends: Legends) {
+    let (kind, server) = match row.subject {
+        Subject::Frontend(..) => ("frontend", 0),
+        Subject::Server(_, place, _) => ("server", place + 1),
+        Subject::Backend(..) => ("backend", 0),
     };
-    let state = if is_down(row) { " down" } else { "" };
-    let _ = write!(page, "<tr class=\"{kind}{state}\"><td>{}<td>{}", Escaped(row.proxy()), Escaped(row.name()));
+    let average = count(row, "ttime");
+    let _ = write!(
+        page,
+        "<tr class=\"{kind} {}\" data-k=\"{}.{kind}.{server}\" data-v=\"{} {average}\"><td>{}<td",
+        state(row),
+        row.number(),
+        count(row, "rate"),
+        Escaped(row.proxy()),
+    );
+    if legends == Legends::Shown {
+        write_legend(page, row);
+    }
+    let _ = write!(page, ">{}", Escaped(row.name()));
     for (_, columns) in COLUMNS {
         page.push_str("<td>");
         let mut separator = "";
-        for value in columns.iter().filter_map(|column| row.value(column)) {
+        for (column, value) in columns.iter().filter_map(|column| Some((*column, row.value(column)?))) {
             page.push_str(separator);
             separator = " / ";
             let _ = match value {
+                Value::Count(count) if column == "bin" || column == "bout" => write!(page, "{}", Bytes(count)),
                 Value::Count(count) => write!(page, "{count}"),
-                Value::Micros(time) => write!(page, "{}.{:03} ms", time / 1000, time % 1000),
+                Value::Micros(time) => write!(page, "{}.{:02}", time / 1000, time % 1000 / 10),
                 Value::Text(text) => write!(page, "{}", Escaped(&text)),
                 Value::Negative => write!(page, "{value}"),
             };
         }
     }
-    page.push('\n');
+    page.push_str("<td>\n");
 }
 
-fn is_down(row: &Row<'_>) -> bool {
-    matches!(row.value("status"), Some(Value::Text(status)) if status.starts_with("DOWN") || status == "MAINT")
+/// Writes where a server is and how it is chosen, for who points at its name.
+fn write_legend(page: &mut String, row: &Row<'_>) {
+    let mut separator = " title=\"";
+    for column in ["addr", "mode", "algo", "cookie", "check_desc", "last_chk"] {
+        if let Some(Value::Text(text)) = row.value(column)
+            && !text.is_empty()
+        {
+            let _ = write!(page, "{separator}{}: {}", column.replace('_', " "), Escaped(&text));
+            separator = ", ";
+        }
+    }
+    if separator == ", " {
+        page.push('"');
+    }
 }
 
-/// Text between tags.
+fn count(row: &Row<'_>, column: &str) -> u64 {
+    match row.value(column) {
+        Some(Value::Count(count) | Value::Micros(count)) => count,
+        Some(Value::Text(_) | Value::Negative) | None => 0,
+    }
+}
+
+/// Returns the kind of state a row is in, as its class.
+fn state(row: &Row<'_>) -> &'static str {
+    let Some(Value::Text(status)) = row.value("status") else { return "" };
+    match status.split([' ', '/']).next() {
+        Some("UP" | "OPEN" | "no") => "up",
+        Some("DOWN" | "MAINT" | "STOP") => "down",
+        _ => "rest",
+    }
+}
+
+/// Text between tags, or between quotes in one.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {
@@ -101,6 +240,22 @@ impl std::fmt::Display for Escaped<'_> {
     }
 }
 
+/// A number of bytes, to three digits or so.
+struct Bytes(u64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = [(" kB", 1_000), (" MB", 1_000_000), (" GB", 1_000_000_000), (" TB", 1_000_000_000_000)];
+        match units.into_iter().rev().find(|(_, size)| self.0 >= *size) {
+            Some((unit, size)) => write!(f, "{}.{}{unit}", self.0 / size, self.0 % size * 10 / size),
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
+/// What the script draws.
+const HISTORY: &str = "last two minutes: sessions a second, time";
+
 /// What the page shows: titles, and the columns whose values stand side by side.
 const COLUMNS: [(&str, &[&str]); 12] = [
     ("status", &["status"]),
@@ -114,14 +269,11 @@ const COLUMNS: [(&str, &[&str]); 12] = [
     ("bytes in / out", &["bin", "bout"]),
     ("errors: request / connect / response", &["ereq", "econ", "eresp"]),
     ("retries / redispatches", &["wretr", "wredis"]),
-    ("average: queue / connect / response / total", &["qtime", "ctime", "rtime", "ttime"]),
+    ("average ms: queue / connect / response / total", &["qtime", "ctime", "rtime", "ttime"]),
 ];
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;font:14px/1.4 system-ui,sans-serif}body{margin:1em}table{border-collapse:collapse;display:block;\
-overflow-x:auto}th,td{padding:.2em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid #8884}th{vertical-align:bottom;\
-white-space:normal}th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}.frontend,.backend{font-weight:600;background:#8881}\
-.down td:nth-child(3){color:#c33}";
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = include_str!("page/script.js");
 
 #[cfg(test)]
 mod tests {
@@ -130,5 +282,12 @@ mod tests {
     #[test]
     fn names_cannot_become_tags() {
         assert_eq!(Escaped("<b>&\"x\"").to_string(), "&lt;b&gt;&amp;&quot;x&quot;");
+    }
+
+    #[test]
+    fn bytes_are_short() {
+        for (bytes, shown) in [(0, "0 B"), (999, "999 B"), (1_234, "1.2 kB"), (5_000_000, "5.0 MB"), (u64::MAX, "18446744.0 TB")] {
+            assert_eq!(Bytes(bytes).to_string(), shown);
+        }
     }
 }

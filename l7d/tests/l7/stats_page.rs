@@ -127,3 +127,100 @@ fn page_is_where_haproxy_has_it_and_for_whom() {
     let page = ask(our_web, "/behind", "");
     assert!(page.contains("<td>app<td>s1") && page.contains("href=\"/behind;csv\"") && page.contains("<title>l7d</title>"), "{page}");
 }
+
+const SCOPED: &str = r"
+defaults
+    mode http
+    timeout connect 2s
+    timeout client  30s
+    timeout server  30s
+
+frontend web
+    bind WEB
+    stats uri /stats
+    stats show-legends
+    default_backend app
+
+frontend other
+    bind OTHER
+    stats uri /stats
+    stats scope .
+    stats scope spare
+    default_backend app
+
+backend app
+    server s1 SERVER check inter 100
+    server s2 NOBODY check inter 100 fall 1
+    server s3 SERVER disabled
+
+backend spare
+    server s4 SERVER
+";
+
+/// Returns the proxy and the name of each row of a table.
+fn names(answer: &str) -> Vec<(String, String)> {
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let cells = |line: &str| {
+        let mut cells = line.split(',').map(str::to_owned);
+        Some((cells.next()?, cells.next()?))
+    };
+    body.lines().filter(|line| !line.starts_with('#')).filter_map(cells).collect()
+}
+
+/// Returns a body without the lengths of its chunks, if it has any.
+fn joined(head: &str, body: &str) -> String {
+    if !head.contains("transfer-encoding: chunked") {
+        return body.to_owned();
+    }
+    let (mut rest, mut whole) = (body, String::new());
+    while let Some((length, more)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        whole.push_str(&more[..length]);
+        rest = more[length..].trim_start_matches("\r\n");
+    }
+    whole
+}
+
+#[test]
+fn what_is_shown_is_chosen_as_in_haproxy() {
+    let server = moody();
+    let nobody = unused_address();
+    let addresses: [[SocketAddr; 2]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| unused_address()));
+    let site = |[web, other]: [SocketAddr; 2]| {
+        let site = SCOPED.replace("WEB", &web.to_string()).replace("OTHER", &other.to_string());
+        site.replace("SERVER", &server.address().to_string()).replace("NOBODY", &nobody.to_string())
+    };
+    let _daemon = Daemon::start_haproxy(&site(addresses[0]));
+    let _process = Haproxy::find().start(&site(addresses[1]), addresses[1][0]);
+    for [web, _] in addresses {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let is_settled = |answer: &str| answer.contains("L4CON") && answer.contains("L4OK");
+        while !is_settled(&ask(web, "/stats;csv", "")) {
+            assert!(std::time::Instant::now() < deadline, "the checks are not over");
+        }
+    }
+    let paths = ["/stats;csv", "/stats;csv;up", "/stats;up;csv", "/stats;csv?scope=ap", "/stats;csv?scope=none"];
+    for (door, path) in [0, 1].into_iter().flat_map(|door| paths.map(|path| (door, path))) {
+        let [ours, theirs] = addresses.map(|of| names(&ask(of[door], path, "")));
+        assert_eq!(ours, theirs, "{path} at door {door}");
+    }
+    for path in ["/stats;json", "/stats;json?scope=spare"] {
+        let shown = |address| {
+            let answer = ask(address, path, "");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("application/json"), "{head}");
+            let rows: serde_json::Value = serde_json::from_str(&joined(head, body)).unwrap();
+            let row = |row: &serde_json::Value| [0, 1].map(|place| row[place]["value"]["value"].as_str().unwrap().to_owned());
+            rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(addresses[0][0]), shown(addresses[1][0]), "{path}");
+    }
+    let page = ask(addresses[0][0], "/stats?scope=app", "");
+    assert!(page.contains("<td>app<td title=\"addr: ") && page.contains("check desc: Layer4 ") && !page.contains("<td>spare"), "{page}");
+    assert!(page.contains("class=\"server down\"") && page.contains("name=\"scope\" value=\"app\""), "{page}");
+    assert!(page.contains("Content-Security-Policy: default-src 'none'"), "{page}");
+    let plain = ask(addresses[0][1], "/stats", "");
+    assert!(!plain.contains("title=\"addr") && plain.contains("<td>spare") && !plain.contains("<td>app"), "{plain}");
+    let script = ask(addresses[0][0], "/stats?scope=%22%3E<script>", "");
+    assert_eq!(script.matches("<script>").count(), 1, "a filter cannot become a tag");
+}

@@ -9,8 +9,9 @@ use super::rules;
 use crate::config::error::Diagnostic;
 use crate::config::value::{text, units};
 
-const KNOWN: &[&str] = &["auth", "enable", "hide-version", "http-request", "realm", "refresh", "show-desc", "show-node", "uri"];
-const LATER: &[&str] = &["admin", "scope", "show-legends", "show-modules"];
+const KNOWN: &[&str] =
+    &["auth", "enable", "hide-version", "http-request", "realm", "refresh", "scope", "show-desc", "show-legends", "show-node", "uri"];
+const LATER: &[&str] = &["admin", "show-modules"];
 
 /// Reads one setting of the page, any of which switches it on.
 pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
@@ -34,6 +35,11 @@ pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> 
             let time = seconds.map_or_else(|| parse_word(&word, units::duration).map(|time| *time), Ok)?;
             page.refresh = Some(time).filter(|time| !time.is_zero());
         }
+        "scope" => {
+            let name = line.parse("the name of a proxy, or `.`", text::header_text)?.value().clone();
+            page.scope.get_or_insert_default().push(name);
+        }
+        "show-legends" => page.shows_legends = true,
         "show-desc" => {
             if let Some(text) = line.joined() {
                 page.description = Some(parse_word(&text, text::header_text)?.value().clone());

@@ -12,6 +12,8 @@ pub struct StatsPage {
     pub(in crate::config) hides_version: bool,
     pub(in crate::config) node: Option<Option<String>>,
     pub(in crate::config) description: Option<String>,
+    pub(in crate::config) scope: Option<Vec<String>>,
+    pub(in crate::config) shows_legends: bool,
 }
 
 impl Default for StatsPage {
@@ -24,6 +26,8 @@ impl Default for StatsPage {
             hides_version: false,
             node: None,
             description: None,
+            scope: None,
+            shows_legends: false,
         }
     }
 }
@@ -57,6 +61,16 @@ impl StatsPage {
     /// Returns the name of the host it shows: none if it shows none, an inner none for the host's own.
     pub fn node(&self) -> Option<Option<&str>> {
         self.node.as_ref().map(Option::as_deref)
+    }
+
+    /// Returns the names of the only proxies it shows, of which `.` is the one it belongs to; it shows all where there is none.
+    pub fn scope(&self) -> Option<&[String]> {
+        self.scope.as_deref()
+    }
+
+    /// Tells whether it says where servers are and how they are chosen.
+    pub fn shows_legends(&self) -> bool {
+        self.shows_legends
     }
 
     /// Returns what it says besides.

@@ -7,7 +7,7 @@ use crate::config::model::StatsPage;
 use crate::config::value::text;
 
 /// Settings HAProxy has for its page and this model has no place for.
-const LATER: [&str; 3] = ["admin", "scope", "show-legends"];
+const LATER: [&str; 1] = ["admin"];
 
 pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<StatsPage> {
     let title = format!("`stats` of {}", section.title());
@@ -34,6 +34,11 @@ pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<St
         refresh: inner.take("refresh").and_then(|item| reader.period(&item)),
         hides_version: inner.take("hide-version").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         node: inner.take("show-node").and_then(|item| log::host(reader, &item)),
+        scope: inner.take("scope").map(|item| reader.texts(&item, "web", text::header_text)).map(|names| {
+            let names = names.iter().map(|name| name.value().clone());
+            names.collect()
+        }),
+        shows_legends: inner.take("show-legends").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         description: plain(reader, &mut inner, "show-desc", "edge of the shop"),
     };
     inner.misplaced(reader, &["http-request"], |_| "write rules = [\"stats http-request auth unless ...\"]".to_owned());
