@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::SendResponse;
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::h1::parse::{self, Parsed};
+use crate::h2::incoming::Incoming;
 use crate::h2::{convert, io_error, reset_error};
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
@@ -81,7 +81,7 @@ pub(crate) struct Streamed {
     /// The request head, until the exchange takes it.
     pub(crate) head: Option<RequestHead>,
     /// The request body.
-    pub(crate) body: RecvStream,
+    pub(crate) body: Incoming,
     /// Takes the response.
     pub(crate) respond: SendResponse<Bytes>,
     /// What was agreed on with the client; none for clear text.

@@ -25,6 +25,15 @@ pub(crate) enum ExchangeError {
     /// The client left before its request head was complete.
     #[error("client closed before its request was complete")]
     RequestCut,
+    /// The request's body was not there in time for the rules.
+    #[error("request body took too long")]
+    BodyTimeout,
+    /// The client left before the rules had seen its request's body.
+    #[error("client closed before its request's body was complete")]
+    BodyCut,
+    /// The response's body was not there in time for the rules.
+    #[error("response body took too long")]
+    ResponseBodyTimeout,
     /// No backend is meant to serve the request.
     #[error("no backend")]
     NoBackend,
@@ -139,11 +148,12 @@ impl ExchangeError {
             | Self::Malformed(_)
             | Self::Unsendable(_)
             | Self::TakenBack(_) => Some(400),
-            Self::RequestTimeout | Self::UploadTimeout => Some(408),
+            Self::RequestTimeout | Self::UploadTimeout | Self::BodyTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
             Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) | Self::Declined(_) => Some(502),
-            Self::ServerTimeout => Some(504),
-            Self::LeftQueue(_)
+            Self::ServerTimeout | Self::ResponseBodyTimeout => Some(504),
+            Self::BodyCut
+            | Self::LeftQueue(_)
             | Self::LeftConnect(_)
             | Self::Client(_)
             | Self::ClientTimeout
@@ -157,8 +167,9 @@ impl ExchangeError {
     pub(crate) fn termination(&self) -> &'static str {
         match self {
             Self::Request(_) | Self::RequestTooLong | Self::Malformed(_) | Self::Unsendable(_) => "PR",
-            Self::RequestTimeout => "cR",
-            Self::RequestCut => "CR",
+            Self::RequestTimeout | Self::BodyTimeout => "cR",
+            Self::RequestCut | Self::BodyCut => "CR",
+            Self::ResponseBodyTimeout => "sR",
             Self::NoBackend | Self::NoServer(NoServer::NoneUp) | Self::Connect(ConnectError::Failed(_) | ConnectError::Tls(_)) => "SC",
             Self::NoServer(NoServer::QueueTimeout) => "sQ",
             Self::Connect(ConnectError::TimedOut) => "sC",

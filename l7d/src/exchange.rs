@@ -26,18 +26,20 @@ use crate::h2::convert;
 use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
+use crate::look::{self, Inlet, Sight, Until};
 use crate::message::body::Framing;
-use crate::message::head::{Method, RequestHead, Version};
+use crate::message::head::{Method, RequestHead, ResponseHead, Version};
+use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
-use crate::rules::{Memory, Rest, Scene, View, Wishes};
+use crate::rules::{Memory, Rest, Scene, View, Wait, Wishes};
 use crate::site::{Backend, Frontend, Reuse, Server};
 use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
-use crate::upstream::pursuit::{Pursuit, Verdict};
+use crate::upstream::pursuit::{Pursuit, Seeker, Verdict};
 use crate::upstream::{self, Sharing, Upstream};
 
 /// Where in the life of its connection a request stands.
@@ -141,7 +143,12 @@ async fn serve<'a>(
             Err(error) => return Err(Failure::new(ExchangeError::TakenBack(error), &mut review, Some(&head))),
         }
     }
-    let entered = enter(client, &mut review, &mut head).await;
+    if review.looks_at_bodies() || frontend.buffers() {
+        let until = if frontend.buffers() { Until::Whole } else { Until::Now };
+        let looked = Box::pin(look_at(client, &mut head, &body, (until, head_end(frontend, record.began())), record)).await;
+        looked.map_err(|error| Failure::new(error, &mut review, Some(&head)))?;
+    }
+    let entered = enter(client, &mut review, (&mut head, &body), record).await;
     heed(client, &mut review, record).await;
     match entered {
         Ok(Ok(())) => {}
@@ -167,7 +174,11 @@ async fn serve<'a>(
     review.hand_over(backend, &head);
     record.backend(backend);
     client.wire.set_close(backend.close());
-    let left = leave(client, &mut review, &mut head).await;
+    if backend.buffers() && !frontend.buffers() {
+        let looked = Box::pin(look_at(client, &mut head, &body, (Until::Whole, head_end(frontend, record.began())), record)).await;
+        looked.map_err(|error| Failure::new(error, &mut review, Some(&head)))?;
+    }
+    let left = leave(client, &mut review, (&mut head, &body), record).await;
     heed(client, &mut review, record).await;
     review.note_cookies(&head);
     match left {
@@ -196,7 +207,7 @@ async fn serve<'a>(
     if backend.rules().sticks() {
         affinity.recall(backend, &review.view(&head));
     }
-    let key = backend.key(Seen { client: client.source, request: Some(&head) });
+    let key = backend.key(Seen { client: client.source, request: Some(&head), bytes: b"" });
     let sharing = Sharing::of(backend, client, turn, head.method());
     let whole = body.is_done();
     let settings = Settings::of(frontend.compression(), backend.compression());
@@ -226,9 +237,9 @@ async fn deliver<'a: 'm, 'm>(
     if repeats {
         Box::pin(request.keep(&mut client.wire, client.deadline, limits.client)).await?;
     }
-    let pin = request.affinity.pin();
+    let seeker = Seeker { key, pin: request.affinity.pin(), priority: request.priority() };
     let pursuit = {
-        let begun = pin!(Pursuit::begin(backend, key, pin, client.deadline));
+        let begun = pin!(Pursuit::begin(backend, seeker, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
     };
     record.queued();
@@ -236,15 +247,88 @@ async fn deliver<'a: 'm, 'm>(
 }
 
 /// Takes the request through the frontend's rules.
-async fn enter(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
-    let judged = inspect(client, review, head).await?;
-    Ok(judged.and_then(|()| review.enter(head)))
+async fn enter(
+    client: &mut Downstream<'_>,
+    review: &mut Review<'_>,
+    (head, body): (&mut RequestHead, &Body),
+    record: &mut Record<'_>,
+) -> Result<Result<(), Ruling>, ExchangeError> {
+    if let Err(ruling) = inspect(client, review, head).await? {
+        return Ok(Err(ruling));
+    }
+    loop {
+        match review.enter(head) {
+            Err(ruling) => return Ok(Err(ruling)),
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(wait)) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
+        }
+    }
 }
 
 /// Takes the request through the backend's rules.
-async fn leave(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
-    let judged = inspect(client, review, head).await?;
-    Ok(judged.and_then(|()| review.leave(head)))
+async fn leave(
+    client: &mut Downstream<'_>,
+    review: &mut Review<'_>,
+    (head, body): (&mut RequestHead, &Body),
+    record: &mut Record<'_>,
+) -> Result<Result<(), Ruling>, ExchangeError> {
+    if let Err(ruling) = inspect(client, review, head).await? {
+        return Ok(Err(ruling));
+    }
+    loop {
+        match review.leave(head) {
+            Err(ruling) => return Ok(Err(ruling)),
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(wait)) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
+        }
+    }
+}
+
+/// Returns how much a rule waits for, and until when.
+fn until(wait: Wait) -> (Until, Option<tokio::time::Instant>) {
+    (wait.least.map_or(Until::Whole, Until::Least), Some(tokio::time::Instant::now() + wait.time))
+}
+
+/// Lets rules see the body of a request, waiting for as much as is wanted until the moment it is wanted by.
+async fn look_at(
+    client: &mut Downstream<'_>,
+    head: &mut RequestHead,
+    body: &Body,
+    (until, end): (Until, Option<tokio::time::Instant>),
+    record: &mut Record<'_>,
+) -> Result<(), ExchangeError> {
+    if until != Until::Now && !body.is_done() && head.headers.known(Known::Expect).next().is_some() {
+        invite(client, head).await?;
+    }
+    let inlet = match &mut client.wire {
+        Wire::H1 { stream, input, .. } => Inlet::H1 { stream, input, body },
+        Wire::H2(_) if body.is_done() => return Ok(()),
+        Wire::H2(stream) => Inlet::H2(&mut stream.body),
+    };
+    let Sight { content, outcome } = look::look(inlet, until, end, client.deadline).await.map_err(ExchangeError::Request)?;
+    head.seen = Some(content);
+    if until != Until::Now {
+        record.seen(outcome.is_ok());
+    }
+    outcome.map_err(|failure| match failure {
+        IoFailure::Io(_) => ExchangeError::BodyCut,
+        IoFailure::Elapsed(_) => ExchangeError::BodyTimeout,
+    })
+}
+
+/// Asks for the body of a request whose client waits for that, in place of a server that will not be asked to.
+async fn invite(client: &mut Downstream<'_>, head: &mut RequestHead) -> Result<(), ExchangeError> {
+    head.headers.remove_if(|field| field.known == Known::Expect);
+    match &mut client.wire {
+        Wire::H1 { stream, .. } => {
+            let sent = client.deadline.within(Some(REFUSAL), pin!(stream.send(b"HTTP/1.1 100 Continue\r\n\r\n"))).await;
+            flatten(sent).map_err(|_| ExchangeError::BodyCut)
+        }
+        Wire::H2(stream) => {
+            let interim = convert::response(&ResponseHead::of(Version::Http11, 100, b"")).map_err(ExchangeError::Untranslatable)?;
+            stream.respond.send_informational(interim).map_err(|_| ExchangeError::BodyCut)
+        }
+    }
 }
 
 /// Takes the request through rules about content, which may want to wait.
@@ -450,8 +534,7 @@ async fn read_head(
     frontend: &Frontend,
     began: Instant,
 ) -> Result<RequestHead, ExchangeError> {
-    let limit = frontend.timeouts().of(Timeout::HttpRequest).or(frontend.timeouts().of(Timeout::Client));
-    let end = limit.map(|limit| tokio::time::Instant::from_std(began) + limit);
+    let end = head_end(frontend, began);
     let mut worth_parsing = true;
     loop {
         if worth_parsing && let Parsed::Complete { head, length } = parse::request(input.filled()).map_err(ExchangeError::Request)? {
@@ -471,6 +554,12 @@ async fn read_head(
         // A head that comes byte by byte is not read anew for each of them: only a line end can complete it.
         worth_parsing = input.filled()[seen..].contains(&b'\n');
     }
+}
+
+/// Returns by when a request must be there that was waited for since `began`.
+fn head_end(frontend: &Frontend, began: Instant) -> Option<tokio::time::Instant> {
+    let limit = frontend.timeouts().of(Timeout::HttpRequest).or(frontend.timeouts().of(Timeout::Client));
+    limit.map(|limit| tokio::time::Instant::from_std(began) + limit)
 }
 
 /// Makes the request that a server gets, and decides which connections may outlive it.

@@ -16,15 +16,16 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
+use crate::h2::incoming::Incoming;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::review::Ruling;
 use crate::stick::Returned;
@@ -101,7 +102,7 @@ pub(crate) enum Finished {
 #[derive(Debug)]
 enum Inflow<'a> {
     H1 { stream: &'a Stream, input: &'a mut Buffer, close: Close },
-    H2(&'a mut RecvStream),
+    H2(&'a mut Incoming),
 }
 
 /// Where the client takes its response.

@@ -154,6 +154,11 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Notes that the rules have seen the body of the request, or that it did not come.
+    pub(crate) fn seen(&mut self, is_there: bool) {
+        self.request = is_there.then(Instant::now);
+    }
+
     /// Notes the backend.
     pub(crate) fn backend(&mut self, backend: &'a Backend) {
         self.backend = Some(backend);

@@ -10,8 +10,9 @@ use control::config::{NamePolicy, Timeout};
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
+use crate::queue::Priority;
 use crate::reply::Reply;
-use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wishes};
+use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wait, Wishes};
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
@@ -25,8 +26,20 @@ pub(crate) struct Review<'a> {
     persist: Option<Persist>,
     scene: Scene<'a>,
     memory: &'a mut Memory,
-    /// The rule about content that is next.
+    /// The rule that is next, of those that wait for something.
     next: usize,
+    /// Whose rules have the response.
+    judge: Judge,
+}
+
+/// Whose rules are next to have a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Judge {
+    /// There is no response yet.
+    Unknown,
+    Backend,
+    Frontend,
+    Nobody,
 }
 
 /// How a rule ended an exchange.
@@ -61,7 +74,7 @@ enum Phase {
 impl<'a> Review<'a> {
     /// Begins the review of a client's request.
     pub(crate) fn new(client: &Downstream<'_>, frontend: &'a Frontend, turn: Turn, memory: &'a mut Memory) -> Self {
-        Self { frontend, backend: None, persist: None, scene: scene(client, frontend, turn), memory, next: 0 }
+        Self { frontend, backend: None, persist: None, scene: scene(client, frontend, turn), memory, next: 0, judge: Judge::Unknown }
     }
 
     /// Notes that the request has come.
@@ -111,14 +124,22 @@ impl<'a> Review<'a> {
         }
     }
 
-    /// Takes the request through the frontend's rules.
+    /// Takes the request through the frontend's rules; returns how much of its body they want to see before they go on.
     ///
     /// # Errors
     /// A rule ended the exchange.
-    pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
-        let verdict = self.frontend.rules().on_request(head, &mut self.scene, self.memory);
+    pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<Option<Wait>, Ruling> {
+        let verdict = self.frontend.rules().on_request(&mut self.next, head, &mut self.scene, self.memory);
+        if let Verdict::Wait(wait) = verdict {
+            return Ok(Some(wait));
+        }
         self.judge(verdict, Phase::Request, head)?;
-        self.restrict(self.frontend.name_policy(), head)
+        self.restrict(self.frontend.name_policy(), head).map(|()| None)
+    }
+
+    /// Tells whether any rule looks at bodies.
+    pub(crate) fn looks_at_bodies(&self) -> bool {
+        self.frontend.rules().looks_at_bodies()
     }
 
     /// Returns where rules say that the client is, and where it has connected to.
@@ -216,15 +237,23 @@ impl<'a> Review<'a> {
         self.memory.wishes.repetition == Repetition::Allowed
     }
 
-    /// Takes the request through the backend's rules.
+    /// Returns how urgent rules say the request is.
+    pub(crate) fn priority(&self) -> Priority {
+        self.memory.wishes.priority
+    }
+
+    /// Takes the request through the backend's rules; returns how much of its body they want to see before they go on.
     ///
     /// # Errors
     /// A rule ended the exchange.
-    pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<(), Ruling> {
-        let Some(backend) = self.other_half() else { return Ok(()) };
-        let verdict = backend.rules().on_request(head, &mut self.scene, self.memory);
+    pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<Option<Wait>, Ruling> {
+        let Some(backend) = self.other_half() else { return Ok(None) };
+        let verdict = backend.rules().on_request(&mut self.next, head, &mut self.scene, self.memory);
+        if let Verdict::Wait(wait) = verdict {
+            return Ok(Some(wait));
+        }
         self.judge(verdict, Phase::Request, head)?;
-        self.restrict(backend.name_policy(), head)
+        self.restrict(backend.name_policy(), head).map(|()| None)
     }
 
     /// Returns the backend, if its rules are others than the frontend's.
@@ -239,31 +268,42 @@ impl<'a> Review<'a> {
         affinity.learn(&late);
     }
 
-    /// Takes the response through the backend's rules and then the frontend's.
+    /// Takes the response through the backend's rules and then the frontend's; returns how much of its body they want to see before they
+    /// go on.
     ///
     /// # Errors
     /// A rule ended the exchange.
-    pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
-        self.memory.end_request();
-        self.frontend.rules().capture_response(head, self.memory);
+    pub(crate) fn respond(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<Option<Wait>, Ruling> {
+        if self.judge == Judge::Unknown {
+            (self.judge, self.next) = (Judge::Backend, 0);
+            self.memory.end_request();
+            self.frontend.rules().capture_response(head, self.memory);
+        }
         let outcome = self.react(request, head);
-        self.frontend.rules().capture_set_cookie(head, self.memory);
+        if !matches!(outcome, Ok(Some(_))) {
+            self.frontend.rules().capture_set_cookie(head, self.memory);
+        }
         outcome
     }
 
-    fn react(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<(), Ruling> {
-        if let Some(backend) = self.other_half() {
-            let verdict = backend.rules().on_response(request, head, &mut self.scene, self.memory);
+    fn react(&mut self, request: &RequestHead, head: &mut ResponseHead) -> Result<Option<Wait>, Ruling> {
+        let of_backend = self.other_half().map(Backend::rules);
+        let judges = [(of_backend, Judge::Backend, Judge::Frontend), (Some(self.frontend.rules()), Judge::Frontend, Judge::Nobody)];
+        for (rules, judge, after) in judges {
+            let Some(rules) = rules.filter(|_| self.judge <= judge) else { continue };
+            let verdict = rules.on_response(&mut self.next, request, head, &mut self.scene, self.memory);
+            if let Verdict::Wait(wait) = verdict {
+                return Ok(Some(wait));
+            }
+            (self.judge, self.next) = (after, 0);
             self.judge(verdict, Phase::Response, request)?;
         }
-        let verdict = self.frontend.rules().on_response(request, head, &mut self.scene, self.memory);
-        self.judge(verdict, Phase::Response, request)?;
         let proxies = [self.other_half().map(Backend::rules), Some(self.frontend.rules())];
         for rules in proxies.into_iter().flatten().filter(|rules| rules.concerns_answers()) {
             let verdict = rules.after_response(Some(request), head, &mut self.scene, self.memory);
             self.judge(verdict, Phase::Response, request)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Returns what is answered with a status: what the backend has for it, else the frontend, else the usual page.
@@ -315,12 +355,16 @@ impl<'a> Review<'a> {
         let manner = match verdict {
             Verdict::Tarpit(_) => Manner::Late(self.tarpit()),
             Verdict::Vanish => Manner::Vanishing,
-            Verdict::Pass | Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Deny(_) | Verdict::Close | Verdict::Fail => {
-                Manner::AtOnce
-            }
+            Verdict::Pass
+            | Verdict::Wait(_)
+            | Verdict::Answer(_)
+            | Verdict::Challenge(_)
+            | Verdict::Deny(_)
+            | Verdict::Close
+            | Verdict::Fail => Manner::AtOnce,
         };
         let (reply, termination) = match verdict {
-            Verdict::Pass => return Ok(()),
+            Verdict::Pass | Verdict::Wait(_) => return Ok(()),
             Verdict::Answer(reply) => (Some(reply), given),
             Verdict::Deny(reply) => (Some(reply), refused),
             Verdict::Challenge(challenge) => (Some(self.challenge(&challenge, request)), given),

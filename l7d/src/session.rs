@@ -118,7 +118,13 @@ impl Client {
                 self.stream.socket().vanish();
                 false
             }
-            Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Deny(_) | Verdict::Tarpit(_) | Verdict::Close | Verdict::Fail => false,
+            Verdict::Wait(_)
+            | Verdict::Answer(_)
+            | Verdict::Challenge(_)
+            | Verdict::Deny(_)
+            | Verdict::Tarpit(_)
+            | Verdict::Close
+            | Verdict::Fail => false,
         }
     }
 

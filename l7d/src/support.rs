@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, ProxyOption, Report, Transport};
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, Report, Transport};
 use tracing::info;
 
 use crate::balance::Expression;
@@ -18,7 +18,6 @@ use crate::log::Target;
 pub(crate) fn check(config: &Config) -> Result<(), Report> {
     let mut findings = Findings::default();
     findings.global(config);
-    config.frontends().iter().for_each(|frontend| findings.frontend(frontend));
     config.backends().iter().for_each(|backend| findings.backend(backend));
     if findings.0.is_empty() { Ok(()) } else { Err(findings.0.into()) }
 }
@@ -67,17 +66,8 @@ impl Findings {
         }
     }
 
-    fn frontend(&mut self, frontend: &Frontend) {
-        for option in frontend.options() {
-            self.option(option);
-        }
-    }
-
     fn backend(&mut self, backend: &Backend) {
         self.balance(backend);
-        for option in backend.options() {
-            self.option(option);
-        }
     }
 
     fn balance(&mut self, backend: &Backend) {
@@ -90,8 +80,8 @@ impl Findings {
             | Balance::Uri(_)
             | Balance::UrlParam(_)
             | Balance::Header(_)
+            | Balance::RdpCookie(_)
             | Balance::Random(_) => {}
-            Balance::RdpCookie(_) => self.refuse(backend.location(), "l7d does not balance by RDP cookies yet"),
             Balance::Hash(text) => match Expression::parse(text) {
                 None => {
                     let message = format!("l7d cannot balance by `{text}` yet");
@@ -106,39 +96,6 @@ impl Findings {
                 Some(_) => {}
             },
         }
-    }
-
-    fn option(&mut self, option: &control::config::Located<ProxyOption>) {
-        let what = match option.value() {
-            ProxyOption::AbortOnClose
-            | ProxyOption::AllBackups
-            | ProxyOption::DontLogNormal
-            | ProxyOption::ClientKeepAlive
-            | ProxyOption::Forwarded(_)
-            | ProxyOption::HttpIgnoreProbes
-            | ProxyOption::HttpNoDelay
-            | ProxyOption::HttpPretendKeepAlive
-            | ProxyOption::HttpRestrictNames(_)
-            | ProxyOption::NoLinger
-            | ProxyOption::OriginalTo(_)
-            | ProxyOption::ServerKeepAlive
-            | ProxyOption::TcpKeepAlive
-            | ProxyOption::DontLogNull
-            | ProxyOption::ForwardFor(_)
-            | ProxyOption::HttpClose
-            | ProxyOption::HttpKeepAlive
-            | ProxyOption::HttpLog
-            | ProxyOption::HttpLogClf
-            | ProxyOption::HttpServerClose
-            | ProxyOption::HttpsLog
-            | ProxyOption::LogHealthChecks
-            | ProxyOption::LogSeparateErrors
-            | ProxyOption::Persist
-            | ProxyOption::Redispatch(_)
-            | ProxyOption::TcpLog => return,
-            ProxyOption::HttpBufferRequest => "http-buffer-request",
-        };
-        self.refuse(option.location(), format!("l7d does not know option {what} yet"));
     }
 }
 

@@ -27,7 +27,7 @@ use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
 use crate::upstream::Link;
 use crate::upstream::connect::{Inbound, connect};
-use crate::upstream::pursuit::{Pursuit, Verdict};
+use crate::upstream::pursuit::{Pursuit, Seeker, Verdict};
 
 /// Serves the client until either side is done.
 pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
@@ -115,7 +115,8 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
             Some("PR")
         }
         Some(
-            rules::Verdict::Answer(_)
+            rules::Verdict::Wait(_)
+            | rules::Verdict::Answer(_)
             | rules::Verdict::Challenge(_)
             | rules::Verdict::Deny(_)
             | rules::Verdict::Tarpit(_)
@@ -158,7 +159,7 @@ fn host_for<'s>(server: &'s Server, client: &Client, frontend: &Frontend, backen
 
 /// Finds out which server the client belongs to.
 fn affinity<'a>(client: &Client, frontend: &Frontend, backend: &'a Backend) -> Affinity<'a> {
-    if !backend.rules().sticks() && !backend.rules().names_servers() {
+    if !backend.rules().sticks() && !backend.rules().names_servers() && !backend.heeds_rdp() {
         return Affinity::default();
     }
     let content = Content::new(client.early.as_ref().map_or(&[], Buffer::filled), Rest::Over);
@@ -173,10 +174,14 @@ async fn dial<'a>(
     backend: &'a Arc<Backend>,
     record: &mut Record<'a>,
 ) -> Result<(Link, Pursuit<'a>), ExchangeError> {
-    let key = backend.key(Seen { client: client.source, request: None });
+    let key = {
+        let bytes = client.early.as_ref().map_or(&[][..], Buffer::filled);
+        backend.key(Seen { client: client.source, request: None, bytes })
+    };
     let mut affinity = affinity(client, frontend, backend);
     let begun = {
-        let begun = pin!(Pursuit::begin(backend, key, affinity.pin(), &mut client.deadline));
+        let seeker = Seeker { key, pin: affinity.pin(), priority: client.memory.wishes.priority };
+        let begun = pin!(Pursuit::begin(backend, seeker, &mut client.deadline));
         unless_closed(backend, (&client.stream, &mut client.early), begun).await
     };
     let mut pursuit = begun.map_err(|error| gone(error, ExchangeError::LeftQueue))??;

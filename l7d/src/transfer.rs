@@ -10,7 +10,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream};
+use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::buffer::Buffer;
@@ -18,6 +18,7 @@ use crate::compress::Coder;
 use crate::deadline::Deadline;
 use crate::h1::body::Body;
 use crate::h1::chunked;
+use crate::h2::incoming::Incoming;
 use crate::h2::{io_error, reset_error};
 use crate::lane::{IoFailure, RelayError, flatten};
 use crate::message::headers::is_field_byte;
@@ -36,7 +37,7 @@ pub(crate) enum Source<'a> {
         body: &'a mut Body,
     },
     /// A stream of HTTP/2.
-    H2(&'a mut RecvStream),
+    H2(&'a mut Incoming),
 }
 
 /// Where a body goes.
@@ -218,12 +219,9 @@ fn trailer_fields(lines: &[u8]) -> HeaderMap {
     map
 }
 
-async fn next_of_h2(stream: &mut RecvStream) -> Result<Piece, h2::Error> {
+async fn next_of_h2(stream: &mut Incoming) -> Result<Piece, h2::Error> {
     if let Some(bytes) = stream.data().await {
-        let bytes = bytes?;
-        // Released before it was passed on: the window bounds what waits here, and one piece more does no harm.
-        stream.flow_control().release_capacity(bytes.len())?;
-        return Ok(Piece::Data { last: stream.is_end_stream(), bytes });
+        return Ok(Piece::Data { bytes: bytes?, last: stream.is_end_stream() });
     }
     Ok(stream.trailers().await?.map_or(Piece::End, Piece::Trailers))
 }

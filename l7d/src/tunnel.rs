@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::config::{Timeout, Timeouts};
-use h2::{RecvStream, SendStream};
+use h2::SendStream;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::buffer::{Buffer, SMALL};
 use crate::bulk::Bulk;
 use crate::deadline::Deadline;
+use crate::h2::incoming::Incoming;
 use crate::h2::io_error;
 use crate::pipe::Pipe;
 use crate::socket::Socket;
@@ -113,7 +114,7 @@ pub(crate) enum End<'a> {
     /// A connection.
     Bytes(&'a Stream),
     /// A stream of HTTP/2.
-    H2(&'a mut RecvStream, &'a mut SendStream<Bytes>),
+    H2(&'a mut Incoming, &'a mut SendStream<Bytes>),
 }
 
 impl<'a> End<'a> {
@@ -128,7 +129,7 @@ impl<'a> End<'a> {
 /// Where the bytes of one direction come from.
 enum Inlet<'a> {
     Bytes(&'a Stream),
-    H2(&'a mut RecvStream),
+    H2(&'a mut Incoming),
 }
 
 /// Where they go.
@@ -167,7 +168,6 @@ impl Inlet<'_> {
             Self::H2(stream) => loop {
                 let Some(bytes) = stream.data().await else { return Ok(Piece::Frame(Bytes::new())) };
                 let bytes = bytes.map_err(io_error)?;
-                stream.flow_control().release_capacity(bytes.len()).map_err(io_error)?;
                 // An empty frame is not the end.
                 if !bytes.is_empty() || stream.is_end_stream() {
                     return Ok(Piece::Frame(bytes));

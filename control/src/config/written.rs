@@ -136,6 +136,8 @@ pub(super) struct Pool {
     pub(super) hash_balance_factor: Option<Located<u32>>,
     pub(super) fullconn: Option<u32>,
     pub(super) http_reuse: Option<HttpReuse>,
+    /// The name of the cookie by which clients of RDP come back to their servers.
+    pub(super) persist: Option<Located<String>>,
 }
 
 /// A frontend.

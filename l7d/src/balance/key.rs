@@ -8,6 +8,7 @@ use control::config::{self, UriHash};
 use super::hash::Hasher;
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
+use crate::rdp::{self, Peek};
 
 /// What is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) enum Subject {
     UrlParam(String),
     /// The first value of a header field.
     Header(config::HeaderHash),
+    /// The cookie of this name that a client of RDP sends.
+    RdpCookie(String),
     /// The value of an expression.
     Expression(Expression),
 }
@@ -50,6 +53,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) client: Peer,
     /// The request; none in mode `tcp`.
     pub(crate) request: Option<&'a RequestHead>,
+    /// The first bytes of a connection of mode `tcp`.
+    pub(crate) bytes: &'a [u8],
 }
 
 impl Subject {
@@ -60,6 +65,10 @@ impl Subject {
             Self::Expression(Expression::Client) => return seen.client.ip().map(|address| hasher.address(address)),
             Self::Uri(of) => counted(seen.request?.target(), *of),
             Self::UrlParam(name) | Self::Expression(Expression::UrlParam(name)) => url_param(seen.request?.target(), name)?,
+            Self::RdpCookie(name) => match rdp::peek(seen.bytes, Some(name.as_bytes())) {
+                Peek::Value(value) => value,
+                Peek::Partial | Peek::Nothing => return None,
+            },
             Self::Header(of) => header(seen.request?, of)?,
             Self::Expression(Expression::Method) => seen.request?.method_text(),
             Self::Expression(Expression::Path) => path(seen.request?.target()),
@@ -235,7 +244,7 @@ mod tests {
         let full = head("GET /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Id: a, b\r\n\r\n");
         let bare = head("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         let client = Peer::Inet("10.0.0.1:1000".parse().unwrap());
-        let key = |subject: &Subject, request| subject.key(Seen { client, request }, hasher);
+        let key = |subject: &Subject, request| subject.key(Seen { client, request, bytes: b"" }, hasher);
         for (text, value) in
             [("path", "/p"), ("url", "/p?q=1"), ("query", "q=1"), ("url_param(q)", "1"), ("req.hdr(x-id)", "b"), ("method", "GET")]
         {

@@ -7,8 +7,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use control::config::RetryCause;
-use h2::RecvStream;
 use h2::client::ResponseFuture;
+use tokio::time::Instant;
 
 use super::request::Tunnel;
 use super::{
@@ -23,8 +23,10 @@ use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
+use crate::h2::incoming::Incoming;
 use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
+use crate::look::{self, Inlet, Sight, Until};
 use crate::message::body::Framing;
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
@@ -57,7 +59,7 @@ enum Rest<'a> {
     /// Bytes of HTTP/1, some of which were read already.
     H1 { server: &'a Stream, input: Buffer },
     /// Frames of HTTP/2.
-    H2(RecvStream),
+    H2(Incoming),
 }
 
 impl Answer<'_, '_> {
@@ -81,9 +83,22 @@ impl Answer<'_, '_> {
             return Err(ExchangeError::Declined(status));
         }
         self.request.review.borrow().learn(&self.request.affinity, &self.request.head, &arrived.head);
-        let judged = self.request.review.borrow_mut().respond(&self.request.head, &mut arrived.head);
-        if let Err(ruling) = judged {
-            return Ok(Finished::Overruled { ruling, client: self.request.client });
+        if self.request.review.borrow().looks_at_bodies() {
+            Box::pin(self.look_at(&mut arrived, (Until::Now, None), deadline)).await?;
+        }
+        loop {
+            let judged = self.request.review.borrow_mut().respond(&self.request.head, &mut arrived.head);
+            let wait = match judged {
+                Err(ruling) => return Ok(Finished::Overruled { ruling, client: self.request.client }),
+                Ok(None) => break,
+                Ok(Some(wait)) => wait,
+            };
+            // What a tunnel carries is no body.
+            if tunnel.is_some() && self.opens_tunnel(&arrived) {
+                continue;
+            }
+            let until = wait.least.map_or(Until::Whole, Until::Least);
+            Box::pin(self.look_at(&mut arrived, (until, Some(Instant::now() + wait.time)), deadline)).await?;
         }
         progress.cookie = self.request.affinity.respond(&self.request.head, &mut arrived.head);
         match tunnel {
@@ -91,6 +106,27 @@ impl Answer<'_, '_> {
             _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),
             _ => self.pass(arrived, outflow, deadline, progress).await,
         }
+    }
+
+    /// Lets rules see the body of the response, waiting for as much as is wanted; one that is cut off is passed on as it is.
+    async fn look_at(
+        &self,
+        arrived: &mut Arrived<'_>,
+        (until, end): (Until, Option<Instant>),
+        deadline: &mut Deadline,
+    ) -> Result<(), ExchangeError> {
+        let Arrived { head, rest } = arrived;
+        let body;
+        let inlet = match rest {
+            Rest::H1 { server, input } => {
+                body = Body::new(framing::response(head, self.request.head.method()).map_err(ExchangeError::Response)?);
+                Inlet::H1 { stream: server, input, body: &body }
+            }
+            Rest::H2(frames) => Inlet::H2(frames),
+        };
+        let Sight { content, outcome } = look::look(inlet, until, end, deadline).await.map_err(ExchangeError::Response)?;
+        head.seen = Some(content);
+        if matches!(outcome, Err(IoFailure::Elapsed(_))) { Err(ExchangeError::ResponseBodyTimeout) } else { Ok(()) }
     }
 
     /// Waits until the client closes, as long as that takes back its request; it has sent all of that.
@@ -150,7 +186,7 @@ impl Answer<'_, '_> {
             progress.server_spoke = true;
             let head = convert::response_head(parts.status, &parts.headers).map_err(ExchangeError::Untranslatable)?;
             match body {
-                Some(body) => return Ok(Arrived { head, rest: Rest::H2(body) }),
+                Some(body) => return Ok(Arrived { head, rest: Rest::H2(Incoming::new(body)) }),
                 None => self.pass_interim(&head, outflow, deadline, progress).await?,
             }
         }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, flatten};
 use crate::message::head::{Method, RequestHead, Version};
 use crate::message::headers::Known;
+use crate::queue::Priority;
 use crate::review::Review;
 use crate::site::Server;
 use crate::stick::Affinity;
@@ -99,6 +99,11 @@ impl<'a> Outgoing<'a> {
         self.review.borrow().may_repeat()
     }
 
+    /// Returns how urgent rules say it is.
+    pub(crate) fn priority(&self) -> Priority {
+        self.review.borrow().priority()
+    }
+
     /// Awaits the whole body, if it is short and its length is known, so that the request can be sent more than once.
     ///
     /// # Errors
@@ -127,9 +132,8 @@ impl<'a> Outgoing<'a> {
                     Err(IoFailure::Elapsed(_)) => return Err(ExchangeError::UploadTimeout),
                 },
                 Wire::H2(stream) => {
-                    let next = deadline.within(limit, pin!(poll_fn(|cx| stream.body.poll_data(cx)))).await;
+                    let next = deadline.within(limit, pin!(stream.body.data())).await;
                     let Some(Ok(bytes)) = next.map_err(|_| ExchangeError::UploadTimeout)? else { return Err(ExchangeError::UploadCut) };
-                    let _ = stream.body.flow_control().release_capacity(bytes.len());
                     let count = self.body.take(&bytes).map_err(ExchangeError::Upload)?;
                     kept.extend_from_slice(&bytes[..count]);
                 }

@@ -15,6 +15,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tracing::{debug, info};
 
+use super::incoming::Incoming;
 use super::io::{Backlog, Io};
 use super::{CLIENT_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, convert};
 use crate::deadline::Deadline;
@@ -211,7 +212,7 @@ async fn exchange(arrival: Arrival, door: Arc<Door>, _entry: Entry) {
         }
     };
     let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body, respond, secured });
+    let stream = Box::new(Streamed { head: Some(head), body: Incoming::new(body), respond, secured });
     let wire = Wire::H2(stream);
     let mut client = Downstream { wire, source, destination, handshake, own: &own, deadline: &mut deadline, outlook: Outlook::More };
     // Streams run side by side: each sees what those before it have left behind.

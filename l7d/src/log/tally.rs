@@ -112,6 +112,7 @@ impl<'a> Record<'a> {
         let blame = |counter| self.behind().for_each(|here| here.add(counter, 1));
         let by_client = who.eq_ignore_ascii_case("c");
         match phase {
+            "R" if who == "s" => blame(Counter::ResponseErrors),
             "R" => frontend.meter().add(Counter::RequestErrors, 1),
             "Q" if by_client => {
                 if let Some(here) = self.backend.and_then(|backend| backend.meter().here()) {

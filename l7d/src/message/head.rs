@@ -74,6 +74,8 @@ pub struct RequestHead {
     method_text: Span,
     target: Span,
     scheme: Option<Scheme>,
+    /// What was seen of the body, where rules look at it.
+    pub(crate) seen: Option<Box<[u8]>>,
 }
 
 /// A scheme that the request itself names.
@@ -99,7 +101,7 @@ impl RequestHead {
     /// Builds a head from the places of its parts in the text of `headers`.
     pub(crate) fn new(headers: Headers, version: Version, line: RequestLine) -> Self {
         let method = Method::recognise(headers.text(line.method));
-        Self { headers, version, method, method_text: line.method, target: line.target, scheme: None }
+        Self { headers, version, method, method_text: line.method, target: line.target, scheme: None, seen: None }
     }
 
     /// Builds a head without fields of a version that names the scheme beside the target.
@@ -201,12 +203,14 @@ pub struct ResponseHead {
     version: Version,
     status: u16,
     reason: Span,
+    /// What was seen of the body, where rules look at it.
+    pub(crate) seen: Option<Box<[u8]>>,
 }
 
 impl ResponseHead {
     /// Builds a head from its parts; `reason` is a place in the text of `headers`.
     pub(crate) fn new(headers: Headers, version: Version, status: u16, reason: Span) -> Self {
-        Self { headers, version, status, reason }
+        Self { headers, version, status, reason, seen: None }
     }
 
     /// Builds a head without fields.

@@ -1,4 +1,4 @@
-//! Who waits, in the order of arrival.
+//! Who waits, in the order in which they are served: by class, then by arrival.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,9 +7,56 @@ use tokio::sync::oneshot;
 
 use super::{Load, LoadId, Slot, Wants};
 
-/// A place in the line: lower ones came earlier.
+/// A place in the line: lower ones are served earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(u64);
+pub(crate) struct Stamp {
+    class: i16,
+    /// When it came, moved by its offset, in milliseconds.
+    came: i64,
+    /// Tells those apart that came at the same time.
+    number: u64,
+}
+
+/// How urgent it is to serve who waits; lower is more urgent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Priority {
+    class: i16,
+    offset: i32,
+}
+
+impl Priority {
+    /// Sets the class, before which all of lower ones are served; as in HAProxy from -2047 to 2047.
+    pub(crate) fn set_class(&mut self, class: i64) {
+        self.class = i16::try_from(class.clamp(-MOST_CLASS, MOST_CLASS)).expect("clamped");
+    }
+
+    /// Sets by how many milliseconds who waits counts as having come later; as in HAProxy from -524287 to 524287.
+    pub(crate) fn set_offset(&mut self, offset: i64) {
+        self.offset = i32::try_from(offset.clamp(-MOST_OFFSET, MOST_OFFSET)).expect("clamped");
+    }
+
+    /// Returns the class.
+    pub(crate) fn class(self) -> i16 {
+        self.class
+    }
+
+    /// Returns the offset.
+    pub(crate) fn offset(self) -> i32 {
+        self.offset
+    }
+}
+
+const MOST_CLASS: i64 = 2047;
+const MOST_OFFSET: i64 = 524_287;
+
+/// How the line is entered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Entry {
+    /// For the first time, so many milliseconds after some beginning.
+    New(Priority, i64),
+    /// At a place had before.
+    Again(Stamp),
+}
 
 /// The waiters of one backend.
 #[derive(Debug, Default)]
@@ -29,12 +76,15 @@ pub(super) struct Waiter {
 }
 
 impl Line {
-    /// Puts a waiter at the end, or at a place it has had before.
-    pub(super) fn enter(&mut self, wants: &Wants, again: Option<Stamp>, hand_over: oneshot::Sender<Slot>) -> Stamp {
-        let stamp = again.unwrap_or_else(|| {
-            self.next += 1;
-            Stamp(self.next)
-        });
+    /// Puts a waiter behind those who are as urgent, or at a place it has had before.
+    pub(super) fn enter(&mut self, wants: &Wants, entry: Entry, hand_over: oneshot::Sender<Slot>) -> Stamp {
+        let stamp = match entry {
+            Entry::Again(stamp) => stamp,
+            Entry::New(Priority { class, offset }, now) => {
+                self.next += 1;
+                Stamp { class, came: now.saturating_add(offset.into()), number: self.next }
+            }
+        };
         match wants {
             Wants::One(load) => self.attached.entry(load.id()).or_default().insert(stamp, Waiter { known: None, hand_over }),
             Wants::Any(known) => self.unattached.insert(stamp, Waiter { known: Some(Arc::clone(known)), hand_over }),
@@ -60,7 +110,7 @@ impl Line {
         self.attached.contains_key(&load.id()) || is_admitted && self.first_unattached(load).is_some()
     }
 
-    /// Removes the oldest waiter whom a slot of this server suits.
+    /// Removes the first waiter whom a slot of this server suits.
     pub(super) fn next_for(&mut self, load: &Arc<Load>, is_admitted: bool) -> Option<Waiter> {
         let attached = self.attached.get(&load.id()).and_then(|waiters| waiters.keys().next()).copied();
         let unattached = self.first_unattached(load).filter(|_| is_admitted);
@@ -80,7 +130,7 @@ impl Line {
         self.unattached.len()
     }
 
-    /// Returns the oldest who knows this server; after a reload the first may not.
+    /// Returns the first who knows this server; after a reload the first may not.
     fn first_unattached(&self, load: &Arc<Load>) -> Option<Stamp> {
         let knows = |waiter: &Waiter| waiter.known.iter().flat_map(|known| known.iter()).any(|known| Arc::ptr_eq(known, load));
         self.unattached.iter().find(|(_, waiter)| knows(waiter)).map(|(stamp, _)| *stamp)

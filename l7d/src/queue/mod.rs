@@ -1,7 +1,7 @@
 //! Slots of servers, and who waits for one.
 //!
-//! A [`Slot`] is one connection's place on a server; when it is dropped the oldest waiter whom the server suits takes its place. Nobody
-//! overtakes: who comes while others wait for a server goes to the end of the line and is served from there. Which server a newcomer
+//! A [`Slot`] is one connection's place on a server; when it is dropped the first waiter whom the server suits takes its place: of the
+//! lowest class, and of those who came first. Nobody overtakes: who comes while others wait for a server is served from the line, too. Which server a newcomer
 //! prefers is decided in [`crate::balance`].
 //!
 //! # Locks
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::balance::Room;
 use line::Line;
 
-pub(crate) use line::Stamp;
+pub(crate) use line::{Entry, Priority, Stamp};
 pub(crate) use load::{Limits, Load, LoadId};
 
 /// The connections of one backend, and who waits for a slot.
@@ -107,11 +107,11 @@ impl Queue {
         load.try_take(queue.limit(load)).then(|| Slot { load: Arc::clone(load), queue: Arc::clone(queue) })
     }
 
-    /// Enters the line, at its end or again at an earlier place, and hands out what is free.
-    pub(crate) fn enter(queue: &Arc<Self>, wants: Wants, again: Option<Stamp>) -> Ticket {
+    /// Enters the line, for the first time or again at an earlier place, and hands out what is free.
+    pub(crate) fn enter(queue: &Arc<Self>, wants: Wants, entry: Entry) -> Ticket {
         let (hand_over, receiver) = oneshot::channel();
         let mut line = queue.line();
-        let stamp = line.enter(&wants, again, hand_over);
+        let stamp = line.enter(&wants, entry, hand_over);
         queue.publish(&line, wants.only());
         drop(line);
         match &wants {
@@ -153,7 +153,7 @@ impl Queue {
         Self::serve(queue, load);
     }
 
-    /// Hands free slots of a server to the oldest waiters whom it suits; one that is not to be chosen suits those alone who belong to it.
+    /// Hands free slots of a server to the first waiters whom it suits; one that is not to be chosen suits those alone who belong to it.
     fn serve(queue: &Arc<Self>, load: &Arc<Load>) {
         while queue.has_slot(load) && queue.line().has_any_for(load, load.is_admitted()) && load.try_take(queue.limit(load)) {
             let mut line = queue.line();

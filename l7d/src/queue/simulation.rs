@@ -5,13 +5,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::tests::{Bench, handed};
-use super::{Limits, Queue, Slot, Stamp, Ticket};
+use super::{Limits, Priority, Queue, Slot, Stamp, Ticket};
 
 /// What happens; the numbers choose among what is there.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    /// Someone comes for this server, or for any.
-    Arrive(Option<usize>),
+    /// Someone of this class and offset comes for this server, or for any, so long after the one before.
+    Arrive(Option<usize>, i64, i64, i64),
     /// Someone served leaves.
     Leave(usize),
     /// Someone who waits gives up.
@@ -27,7 +27,9 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let place = 0..SERVERS;
     prop_oneof![
-        8 => prop::option::of(place.clone()).prop_map(Event::Arrive),
+        8 => (prop::option::of(place.clone()), 0i64..3, -20i64..20, 0i64..10).prop_map(|(wants, class, offset, later)| {
+            Event::Arrive(wants, class / 2, offset, later)
+        }),
         6 => (0usize..64).prop_map(Event::Leave),
         2 => (0usize..64).prop_map(Event::GiveUp),
         1 => (place.clone(), 1u32..5).prop_map(|(place, limit)| Event::Limit(place, limit)),
@@ -47,6 +49,7 @@ struct World {
     waiting: Vec<Waiting>,
     shares: [u32; SERVERS],
     crowd: Vec<super::Member>,
+    now: i64,
 }
 
 impl World {
@@ -54,15 +57,15 @@ impl World {
         let bench = Bench::new(&[2, 1, 3]);
         bench.queue.set_fullconn(Some(10));
         bench.loads[2].set_limits(Limits { most: Some(3), least: Some(1), waiting: None });
-        Self { bench, served: Vec::new(), waiting: Vec::new(), shares: [16; SERVERS], crowd: Vec::new() }
+        Self { bench, served: Vec::new(), waiting: Vec::new(), shares: [16; SERVERS], crowd: Vec::new(), now: 0 }
     }
 
-    fn enter(&mut self, wants: Option<usize>) {
-        let ticket = wants.map_or_else(|| self.bench.enter(), |place| self.bench.enter_for(place));
+    fn enter(&mut self, wants: Option<usize>, priority: Priority) {
+        let ticket = self.bench.enter_as(wants, priority, self.now);
         self.waiting.push(Waiting { ticket, wants });
     }
 
-    fn arrive(&mut self, wants: Option<usize>) {
+    fn arrive(&mut self, wants: Option<usize>, priority: Priority) {
         let mut places = (0..SERVERS).filter(|place| self.shares[*place] > 0 && wants.is_none_or(|wanted| wanted == *place));
         match places.find_map(|place| self.bench.take(place)) {
             Some(slot) => {
@@ -72,13 +75,19 @@ impl World {
             }
             // Who waits for a server that is not to be chosen would have chosen another one.
             None if wants.is_some_and(|wanted| self.shares[wanted] == 0) => {}
-            None => self.enter(wants),
+            None => self.enter(wants, priority),
         }
     }
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Arrive(wants) => self.arrive(wants),
+            Event::Arrive(wants, class, offset, later) => {
+                let mut priority = Priority::default();
+                priority.set_class(class);
+                priority.set_offset(offset);
+                self.now += later;
+                self.arrive(wants, priority);
+            }
             Event::Leave(which) if !self.served.is_empty() => drop(self.served.remove(which % self.served.len())),
             Event::GiveUp(which) if !self.waiting.is_empty() => drop(self.waiting.remove(which % self.waiting.len())),
             Event::Leave(_) | Event::GiveUp(_) => {}
@@ -93,14 +102,14 @@ impl World {
             Event::Crowd(size) => {
                 self.crowd = (0..size).filter_map(|_| Queue::join(&self.bench.queue)).collect();
                 // A newcomer is what makes a larger crowd count.
-                self.enter(None);
+                self.enter(None, Priority::default());
             }
         }
         self.collect();
         self.check();
     }
 
-    /// Takes what was handed over; in one step a server's slots must go in the order of arrival.
+    /// Takes what was handed over; in one step a server's slots must go in the order of the line.
     fn collect(&mut self) {
         let mut newest = [None::<Stamp>; SERVERS];
         let mut still = Vec::new();
@@ -118,7 +127,7 @@ impl World {
         }
         for waiting in &still {
             let passed = (0..SERVERS).find(|place| waiting.suits(*place) && newest[*place] > Some(waiting.ticket.stamp()));
-            assert_eq!(passed, None, "a younger one got the slot");
+            assert_eq!(passed, None, "one behind got the slot");
         }
         self.waiting = still;
     }

@@ -22,11 +22,16 @@ impl Bench {
     }
 
     pub(super) fn enter(&self) -> Ticket {
-        Queue::enter(&self.queue, Wants::Any(Arc::clone(&self.loads)), None)
+        self.enter_as(None, Priority::default(), 0)
     }
 
     pub(super) fn enter_for(&self, place: usize) -> Ticket {
-        Queue::enter(&self.queue, Wants::One(Arc::clone(&self.loads[place])), None)
+        self.enter_as(Some(place), Priority::default(), 0)
+    }
+
+    pub(super) fn enter_as(&self, place: Option<usize>, priority: Priority, now: i64) -> Ticket {
+        let wants = place.map_or_else(|| Wants::Any(Arc::clone(&self.loads)), |place| Wants::One(Arc::clone(&self.loads[place])));
+        Queue::enter(&self.queue, wants, Entry::New(priority, now))
     }
 
     pub(super) fn place(&self, slot: &Slot) -> usize {
@@ -69,6 +74,31 @@ fn freed_slot_goes_to_the_oldest_waiter() {
 }
 
 #[test]
+fn class_counts_before_time_and_offset_moves_the_time() {
+    let bench = Bench::new(&[1]);
+    let mut slot = bench.take(0).unwrap();
+    let priority = |class, offset| {
+        let mut priority = Priority::default();
+        priority.set_class(class);
+        priority.set_offset(offset);
+        priority
+    };
+    let waiters = [(0, 0, 0), (0, 0, 5), (0, -90, 50), (1, -900_000, 0), (-1, 0, 90), (-9_000, 0, 95), (-2_047, -1, 95), (0, 524_287, 0)];
+    let mut waiting: Vec<_> = waiters
+        .iter()
+        .map(|(class, offset, now)| bench.enter_as(Some(0).filter(|_| now % 2 == 0), priority(*class, *offset), *now))
+        .collect();
+    let mut order = Vec::new();
+    for _ in &waiters {
+        drop(slot);
+        let (place, next) = waiting.iter_mut().enumerate().find_map(|(place, ticket)| Some((place, handed(ticket)?))).unwrap();
+        order.push(place);
+        slot = next;
+    }
+    assert_eq!(order, [6, 5, 4, 2, 0, 1, 7, 3]);
+}
+
+#[test]
 fn newcomer_does_not_overtake() {
     let bench = Bench::new(&[1, 1]);
     let (zero, one) = (bench.take(0).unwrap(), bench.take(1).unwrap());
@@ -99,7 +129,7 @@ fn slot_of_another_server_is_not_for_who_wants_one() {
 fn slot_of_a_server_that_a_waiter_does_not_know_is_not_for_it() {
     let (old, new) = (Bench::new(&[1]), Bench::new(&[1]));
     let (slot, _other) = (old.take(0).unwrap(), new.take(0).unwrap());
-    let mut stranger = Queue::enter(&old.queue, Wants::Any(Arc::clone(&new.loads)), None);
+    let mut stranger = Queue::enter(&old.queue, Wants::Any(Arc::clone(&new.loads)), Entry::New(Priority::default(), 0));
     let mut friend = old.enter();
     drop(slot);
     assert!(handed(&mut stranger).is_none());
@@ -153,7 +183,7 @@ fn server_that_is_not_to_be_chosen_takes_no_waiter() {
     assert!(picky.receiver.try_recv().is_err() && picky.receiver.is_terminated(), "sent away to choose again");
     drop(zero);
     assert!(handed(&mut easy).is_none());
-    let mut again = Queue::enter(&bench.queue, Wants::Any(Arc::clone(&bench.loads)), Some(picky.stamp()));
+    let mut again = Queue::enter(&bench.queue, Wants::Any(Arc::clone(&bench.loads)), Entry::Again(picky.stamp()));
     let mut late = bench.enter();
     Queue::admit(&bench.queue, &bench.loads[0], 16);
     drop(handed(&mut easy).unwrap());

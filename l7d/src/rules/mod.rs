@@ -53,7 +53,7 @@ pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
 pub(crate) use store::{Named, PatternKind, Patterns, Refused};
-pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, View, Wishes};
+pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, View, Wait, Wishes};
 
 /// What rules decided about a message.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub(crate) enum Verdict {
     Challenge(Box<[u8]>),
     /// A rule forgets the connection, and the client is not told.
     Vanish,
+    /// A rule wants to see more of the body, and the rules behind it wait for that.
+    Wait(Wait),
     /// A rule would have made it something that cannot be sent.
     Fail,
 }
@@ -79,12 +81,12 @@ pub(crate) enum Verdict {
 impl ProxyRules {
     /// Takes a connection of which nothing has been read yet through the rules.
     pub(crate) fn on_connection(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
-        take(scene, memory, Message::Content(None), &[&self.connection])
+        take(&mut 0, scene, memory, Message::Content(None), &[&self.connection])
     }
 
     /// Takes a connection through the rules whose PROXY header and handshake are over.
     pub(crate) fn on_session(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
-        take(scene, memory, Message::Content(None), &[&self.session])
+        take(&mut 0, scene, memory, Message::Content(None), &[&self.session])
     }
 
     /// Tells whether there is any rule about new connections.
@@ -143,12 +145,12 @@ impl ProxyRules {
         Some(Verdict::Pass)
     }
 
-    /// Takes a request through the rules.
-    pub(crate) fn on_request(&self, head: &mut RequestHead, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
+    /// Takes a request through the rules from the one at `next` on, which where one waits for the body is the one behind it.
+    pub(crate) fn on_request(&self, next: &mut usize, head: &mut RequestHead, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
         if self.request.is_empty() && self.redirects.is_empty() {
             return Verdict::Pass;
         }
-        take(scene, memory, Message::Request(head), &[&self.request, &self.redirects])
+        take(next, scene, memory, Message::Request(head), &[&self.request, &self.redirects])
     }
 
     /// Takes a request for the statistics through the rules about them.
@@ -156,7 +158,7 @@ impl ProxyRules {
         if self.statistics.is_empty() {
             return Verdict::Pass;
         }
-        take(scene, memory, Message::Request(head), &[&self.statistics])
+        take(&mut 0, scene, memory, Message::Request(head), &[&self.statistics])
     }
 
     /// Returns what must be computed before rules can ask who sent a request; none if that is nothing.
@@ -164,9 +166,10 @@ impl ProxyRules {
         Verification::of(&self.userlists, head)
     }
 
-    /// Takes a response through the rules.
+    /// Takes a response through the rules from the one at `next` on, which where one waits for the body is the one behind it.
     pub(crate) fn on_response(
         &self,
+        next: &mut usize,
         request: &RequestHead,
         head: &mut ResponseHead,
         scene: &mut Scene<'_>,
@@ -175,7 +178,7 @@ impl ProxyRules {
         if self.response.is_empty() {
             return Verdict::Pass;
         }
-        take(scene, memory, Message::Response { request: Some(request), response: head }, &[&self.response])
+        take(next, scene, memory, Message::Response { request: Some(request), response: head }, &[&self.response])
     }
 
     /// Tells whether there is any rule about responses on their way out.
@@ -191,7 +194,7 @@ impl ProxyRules {
         scene: &mut Scene<'_>,
         memory: &mut Memory,
     ) -> Verdict {
-        take(scene, memory, Message::Response { request, response: head }, &[&self.after_response])
+        take(&mut 0, scene, memory, Message::Response { request, response: head }, &[&self.after_response])
     }
 
     /// Returns what the first rule that applies says about persistence.
@@ -242,10 +245,10 @@ impl ProxyRules {
     }
 }
 
-/// Takes a message through lists of rules, one after the other.
-fn take(scene: &mut Scene<'_>, memory: &mut Memory, message: Message<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
+/// Takes a message through lists of rules, one after the other, from the one at `next` of all of them on.
+fn take(next: &mut usize, scene: &mut Scene<'_>, memory: &mut Memory, message: Message<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
     let mut passage = Passage::new(scene, memory, message);
-    let verdict = run(&mut passage, lists);
+    let verdict = run(next, &mut passage, lists);
     passage.end(scene);
     verdict
 }
@@ -262,9 +265,11 @@ impl<'p> Passage<'p> {
     }
 }
 
-fn run(passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
+fn run(next: &mut usize, passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
+    let mut before = 0;
     for list in lists {
-        for rule in *list {
+        while let Some(rule) = list.get(next.saturating_sub(before)) {
+            *next += 1;
             if !rule.condition.holds(&passage.view()) {
                 continue;
             }
@@ -274,7 +279,10 @@ fn run(passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -> Verdict {
                 Step::Over(verdict) => return verdict,
             }
         }
+        before += list.len();
+        *next = before;
     }
+    *next = 0;
     Verdict::Pass
 }
 
@@ -306,6 +314,7 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Closed) => Verdict::Close,
         Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
         Ok(Effect::Vanished) => Verdict::Vanish,
+        Ok(Effect::Waits(wait)) => Verdict::Wait(wait),
         Err(_) if passage.strictness == Strictness::Off => return Step::Next,
         Err(_) => Verdict::Fail,
     })

@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 83] = [
+pub(super) const LATER_FETCHES: [&str; 74] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -50,22 +50,13 @@ pub(super) const LATER_FETCHES: [&str; 83] = [
     "lat_ns_tot",
     "meth",
     "nbthread",
-    "prio_class",
-    "prio_offset",
     "quic_enabled",
     "rep_ssl_hello_type",
-    "req.body",
-    "req.body_len",
-    "req.body_param",
-    "req.body_size",
     "req.bytes_in",
     "req.hdrs_bin",
     "req.ssl_ec_ext",
     "req.ssl_st_ext",
     "req.timer.hdr",
-    "res.body",
-    "res.body_len",
-    "res.body_size",
     "res.cache_hit",
     "res.cache_name",
     "res.comp",
@@ -117,7 +108,7 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 23] = [
+pub(super) const LATER_ACTIONS: [&str; 19] = [
     "cache-store",
     "cache-use",
     "close",
@@ -133,14 +124,10 @@ pub(super) const LATER_ACTIONS: [&str; 23] = [
     "set-fc-tos",
     "set-headers-bin",
     "set-mark",
-    "set-priority-class",
-    "set-priority-offset",
     "set-retries",
     "set-tos",
     "switch-mode",
     "use-service",
-    "wait-for-body",
-    "wait-for-handshake",
 ];
 
 /// First words of rules.

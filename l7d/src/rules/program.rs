@@ -67,6 +67,7 @@ pub(crate) struct ProxyRules {
     lines: Lines,
     shared: Arc<Shared>,
     asks_destination: bool,
+    looks_at_bodies: bool,
     /// What is kept for log lines.
     pub(super) captures: Captures,
     /// What the names of exchanges look like.
@@ -142,6 +143,11 @@ impl ProxyRules {
         self.asks_server_tls
     }
 
+    /// Tells whether any rule of the configuration looks at bodies.
+    pub(crate) fn looks_at_bodies(&self) -> bool {
+        self.looks_at_bodies
+    }
+
     /// Tells whether any rule of the configuration wants to know where clients connected to.
     pub(crate) fn asks_destination(&self) -> bool {
         self.asks_destination
@@ -194,12 +200,14 @@ impl Rules {
             return Err(report);
         }
         let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
+        let looks_at_bodies = compiler.names.looks_at_bodies;
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
         let complete = |rules: ProxyRules| {
             Arc::new(ProxyRules {
                 shared: Arc::clone(&shared),
                 asks_destination,
+                looks_at_bodies,
                 keeps_lines,
                 asks_tls,
                 asks_server_tls,
@@ -260,6 +268,8 @@ pub(super) struct Names {
     /// The servers of every backend.
     servers: HashMap<String, Vec<String>>,
     asks_destination: bool,
+    /// Whether any rule looks at bodies.
+    pub(super) looks_at_bodies: bool,
     asks_lines: bool,
     asks_tls: bool,
     asks_server_tls: bool,

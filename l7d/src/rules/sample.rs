@@ -163,6 +163,9 @@ impl<'a> Sample<'a> {
 
 /// Returns the number a text begins with; none if it begins with anything but a digit.
 fn leading_number(text: &[u8]) -> Option<i64> {
+    if let Some(positive) = text.strip_prefix(b"-") {
+        return if positive.starts_with(b"-") { None } else { leading_number(positive).map(|value| -value) };
+    }
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let value = text[..digits].iter().try_fold(0_i64, |value, digit| value.checked_mul(10)?.checked_add(i64::from(digit - b'0')));
     value.filter(|_| digits > 0)
@@ -176,11 +179,13 @@ mod tests {
     fn every_type_is_read_as_the_others_that_make_sense() {
         let address = Sample::Address("10.0.0.1".parse().unwrap());
         assert_eq!(address.to_int(), Some(0x0a00_0001));
+        let numbers = ["12x", "-7", "--7", "-", ""].map(|text| Sample::text(text.as_bytes()).to_int());
+        assert_eq!(numbers, [Some(12), Some(-7), None, None, None]);
         assert_eq!(address.to_bytes().as_ref(), b"10.0.0.1");
         assert_eq!(Sample::Int(0x0a00_0001).to_address(), address.to_address());
         assert_eq!(Sample::text(b"10.0.0.1").to_address(), address.to_address());
         assert_eq!(Sample::text(b"12 apples").to_int(), Some(12));
-        for none in ["", "x1", "-1", "99999999999999999999"] {
+        for none in ["", "x1", "99999999999999999999"] {
             assert_eq!(Sample::text(none.as_bytes()).to_int(), None, "{none}");
         }
         assert_eq!((Sample::Bool(true).to_int(), Sample::Bool(true).to_bytes().as_ref()), (Some(1), &b"1"[..]));

@@ -63,7 +63,7 @@ fn with<R>(acls: &str, rules: &[&str], look: impl FnOnce(&ProxyRules) -> R) -> R
 }
 
 fn judge(rules: &[&str], head: &mut RequestHead) -> Verdict {
-    with("", rules, |rules| rules.on_request(head, &mut scene(rules.shared()), &mut Memory::default()))
+    with("", rules, |rules| rules.on_request(&mut 0, head, &mut scene(rules.shared()), &mut Memory::default()))
 }
 
 /// Tells whether a condition holds for a request.
@@ -71,7 +71,13 @@ fn holds(condition: &str, text: &str) -> bool {
     match judge(&[&format!("http-request deny if {condition}")], &mut request(text)) {
         Verdict::Pass => false,
         Verdict::Deny(_) => true,
-        other @ (Verdict::Answer(_) | Verdict::Challenge(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => {
+        other @ (Verdict::Answer(_)
+        | Verdict::Wait(_)
+        | Verdict::Challenge(_)
+        | Verdict::Close
+        | Verdict::Tarpit(_)
+        | Verdict::Vanish
+        | Verdict::Fail) => {
             panic!("{other:?}")
         }
     }
@@ -189,7 +195,7 @@ fn several_declarations_of_a_name_are_alternatives() {
     let denied = |path: &str| {
         with(acls, &["http-request deny if static !local"], |rules| {
             let mut head = request(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
-            matches!(rules.on_request(&mut head, &mut scene(rules.shared()), &mut Memory::default()), Verdict::Deny(_))
+            matches!(rules.on_request(&mut 0, &mut head, &mut scene(rules.shared()), &mut Memory::default()), Verdict::Deny(_))
         })
     };
     assert!(denied("/static/x") && denied("/a.css") && !denied("/a"));
@@ -316,7 +322,13 @@ fn final_actions_answer() {
             lines.push(if body.contains("<html>") { "page".to_owned() } else { body.to_owned() });
             lines.join("|")
         }
-        other @ (Verdict::Pass | Verdict::Challenge(_) | Verdict::Close | Verdict::Tarpit(_) | Verdict::Vanish | Verdict::Fail) => {
+        other @ (Verdict::Pass
+        | Verdict::Wait(_)
+        | Verdict::Challenge(_)
+        | Verdict::Close
+        | Verdict::Tarpit(_)
+        | Verdict::Vanish
+        | Verdict::Fail) => {
             panic!("{other:?}")
         }
     };
@@ -365,7 +377,7 @@ fn what_cannot_be_sent_is_not() {
 fn responses_are_changed_and_judged() {
     let request = request(GET);
     let judged = |rules: &[&str], head: &mut ResponseHead| {
-        with("", rules, |rules| rules.on_response(&request, head, &mut scene(rules.shared()), &mut Memory::default()))
+        with("", rules, |rules| rules.on_response(&mut 0, &request, head, &mut scene(rules.shared()), &mut Memory::default()))
     };
     let mut head = response("HTTP/1.1 404 Gone Fishing\r\nServer: x\r\nX-A: 1\r\nX-B: 2\r\nSet-Cookie: s=1; path=/\r\n\r\n");
     let rules = [
@@ -434,7 +446,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request deny if nothere", "there is no acl `nothere`"),
         ("http-request deny if { path_beg /x", "this brace is not closed"),
         ("http-request deny if { pathh /x }", "there is no sample fetch `pathh`"),
-        ("http-request deny if { req.body -m found }", "sample fetch `req.body` is not supported yet"),
+        ("http-request deny if { distcc_body -m found }", "sample fetch `distcc_body` is not supported yet"),
         ("http-request deny if { path,lowr /x }", "there is no converter `lowr`"),
         ("http-request deny if { path,json -m bin 00 }", "converter `json` is not supported yet"),
         ("http-request deny if { path -m begin /x }", "`begin` is not a matching method"),

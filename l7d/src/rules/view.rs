@@ -13,6 +13,7 @@ use super::sample::Sample;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
+use crate::queue::Priority;
 use crate::site::Frontend;
 use crate::stick::{self, Record, Tracked};
 use crate::tls;
@@ -98,7 +99,7 @@ impl<'a> Content<'a> {
     }
 
     /// Returns what has come, where bytes are looked at.
-    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&self) -> Option<&'a [u8]> {
         self.bytes
     }
 
@@ -137,6 +138,15 @@ impl<'a> Scene<'a> {
             site: None,
         }
     }
+}
+
+/// How much of a message's body a rule waits for, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// How long.
+    pub(crate) time: Duration,
+    /// How many bytes are enough; none waits for all.
+    pub(crate) least: Option<u64>,
 }
 
 /// Everything an expression can be evaluated over.
@@ -265,6 +275,8 @@ pub(crate) struct Wishes {
     pub(crate) client_timeout: Option<Duration>,
     pub(crate) server_timeout: Option<Duration>,
     pub(crate) tunnel_timeout: Option<Duration>,
+    /// How urgent it is where others wait for a server, too.
+    pub(crate) priority: Priority,
 }
 
 /// How loudly the log tells of an exchange.

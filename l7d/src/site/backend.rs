@@ -26,6 +26,7 @@ use crate::compress::Compression;
 use crate::downstream::Close;
 use crate::log::Log;
 use crate::queue::{Limits, Load, Queue, Wants};
+use crate::rdp::{self, Peek};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::{Entrance, Meter};
 use crate::stick::{Cookie, Hold, Named, dynamic_value};
@@ -56,6 +57,8 @@ pub(crate) struct Backend {
     /// The places of the servers by their values in the cookie.
     by_cookie: HashMap<Box<[u8]>, Vec<usize>>,
     persists: bool,
+    /// The name of the cookie by which clients of RDP come back to their servers.
+    rdp_cookie: Option<String>,
     rules: Arc<ProxyRules>,
     is_twin: bool,
     forward_for: Option<ForwardFor>,
@@ -67,6 +70,7 @@ pub(crate) struct Backend {
     name_policy: Option<NamePolicy>,
     upkeep: Upkeep,
     closes: bool,
+    buffers: bool,
     close: Close,
     reuse: Reuse,
     queue: Arc<Queue>,
@@ -206,6 +210,7 @@ impl Backend {
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive),
             closes: has(model.options(), &ProxyOption::HttpClose),
+            buffers: has(model.options(), &ProxyOption::HttpBufferRequest),
             close: if has(model.options(), &ProxyOption::AbortOnClose) { Close::TakesBack } else { Close::Nothing },
             reuse: reuse(model),
             timeouts: *model.timeouts(),
@@ -215,6 +220,7 @@ impl Backend {
             cookie: model.cookie().map(Cookie::new),
             by_cookie,
             persists: has(model.options(), &ProxyOption::Persist),
+            rdp_cookie: model.rdp_cookie().map(str::to_owned),
             queue,
             meter: before.map_or_else(|| Arc::new(Meter::new(threads)), |backend| Arc::clone(&backend.meter)),
             turn: AtomicU32::new(0),
@@ -327,6 +333,20 @@ impl Backend {
         self.persists
     }
 
+    /// Tells whether clients of RDP come back to the servers they were told of.
+    pub(crate) fn heeds_rdp(&self) -> bool {
+        self.rdp_cookie.is_some()
+    }
+
+    /// Returns the server that a client of RDP was told to come back to, as its first bytes say.
+    pub(crate) fn named_by_rdp(&self, bytes: &[u8]) -> Option<usize> {
+        let Peek::Value(value) = rdp::peek(bytes, Some(self.rdp_cookie.as_ref()?.as_bytes())) else { return None };
+        let address = rdp::address(value)?;
+        let is_it = |server: &Server| server.model().ip() == Some(address.ip()) && server.model().port() == Some(address.port());
+        let mut places = (0..self.servers.len()).filter(|place| is_it(&self.servers[*place]));
+        places.find(|place| self.persists || self.is_up(*place))
+    }
+
     /// Returns whom a value of the cookie names: the first server of that value that is up, or down and held nevertheless.
     pub(crate) fn named_by_cookie(&self, value: &[u8], hold: Hold) -> Named {
         let Some(places) = self.by_cookie.get(value) else { return Named::Nobody };
@@ -404,6 +424,11 @@ impl Backend {
     /// Returns what it means that a client closes before it has its answer.
     pub(crate) fn close(&self) -> Close {
         self.close
+    }
+
+    /// Tells whether rules wait for the bodies of requests.
+    pub(crate) fn buffers(&self) -> bool {
+        self.buffers
     }
 
     /// Tells whether both connections close after each response.
@@ -649,13 +674,13 @@ fn subject(model: &config::Balance) -> Option<Subject> {
         config::Balance::Uri(of) => Some(Subject::Uri(*of)),
         config::Balance::UrlParam(name) => Some(Subject::UrlParam(name.clone())),
         config::Balance::Header(of) => Some(Subject::Header(of.clone())),
+        config::Balance::RdpCookie(name) => Some(Subject::RdpCookie(name.clone())),
         config::Balance::Hash(expression) => Expression::parse(expression).map(Subject::Expression),
         config::Balance::RoundRobin
         | config::Balance::StaticRoundRobin
         | config::Balance::LeastConn
         | config::Balance::First
-        | config::Balance::Random(_)
-        | config::Balance::RdpCookie(_) => None,
+        | config::Balance::Random(_) => None,
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) struct Frontend {
     name_policy: Option<NamePolicy>,
     upkeep: Upkeep,
     closes: bool,
+    buffers: bool,
     ignores_null: bool,
     ignores_probes: bool,
     monitor_uri: Option<String>,
@@ -151,6 +152,7 @@ impl Frontend {
             ignores_probes: has(model.options(), &ProxyOption::HttpIgnoreProbes),
             monitor_uri: model.monitor_uri().map(str::to_owned),
             closes: has(model.options(), &ProxyOption::HttpClose),
+            buffers: has(model.options(), &ProxyOption::HttpBufferRequest),
             log: shared.logs.of_frontend(model.id()),
             captures: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.captures)),
             gate: before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.gate)),
@@ -218,6 +220,11 @@ impl Frontend {
     /// Returns what it compresses, if anything.
     pub(crate) fn compression(&self) -> Option<&Compression> {
         self.compression.as_ref()
+    }
+
+    /// Tells whether rules wait for the bodies of requests.
+    pub(crate) fn buffers(&self) -> bool {
+        self.buffers
     }
 
     /// Tells whether both connections close after each response.

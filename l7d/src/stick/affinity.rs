@@ -83,7 +83,11 @@ impl<'a> Affinity<'a> {
     /// Finds out which server a connection of mode tcp belongs to.
     pub(crate) fn of_connection(backend: &'a Backend, view: &View<'_>) -> Self {
         let persist = backend.rules().persistence(view);
-        let mut affinity = Self { persist, pin: Self::directed(backend, persist, view), ..Self::default() };
+        let told = || {
+            let place = backend.named_by_rdp(view.scene.content?.bytes()?)?;
+            Some(Pin { place, hold: hold(backend, persist) })
+        };
+        let mut affinity = Self { persist, pin: Self::directed(backend, persist, view).or_else(told), ..Self::default() };
         affinity.recall(backend, view);
         affinity
     }

@@ -7,6 +7,7 @@ use control::config::{RetryCause, RetryOn, Timeout};
 use super::attempts::{self, Attempts, Next};
 use super::reserve::{NoServer, Reserved, Wish, reserve};
 use crate::deadline::Deadline;
+use crate::queue::Priority;
 use crate::site::{Backend, Server};
 use crate::stick::{Hold, Pin};
 
@@ -14,13 +15,23 @@ use crate::stick::{Hold, Pin};
 #[derive(Debug)]
 pub(crate) struct Pursuit<'a> {
     backend: &'a Backend,
-    key: Option<u32>,
-    /// The server that the exchange belongs to, as long as it does.
-    pin: Option<Pin>,
+    /// Its pin is the server that the exchange belongs to, as long as it does.
+    seeker: Seeker,
     attempts: Attempts,
     /// `None` only while another is being looked for.
     reserved: Option<Reserved>,
     failed: u32,
+}
+
+/// Whom a server is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seeker {
+    /// By what one is chosen where the balance goes by a key.
+    pub(crate) key: Option<u32>,
+    /// The server that the exchange belongs to.
+    pub(crate) pin: Option<Pin>,
+    /// How urgent it is where others wait, too.
+    pub(crate) priority: Priority,
 }
 
 /// What follows a failed attempt.
@@ -37,20 +48,15 @@ impl<'a> Pursuit<'a> {
     ///
     /// # Errors
     /// Fails if there is no server, or none has room in time.
-    pub(crate) async fn begin(
-        backend: &'a Backend,
-        key: Option<u32>,
-        mut pin: Option<Pin>,
-        deadline: &mut Deadline,
-    ) -> Result<Self, NoServer> {
-        let reserved = reserve(backend, Wish { key, pin: &mut pin, avoid: None }, deadline, queue_limit(backend)).await?;
+    pub(crate) async fn begin(backend: &'a Backend, mut seeker: Seeker, deadline: &mut Deadline) -> Result<Self, NoServer> {
+        let reserved = reserve(backend, seeker.wish(None), deadline, queue_limit(backend)).await?;
         let attempts = Attempts::new(backend.retries(), backend.redispatch());
-        Ok(Self { backend, key, pin, attempts, reserved: Some(reserved), failed: 0 })
+        Ok(Self { backend, seeker, attempts, reserved: Some(reserved), failed: 0 })
     }
 
     /// Tells whether the server in hand is the one that the exchange belongs to.
     pub(crate) fn is_pinned(&self) -> bool {
-        self.pin.is_some()
+        self.seeker.pin.is_some()
     }
 
     /// Returns the server to be tried.
@@ -79,7 +85,7 @@ impl<'a> Pursuit<'a> {
         }
         self.failed += 1;
         let connect = self.backend.timeouts().of(Timeout::Connect);
-        let is_bound = self.pin.is_some_and(|pin| pin.hold == Hold::Always);
+        let is_bound = self.seeker.pin.is_some_and(|pin| pin.hold == Hold::Always);
         let next = self.attempts.after_failure(connect);
         let next = if is_bound && next == Next::Other { Next::Same(attempts::pause(connect)) } else { next };
         match next {
@@ -88,12 +94,17 @@ impl<'a> Pursuit<'a> {
             Next::Same(_) => {}
             Next::Other => {
                 let avoid = self.reserved.take().map(|reserved| reserved.place);
-                self.pin = None;
-                let wish = Wish { key: self.key, pin: &mut self.pin, avoid };
-                self.reserved = Some(reserve(self.backend, wish, deadline, queue_limit(self.backend)).await?);
+                self.seeker.pin = None;
+                self.reserved = Some(reserve(self.backend, self.seeker.wish(avoid), deadline, queue_limit(self.backend)).await?);
             }
         }
         Ok(Verdict::TryAgain)
+    }
+}
+
+impl Seeker {
+    fn wish(&mut self, avoid: Option<usize>) -> Wish<'_> {
+        Wish { key: self.key, pin: &mut self.pin, priority: self.priority, avoid }
     }
 }
 

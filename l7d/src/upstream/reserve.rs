@@ -1,13 +1,14 @@
 //! Finds a server that takes one more connection, waiting for one if all are full.
 
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::balance::{Choice, Room};
 use crate::deadline::Deadline;
-use crate::queue::{Member, Queue, Slot};
+use crate::queue::{Entry, Member, Priority, Queue, Slot};
 use crate::site::Backend;
 use crate::stick::{Hold, Pin};
 
@@ -37,6 +38,8 @@ pub(super) struct Wish<'a> {
     pub(super) key: Option<u32>,
     /// The one the exchange belongs to; taken away where that one is out of reach and another is chosen.
     pub(super) pin: &'a mut Option<Pin>,
+    /// How urgent it is where others wait, too.
+    pub(super) priority: Priority,
     /// The place of one that is chosen only if it is the last.
     pub(super) avoid: Option<usize>,
 }
@@ -60,7 +63,8 @@ pub(crate) async fn reserve(
             Attempt::Taken(place, slot) => return Ok(Reserved { place, _slot: slot, _member: member }),
             Attempt::Full(wanted) => wanted,
         };
-        let mut ticket = Queue::enter(backend.queue(), backend.wants(wanted), stamp);
+        let entry = stamp.map_or_else(|| Entry::New(wish.priority, now()), Entry::Again);
+        let mut ticket = Queue::enter(backend.queue(), backend.wants(wanted), entry);
         stamp = Some(ticket.stamp());
         let end = *end.get_or_insert_with(|| limit.map(|limit| Instant::now() + limit));
         // Whoever was chosen before the servers changed may not be sent away any more.
@@ -71,6 +75,12 @@ pub(crate) async fn reserve(
         let place = backend.servers().iter().position(|server| slot.is_of(server.load())).ok_or(NoServer::NoneUp)?;
         return Ok(Reserved { place, _slot: slot, _member: member });
     }
+}
+
+/// Returns how many milliseconds ago waiting was invented.
+fn now() -> i64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 enum Attempt {

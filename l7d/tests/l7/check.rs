@@ -56,7 +56,6 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
         ),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),
-        ("[backend.b]", "[backend.b]\nbalance = \"rdp-cookie\"", 8, "RDP cookies"),
         ("[backend.b]", "[mailers.p]\n[backend.b]", 8, "section `mailers` is not supported yet"),
     ];
     for (from, to, line, reason) in cases {

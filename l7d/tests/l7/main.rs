@@ -13,6 +13,8 @@ mod balance;
 #[cfg(test)]
 mod binds;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod breadth;
 #[cfg(test)]
 mod captures;
@@ -79,7 +81,11 @@ mod options;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod priorities;
+#[cfg(test)]
 mod proxy_out;
+#[cfg(test)]
+mod rdp;
 #[cfg(test)]
 mod replies;
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub(super) fn http_reuse(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> 
     Ok(())
 }
 
+pub(super) fn persist(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.pool.persist = Some(line.parse("rdp-cookie", value::balance::persist)?);
+    Ok(())
+}
+
 pub(super) fn retries(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     draft.settings.retries = Some(*line.integer(0..=MOST_RETRIES)?);
     Ok(())

@@ -29,6 +29,7 @@ pub struct Backend {
     pub(in crate::config) retries: u32,
     pub(in crate::config) retry_on: RetryOn,
     pub(in crate::config) http_reuse: Option<HttpReuse>,
+    pub(in crate::config) rdp_cookie: Option<String>,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
@@ -113,6 +114,11 @@ impl Backend {
     /// Returns which requests may go over a connection that served another client's; none leaves that to the program.
     pub fn http_reuse(&self) -> Option<HttpReuse> {
         self.http_reuse
+    }
+
+    /// Returns the name of the cookie by which clients of RDP come back to their servers.
+    pub fn rdp_cookie(&self) -> Option<&str> {
+        self.rdp_cookie.as_deref()
     }
 
     /// Returns the switches that are on.

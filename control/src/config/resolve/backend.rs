@@ -73,6 +73,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         retries: written.retries.or(defaults.retries).unwrap_or(DEFAULT_RETRIES),
         retry_on: retry_on(resolver, written, mode),
         http_reuse: written.pool.http_reuse.or(defaults.pool.http_reuse),
+        rdp_cookie: written.pool.persist.as_ref().or(defaults.pool.persist.as_ref()).map(|name| name.value().clone()),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),

@@ -17,6 +17,7 @@ pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
             .take("http-reuse")
             .and_then(|item| reader.text(&item, "safe", |text| word::HTTP_REUSE.read(text)))
             .map(|reuse| *reuse.value()),
+        persist: section.take("persist").and_then(|item| reader.text(&item, "rdp-cookie", balance::persist)),
     }
 }
 

@@ -39,6 +39,17 @@ pub(in crate::config) fn balance(text: &str) -> Result<Balance, Mistake> {
     Ok(balance)
 }
 
+/// Reads what keeps clients with their servers besides cookies of HTTP; returns the name of the cookie.
+pub(in crate::config) fn persist(text: &str) -> Result<String, Mistake> {
+    let name = match text.strip_prefix("rdp-cookie") {
+        Some("") => Some("msts"),
+        Some(rest) => rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).filter(|name| !name.is_empty()),
+        None => None,
+    };
+    name.map(str::to_owned)
+        .ok_or_else(|| Mistake::new(format!("`{text}` keeps no client with its server")).hint("rdp-cookie, or rdp-cookie(NAME)"))
+}
+
 const NAMES: [&str; 11] =
     ["roundrobin", "static-rr", "leastconn", "first", "source", "uri", "url_param", "hdr", "random", "rdp-cookie", "hash"];
 const DEFAULT_DRAWS: u32 = 2;

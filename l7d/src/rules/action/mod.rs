@@ -30,7 +30,7 @@ use super::log_format::Format;
 use super::sample::Sample;
 use super::stick::{Update, Value, key_of};
 use super::store::PatternFile;
-use super::view::{Loudness, Memory, Repetition, Scene, Tracking, VariableId, View};
+use super::view::{Loudness, Memory, Repetition, Scene, Tracking, VariableId, View, Wait};
 use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
@@ -130,6 +130,14 @@ pub(super) enum Action {
     },
     /// Whether the rules that follow fail where a message cannot hold what they would put into it.
     SetStrictness(Strictness),
+    /// The request is served before those of higher classes.
+    SetPriorityClass(Expression),
+    /// The request counts as having come so many milliseconds later.
+    SetPriorityOffset(Expression),
+    /// The rules that follow wait for the body.
+    Wait(Wait),
+    /// The rules that follow wait for the handshake, which is over before anything is asked, as no early data is taken.
+    WaitForHandshake,
     Track(Box<Track>),
     UpdateTracked(Box<Update>),
 }
@@ -220,6 +228,8 @@ pub(super) enum Effect {
     Challenged(Box<[u8]>),
     /// As [`Closed`](Self::Closed), and the client is not even told that.
     Vanished,
+    /// The next rule, once so much of the body is there.
+    Waits(Wait),
 }
 
 impl Passage<'_> {
@@ -303,7 +313,12 @@ impl Passage<'_> {
 impl Action {
     /// Returns what must have arrived before it can be carried out.
     pub(super) fn needs(&self) -> Needs {
-        if let Self::SetVariable { value, .. } | Self::Capture { value, .. } | Self::SetEnd { value, .. } = self {
+        if let Self::SetVariable { value, .. }
+        | Self::Capture { value, .. }
+        | Self::SetEnd { value, .. }
+        | Self::SetPriorityClass(value)
+        | Self::SetPriorityOffset(value) = self
+        {
             return value.needs();
         }
         if let Self::Track(track) = self {
@@ -321,6 +336,18 @@ impl Action {
             Self::Accept => return Ok(Effect::Done),
             Self::Reject => return Ok(Effect::Closed),
             Self::Vanish => return Ok(Effect::Vanished),
+            Self::Wait(wait) => return Ok(Effect::Waits(*wait)),
+            Self::WaitForHandshake => {}
+            Self::SetPriorityClass(value) => {
+                if let Some(class) = value.value(&passage.view()).and_then(|value| value.to_int()) {
+                    passage.memory.wishes.priority.set_class(class);
+                }
+            }
+            Self::SetPriorityOffset(value) => {
+                if let Some(offset) = value.value(&passage.view()).and_then(|value| value.to_int()) {
+                    passage.memory.wishes.priority.set_offset(offset);
+                }
+            }
             Self::Authenticate(challenge) => return Ok(Effect::Challenged(challenge.clone())),
             Self::Tarpit(answer) => return answer.reply(&passage.view()).map(Effect::Tarpitted),
             Self::Deny(answer) => return answer.reply(&passage.view()).map(Effect::Denied),

@@ -18,11 +18,11 @@ use crate::rules::pattern::{Case, regex};
 use crate::rules::program::Compiler;
 use crate::rules::stick::{SLOTS, Update, Value};
 use crate::rules::store::FileKind;
-use crate::rules::view::{Loudness, Tracking, VariableId};
+use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 49] = [
+const ACTIONS: [(&str, &[Stage]); 53] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -59,6 +59,8 @@ const ACTIONS: [(&str, &[Stage]); 49] = [
     ("set-nice", &[Stage::Content, Stage::Request, Stage::Response]),
     ("set-path", &[Stage::Request]),
     ("set-pathq", &[Stage::Request]),
+    ("set-priority-class", &[Stage::Content, Stage::Request]),
+    ("set-priority-offset", &[Stage::Content, Stage::Request]),
     ("set-query", &[Stage::Request]),
     ("set-src", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-src-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
@@ -71,6 +73,8 @@ const ACTIONS: [(&str, &[Stage]); 49] = [
     ("strict-mode", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("tarpit", &[Stage::Request]),
     ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("wait-for-body", &[Stage::Request, Stage::Response]),
+    ("wait-for-handshake", &[Stage::Request]),
     ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
 ];
 
@@ -110,6 +114,10 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "reject" => Action::Reject,
         "tarpit" => Action::Tarpit(reader.answer(Kind::Tarpit)?),
         "silent-drop" => Action::Vanish,
+        "set-priority-class" => Action::SetPriorityClass(reader.expression()?),
+        "set-priority-offset" => Action::SetPriorityOffset(reader.expression()?),
+        "wait-for-body" => reader.wait()?,
+        "wait-for-handshake" => Action::WaitForHandshake,
         "add-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Put(Format::text(b""))))?,
         "del-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Remove))?,
         "set-map" => reader.change_file(word, FileKind::Map, |reader| reader.format("the value").map(FileChange::Put))?,
@@ -311,6 +319,25 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
             Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
         };
         Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))
+    }
+
+    /// Reads how long a body is waited for.
+    fn wait(&mut self) -> Result<Action, Diagnostic> {
+        let word = self.words.expect("time")?;
+        if word.text() != "time" {
+            return Err(word.error(format!("`{}` is not `time`", word.text())).hint("for example wait-for-body time 1s"));
+        }
+        let word = self.words.expect("a time")?;
+        let time = config::duration(word.text()).map_err(|message| word.error(message))?;
+        let least = if self.words.accept("at-least") {
+            let word = self.words.expect("a number of bytes")?;
+            let wrong = || word.error(format!("`{}` is not a number of bytes", word.text())).hint("for example 1024");
+            Some(word.text().parse().map_err(|_| wrong())?).filter(|least| *least > 0)
+        } else {
+            None
+        };
+        self.compiler.names.looks_at_bodies = true;
+        Ok(Action::Wait(Wait { time, least }))
     }
 
     /// Reads what changes a tracked entry.

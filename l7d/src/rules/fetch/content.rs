@@ -5,6 +5,7 @@
 use super::Needs;
 use crate::client_hello::{self, ClientHello, ClientHelloError, Peek};
 use crate::h1::parse::{self, Parsed};
+use crate::rdp;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::{Content, View};
 
@@ -147,20 +148,11 @@ fn is_http(content: &Content<'_>, bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Finds the cookie in the first message of a client of RDP ([MS-RDPBCGR] section 2.2.1.1): behind headers of 11 bytes. None if too few
-/// bytes have come to tell.
+/// Finds the cookie in the first message of a client of RDP. None if too few bytes have come to tell.
 fn rdp_cookie<'v>(content: &Content<'_>, bytes: &'v [u8], name: Option<&[u8]>) -> Option<Option<&'v [u8]>> {
-    const MARK: &[u8] = b"Cookie:";
-    let Some(text) = bytes.get(11..).filter(|text| !text.is_empty()) else {
-        return if bytes.first().is_none_or(|version| *version == 3) { lack(content) } else { None };
-    };
-    if bytes.first() != Some(&3) || !MARK.starts_with(&text[..text.len().min(MARK.len())]) {
-        return Some(None);
+    match rdp::peek(bytes, name) {
+        rdp::Peek::Partial => lack(content),
+        rdp::Peek::Nothing => (bytes.len() > rdp::HEADERS).then_some(None),
+        rdp::Peek::Value(value) => Some(Some(value)),
     }
-    let Some(line) = text.get(MARK.len()..) else { return lack(content) };
-    let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else { return lack(content) };
-    let line = line[..end].trim_ascii_start();
-    let Some(equals) = line.iter().position(|byte| *byte == b'=') else { return Some(None) };
-    let matches = name.is_none_or(|name| line[..equals].eq_ignore_ascii_case(name));
-    Some(matches.then_some(&line[equals + 1..]))
 }

@@ -2,6 +2,7 @@
 
 mod about;
 mod access;
+mod body;
 mod content;
 mod header;
 mod state;
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use about::{About, Whole};
 pub(super) use access::Access;
+pub(super) use body::{Body, BodyPart};
 pub(super) use content::Bytes;
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
 pub(super) use state::{ServerName, State};
@@ -91,6 +93,8 @@ pub(super) enum Fetch {
         below: u32,
     },
     Uuid,
+    /// What was seen of a body.
+    Body(Body),
     /// Something in the first bytes of a connection.
     Bytes(Bytes),
     /// Something in a stick table.
@@ -170,6 +174,7 @@ impl Fetch {
             Self::About(about) => about.kind(),
             Self::Tls(tls) | Self::ServerTls(tls) => tls.kind(),
             Self::ConnectionError => Kind::Int,
+            Self::Body(body) => body.kind(),
             Self::Bytes(bytes) => bytes.kind(),
             Self::Question(question) => question.kind(),
             Self::Entries(_) | Self::FreeEntries(_) => Kind::Int,
@@ -216,6 +221,7 @@ impl Fetch {
             }
             Self::About(about) => about.needs(),
             Self::ResponseVersion | Self::Status => Needs::Response,
+            Self::Body(body) => body.side.needs(),
             Self::Bytes(bytes) => bytes.needs(),
             Self::Question(_) | Self::Entries(_) | Self::FreeEntries(_) => Needs::Connection,
             Self::Header(HeaderField { side, .. })
@@ -250,6 +256,9 @@ impl Fetch {
         }
         if let Self::Parameter(parameter) = self {
             return parameter.visit(view, wanted, takes);
+        }
+        if let Self::Body(body) = self {
+            return body.visit(view, wanted, takes);
         }
         self.single(view).is_some_and(takes)
     }
@@ -292,7 +301,7 @@ impl Fetch {
             Self::About(about) => about.find(view)?,
             Self::Captured(side, number) => capture::of_slot(view, *side, *number)?,
             Self::CapturedLine(part) => capture::of_line(view, *part)?,
-            Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) => return None,
+            Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) | Self::Body(_) => return None,
         })
     }
 }

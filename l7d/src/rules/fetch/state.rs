@@ -32,6 +32,10 @@ pub(in crate::rules) enum State {
     EffectiveWeight(ServerName),
     /// Whether a server is up.
     ServerIsUp(ServerName),
+    /// The class of the request or connection where it waits.
+    PriorityClass,
+    /// By how many milliseconds it counts as later there.
+    PriorityOffset,
 }
 
 /// A server by name.
@@ -48,6 +52,8 @@ impl State {
             Self::BackendConnections(name) => {
                 return i64::try_from(backend(view, name.as_deref())?.meter().sum(Counter::Current)).ok();
             }
+            Self::PriorityClass => return Some(view.memory.wishes.priority.class().into()),
+            Self::PriorityOffset => return Some(view.memory.wishes.priority.offset().into()),
             Self::BackendQueue(name) => backend(view, name.as_deref())?.waiting(),
             Self::FrontendConnections => usize::try_from(view.scene.site?.connections().1).ok()?,
             Self::ServerConnections(name) => usize::try_from(name.find(view)?.load().active()).ok()?,

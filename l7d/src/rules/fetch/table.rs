@@ -6,7 +6,9 @@ use control::config::{Diagnostic, Timeout};
 
 use super::content::Start;
 use super::tls::{self, NamePart, Owner};
-use super::{About, Access, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit, Whole};
+use super::{
+    About, Access, Body, BodyPart, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit, Whole,
+};
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
 use crate::rules::auth::Userlist;
@@ -41,7 +43,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 202] = [
+const TABLE: [(&str, Build); 211] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -106,11 +108,17 @@ const TABLE: [(&str, Build); 202] = [
     ("payload_lv", |call, _| payload_lv(call)),
     ("pid", |call, _| plain(call, Fetch::About(About::Process))),
     ("proc", |call, _| plain(call, Fetch::About(About::Processes))),
+    ("prio_class", |call, _| plain(call, Fetch::State(State::PriorityClass))),
+    ("prio_offset", |call, _| plain(call, Fetch::State(State::PriorityOffset))),
     ("query", |call, _| plain(call, Fetch::Target(Part::Query))),
     ("queue", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendQueue(name)))),
     ("rand", |call, _| random(call)),
     ("rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
     ("rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
+    ("req.body", |call, names| body(call, names, Side::Request, BodyPart::Content)),
+    ("req.body_len", |call, names| body(call, names, Side::Request, BodyPart::Length)),
+    ("req.body_param", |call, names| body_parameter(call, names)),
+    ("req.body_size", |call, names| body(call, names, Side::Request, BodyPart::Size)),
     ("req.cook", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::Cookie)),
     ("req.cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
     ("req.cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
@@ -139,6 +147,9 @@ const TABLE: [(&str, Build); 202] = [
     ("req_ssl_sni", |call, _| plain(call, Fetch::Bytes(Bytes::TlsName))),
     ("req_ssl_ver", |call, _| plain(call, Fetch::Bytes(Bytes::TlsVersion))),
     ("req_ver", |call, _| plain(call, Fetch::RequestVersion)),
+    ("res.body", |call, names| body(call, names, Side::Response, BodyPart::Content)),
+    ("res.body_len", |call, names| body(call, names, Side::Response, BodyPart::Length)),
+    ("res.body_size", |call, names| body(call, names, Side::Response, BodyPart::Size)),
     ("res.cook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
     ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
     ("res.cook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
@@ -325,6 +336,18 @@ fn token(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
 
 fn plain(call: &Call<'_, '_>, fetch: Fetch) -> Result<Fetch, Diagnostic> {
     call.at_most(0).map(|()| fetch)
+}
+
+fn body(call: &Call<'_, '_>, names: &mut Names, side: Side, part: BodyPart) -> Result<Fetch, Diagnostic> {
+    names.looks_at_bodies = true;
+    plain(call, Fetch::Body(Body { side, part }))
+}
+
+fn body_parameter(call: &Call<'_, '_>, names: &mut Names) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    names.looks_at_bodies = true;
+    let name = call.optional(0).map(|name| name.text.as_bytes().into());
+    Ok(Fetch::Body(Body { side: Side::Request, part: BodyPart::Parameter(name, Form::Text) }))
 }
 
 fn text(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {

@@ -19,11 +19,7 @@ impl Parameter {
     fn values<'v>(&self, view: &View<'v>) -> impl Iterator<Item = &'v [u8]> {
         let target = view.request.map_or(&[][..], RequestHead::target);
         let start = target.iter().position(|byte| *byte == self.delimiter).map_or(target.len(), |at| at + 1);
-        target[start..].split(|byte| matches!(byte, b'&' | b';')).filter_map(|pair| {
-            let equals = pair.iter().position(|byte| *byte == b'=')?;
-            let matches = self.name.as_ref().is_none_or(|wanted| **wanted == pair[..equals]);
-            matches.then(|| &pair[equals + 1..])
-        })
+        parameters(&target[start..], self.name.as_deref(), |byte| matches!(byte, b'&' | b';'))
     }
 
     pub(super) fn visit<'v>(&self, view: &View<'v>, wanted: Wanted, takes: &mut dyn FnMut(Sample<'v>) -> bool) -> bool {
@@ -32,6 +28,15 @@ impl Parameter {
             Wanted::Each => self.values(view).any(|value| self.form.read(value).is_some_and(&mut *takes)),
         }
     }
+}
+
+/// Returns the values of parameters of one name, or of any.
+pub(super) fn parameters<'v>(text: &'v [u8], name: Option<&[u8]>, separates: fn(u8) -> bool) -> impl Iterator<Item = &'v [u8]> {
+    text.split(move |byte| separates(*byte)).filter_map(move |pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let matches = name.is_none_or(|wanted| *wanted == pair[..equals]);
+        matches.then(|| &pair[equals + 1..])
+    })
 }
 
 /// Returns the host with the path behind it; without a host the path alone.
