@@ -294,3 +294,78 @@ fn preface_is_recognised_in_pieces_and_anything_else_is_http_1() {
     while peer.next().is_some() {}
     assert!(is_at_end(&mut peer.stream));
 }
+
+#[test]
+fn generic_cases_of_h2spec_besides_these_end_as_they_should() {
+    let no_flags = |kind, stream, payload: &[u8]| frame(kind, 0, stream, payload);
+    let fields = || block(&request("GET"));
+    let behind = |more: &[u8]| frame(HEADERS, WHOLE, 1, &[&fields(), more].concat());
+    let coded = |value: &[u8]| behind(&[&[0, 1, b'x', 0x80 | u8::try_from(value.len()).unwrap()], value].concat());
+    let continued = || {
+        let block = fields();
+        let (first, rest) = block.split_at(3);
+        let (second, third) = rest.split_at(9);
+        let whole = [frame(HEADERS, END_STREAM, 1, first), frame(CONTINUATION, 0, 1, second), frame(CONTINUATION, END_HEADERS, 1, third)];
+        whole.concat()
+    };
+    let bad = || Reset(PROTOCOL_ERROR);
+    check(vec![
+        ("4.1: flags without a meaning", frame(PING, 0x16, 0, &[7; 8]), Pong),
+        ("4.1: reserved bit of a stream", frame(PING, 0, 1 << 31, &[7; 8]), Pong),
+        ("4.2: longest DATA", [post(1, &[]), frame(DATA, END_STREAM, 1, &[0; 16_384])].concat(), Status(200)),
+        ("4.3: head in three frames", continued(), Status(200)),
+        ("5.1: PRIORITY behind the end of a stream", [get(1), no_flags(PRIORITY, 1, &[0, 0, 0, 3, 9])].concat(), Status(200)),
+        ("5.1: room behind the end of a stream", [get(1), room(1, 100)].concat(), Status(200)),
+        (
+            "5.1: CONTINUATION behind a reset",
+            [post(1, &[]), reset(1, 8), frame(CONTINUATION, END_HEADERS, 1, &[])].concat(),
+            GoAway(PROTOCOL_ERROR),
+        ),
+        ("6.1: DATA with padding", [post(1, &[]), frame(DATA, END_STREAM | PADDED, 1, &[3, b'a', 0, 0, 0])].concat(), Status(200)),
+        ("6.2: HEADERS with padding", frame(HEADERS, WHOLE | PADDED, 1, &[&[2], &fields()[..], &[0; 2]].concat()), Status(200)),
+        ("6.3: short PRIORITY", no_flags(PRIORITY, 1, &[0; 4]), GoAway(PROTOCOL_ERROR)),
+        ("6.5.2: frame size of 2^24", no_flags(SETTINGS, 0, &[0, 5, 1, 0, 0, 0]), GoAway(PROTOCOL_ERROR)),
+        ("6.7: acknowledgement of no PING", [frame(PING, ACK, 0, &[7; 8]), get(1)].concat(), Status(200)),
+        ("6.10: CONTINUATION on the connection", frame(CONTINUATION, END_HEADERS, 0, &[]), GoAway(PROTOCOL_ERROR)),
+        (
+            "6.10: another stream's CONTINUATION",
+            [headers(1, END_STREAM, &request("GET")), frame(CONTINUATION, END_HEADERS, 3, &[])].concat(),
+            GoAway(PROTOCOL_ERROR),
+        ),
+        ("7: reset with an unknown code", [post(1, &[]), reset(1, 0xffff), get(3)].concat(), Status(200)),
+        (
+            "8.1.1: length of two frames that is another",
+            [post(1, &[("content-length", "3")]), frame(DATA, 0, 1, b"a"), frame(DATA, END_STREAM, 1, b"b")].concat(),
+            bad(),
+        ),
+        ("HPACK 4.2: table resized behind the fields", behind(&[0x20]), GoAway(PROTOCOL_ERROR)),
+        ("HPACK 5.2: code with a byte of padding", coded(&[0x1f, 0xff]), GoAway(PROTOCOL_ERROR)),
+        ("HPACK 5.2: code padded with zeros", coded(&[0x18]), GoAway(PROTOCOL_ERROR)),
+        ("HPACK 5.2: code with its own end", coded(&[0xff, 0xff, 0xff, 0xfc]), GoAway(PROTOCOL_ERROR)),
+        (
+            "HPACK 6.3: table larger than allowed",
+            frame(HEADERS, WHOLE, 1, &[&[0x3f, 0xe2, 0xff, 0x03], &fields()[..]].concat()),
+            GoAway(PROTOCOL_ERROR),
+        ),
+    ]);
+}
+
+#[test]
+fn windows_change_while_streams_are_open() {
+    let (server, _) = hello();
+    let front = unused_address();
+    let _daemon = Daemon::start(&site(front, "", &[server.address()]));
+    let window = |size: u32| [&[0, 4][..], &size.to_be_bytes()].concat();
+    let mut peer = Peer::connect_with(front, &window(1));
+    peer.send(&get(1));
+    assert_eq!(peer.until(DATA).payload.len(), 1, "6.9.2: the first window");
+    peer.send(&frame(SETTINGS, 0, 0, &window(3)));
+    assert_eq!(peer.until(DATA).payload.len(), 2, "6.9.2: a larger one holds for open streams, too");
+    // A smaller one leaves less than nothing, which is made up for first.
+    peer.send(&[frame(SETTINGS, 0, 0, &window(0)), room(1, 3), ping()].concat());
+    let next = std::iter::from_fn(|| peer.next()).find(|frame| frame.kind == DATA || (frame.kind == PING && frame.flags == ACK)).unwrap();
+    assert_eq!(next.kind, PING);
+    peer.send(&room(1, 1));
+    let rest = peer.until(DATA);
+    assert_eq!(rest.payload.len(), 1);
+}

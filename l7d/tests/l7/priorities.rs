@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::kit::{Daemon, Haproxy, PATIENCE, Server, connect, unused_address};
+use crate::kit::{self, Daemon, Haproxy, PATIENCE, Server, connect, unused_address};
 
 /// A server that hands over what it is asked, and who asks, to be answered later.
 fn slow() -> (Server, Receiver<(String, TcpStream)>) {
@@ -34,30 +34,31 @@ fn order(front: SocketAddr, asked: &Receiver<(String, TcpStream)>, waiters: &[(i
         client.write_all(format!("GET /{name}/{class}/{offset} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
         client
     };
-    let _first = ask("first", 0, 0);
-    let (_, mut served) = asked.recv_timeout(PATIENCE).unwrap();
-    let clients: Vec<_> = waiters
+    let mut client = ask("first", 0, 0);
+    let (_, mut server) = asked.recv_timeout(PATIENCE).unwrap();
+    let mut clients: Vec<_> = waiters
         .iter()
         .enumerate()
         .map(|(number, (class, offset))| {
             // Far enough apart for clocks that count milliseconds.
             thread::sleep(Duration::from_millis(20));
-            ask(&number.to_string(), *class, *offset)
+            Some(ask(&number.to_string(), *class, *offset))
         })
         .collect();
     thread::sleep(Duration::from_millis(100));
-    let served = clients
-        .iter()
-        .map(|_| {
-            served.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-            let (head, next) = asked.recv_timeout(PATIENCE).unwrap();
-            served = next;
-            let line = head.lines().next().unwrap().to_owned();
-            let told = head.lines().find(|line| line.to_lowercase().starts_with("x-priority")).unwrap_or_default().to_lowercase();
-            format!("{line} {told}")
-        })
-        .collect();
-    drop(clients);
+    let mut served = Vec::new();
+    while served.len() < clients.len() {
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        kit::answer(&mut client);
+        // In mode tcp the slot is free once both ends have closed.
+        drop((client, server));
+        let (head, next) = asked.recv_timeout(PATIENCE).unwrap();
+        let line = head.lines().next().unwrap().to_owned();
+        client = clients[line.split('/').nth(1).unwrap().parse::<usize>().unwrap()].take().unwrap();
+        server = next;
+        let told = head.lines().find(|line| line.to_lowercase().starts_with("x-priority")).unwrap_or_default().to_lowercase();
+        served.push(format!("{line} {told}"));
+    }
     served
 }
 
