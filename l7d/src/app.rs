@@ -182,11 +182,14 @@ impl Daemon {
         let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
+        let config = Arc::new(config);
+        let fleet = Fleet::new(Arc::clone(&config));
+        // Read at the start alone: a reload inside the process loses no state.
+        control::admin::restore(&fleet).iter().for_each(|complaint| warn!("{complaint}"));
         let steward = rights.are_less().then(|| Steward::start(&files, threads, launch.local_peer.as_deref())).transpose()?;
         // Whatever takes rights of its own is bound by now.
         launch.take_over(config.global())?;
         rights.take()?;
-        let fleet = Fleet::new(Arc::new(config));
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
         crate::stats::show(stats.clone());

@@ -12,8 +12,8 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse, Mode, OnStop,
-    Password, PortRange, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StatsPage, StatsSocket,
-    Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
+    Password, PortRange, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
+    StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -138,6 +138,8 @@ pub(super) struct Pool {
     pub(super) http_reuse: Option<HttpReuse>,
     /// The name of the cookie by which clients of RDP come back to their servers.
     pub(super) persist: Option<Located<String>>,
+    pub(super) state_source: Option<StateSource>,
+    pub(super) state_name: Option<String>,
 }
 
 /// A frontend.

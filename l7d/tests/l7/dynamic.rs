@@ -154,3 +154,40 @@ fn limit_that_rises_lets_the_waiting_in() {
     }
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+#[test]
+fn states_that_were_written_down_are_taken_up_as_haproxy_does() {
+    let directory = directory();
+    let config = |name: &str, front: std::net::SocketAddr, file: &str| {
+        format!(
+            "global\n stats socket {} level admin\n server-state-base {}\n server-state-file {file}\ndefaults\n mode tcp\n\
+             timeout connect 1s\n timeout client 30s\n timeout server 30s\n load-server-state-from-file global\nfrontend f\n bind {front}\n\
+             default_backend app\nbackend app\n server a 127.0.0.1:9 weight 10\n server b 127.0.0.2:9\n server c 127.0.0.3:9\n\
+             server d 127.0.0.4:9 disabled\n server e 127.0.0.5:9 weight 3\nbackend own\n load-server-state-from-file local\n\
+             server-state-file-name own.state\n server a 127.0.0.1:9\nbackend none\n load-server-state-from-file none\n server a 127.0.0.1:9\n",
+            directory.join(name).display(),
+            directory.display()
+        )
+    };
+    let states = |name: &str| ask(&directory.join(name), "show servers state\n");
+    let first = Daemon::start_haproxy(&config("first", unused_address(), "missing"));
+    first.wait_for_log("server state file");
+    let commands = "set server app/a weight 7;set server app/b state maint;set server app/c state drain;set server app/d state ready;\
+                    set server app/e addr 127.0.0.6 port 99;set server own/a state maint;set server none/a state maint\n";
+    ask(&directory.join("first"), commands);
+    let saved = states("first");
+    std::fs::write(directory.join("all.state"), &saved).unwrap();
+    std::fs::write(directory.join("own.state"), &saved).unwrap();
+    let front = unused_address();
+    let _theirs = crate::kit::Haproxy::find().start(&config("theirs", front, "all.state"), front);
+    let _ours = Daemon::start_haproxy(&config("ours", unused_address(), "all.state"));
+    let ours = without_ages(&states("ours"));
+    assert_eq!(ours, without_ages(&states("theirs")));
+    assert!(ours.contains(" - 99 - "), "{ours}");
+    assert!(
+        ours.contains(" a 127.0.0.1 2 0 7 10 ") && ours.contains(" b 127.0.0.2 0 1 ") && ours.contains(" e 127.0.0.5 2 0 3 3 "),
+        "{ours}"
+    );
+    drop(first);
+    std::fs::remove_dir_all(directory).unwrap();
+}

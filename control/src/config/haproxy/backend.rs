@@ -21,6 +21,18 @@ pub(super) fn fullconn(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Re
     Ok(())
 }
 
+pub(super) fn state_source(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.pool.state_source = Some(*line.parse("global, local or none", |text| word::STATE_SOURCE.read(text))?);
+    Ok(())
+}
+
+pub(super) fn state_name(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    if !line.accept("use-backend-name") {
+        draft.settings.pool.state_name = line.next().map(|name| name.value().clone());
+    }
+    Ok(())
+}
+
 pub(super) fn hash_balance_factor(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     let factor = line.integer(0..=LARGEST_FACTOR)?;
     if (1..=100).contains(factor.value()) {

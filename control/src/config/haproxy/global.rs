@@ -49,6 +49,14 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.localpeer = Some(name);
         Ok(())
     }),
+    ("server-state-base", |line, global, _| {
+        global.process.state_base = Some(line.parse("a directory", text::path)?.value().clone());
+        Ok(())
+    }),
+    ("server-state-file", |line, global, _| {
+        global.process.state_file = Some(line.parse("a file", text::path)?.value().clone());
+        Ok(())
+    }),
     ("log", |line, global, _| {
         let text = line.joined().ok_or_else(|| line.error("`log` lacks its target"))?;
         global.log.push(text);
@@ -178,8 +186,6 @@ const LATER: &[&str] = &[
     "maxsslconn",
     "maxsslrate",
     "nbproc",
-    "server-state-base",
-    "server-state-file",
     "setcap",
     "ssl-default-server-ciphers",
     "ssl-default-server-ciphersuites",

@@ -11,6 +11,18 @@ use super::stats::StatsPage;
 use super::{BackendId, HashType, HttpReuse, RetryOn, ServerId};
 use crate::config::location::{Located, Location};
 
+/// Where the states are that servers begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StateSource {
+    /// Nowhere.
+    #[default]
+    None,
+    /// In the file of all backends.
+    Global,
+    /// In a file of the backend's own.
+    Local,
+}
+
 /// A pool of servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -22,6 +34,8 @@ pub struct Backend {
     pub(in crate::config) hash_type: HashType,
     pub(in crate::config) hash_balance_factor: Option<u32>,
     pub(in crate::config) fullconn: Option<u32>,
+    pub(in crate::config) state_source: StateSource,
+    pub(in crate::config) state_name: Option<String>,
     /// Places of the servers in [`Config::servers`](super::Config::servers).
     pub(in crate::config) servers: Range<usize>,
     pub(in crate::config) cookie: Option<Cookie>,
@@ -41,6 +55,16 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Returns where the states are that its servers begin with.
+    pub fn state_source(&self) -> StateSource {
+        self.state_source
+    }
+
+    /// Returns the file of these states, where it is the backend's own and not called by its name.
+    pub fn state_name(&self) -> Option<&str> {
+        self.state_name.as_deref()
+    }
+
     /// Returns the id.
     pub fn id(&self) -> BackendId {
         self.id

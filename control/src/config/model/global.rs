@@ -34,6 +34,8 @@ pub(in crate::config) struct Process {
     pub(in crate::config) pidfile: Option<PathBuf>,
     pub(in crate::config) daemon: bool,
     pub(in crate::config) hard_stop_after: Option<Duration>,
+    pub(in crate::config) state_file: Option<PathBuf>,
+    pub(in crate::config) state_base: Option<PathBuf>,
 }
 
 impl Global {
@@ -115,6 +117,16 @@ impl Global {
     /// Returns how long connections may take to end when the process stops; none lets them take their time.
     pub fn hard_stop_after(&self) -> Option<Duration> {
         self.process.hard_stop_after
+    }
+
+    /// Returns the file in which the states of servers were written down.
+    pub fn state_file(&self) -> Option<&Path> {
+        self.process.state_file.as_deref()
+    }
+
+    /// Returns the directory of files in which states of servers were written down, where these are not named by their whole path.
+    pub fn state_base(&self) -> Option<&Path> {
+        self.process.state_base.as_deref()
     }
 
     /// Returns by how many percent a check's interval may vary, 0 to 50.

@@ -28,7 +28,7 @@ mod unix;
 mod userlist;
 mod xdp;
 
-pub use backend::{Backend, Balance, HeaderHash, UriHash};
+pub use backend::{Backend, Balance, HeaderHash, StateSource, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};

@@ -67,6 +67,8 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         hash_type: written.pool.hash_type.as_ref().or(defaults.pool.hash_type.as_ref()).map(|hash| *hash.value()).unwrap_or_default(),
         hash_balance_factor: factor.map(|factor| *factor.value()).filter(|factor| *factor > 0),
         fullconn: written.pool.fullconn.or(defaults.pool.fullconn),
+        state_source: written.pool.state_source.or(defaults.pool.state_source).unwrap_or_default(),
+        state_name: written.pool.state_name.clone(),
         servers: first..pools.servers.len(),
         cookie: written.cookie.as_ref().map(|cookie| self::cookie(resolver, written, cookie)),
         timeouts,

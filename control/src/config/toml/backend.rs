@@ -15,16 +15,8 @@ use crate::config::value::{text, word};
 use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 8] = [
-    "guid",
-    "hash-preserve-affinity",
-    "http-check",
-    "load-server-state-from-file",
-    "max-session-srv-conns",
-    "server-template",
-    "tcp-check",
-    "use-server",
-];
+const LATER: [&str; 7] =
+    ["guid", "hash-preserve-affinity", "http-check", "max-session-srv-conns", "server-template", "tcp-check", "use-server"];
 
 pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Backend {
     let backend = Backend {

@@ -10,7 +10,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 21] = [
+const LATER: [&str; 19] = [
     "cpu-map",
     "daemon",
     "description",
@@ -25,8 +25,6 @@ const LATER: [&str; 21] = [
     "nice",
     "node",
     "presetenv",
-    "server-state-base",
-    "server-state-file",
     "setenv",
     "ssl-default-bind-ciphers",
     "ssl-default-bind-options",
@@ -65,8 +63,9 @@ fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {
         path.map(|path| path.value().clone())
     };
     let (chroot, pidfile) = (path("chroot", "/var/lib/l7d"), path("pidfile", "/run/l7d.pid"));
+    let (state_file, state_base) = (path("server-state-file", "/var/lib/l7d/state"), path("server-state-base", "/var/lib/l7d"));
     let hard_stop_after = section.take("hard-stop-after").and_then(|item| reader.period(&item));
-    Process { user, group, chroot, pidfile, daemon: false, hard_stop_after }
+    Process { user, group, chroot, pidfile, daemon: false, hard_stop_after, state_file, state_base }
 }
 
 fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {

@@ -4,7 +4,8 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::value::{balance, hash, word};
+use crate::config::model::StateSource;
+use crate::config::value::{balance, hash, text, word};
 use crate::config::written::Pool;
 
 pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
@@ -18,7 +19,17 @@ pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
             .and_then(|item| reader.text(&item, "safe", |text| word::HTTP_REUSE.read(text)))
             .map(|reuse| *reuse.value()),
         persist: section.take("persist").and_then(|item| reader.text(&item, "rdp-cookie", balance::persist)),
+        state_source: state_source(reader, section),
+        state_name: section
+            .take("server-state-file-name")
+            .and_then(|item| reader.text(&item, "app.state", text::not_empty))
+            .map(|name| name.value().clone()),
     }
+}
+
+fn state_source(reader: &mut Reader, section: &mut Section<'_>) -> Option<StateSource> {
+    let item = section.take("load-server-state-from-file")?;
+    reader.text(&item, "global", |text| word::STATE_SOURCE.read(text)).map(|source| *source.value())
 }
 
 /// Reads a percentage above 100, or 0 to switch it off where the defaults have it on.

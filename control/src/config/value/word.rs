@@ -3,7 +3,7 @@
 use super::Mistake;
 use crate::config::model::{
     AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion, Late, Mode,
-    OnStop, Place, Protocol, SendProxy, SocketLevel, TlsVersion, XdpBalance,
+    OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -25,6 +25,10 @@ impl<T: Copy> Words<T> {
     }
 }
 
+pub(in crate::config) const STATE_SOURCE: Words<StateSource> = Words {
+    what: "a place of server states",
+    words: &[("none", StateSource::None), ("global", StateSource::Global), ("local", StateSource::Local)],
+};
 /// How a mail server is greeted.
 pub(in crate::config) const HELLO: Words<&str> = Words { what: "a greeting", words: &[("HELO", "HELO"), ("EHLO", "EHLO")] };
 /// What a success of a check is.
