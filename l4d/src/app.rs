@@ -1,15 +1,14 @@
 //! The daemon: start in order, then one loop that answers whatever changes by planning anew.
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
 use control::{
+    admin::Listener,
     config::{Config, OnStop, Xdp},
     descriptors, exposition,
     fleet::Fleet,
@@ -22,18 +21,15 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
-use xdp_common::{limits::FLOW_IDLE, server::Hop};
 
 use crate::{
+    admin::{self, Desk},
     advice,
-    datapath::{Datapath, Pins, Setup},
-    flows, metrics,
-    neighbor::{Neighbors, NextHop, Outcome, Outcomes, interface::interface_link},
-    plan::{self, ServiceKey, Wanted, Way},
-    reach::Obstacles,
-    setup,
-    sync::{self, Synced},
-    tables::{Full, Tables},
+    datapath::Pins,
+    kernel::Kernel,
+    metrics,
+    neighbor::{Neighbors, Outcome, Outcomes, interface::interface_link},
+    plan, setup,
 };
 
 /// How often flows are looked through for servers and slots that nothing belongs to any more.
@@ -41,23 +37,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// How long the start may wait for the next hops of servers.
 const RESOLUTION: Duration = Duration::from_secs(1);
-
-/// The data plane with the daemon's copy of its tables.
-pub(crate) struct Kernel {
-    pub(crate) datapath: Datapath,
-    pub(crate) tables: Tables,
-    pub(crate) wanted: Wanted,
-    /// When the ring of a service last changed; flows may be silent since before.
-    changed: BTreeMap<ServiceKey, Instant>,
-    /// What found no room last time, so that it is said once.
-    refused: Vec<Full>,
-    /// Interfaces whose packets the program sees, and the longest packet each takes.
-    interfaces: BTreeMap<u32, u16>,
-    /// What tunnels come from where the routing table does not say: the first source address of each family.
-    sources: Vec<IpAddr>,
-    /// Servers that cannot be reached, said once as well.
-    obstacles: Obstacles,
-}
 
 /// Runs until told to stop.
 ///
@@ -75,9 +54,12 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     // Before anything else that two daemons could quarrel about, so that the second is told what is the matter.
     let pins = Pins::open(&setup.pin)?;
     let metrics_listener = bind_metrics(&config).await?;
+    let desk_listener = bind_desk(&config)?;
     resolve_first(&neighbors, &config).await;
 
     let mut kernel = Kernel::load(pins, &setup)?;
+    kernel.recall(&fleet);
+    kernel.expire(seconds_now());
     kernel.reconcile(&fleet, &neighbors.snapshot());
     for (name, attached) in kernel.datapath.attach(&setup)? {
         info!("attached to {name} (index {}, {} mode)", attached.index, attached.mode);
@@ -90,6 +72,11 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
         let (kernel, fleet) = (Arc::clone(&kernel), fleet.clone());
         let write = move |metrics: &mut exposition::Metrics| metrics::write(metrics, &lock(&kernel), &fleet);
         tasks.spawn(exposition::serve(listener, write, |_| None, trigger.shutdown()));
+    }
+    if let (Some(listener), Some(socket)) = (desk_listener, config.xdp().and_then(Xdp::stats_socket).cloned()) {
+        let desk = Desk::new(fleet.clone(), &kernel, neighbors.subscribe());
+        let (config, shutdown) = (Arc::clone(&config), trigger.shutdown());
+        tasks.spawn(async move { admin::run(listener, &config, &socket, desk, shutdown).await });
     }
     info!("ready: {}", summary(&config));
 
@@ -125,6 +112,19 @@ async fn bind_metrics(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     let listener = TcpListener::bind(**address).await.with_context(|| format!("{}: metrics on {}", address.location(), **address))?;
     info!("metrics on http://{}/metrics", listener.local_addr()?);
     Ok(Some(listener))
+}
+
+fn bind_desk(config: &Config) -> anyhow::Result<Option<Listener>> {
+    let Some(socket) = config.xdp().and_then(Xdp::stats_socket) else { return Ok(None) };
+    let path = socket.path();
+    let listener = admin::bind(socket).with_context(|| format!("{}: stats-socket {}", path.location(), path.display()))?;
+    info!("listening on {} for commands", path.display());
+    Ok(Some(listener))
+}
+
+/// Returns the seconds since 1970.
+pub(crate) fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn summary(config: &Config) -> String {
@@ -169,12 +169,15 @@ impl Daemon {
         let mut hops = self.neighbors.subscribe();
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.reconcile();
         loop {
             tokio::select! {
                 _ = transitions.next() => self.reconcile(),
                 Ok(()) = hops.changed() => self.reconcile(),
                 _ = housekeeping.tick() => self.keep_house().await,
+                _ = second.tick() => self.keep_time(),
                 _ = signals.hangup.recv() => self.reload(),
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
@@ -193,6 +196,13 @@ impl Daemon {
             changed |= lock(&self.kernel).note_mtu(interface, mtu);
         }
         if changed {
+            self.reconcile();
+        }
+    }
+
+    /// Does what is a matter of time.
+    fn keep_time(&self) {
+        if lock(&self.kernel).expire(seconds_now()) {
             self.reconcile();
         }
     }
@@ -242,6 +252,7 @@ fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
     let names = |xdp: &Xdp| xdp.interfaces().iter().map(|name| name.to_string()).collect::<Vec<_>>();
     let sources = |xdp: &Xdp| xdp.source_addresses().iter().map(|address| **address).collect::<Vec<_>>();
     let ports = |xdp: &Xdp| xdp.source_ports().map(|ports| **ports);
+    let socket = |xdp: &Xdp| xdp.stats_socket().map(|socket| (socket.path().value().clone(), socket.mode(), socket.level()));
     let differences = [
         ("interfaces", names(old) != names(new)),
         ("source-addresses", sources(old) != sources(new)),
@@ -250,89 +261,8 @@ fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
         ("flows", old.flows() != new.flows()),
         ("hash-key", old.hash_key() != new.hash_key()),
         ("pin", **old.pin() != **new.pin()),
+        ("stats-socket", socket(old) != socket(new)),
         ("metrics", old.metrics().map(|address| **address) != new.metrics().map(|address| **address)),
     ];
     differences.into_iter().find(|(_, differs)| *differs).map(|(name, _)| name)
-}
-
-impl Kernel {
-    fn load(pins: Pins, setup: &Setup) -> anyhow::Result<Self> {
-        let datapath = Datapath::load_locked(pins, setup)?;
-        let tables = datapath.maps().tables();
-        let changed = tables.services().map(|(key, _)| (*key, Instant::now())).collect();
-        let interfaces = setup.interfaces.iter().map(|interface| (interface.index, interface.mtu)).collect();
-        let sources = setup.pool.addresses().collect();
-        let (wanted, obstacles) = (Wanted::default(), Obstacles::default());
-        Ok(Self { datapath, tables, wanted, changed, refused: Vec::new(), interfaces, sources, obstacles })
-    }
-
-    /// Says what newly stands in the way of forwarding to a server.
-    fn note_obstacles(&mut self, hops: &Outcomes) {
-        let obstacles = Obstacles::of(hops, &self.interfaces.keys().copied().collect::<Vec<_>>());
-        obstacles.news(&self.obstacles).for_each(|(address, text)| warn!("server address {address}: {text}"));
-        self.obstacles = obstacles;
-    }
-
-    /// Brings the maps to what configuration, states and next hops ask for.
-    fn reconcile(&mut self, fleet: &Fleet, hops: &Outcomes) {
-        self.note_obstacles(hops);
-        let way = |ip| self.way(ip, hops.get(&ip).and_then(|outcome| outcome.next_hop()));
-        self.wanted = plan::plan(&fleet.view(), way);
-        let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
-        self.datapath.apply(&ops);
-        let now = Instant::now();
-        self.changed.extend(changed.into_iter().map(|key| (key, now)));
-        if refused != self.refused {
-            refused.iter().for_each(|full| error!("{full}"));
-            self.refused = refused;
-        }
-    }
-
-    /// Returns the way to a server.
-    fn way(&self, server: IpAddr, hop: Option<&NextHop>) -> Way {
-        let own = self.sources.iter().copied().find(|source| source.is_ipv4() == server.is_ipv4());
-        let source = hop.and_then(|hop| hop.prefsrc).or(own);
-        let mtu = hop.and_then(|hop| self.interfaces.get(&hop.ifindex)).copied();
-        Way {
-            hop: hop.map_or_else(Hop::default, to_hop),
-            source: source.unwrap_or(Way::default().source),
-            mtu: mtu.unwrap_or_default(),
-            ..Way::default()
-        }
-    }
-
-    /// Notes what interfaces take now; tells whether anything changed.
-    fn note_mtu(&mut self, interface: u32, mtu: u16) -> bool {
-        self.interfaces.insert(interface, mtu) != Some(mtu)
-    }
-
-    /// Frees servers that left and closes tracked slots, once no flow needs them.
-    fn tidy(&mut self) {
-        let maps = self.datapath.maps();
-        let now = flows::now();
-        let leaving = sync::has_leaving(&self.tables, &self.wanted);
-        let settled: Vec<ServiceKey> = self.tables.services().map(|(key, _)| *key).filter(|key| self.may_settle(key)).collect();
-        let mut ops = Vec::new();
-        for key in settled {
-            let Some(held) = self.tables.services.get(&key) else { continue };
-            let servers = held.servers.values().copied().collect();
-            let open = flows::open_slots(&held.slots, held.head.choice, &servers, maps.flow_words(), now);
-            ops.extend(sync::settle(&mut self.tables, &key, &open));
-        }
-        if leaving {
-            let busy = flows::busy(maps.flow_words(), maps.nat_entries(), now);
-            ops.extend(sync::retire(&mut self.tables, &self.wanted, &busy));
-        }
-        self.datapath.apply(&ops);
-    }
-
-    /// Tells whether a service tracks slots whose older flows have all been silent too long to count.
-    fn may_settle(&self, key: &ServiceKey) -> bool {
-        let quiet = self.changed.get(key).is_none_or(|at| at.elapsed() > Duration::from_secs(u64::from(FLOW_IDLE)));
-        quiet && sync::is_tracking(&self.tables, key)
-    }
-}
-
-fn to_hop(hop: &NextHop) -> Hop {
-    Hop::new(hop.mac, hop.source_mac, hop.ifindex)
 }

@@ -1,18 +1,21 @@
 //! Layer 4 daemon: loads the XDP program and keeps its maps true.
 //!
 //! From configuration to packets: `setup` looks at the machine → [`datapath`] loads and attaches → [`plan`] says what the maps should hold →
-//! [`sync`] works out the difference to [`tables`], what they do hold → [`datapath`] carries it out. `app` repeats the last three whenever a server's state,
-//! a next hop (`neighbor`) or the file changes. `maglev` and `ring` decide who owns which slot.
+//! [`sync`] works out the difference to [`tables`], what they do hold → [`datapath`] carries it out. `kernel` repeats the last three whenever a server's state,
+//! a next hop (`neighbor`) or the file changes, or a command (`admin`) says so; `app` tells it. `maglev` and `ring` decide who owns which slot.
 
+mod admin;
 mod advice;
 mod app;
 pub mod cli;
 pub mod datapath;
 mod decap;
 pub mod flows;
+mod kernel;
 mod maglev;
 mod metrics;
 mod neighbor;
+pub mod note;
 pub mod plan;
 pub mod pool;
 mod reach;

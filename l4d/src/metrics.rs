@@ -8,8 +8,8 @@ use tracing::warn;
 use xdp_common::flow::UDP;
 
 use crate::{
-    app::Kernel,
     datapath::{self, ServerCounters},
+    kernel::Kernel,
     plan::{ServiceKey, WantedService},
 };
 

@@ -14,9 +14,12 @@ use control::{
 };
 use xdp_common::{
     flow::{TCP, UDP},
+    guard::{Origin, Rule, Ruling},
     server::Hop,
     service::{Choice, Forward, Tracking},
 };
+
+use crate::note::Note;
 
 /// What names a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +35,19 @@ pub struct ServiceKey {
 pub struct Wanted {
     /// The services.
     pub services: BTreeMap<ServiceKey, WantedService>,
+    /// What they are guarded against.
+    pub guard: WantedGuard,
+}
+
+/// Whom services are guarded against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedGuard {
+    /// What is done with packets of prefixes: the first address and the length, which is that of the mapped address for IPv4.
+    pub prefixes: BTreeMap<(IpAddr, u8), Rule>,
+    /// New connections each source may open in a second; 0 is any number.
+    pub connections: u32,
+    /// Packets each source may send in a second; 0 is any number.
+    pub packets: u32,
 }
 
 /// One service as it should be.
@@ -62,6 +78,8 @@ pub struct WantedServer {
     pub way: Way,
     /// Whether established flows may go on.
     pub usable: bool,
+    /// What commands set of it.
+    pub note: Note,
     /// Its share of new flows; none while down, drained, or a backup that is not needed.
     pub weight: u32,
 }
@@ -86,15 +104,47 @@ impl Default for Way {
 }
 
 /// Plans the maps.
-pub fn plan(view: &View, way: impl Fn(IpAddr) -> Way) -> Wanted {
-    let mut wanted = Wanted::default();
+pub fn plan(view: &View, way: impl Fn(IpAddr) -> Way, note: impl Fn(&config::Server) -> Note) -> Wanted {
+    let mut wanted = Wanted { guard: view.config().xdp().map(guard).unwrap_or_default(), ..Wanted::default() };
     for frontend in view.config().frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
         for key in service_keys(frontend) {
-            wanted.services.insert(key, service(view, frontend, xdp, key, &way));
+            wanted.services.insert(key, service(view, frontend, xdp, key, &way, &note));
         }
     }
     wanted
+}
+
+fn guard(xdp: &config::Xdp) -> WantedGuard {
+    let rule = |ruling| Rule { ruling, origin: Origin::File };
+    let denied = xdp.deny().iter().map(|prefix| (prefix_key(prefix), rule(Ruling::Deny)));
+    let allowed = xdp.allow().iter().map(|prefix| (prefix_key(prefix), rule(Ruling::Allow)));
+    WantedGuard {
+        prefixes: denied.chain(allowed).collect(),
+        connections: xdp.source_connections().unwrap_or_default(),
+        packets: xdp.source_packets().unwrap_or_default(),
+    }
+}
+
+/// Returns a prefix as the maps have it: the first address, and the length that is its own within the mapped addresses.
+pub(crate) fn prefix_key(prefix: &config::Prefix) -> (IpAddr, u8) {
+    (prefix.address(), prefix.length() + if prefix.address().is_ipv4() { 96 } else { 0 })
+}
+
+/// Tells whether all addresses of a prefix are among those of another.
+pub(crate) fn holds(outer: (IpAddr, u8), inner: (IpAddr, u8)) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let beyond = 128u32.saturating_sub(outer.1.into());
+    outer.1 <= inner.1 && (bits(outer.0) ^ bits(inner.0)).checked_shr(beyond).unwrap_or(0) == 0
+}
+
+/// Returns where a server of a backend listens as the file says it: with port 0 where it keeps the client's.
+pub(crate) fn as_written(config: &config::Config, backend: BackendId, socket: SocketAddr) -> SocketAddr {
+    let written = config.servers_of(backend).iter().find(|server| server.address_for(socket.port()) == Some(socket));
+    written.and_then(|server| server.address_for(0)).unwrap_or(socket)
 }
 
 /// Returns the addresses of all servers the kernel tier needs next hops for.
@@ -118,7 +168,14 @@ pub fn service_keys(frontend: &Frontend) -> impl Iterator<Item = ServiceKey> + '
     })
 }
 
-fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey, way: &impl Fn(IpAddr) -> Way) -> WantedService {
+fn service(
+    view: &View,
+    frontend: &Frontend,
+    xdp: &XdpFrontend,
+    key: ServiceKey,
+    way: &impl Fn(IpAddr) -> Way,
+    note: &impl Fn(&config::Server) -> Note,
+) -> WantedService {
     let config = view.config();
     let choice = match xdp.balance() {
         XdpBalance::Source => Choice::Source,
@@ -139,6 +196,7 @@ fn service(view: &View, frontend: &Frontend, xdp: &XdpFrontend, key: ServiceKey,
             socket,
             way: tunnelled(xdp, way(socket.ip())),
             usable: view.status(server.id()) != Status::Down,
+            note: note(server),
             weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
         })
     });
@@ -233,12 +291,12 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
     }
 
     fn weights(fleet: &Fleet, hop: impl Fn(IpAddr) -> Way) -> Vec<u32> {
-        plan(&fleet.view(), hop).services.values().next().unwrap().servers.iter().map(|server| server.weight).collect()
+        plan(&fleet.view(), hop, |_| Note::default()).services.values().next().unwrap().servers.iter().map(|server| server.weight).collect()
     }
 
     #[test]
     fn each_port_and_protocol_of_an_accelerated_frontend_is_a_service() {
-        let services = plan(&fleet().view(), hop).services;
+        let services = plan(&fleet().view(), hop, |_| Note::default()).services;
         let keys: Vec<_> = services.iter().map(|(key, service)| (key.protocol, key.socket.port(), service.tracking)).collect();
         assert_eq!(keys, [(UDP, 53, Tracking::Always), (TCP, 80, Tracking::Always), (TCP, 81, Tracking::Always)]);
     }
@@ -253,6 +311,14 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
         assert_eq!(weights(&fleet, hop), [0, 0, 16, 0]);
         set(&fleet, "spare1", Admin::Maint);
         assert_eq!(weights(&fleet, hop), [0, 0, 0, 16]);
+    }
+
+    #[test]
+    fn prefixes_hold_longer_ones() {
+        let key = |text: &str, length| (text.parse::<IpAddr>().unwrap(), length);
+        assert!(holds(key("10.0.0.0", 104), key("10.1.2.3", 128)) && holds(key("::", 0), key("10.1.2.3", 128)));
+        assert!(!holds(key("10.0.0.0", 104), key("11.0.0.0", 128)) && !holds(key("10.1.2.3", 128), key("10.0.0.0", 104)));
+        assert!(holds(key("fd00::", 8), key("fd12::1", 128)) && !holds(key("fd00::", 16), key("fd12::1", 128)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 use xdp_common::{
     addr::Port,
     flow::{ServerId, Slot, TCP},
+    guard::Guard,
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
     service::{Choice, Forward, Head, Service, Tracking},
@@ -19,7 +20,7 @@ use xdp_common::{
 
 use crate::{
     maglev::{self, Weighted},
-    plan::{ServiceKey, Wanted, WantedService},
+    plan::{ServiceKey, Wanted, WantedGuard, WantedService},
     ring,
     tables::{Full, Held, MapOp, ServerKey, Tables},
 };
@@ -42,6 +43,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     for key in gone {
         remove_service(tables, &key, &mut synced.ops);
     }
+    sync_guard(tables, &wanted.guard, &mut synced);
     for (key, service) in &wanted.services {
         match sync_service(tables, key, service, &mut synced.ops) {
             Ok(Ring::Changed) => synced.changed.push(*key),
@@ -51,6 +53,20 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     }
     sync_echoes(tables, &mut synced);
     synced
+}
+
+/// Puts the guard up: prefixes that come before those that go, and last of all whether there are any.
+fn sync_guard(tables: &mut Tables, wanted: &WantedGuard, synced: &mut Synced) {
+    let present = std::mem::replace(&mut tables.guard, wanted.clone());
+    let prefix = |(address, length): (IpAddr, u8), rule| MapOp::Prefix { address, length, rule };
+    let come = wanted.prefixes.iter().filter(|(key, rule)| present.prefixes.get(*key) != Some(*rule));
+    synced.ops.extend(come.map(|(key, rule)| prefix(*key, Some(*rule))));
+    let go = present.prefixes.keys().filter(|key| !wanted.prefixes.contains_key(*key));
+    synced.ops.extend(go.map(|key| prefix(*key, None)));
+    if present != *wanted {
+        let prefixes = wanted.prefixes.len() as u32;
+        synced.ops.push(MapOp::Guard(Guard { connections: wanted.connections, packets: wanted.packets, prefixes, zero: 0 }));
+    }
 }
 
 /// Has the address of every service, and no other, answer echo requests.
@@ -201,7 +217,7 @@ fn sync_servers(
             source: server.way.source.into(),
             mtu: server.way.mtu,
             tunnel_port: Port::new(server.way.tunnel_port),
-            spare: 0,
+            note: server.note.0,
         };
         if server.usable {
             write_server(tables, id, entry, ops);

@@ -11,13 +11,14 @@ use std::{
 use xdp_common::{
     addr::Port,
     flow::{HashKey, Slot},
+    guard::{Guard, Rule},
     limits::{BUCKET_SERVICES, RING_SLOTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
     service::{Bucket, Choice, Head, Service, buckets},
     wire::{ICMP, ICMPV6},
 };
 
-use crate::plan::{ServiceKey, WantedService};
+use crate::plan::{ServiceKey, WantedGuard, WantedService};
 
 /// One change of the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,17 @@ pub enum MapOp {
         /// The entry.
         service: Option<Service>,
     },
+    /// Writes a prefix of the guard; none removes it.
+    Prefix {
+        /// Its first address.
+        address: IpAddr,
+        /// Its length; IPv4 is mapped.
+        length: u8,
+        /// What is done with its packets.
+        rule: Option<Rule>,
+    },
+    /// Writes the rates of the guard and how many prefixes there are.
+    Guard(Guard),
     /// Forgets all flows of servers that are gone, before their ids are given out again.
     Forget {
         /// Their ids.
@@ -97,6 +109,8 @@ pub struct Tables {
     pub(crate) servers: BTreeMap<u16, Server>,
     /// Addresses that answer echo requests, and where that is noted.
     pub(crate) echoes: BTreeMap<IpAddr, (u32, usize)>,
+    /// The guard, whose prefixes are those of the map.
+    pub(crate) guard: WantedGuard,
     ring_capacity: u32,
     last_server: u16,
     last_service: u16,
@@ -130,6 +144,7 @@ impl Tables {
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
             echoes: BTreeMap::new(),
+            guard: WantedGuard::default(),
             ring_capacity,
             last_server: 0,
             last_service: 0,
@@ -168,6 +183,12 @@ impl Tables {
         tables
     }
 
+    /// Returns these tables with the guard that maps hold.
+    #[must_use]
+    pub fn with_guard(self, guard: WantedGuard) -> Self {
+        Self { guard, ..self }
+    }
+
     /// Carries out an operation.
     pub fn apply(&mut self, op: &MapOp) {
         match op {
@@ -183,7 +204,7 @@ impl Tables {
                 }
             }
             // Slots are kept with their service; the rest is not needed to plan the next change.
-            MapOp::Slots { .. } | MapOp::Address { .. } | MapOp::Forget { .. } => {}
+            MapOp::Slots { .. } | MapOp::Address { .. } | MapOp::Prefix { .. } | MapOp::Guard(_) | MapOp::Forget { .. } => {}
         }
     }
 
@@ -253,6 +274,12 @@ impl Tables {
     /// Returns the services with their ids.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, u16)> {
         self.services.iter().map(|(key, held)| (key, held.head.id))
+    }
+
+    /// Returns the entry of a service's server; the first of equal ones.
+    pub(crate) fn server_at(&self, key: &ServiceKey, socket: SocketAddr) -> Option<&Server> {
+        let id = self.services.get(key)?.servers.get(&ServerKey { socket, occurrence: 0 })?;
+        self.servers.get(id)
     }
 
     /// Returns the servers of a service with their ids and their numbers of ring slots.

@@ -11,6 +11,7 @@ pub mod addr;
 pub mod checksum;
 pub mod decap;
 pub mod flow;
+pub mod guard;
 pub mod limits;
 pub mod maps;
 pub mod nat;

@@ -1,7 +1,7 @@
 //! Every capacity and fixed size the two sides share.
 
 /// Version of all layouts in this crate; l4d refuses pinned maps of another version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Slots of a hash ring; prime, so that every Maglev permutation visits all of them.
 pub const RING_SLOTS: u32 = 65_537;
@@ -40,6 +40,13 @@ pub const POOL_PROBES: u32 = 8;
 pub const RETURN_HOPS: u32 = 4_096;
 /// How many of them a lookup looks at.
 pub const RETURN_HOP_PROBES: u32 = 4;
+
+/// Denied and allowed prefixes that can exist at once.
+pub const PREFIXES: u32 = 65_536;
+/// How many of them commands may add.
+pub const COMMANDED_PREFIXES: u32 = 16_384;
+/// Lines of the table of sources' paces, eight in each.
+pub const PACE_LINES: u32 = 16_384;
 
 /// Slots of the table of interfaces, found by interface index; a power of two.
 pub const LINKS: u32 = 256;

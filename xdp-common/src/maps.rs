@@ -28,27 +28,12 @@ pub const POOL_ADDRESSES: &str = "POOL_ADDRESSES";
 pub const RETURN_HOPS: &str = "RETURN_HOPS";
 /// Counts by [`Reason`](crate::reason::Reason), per CPU: `u64`.
 pub const REASONS: &str = "REASONS";
+/// Denied and allowed prefixes: [`Addr`](crate::addr::Addr) with its length → the word of a [`Rule`](crate::guard::Rule).
+pub const PREFIXES: &str = "PREFIXES";
+/// Sources' paces: [`PaceLine`](crate::guard::PaceLine).
+pub const PACES: &str = "PACES";
 /// Programs that go on where the first one ends, by [`Stage`].
 pub const STAGES: &str = "STAGES";
-
-/// All of them.
-pub const ALL: [&str; 15] = [
-    SETTINGS,
-    LINKS,
-    SERVICES,
-    SERVICE_ADDRESSES,
-    CURSORS,
-    RINGS,
-    SERVERS,
-    SERVER_COUNTERS,
-    FLOWS,
-    NAT,
-    POOL,
-    POOL_ADDRESSES,
-    RETURN_HOPS,
-    REASONS,
-    STAGES,
-];
 
 /// The name in the object file of the program that sees every packet.
 pub const PROGRAM: &str = "l4d";
@@ -61,17 +46,23 @@ pub enum Stage {
     Tunnel,
     /// Answers ICMP or sends it on.
     Icmp,
+    /// Admits packets to services.
+    Guard,
+    /// Does what the first program does: where the guard sends those it has admitted.
+    Balance,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 2] = [Self::Tunnel, Self::Icmp];
+    pub const ALL: [Self; 4] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance];
 
     /// Returns the program's name in the object file.
     pub const fn program(self) -> &'static str {
         match self {
             Self::Tunnel => "l4d_tunnel",
             Self::Icmp => "l4d_icmp",
+            Self::Guard => "l4d_guard",
+            Self::Balance => PROGRAM,
         }
     }
 }

@@ -28,5 +28,5 @@ pod! {
     Link: 16,
     PoolSlot: 24,
     Server: 64,
-    Settings: 40,
+    Settings: 56,
 }

@@ -51,6 +51,12 @@ reasons! {
     Options = "options",
     /// Dropped: shorter than its headers say.
     Truncated = "truncated",
+    /// Dropped: from a denied prefix.
+    Denied = "denied",
+    /// Dropped: its source sends more packets in a second than it may.
+    TooManyPackets = "too_many_packets",
+    /// Dropped: its source opens more connections in a second than it may.
+    TooManyConnections = "too_many_connections",
     /// Dropped: the service has no server that is up.
     NoServer = "no_server",
     /// Dropped: no free NAT entry for a new flow; add source addresses.

@@ -43,8 +43,8 @@ pub struct Server {
     pub mtu: u16,
     /// The UDP port at which it ends tunnels.
     pub tunnel_port: Port,
-    /// Fills the cache line.
-    pub spare: u32,
+    /// What l4d notes for itself, so that the next one finds it; the program does not look at it.
+    pub note: u32,
 }
 
 impl Server {
@@ -57,7 +57,7 @@ impl Server {
         let place = self.port.word() as u64 | (self.service as u64) << 16 | (self.flags as u64) << 32;
         let [source_high, source_low] = self.source.words();
         let rest = self.hop.second as u64 | (self.hop.interface as u64) << 32;
-        let tunnel = self.mtu as u64 | (self.tunnel_port.word() as u64) << 16;
+        let tunnel = self.mtu as u64 | (self.tunnel_port.word() as u64) << 16 | (self.note as u64) << 32;
         [high, low, place, self.hop.first, rest, source_high, source_low, tunnel]
     }
 
@@ -73,7 +73,7 @@ impl Server {
             source: Addr::from_words([source_high, source_low]),
             mtu: tunnel as u16,
             tunnel_port: Port::from_word((tunnel >> 16) as u16),
-            spare: 0,
+            note: (tunnel >> 32) as u32,
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
             source: Addr::from_words([3, 4]),
             mtu: 1500,
             tunnel_port: Port::new(6080),
-            spare: 0,
+            note: 0x1234_5678,
         };
         assert_eq!(Server::from_words(server.to_words()), server);
         assert_eq!(core::mem::offset_of!(Server, port), 16);

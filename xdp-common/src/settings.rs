@@ -3,10 +3,11 @@
 use crate::{
     addr::{Addr, Port},
     flow::{HashKey, mix, scale},
+    guard::Guard,
     limits::POOL_SLOTS,
 };
 
-/// Settings that never change while the program is attached.
+/// Settings that, but for the guard, never change while the program is attached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -24,9 +25,17 @@ pub struct Settings {
     pub nat_buckets_v4: u32,
     /// Buckets of the NAT table for servers of IPv6, which follow.
     pub nat_buckets_v6: u32,
+    /// What is guarded; the one part that changes while the program is attached.
+    pub guard: Guard,
 }
 
 impl Settings {
+    /// Returns a number as it is, but to the verifier as one of which nothing is known: it then follows one state instead of one for each number.
+    #[inline(always)]
+    pub const fn blur(&self, number: u32) -> u32 {
+        number.wrapping_add(self.guard.zero)
+    }
+
     /// Returns the translated port of a NAT entry.
     #[inline(always)]
     pub const fn nat_port(&self, index: u32) -> Port {

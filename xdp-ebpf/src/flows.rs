@@ -42,7 +42,7 @@ pub(crate) fn follow(
 ) -> Result<(Chosen, Age), Reason> {
     let line = maps::flow_line(scale(place.line, settings.flow_lines)).ok_or(Reason::Internal)?;
     let now = now();
-    let found = find(&line, place.fingerprint);
+    let found = find(&line, place.fingerprint, settings);
     if let Some((way, word)) = found
         && continues(flow, word, now)
         && let Some(chosen) = choose::usable(word.server(), head)
@@ -52,7 +52,7 @@ pub(crate) fn follow(
     }
     let chosen = choose()?;
     let word = FlowWord::new(place.fingerprint, chosen.id, Stamp::new(State::New, now));
-    if let Some((way, old)) = found.or_else(|| victim(&line, now)) {
+    if let Some((way, old)) = found.or_else(|| victim(&line, now, settings)) {
         line.exchange(way, old, word);
     }
     Ok((chosen, if flow.opens() || flow.key.protocol == UDP { Age::New } else { Age::Known }))
@@ -62,7 +62,7 @@ pub(crate) fn follow(
 #[inline(always)]
 pub(crate) fn peek(place: &Place, settings: &Settings) -> Option<ServerId> {
     let line = maps::flow_line(scale(place.line, settings.flow_lines))?;
-    find(&line, place.fingerprint).map(|(_, word)| word.server())
+    find(&line, place.fingerprint, settings).map(|(_, word)| word.server())
 }
 
 /// Tells whether a packet belongs to the flow that was remembered, rather than to a new one with the same ports.
@@ -89,19 +89,20 @@ fn touched(flow: &Flow, word: FlowWord, now: u16) -> FlowWord {
 }
 
 #[inline(always)]
-fn find(line: &Line, fingerprint: u32) -> Option<(usize, FlowWord)> {
-    (0..FLOW_WAYS).map(|way| (way, line.read(way))).find(|(_, word)| word.is(fingerprint))
+fn find(line: &Line, fingerprint: u32, settings: &Settings) -> Option<(usize, FlowWord)> {
+    let found = (0..FLOW_WAYS).map(|way| (way, line.read(way))).find(|(_, word)| word.is(fingerprint));
+    found.map(|(way, word)| (settings.blur(way as u32) as usize, word))
 }
 
 /// Returns the word that makes room, if one may.
 #[inline(always)]
-fn victim(line: &Line, now: u16) -> Option<(usize, FlowWord)> {
+fn victim(line: &Line, now: u16, settings: &Settings) -> Option<(usize, FlowWord)> {
     let mut best = (0, FlowWord::default(), 0);
     for way in 0..FLOW_WAYS {
         let word = line.read(way);
-        let expendable = word.expendable(now);
+        let expendable = settings.blur(word.expendable(now));
         if expendable > best.2 {
-            best = (way, word, expendable);
+            best = (settings.blur(way as u32) as usize, word, expendable);
         }
     }
     (best.2 > 0).then_some((best.0, best.1))

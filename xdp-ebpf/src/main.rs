@@ -1,6 +1,6 @@
 //! The XDP program: forwards TCP and UDP to servers in the kernel.
 //!
-//! A packet's way: this entry point → [`pipeline`] → [`parse`] → [`service`] → [`choose`] (ring, and [`flows`] only where it must) → [`forward`] →
+//! A packet's way: this entry point → [`pipeline`] → [`parse`] → [`service`] → perhaps [`guard`] → [`choose`] (ring, and [`flows`] only where it must) → [`forward`] →
 //! back here, perhaps by another program, to which a [`Stage`](xdp_common::maps::Stage) leads, where its [`Reason`] is counted and becomes the verdict. No other file names a verdict.
 //!
 //! The crate also compiles for the host, where its pure parts are tested; only `target_arch = "bpf"` makes a program of it.
@@ -17,6 +17,7 @@ mod atomic;
 mod choose;
 mod flows;
 mod forward;
+mod guard;
 mod icmp;
 mod maps;
 mod packet;
@@ -49,6 +50,14 @@ fn l4d(context: XdpContext) -> u32 {
 fn l4d_icmp(context: XdpContext) -> u32 {
     let mut packet = Packet::new(&context);
     let step = relay::handle(&mut packet);
+    take(&packet, step)
+}
+
+/// Admits a packet to its service, or drops it.
+#[xdp]
+fn l4d_guard(context: XdpContext) -> u32 {
+    let packet = Packet::new(&context);
+    let step = guard::admit(&packet);
     take(&packet, step)
 }
 

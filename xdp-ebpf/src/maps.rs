@@ -6,12 +6,16 @@
 use crate::{atomic, forward::direct::Work};
 use aya_ebpf::{
     macros::map,
-    maps::{Array, PerCpuArray, ProgramArray},
+    maps::{
+        Array, PerCpuArray, ProgramArray,
+        lpm_trie::{Key, LpmTrie},
+    },
     programs::XdpContext,
 };
 use xdp_common::{
     addr::Addr,
     flow::{FlowLine, FlowWord, RingLine, Slot},
+    guard::{Pace, PaceLine, Ruling},
     limits,
     maps::Stage,
     nat::{Control, Entry, PoolSlot},
@@ -53,6 +57,11 @@ static RETURN_HOPS: Array<Hop> = Array::pinned(limits::RETURN_HOPS, MMAPABLE);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNT, 0);
 
+#[map]
+static PREFIXES: LpmTrie<Addr, u64> = LpmTrie::pinned(limits::PREFIXES, 0);
+#[map]
+static PACES: Array<PaceLine> = Array::pinned(limits::PACE_LINES, MMAPABLE);
+
 /// Programs by stage; l4d pins it once they run.
 #[map]
 static STAGES: ProgramArray = ProgramArray::with_max_entries(Stage::ALL.len() as u32, 0);
@@ -60,6 +69,10 @@ static STAGES: ProgramArray = ProgramArray::with_max_entries(Stage::ALL.len() as
 /// What one stage leaves to the next.
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
+
+/// Whether the guard has admitted the packet under way.
+#[map]
+static ADMITTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The last jiffies seen on this CPU and the ticks they were.
 #[map]
@@ -162,6 +175,70 @@ pub(crate) fn count(reason: Reason) {
     if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {
         // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
         unsafe { *counter += 1 };
+    }
+}
+
+/// Notes that the packet under way on this CPU is admitted.
+#[inline(always)]
+pub(crate) fn note_admission() {
+    if let Some(admitted) = ADMITTED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
+        unsafe { *admitted = 1 };
+    }
+}
+
+/// Tells whether the packet under way on this CPU was admitted, and forgets it.
+#[inline(always)]
+pub(crate) fn take_admission() -> bool {
+    let Some(admitted) = ADMITTED.get_ptr_mut(0) else { return true };
+    // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
+    unsafe { core::mem::take(&mut *admitted) != 0 }
+}
+
+/// A key of the prefixes whose address lies aligned on the stack, as the verifier wants it there.
+#[repr(C, align(8))]
+struct PrefixKey {
+    spare: u32,
+    length: u32,
+    address: [u64; 2],
+}
+
+/// Returns the ruling of the longest prefix that holds an address.
+#[inline(always)]
+pub(crate) fn ruling(address: &Addr) -> Option<Ruling> {
+    let key = PrefixKey { spare: 0, length: 128, address: address.words() };
+    // SAFETY: `length` and `address` follow each other without padding, which is the packed layout of a key; `key` outlives the call.
+    let key = unsafe { &*(&raw const key.length).cast::<Key<Addr>>() };
+    PREFIXES.get(key).map(|word| Ruling::from_word(*word))
+}
+
+/// One line of sources' paces.
+pub(crate) struct Paces(*mut PaceLine);
+
+/// Returns the line at an index.
+#[inline(always)]
+pub(crate) fn pace_line(index: u32) -> Option<Paces> {
+    PACES.get_ptr_mut(index).map(Paces)
+}
+
+impl Paces {
+    /// Reads one of its words.
+    #[inline(always)]
+    pub(crate) fn read(&self, way: usize) -> Pace {
+        // SAFETY: `way` is reduced to the line's size and the line is an element of the map.
+        Pace(unsafe { self.word(way).read_volatile() })
+    }
+
+    /// Puts a word where another was; a lost race forgives one packet.
+    #[inline(always)]
+    pub(crate) fn exchange(&self, way: usize, old: Pace, new: Pace) {
+        // SAFETY: as in `read`; paces are only ever exchanged whole.
+        let _lost = unsafe { atomic::exchange(self.word(way), old.0, new.0) };
+    }
+
+    #[inline(always)]
+    fn word(&self, way: usize) -> *mut u64 {
+        self.0.cast::<u64>().wrapping_add(way & 7)
     }
 }
 

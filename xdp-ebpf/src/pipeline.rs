@@ -27,6 +27,9 @@ pub(crate) fn balance(packet: &mut Packet<'_>) -> Result<Step, Reason> {
         return nat::reply(packet, &flow, &reply).map(Step::Sent);
     }
     let service = service::find(&flow.key, settings).ok_or(Reason::NoService)?;
+    if !settings.guard.is_idle() && !maps::take_admission() {
+        return Ok(Step::Onward(Stage::Guard));
+    }
     to_server(packet, &flow, service, settings)
 }
 

@@ -110,6 +110,8 @@ pub(crate) fn compile(root: &Path, toolchain: &Toolchain, program: &str) -> Resu
     let mut command = toolchain.cargo_build();
     command.current_dir(root).args(["-p", PACKAGE, "--bin", program, "--target-dir"]).arg(&out);
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root, &toolchain.linker).join("\x1f"));
+    // What an incremental build leaves behind is not always what the linker takes, and never the same bytes on two machines.
+    command.env("CARGO_INCREMENTAL", "0");
     command.envs(PROFILE.map(|(name, value)| (format!("CARGO_PROFILE_RELEASE_{name}"), value)));
     process::run(&mut command)?;
     Ok(out.join(TARGET).join("release").join(program))

@@ -56,6 +56,15 @@ pub fn features() -> &'static [(&'static str, bool)] {
     haproxy::FEATURES
 }
 
+/// Reads a prefix of addresses, such as `192.0.2.0/24`, as files have it.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn prefix(text: &str) -> Result<Prefix, String> {
+    value::address::prefix(text).map_err(|mistake| mistake.message().to_owned())
+}
+
 impl Config {
     /// Reads and checks one file, or a directory of them.
     ///

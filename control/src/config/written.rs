@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors, HttpReuse, Mode, OnStop,
-    Password, PortRange, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
-    StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors,
+    HttpReuse, Mode, OnStop, Password, PortRange, Prefix, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress,
+    ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -74,6 +74,11 @@ pub(super) struct Xdp {
     pub(super) pin: Option<Located<PathBuf>>,
     pub(super) on_stop: Option<OnStop>,
     pub(super) metrics: Option<Located<SocketAddr>>,
+    pub(super) deny: Vec<Located<Prefix>>,
+    pub(super) allow: Vec<Located<Prefix>>,
+    pub(super) source_connections: Option<u32>,
+    pub(super) source_packets: Option<u32>,
+    pub(super) stats_socket: Option<CommandSocket>,
 }
 
 /// What frontends, backends and their defaults have in common.

@@ -74,7 +74,10 @@ impl Program {
         let mut stages = ProgramArray::try_from(map).map_err(failed)?;
         for stage in maps::Stage::ALL {
             let program = xdp(&mut ebpf, stage.program())?;
-            program.load().map_err(Box::new)?;
+            // One stage is the first program itself.
+            if stage.program() != maps::PROGRAM {
+                program.load().map_err(Box::new)?;
+            }
             stages.set(stage as u32, program.fd().map_err(Box::new)?, 0).map_err(failed)?;
         }
         Ok(Self { ebpf, stages: Some(stages) })

@@ -3,13 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release},
+    },
 };
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{
+    Map, MapData, MapError, PerCpuArray,
+    lpm_trie::{Key, LpmTrie},
+};
+use tracing::warn;
 use xdp_common::{
     addr::Addr,
     flow::{FlowWord, HashKey, ServerId, Slot},
+    guard::{Guard, Rule},
     limits::{ABI_VERSION, BUCKET_SERVICES, LINKS, SERVERS},
     maps,
     nat::{Control, Entry},
@@ -23,7 +31,10 @@ use super::{
     Error, Interface, Pins, Setup, chain,
     memory::{Access, Memory},
 };
-use crate::tables::{MapOp, Tables};
+use crate::{
+    plan::WantedGuard,
+    tables::{MapOp, Tables},
+};
 
 /// Words of one service.
 const SERVICE_WORDS: usize = 4;
@@ -50,6 +61,8 @@ pub struct Maps {
     pool_addresses: Memory,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, u64>,
+    /// Behind a lock because a change of it is a call that wants it alone; nothing else waits for it.
+    prefixes: Mutex<LpmTrie<MapData, Addr, u64>>,
 }
 
 impl Maps {
@@ -67,6 +80,7 @@ impl Maps {
     }
 
     fn with_access(path: &std::path::Path, access: Access) -> Result<Self, Error> {
+        Self::check_layout(path)?;
         let array = |name, size| memory(path, name, size, access);
         let opened = Self {
             pin: path.to_owned(),
@@ -82,14 +96,30 @@ impl Maps {
             pool_addresses: array(maps::POOL_ADDRESSES, size_of::<Addr>())?,
             counters: per_cpu(path, maps::SERVER_COUNTERS)?,
             reasons: per_cpu(path, maps::REASONS)?,
+            prefixes: Mutex::new(prefixes(path)?),
         };
-        let found = opened.settings().abi_version;
         // A version of 0 is a map that has just been made.
-        if found != ABI_VERSION && (found != 0 || access == Access::Read) {
-            let difference = format!("layout version {found}, this l4d has {ABI_VERSION}");
-            return Err(Error::Settings { pin: path.to_owned(), difference });
+        if opened.settings().abi_version == 0 && access == Access::Read {
+            return Err(Error::Layout { pin: path.to_owned(), found: 0 });
         }
         Ok(opened)
+    }
+
+    /// Refuses maps whose layout is another than ours; before anything is loaded that would read them by ours.
+    pub(super) fn check_layout(path: &std::path::Path) -> Result<(), Error> {
+        let pin = path.join(maps::SETTINGS);
+        if !pin.exists() {
+            return Ok(());
+        }
+        let failed = |error: String| Error::Map(maps::SETTINGS, error);
+        let map = MapData::from_pin(&pin).map_err(|error| failed(chain(&error)))?;
+        let info = map.info().map_err(|error| failed(chain(&error)))?;
+        let words = Memory::map(map.fd(), info.max_entries(), info.value_size(), Access::Read).map_err(|error| failed(chain(&error)))?;
+        // The version is the first field of every layout.
+        let found = words.words().first().map_or(0, |word| word.load(Relaxed) as u32);
+        // Settings that were never written belong to a start that failed.
+        let same = found == ABI_VERSION || found == 0 && info.value_size() as usize == size_of::<Settings>();
+        if same { Ok(()) } else { Err(Error::Layout { pin: path.to_owned(), found }) }
     }
 
     /// Writes the settings into new maps, or makes sure that adopted ones were made with the same; interfaces are noted in either case.
@@ -110,6 +140,7 @@ impl Maps {
             nat_ports_shift: setup.pool.ports().shift,
             nat_buckets_v4: v4,
             nat_buckets_v6: v6,
+            guard: present.guard,
         };
         if fresh {
             self.write_pool(setup, &key)?;
@@ -128,7 +159,8 @@ impl Maps {
         let (nat_first_port, nat_ports_shift) = halves(words[3]);
         let (nat_buckets_v4, nat_buckets_v6) = halves(words[4]);
         let key = HashKey([words[1], words[2]]);
-        Settings { abi_version, flow_lines, key, nat_first_port, nat_ports_shift, nat_buckets_v4, nat_buckets_v6 }
+        let guard = Guard::from_words([words[5], words[6]]);
+        Settings { abi_version, flow_lines, key, nat_first_port, nat_ports_shift, nat_buckets_v4, nat_buckets_v6, guard }
     }
 
     fn write_settings(&self, settings: &Settings) {
@@ -197,7 +229,31 @@ impl Maps {
         let servers = servers.enumerate().filter(|(_, server)| server.service != 0).map(|(id, server)| (id as u16, server)).collect();
         let slots = self.rings.halves();
         let slot = |index: u32| Slot::from_word(slots.get(index as usize).map_or(0, |slot| slot.load(Relaxed)));
-        Tables::read(self.settings().key, slots.len() as u32, buckets, servers, slot)
+        Tables::read(self.settings().key, slots.len() as u32, buckets, servers, slot).with_guard(self.guard())
+    }
+
+    /// Reads back the guard.
+    fn guard(&self) -> WantedGuard {
+        let Guard { connections, packets, .. } = self.settings().guard;
+        let held = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefixes = held.iter().filter_map(Result::ok).map(|(key, word)| {
+            let length = key.prefix_len() as u8;
+            ((IpAddr::from(key.data()), length), Rule::from_word(word))
+        });
+        WantedGuard { prefixes: prefixes.collect(), connections, packets }
+    }
+
+    /// Writes or removes a prefix.
+    fn set_prefix(&self, address: IpAddr, length: u8, rule: Option<Rule>) {
+        let key = Key::new(length.into(), Addr::from(address));
+        let mut held = self.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = match rule {
+            Some(rule) => held.insert(&key, rule.word(), 0),
+            None => held.remove(&key),
+        };
+        if let Err(error) = done {
+            warn!("prefix {address}/{length} of the guard: {}", chain(&error));
+        }
     }
 
     /// Carries out one operation.
@@ -221,6 +277,8 @@ impl Maps {
                     words[place].store(word, Release);
                 }
             }
+            MapOp::Prefix { address, length, rule } => self.set_prefix(*address, *length, *rule),
+            MapOp::Guard(guard) => store(self.settings.words(), 5, &guard.words()),
             MapOp::Forget { servers } => self.forget(servers),
         }
     }
@@ -295,9 +353,15 @@ fn memory(path: &std::path::Path, name: &'static str, size: usize, access: Acces
 }
 
 fn per_cpu<T: aya::Pod>(path: &std::path::Path, name: &'static str) -> Result<PerCpuArray<MapData, T>, Error> {
-    let failed = |error: aya::maps::MapError| Error::Map(name, chain(&error));
+    let failed = |error: MapError| Error::Map(name, chain(&error));
     let map = MapData::from_pin(path.join(name)).map_err(failed)?;
-    PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)).map_err(failed)
+    PerCpuArray::try_from(Map::PerCpuArray(map)).map_err(failed)
+}
+
+fn prefixes(path: &std::path::Path) -> Result<LpmTrie<MapData, Addr, u64>, Error> {
+    let failed = |error: MapError| Error::Map(maps::PREFIXES, chain(&error));
+    let map = MapData::from_pin(path.join(maps::PREFIXES)).map_err(failed)?;
+    LpmTrie::try_from(Map::LpmTrie(map)).map_err(failed)
 }
 
 fn store(words: &[AtomicU64], first: usize, values: &[u64]) {

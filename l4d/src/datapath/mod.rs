@@ -92,6 +92,17 @@ pub enum Error {
         /// What differs.
         difference: String,
     },
+    /// The pinned maps are laid out as another version of l4d does.
+    #[error(
+        "the maps pinned in {pin} have layout version {found}, this l4d has {}; `l4d detach` removes them and ends the flows they hold",
+        xdp_common::limits::ABI_VERSION
+    )]
+    Layout {
+        /// Where they are.
+        pin: PathBuf,
+        /// Their version.
+        found: u32,
+    },
     /// The kernel refused a trial.
     #[error("trying a frame of {length} bytes on interface {interface}: {reason}")]
     Trial {
@@ -128,6 +139,7 @@ impl Datapath {
     /// # Errors
     /// As there.
     pub fn load_locked(pins: Pins, setup: &Setup) -> Result<Self, Error> {
+        Maps::check_layout(pins.path())?;
         let program = load::Program::load(&pins, setup)?;
         let maps = Maps::open(&pins)?;
         maps.configure(setup)?;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock, fstatfs};
-use xdp_common::maps;
 
 use super::Error;
 
@@ -79,10 +78,12 @@ impl Pins {
         for interface in self.linked()? {
             self.remove_file(&self.link(interface))?;
         }
-        for map in maps::ALL {
-            self.remove_file(&self.path.join(map))?;
+        // Whatever there is, for another version of l4d may have other maps.
+        let failed = |error| Error::Pin(self.path.clone(), error);
+        for pin in fs::read_dir(&self.path).map_err(failed)? {
+            self.remove_file(&pin.map_err(failed)?.path())?;
         }
-        fs::remove_dir(&self.path).map_err(|error| Error::Pin(self.path.clone(), error))
+        fs::remove_dir(&self.path).map_err(failed)
     }
 
     /// Removes a pin if it is there.

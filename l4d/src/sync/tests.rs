@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use xdp_common::{flow::HashKey, limits::LINE_SLOTS, limits::RING_LINES, server::Hop, service::Bucket};
 
 use super::*;
-use crate::plan::{WantedServer, Way};
+use crate::{
+    note::Note,
+    plan::{WantedServer, Way},
+};
 
 const CAPACITY: u32 = RING_LINES * LINE_SLOTS as u32;
 
@@ -31,7 +34,7 @@ impl Kernel {
             }
             MapOp::Slots { first, slots } => self.slots.extend(slots.iter().enumerate().map(|(at, slot)| (first + at as u32, *slot))),
             MapOp::Service { bucket, way, service } => self.buckets[*bucket as usize].0[*way] = service.unwrap_or_default(),
-            MapOp::Address { .. } | MapOp::Forget { .. } => {}
+            MapOp::Address { .. } | MapOp::Prefix { .. } | MapOp::Guard(_) | MapOp::Forget { .. } => {}
         }
     }
 
@@ -66,6 +69,7 @@ fn server(number: u8, weight: u32) -> WantedServer {
         socket: SocketAddr::new(IpAddr::from([10, 0, 1, number]), 80),
         way: Way { hop: Hop::new([2, 0, 0, 0, 0, number], [2, 0, 0, 0, 1, 0], 2), ..Way::default() },
         usable: true,
+        note: Note::default(),
         weight,
     }
 }
@@ -76,7 +80,7 @@ fn service(forward: Forward, choice: Choice, servers: Vec<WantedServer>) -> Want
 }
 
 fn wanted(service: WantedService) -> Wanted {
-    Wanted { services: BTreeMap::from([(key(80), service)]) }
+    Wanted { services: BTreeMap::from([(key(80), service)]), ..Wanted::default() }
 }
 
 fn hashed(servers: Vec<WantedServer>) -> Wanted {
@@ -105,6 +109,8 @@ fn servers_come_before_slots_and_slots_before_the_service() {
         MapOp::Slots { .. } => "slots",
         MapOp::Address { .. } => "address",
         MapOp::Service { .. } => "service",
+        MapOp::Prefix { .. } => "prefix",
+        MapOp::Guard(_) => "guard",
         MapOp::Forget { .. } => "forget",
     });
     assert_eq!(
@@ -130,7 +136,7 @@ fn a_change_of_one_service_leaves_the_others_alone() {
             let weight = if port == 80 { weight } else { 1 };
             (key(port), service(Forward::Nat, Choice::Source, vec![server(1, 1), server(2, weight)]))
         });
-        Wanted { services: services.collect() }
+        Wanted { services: services.collect(), ..Wanted::default() }
     };
     sync(&mut tables, &with(1));
     let synced = sync(&mut tables, &with(3));
@@ -227,7 +233,7 @@ proptest! {
     fn every_step_is_safe(history in prop::collection::vec(prop::collection::btree_map(80u16..83, any_service(), 0..3), 1..6)) {
         let (mut tables, mut kernel) = (Tables::empty(HashKey::default(), CAPACITY), Kernel::new());
         for services in history {
-            let wanted = Wanted { services: services.into_iter().map(|(port, service)| (key(port), service)).collect() };
+            let wanted = Wanted { services: services.into_iter().map(|(port, service)| (key(port), service)).collect(), ..Wanted::default() };
             let all = wanted.services.values().flat_map(|service| &service.servers);
             let dying = all.filter(|server| !server.usable).map(|server| server.socket).collect();
             for op in sync(&mut tables, &wanted).ops {

@@ -9,6 +9,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
 use control::config::AttachMode;
 use l4d::datapath::{self, Datapath, Interface, Setup};
+use l4d::note::Note;
 use l4d::plan::{ServiceKey, Wanted, WantedServer, WantedService, Way};
 use l4d::pool::{Pool, Ports};
 use l4d::sync::{self, Synced};
@@ -90,6 +91,7 @@ impl Balancer {
             socket: SocketAddr::new(nth_address(BEFORE_SERVERS.0, index + 1).into(), BEFORE_SERVERS.1),
             way: Way { hop: Hop::new(GENERATOR_MAC.0, BALANCER_MAC.0, self.cable.far), ..Way::default() },
             usable: true,
+            note: Note::default(),
             weight: u32::from(index >= first_active),
         });
         let service = WantedService {
@@ -100,7 +102,7 @@ impl Balancer {
             tracking: if case.choice == Choice::RoundRobin { Tracking::Always } else { Tracking::WhereChanged },
             servers: servers.collect(),
         };
-        let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into() });
+        let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into(), ..Wanted::default() });
         self.datapath().apply(&ops);
     }
 

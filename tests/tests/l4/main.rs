@@ -1,11 +1,13 @@
 //! The kernel tier under real traffic: built l4d, own namespaces, real clients and servers.
 
+mod admin;
 mod balancing;
 mod counters;
 mod crowd;
 mod drain;
 mod failover;
 mod file;
+mod guard;
 mod lifecycle;
 mod neighbor;
 mod passing;

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context, Result};
 use l4d::plan::ServiceKey;
 use tests::{load::Pace, topology::Family};
+use xdp_common::settings::Settings;
 
 use crate::{
     crowd::Crowd,
@@ -100,6 +101,26 @@ fn maps_of_other_settings_are_refused_and_untouched() -> Result<()> {
     site.l4d("detach")?;
     site.restart()?;
     site.lab.client().who(site.vip(Family::V6))?;
+    Ok(())
+}
+
+#[test]
+fn maps_of_another_layout_are_refused_with_the_way_out_and_go_on_forwarding() -> Result<()> {
+    let mut site = Site::start_on(kept(Plan::NAT))?;
+    site.l4d.terminate(SOON)?;
+    let map = aya::maps::MapData::from_pin(site.pin().join(xdp_common::maps::SETTINGS))?;
+    let mut settings: aya::maps::Array<_, Settings> = aya::maps::Map::Array(map).try_into()?;
+    let present = settings.get(&0, 0)?;
+    settings.set(0, Settings { abi_version: 1, ..present }, 0)?;
+    let mut l4d = site.spawn_l4d()?;
+    let said = l4d.wait_for_line("layout version 1", SOON)?;
+    assert_eq!(l4d.wait(SOON)?.code(), Some(1));
+    assert!(said.contains("`l4d detach`"), "{said}");
+    site.lab.client().who(site.vip(Family::V4)).context("after a start that was refused")?;
+    site.l4d("detach")?;
+    assert!(!site.pin().exists());
+    site.restart()?;
+    site.lab.client().who(site.vip(Family::V4))?;
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Read as _, Write as _},
     net::SocketAddr,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Output,
     sync::Once,
@@ -86,6 +88,8 @@ impl Site {
         sources::add(&lab)?;
         let backends = lab.start_backends(file.server_port())?;
         let scratch = Scratch::new("l4d")?;
+        let mut file = file;
+        file.xdp += &format!("stats-socket = {{ path = \"{}\", level = \"admin\" }}\n", scratch.path().join("l4d.sock").display());
         let path = scratch.write(FILE, file.text(&lab))?;
         let l4d = spawn(lab.balancer().namespace(), &path)?;
         l4d.wait_for_line("ready:", SOON)?;
@@ -139,6 +143,21 @@ impl Site {
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "l4d {command}: {text}");
         Ok(text)
+    }
+
+    /// Sends a command to l4d's socket and returns the answer.
+    pub(crate) fn command(&self, command: &str) -> Result<String> {
+        let mut socket = UnixStream::connect(self.socket()).context("connect to l4d's socket")?;
+        socket.set_read_timeout(Some(SOON))?;
+        writeln!(socket, "{command}")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).with_context(|| format!("answer to `{command}`"))?;
+        Ok(answer)
+    }
+
+    /// Returns the path of l4d's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.scratch.path().join("l4d.sock")
     }
 
     /// Opens the data plane's maps for reading.

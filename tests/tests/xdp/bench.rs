@@ -11,7 +11,8 @@ use std::{
 
 use l4d::{
     datapath::{AttachMode, Datapath, Error, Interface, Outcome, ServerCounters, Setup, Verdict},
-    plan::{ServiceKey, Wanted, WantedServer, WantedService, Way},
+    note::Note,
+    plan::{ServiceKey, Wanted, WantedGuard, WantedServer, WantedService, Way},
     pool::{Pool, Ports},
     sync,
     tables::Tables,
@@ -226,12 +227,18 @@ impl<'a> Bench<'a> {
         };
         let socket = SocketAddr::new(server_ip(number, socket.ip()), port);
         let way = Way { hop, source: tunnel_source(socket.ip()), mtu: 1500, tunnel_port: TUNNEL_PORT };
-        WantedServer { name: format!("s{number}"), socket, way, usable: true, weight: 1 }
+        WantedServer { name: format!("s{number}"), socket, way, usable: true, note: Note::default(), weight: 1 }
     }
 
     /// Changes a service as the daemon would after a reload or a failed check.
     pub(crate) fn change(&mut self, at: &str, change: impl FnOnce(&mut WantedService)) {
         change(self.wanted.services.get_mut(&service_key(at)).expect("the service was added"));
+        self.sync();
+    }
+
+    /// Puts up another guard.
+    pub(crate) fn guard(&mut self, guard: WantedGuard) {
+        self.wanted.guard = guard;
         self.sync();
     }
 

@@ -3,6 +3,7 @@
 mod affinity;
 mod bench;
 mod dsr;
+mod guard;
 mod icmp;
 mod malformed;
 mod nat;

@@ -147,7 +147,7 @@ fn continued(flow: &Flow, found: &Found, service: &Service, head: &Head, place: 
 #[inline(always)]
 fn begun(
     flow: &Flow,
-    buckets: &Buckets,
+    buckets: &Buckets<'_>,
     name: u64,
     service: &Service,
     head: &Head,
@@ -212,22 +212,25 @@ impl Found {
     }
 }
 
-/// The two buckets a flow may stand in, by index.
-struct Buckets([u32; 2]);
+/// The two buckets a flow may stand in.
+struct Buckets<'s> {
+    indices: [u32; 2],
+    settings: &'s Settings,
+}
 
-impl Buckets {
+impl<'s> Buckets<'s> {
     #[inline(always)]
-    fn of(key: &FlowKey, place: &Place, settings: &Settings) -> Self {
+    fn of(key: &FlowKey, place: &Place, settings: &'s Settings) -> Self {
         let (base, count) =
             if key.source.is_v4() { (0, settings.nat_buckets_v4) } else { (settings.nat_buckets_v4, settings.nat_buckets_v6) };
         let second = (mix(u64::from(place.line), settings.key.0[0]) >> 32) as u32;
-        Self([base + scale(place.line, count), base + scale(second, count)])
+        Self { indices: [base + scale(place.line, count), base + scale(second, count)], settings }
     }
 
     /// Returns the flow's own entry.
     #[inline(always)]
     fn find(&self, client: &Addr, name: u64) -> Option<Found> {
-        for index in self.0 {
+        for index in self.indices {
             let bucket = maps::nat_bucket(index)?;
             for way in 0..NAT_WAYS {
                 let control = bucket.control(way);
@@ -235,7 +238,8 @@ impl Buckets {
                 // Read before and after the name: another CPU may be giving the entry to another flow.
                 let whole = control.is_live() && entry.control == control.0;
                 if whole && entry.client == *client && entry.name == name {
-                    return Some(Found { bucket, index: index * NAT_WAYS as u32 + way as u32, way, control });
+                    let way = self.settings.blur(way as u32);
+                    return Some(Found { bucket, index: index * NAT_WAYS as u32 + way, way: way as usize, control });
                 }
             }
         }
@@ -245,18 +249,23 @@ impl Buckets {
     /// Returns the entry that can best be spared, if one can.
     #[inline(always)]
     fn victim(&self, server: ServerId, now: u16) -> Option<Found> {
-        let mut best: (u32, Option<Found>) = (0, None);
-        for index in self.0 {
+        // Plain values, and no pointer among them until one is chosen: the verifier follows each of those by itself.
+        let (mut most, mut place, mut control) = (0, 0, Control::default());
+        for index in self.indices {
             let bucket = maps::nat_bucket(index)?;
             for way in 0..NAT_WAYS {
-                let control = bucket.control(way);
-                let expendable = control.expendable(server, now);
-                if expendable > best.0 {
-                    best = (expendable, Some(Found { bucket, index: index * NAT_WAYS as u32 + way as u32, way, control }));
+                let found = bucket.control(way);
+                let expendable = self.settings.blur(found.expendable(server, now));
+                if expendable > most {
+                    (most, place, control) = (expendable, self.settings.blur(index * NAT_WAYS as u32 + way as u32), found);
                 }
             }
         }
-        best.1
+        if most == 0 {
+            return None;
+        }
+        let bucket = maps::nat_bucket(place / NAT_WAYS as u32)?;
+        Some(Found { bucket, index: place, way: place as usize % NAT_WAYS, control })
     }
 }
 

@@ -55,7 +55,7 @@ pub use table::{Stored, StoredKind, Table, TableKey};
 pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
 pub use userlist::{Password, User, Userlist};
-pub use xdp::{AttachMode, OnStop, Xdp};
+pub use xdp::{AttachMode, CommandSocket, OnStop, Prefix, Xdp};
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::bind::PortRange;
+use super::global::SocketLevel;
 use crate::config::location::{Located, Location};
 
 /// Settings of the kernel tier.
@@ -19,6 +20,11 @@ pub struct Xdp {
     pub(in crate::config) pin: Located<PathBuf>,
     pub(in crate::config) on_stop: OnStop,
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
+    pub(in crate::config) deny: Vec<Located<Prefix>>,
+    pub(in crate::config) allow: Vec<Located<Prefix>>,
+    pub(in crate::config) source_connections: Option<u32>,
+    pub(in crate::config) source_packets: Option<u32>,
+    pub(in crate::config) stats_socket: Option<CommandSocket>,
 }
 
 impl Xdp {
@@ -71,9 +77,84 @@ impl Xdp {
         self.on_stop
     }
 
+    /// Returns the prefixes whose packets to services are dropped, unless a longer allowed one holds them.
+    pub fn deny(&self) -> &[Located<Prefix>] {
+        &self.deny
+    }
+
+    /// Returns the prefixes that are neither denied nor held to a rate, unless a longer denied one holds them.
+    pub fn allow(&self) -> &[Located<Prefix>] {
+        &self.allow
+    }
+
+    /// Returns how many connections each source may open in a second.
+    pub fn source_connections(&self) -> Option<u32> {
+        self.source_connections
+    }
+
+    /// Returns how many packets each source may send to services in a second.
+    pub fn source_packets(&self) -> Option<u32> {
+        self.source_packets
+    }
+
+    /// Returns where l4d takes commands.
+    pub fn stats_socket(&self) -> Option<&CommandSocket> {
+        self.stats_socket.as_ref()
+    }
+
     /// Returns where l4d answers Prometheus.
     pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
         self.metrics.as_ref()
+    }
+}
+
+/// The Unix socket on which l4d takes commands.
+#[derive(Clone, Debug)]
+pub struct CommandSocket {
+    pub(in crate::config) path: Located<PathBuf>,
+    pub(in crate::config) mode: u32,
+    pub(in crate::config) level: SocketLevel,
+}
+
+impl CommandSocket {
+    /// Returns the file.
+    pub fn path(&self) -> &Located<PathBuf> {
+        &self.path
+    }
+
+    /// Returns the file's permission bits.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Returns what a client may do.
+    pub fn level(&self) -> SocketLevel {
+        self.level
+    }
+}
+
+/// A prefix of addresses, whose bits after the length are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    pub(in crate::config) address: IpAddr,
+    pub(in crate::config) length: u8,
+}
+
+impl Prefix {
+    /// Returns the first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Returns how many leading bits all its addresses share.
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+}
+
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
-use super::model::{AttachMode, BackendId, Config, Global, OnStop, Table, TableKey, Xdp};
+use super::model::{AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, StatsSocket, Table, TableKey, Xdp};
 use super::suggest;
 use super::written::{self, Written};
 
@@ -38,6 +38,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
     backend::warnings(&mut resolver, &backends, &pools, &made);
     binds::compare(&mut resolver, &frontends);
+    sockets_apart(&mut resolver, &global, xdp.as_ref());
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
     let peers = peers.iter().map(|peers| peers::peers(&mut resolver, peers)).collect();
@@ -181,6 +182,8 @@ const DEFAULT_SPREAD: u8 = 5;
 const DEFAULT_STATS_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_STATS_MAXCONN: u32 = 10;
 const DEFAULT_FLOWS: u32 = 2 << 20;
+/// The kernel's table of them has 65,536 places, a quarter of which is left to commands.
+const MOST_PREFIXES: usize = 49_152;
 const DEFAULT_PIN: &str = "/sys/fs/bpf/l4d";
 
 fn global(resolver: &mut Resolver, written: written::Global) -> Global {
@@ -203,9 +206,25 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
     }
 }
 
+/// Refuses one file for the sockets of both daemons: the second to start would take it from the first.
+fn sockets_apart(resolver: &mut Resolver, global: &written::Global, xdp: Option<&written::Xdp>) {
+    let Some(path) = xdp.and_then(|xdp| xdp.stats_socket.as_ref()).map(CommandSocket::path) else { return };
+    let is_taken = |socket: &Located<StatsSocket>| matches!(socket.address(), BindAddress::Unix(unix) if unix.path() == Some(path.value()));
+    if global.stats_sockets.iter().any(is_taken) {
+        let message = format!("`{}` is l7d's socket, too", path.display());
+        resolver.error(path.location(), message, "each daemon has its own: for example /run/l4d/admin.sock");
+    }
+}
+
 fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
     resolver.unique(&written.interfaces);
     resolver.unique(&written.source_addresses);
+    let prefixes: Vec<_> = written.deny.iter().chain(&written.allow).cloned().collect();
+    resolver.unique(&prefixes);
+    if let Some(excess) = prefixes.get(MOST_PREFIXES) {
+        let message = format!("`deny` and `allow` have {} prefixes together, of which at most {MOST_PREFIXES} can be", prefixes.len());
+        resolver.error(excess.location(), message, "shorter prefixes hold more addresses");
+    }
     for address in written.source_addresses.iter().filter(|address| address.is_unspecified() || address.is_multicast()) {
         resolver.error(
             address.location(),
@@ -223,6 +242,11 @@ fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
         pin: written.pin.unwrap_or_else(|| Located::new(PathBuf::from(DEFAULT_PIN), written.location.clone())),
         on_stop: written.on_stop.unwrap_or(OnStop::Detach),
         metrics: written.metrics,
+        deny: written.deny,
+        allow: written.allow,
+        source_connections: written.source_connections,
+        source_packets: written.source_packets,
+        stats_socket: written.stats_socket,
         location: written.location,
     }
 }

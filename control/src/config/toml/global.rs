@@ -5,7 +5,7 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{Account, BindAddress, Process, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{Account, BindAddress, CommandSocket, Process, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
@@ -106,11 +106,29 @@ pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
         pin: section.take("pin").and_then(|item| reader.text(&item, "/sys/fs/bpf/l4d", text::absolute_path)),
         on_stop: section.take("on-stop").and_then(|item| reader.text(&item, "keep", |text| word::ON_STOP.read(text))).map(|stop| *stop),
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9102", address::endpoint)),
+        deny: section.take("deny").map(|item| reader.texts(&item, "192.0.2.0/24", address::prefix)).unwrap_or_default(),
+        allow: section.take("allow").map(|item| reader.texts(&item, "192.0.2.0/24", address::prefix)).unwrap_or_default(),
+        source_connections: section.take("source-connections").and_then(|item| reader.integer(&item, 1..=FASTEST, 100)),
+        source_packets: section.take("source-packets").and_then(|item| reader.integer(&item, 1..=FASTEST, 10_000)),
+        stats_socket: section.take("stats-socket").and_then(|item| command_socket(reader, &item)),
     };
     section.finish(reader, &[]);
     xdp
 }
 
+/// Reads the socket of l4d, which is a file: who may open it is a matter of its permissions.
+fn command_socket(reader: &mut Reader, item: &Item<'_>) -> Option<CommandSocket> {
+    let mut section = reader.section(item, "`stats-socket`", "{ path = \"/run/l4d/admin.sock\", level = \"admin\" }")?;
+    let path = section.require(reader, "path", "\"/run/l4d/admin.sock\"");
+    let path = path.and_then(|item| reader.text(&item, "/run/l4d/admin.sock", text::absolute_path));
+    let mode = section.take("mode").and_then(|item| reader.text(&item, "660", text::permissions)).map(|bits| *bits);
+    let level = section.take("level").and_then(|item| reader.text(&item, "admin", |text| word::SOCKET_LEVEL.read(text)));
+    section.finish(reader, &["address", "expose-fd", "gid", "group", "uid", "user"]);
+    Some(CommandSocket { path: path?, mode: mode.unwrap_or(0o600), level: level.map_or(SocketLevel::Operator, |level| *level) })
+}
+
 const FEWEST_FLOWS: u64 = 1024;
 /// A flow takes tens of bytes of locked kernel memory; more than this is surely a mistake.
 const MOST_FLOWS: u64 = 1 << 28;
+/// The highest rate of one source: a packet each microsecond is about what the clock can tell apart.
+const FASTEST: u32 = 900_000;

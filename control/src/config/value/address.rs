@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Mistake, later};
-use crate::config::model::{BindAddress, Inet, PortRange, ServerAddress, ServerSource, Transport, UnixAddress};
+use crate::config::model::{BindAddress, Inet, PortRange, Prefix, ServerAddress, ServerSource, Transport, UnixAddress};
 use crate::config::suggest;
 
 /// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `unix@/run/site.sock`, `abns@site`, `fd@3`.
@@ -108,6 +108,26 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
 /// Reads an address and port the daemon itself listens on.
 pub(in crate::config) fn endpoint(text: &str) -> Result<SocketAddr, Mistake> {
     text.parse().map_err(|_| Mistake::new(format!("`{text}` is not an address and port")).hint("for example 127.0.0.1:9101 or [::1]:9101"))
+}
+
+/// Reads a prefix, or an address, which is one of full length.
+pub(in crate::config) fn prefix(text: &str) -> Result<Prefix, Mistake> {
+    let wrong = |what: &str| Mistake::new(format!("`{text}` {what}")).hint("for example 192.0.2.0/24 or 2001:db8::/32");
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let address: IpAddr = address.parse().map_err(|_| wrong("is not a prefix of addresses"))?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        None => longest,
+        Some(length) => length.parse().ok().filter(|length| *length <= longest).ok_or_else(|| wrong("has a length that no prefix has"))?,
+    };
+    let bits = match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    if bits.checked_shl(u32::from(length)).unwrap_or(0) != 0 {
+        return Err(wrong("has bits set after its length"));
+    }
+    Ok(Prefix { address, length })
 }
 
 /// Reads an IP address.

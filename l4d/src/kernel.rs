@@ -1,0 +1,173 @@
+//! The data plane with the daemon's copy of its tables: brought to what configuration, states, next hops and commands ask for.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use control::{config::Server, fleet::Fleet};
+use tracing::{error, warn};
+use xdp_common::{
+    guard::{Origin, Rule},
+    limits::FLOW_IDLE,
+    server::Hop,
+};
+
+use crate::{
+    datapath::{Datapath, Pins, Setup},
+    flows,
+    neighbor::{NextHop, Outcomes},
+    note::Note,
+    plan::{self, ServiceKey, Wanted, WantedGuard, Way},
+    reach::Obstacles,
+    sync::{self, Synced},
+    tables::{Full, Tables},
+};
+
+/// The data plane with the daemon's copy of its tables.
+pub(crate) struct Kernel {
+    pub(crate) datapath: Datapath,
+    pub(crate) tables: Tables,
+    pub(crate) wanted: Wanted,
+    /// The guard as the file has it.
+    pub(crate) written: WantedGuard,
+    /// Prefixes that commands added; they have precedence over those of the file.
+    pub(crate) commanded: BTreeMap<(IpAddr, u8), Rule>,
+    /// When the ring of a service last changed; flows may be silent since before.
+    changed: BTreeMap<ServiceKey, Instant>,
+    /// What found no room last time, so that it is said once.
+    refused: Vec<Full>,
+    /// Interfaces whose packets the program sees, and the longest packet each takes.
+    pub(crate) interfaces: BTreeMap<u32, u16>,
+    /// What tunnels come from where the routing table does not say: the first source address of each family.
+    sources: Vec<IpAddr>,
+    /// Servers that cannot be reached, said once as well.
+    obstacles: Obstacles,
+}
+
+impl Kernel {
+    pub(crate) fn load(pins: Pins, setup: &Setup) -> anyhow::Result<Self> {
+        let datapath = Datapath::load_locked(pins, setup)?;
+        let tables = datapath.maps().tables();
+        let by_command = |rule: &Rule| matches!(rule.origin, Origin::Command { .. });
+        let commanded = tables.guard.prefixes.iter().filter(|(_, rule)| by_command(rule)).map(|(key, rule)| (*key, *rule)).collect();
+        let changed = tables.services().map(|(key, _)| (*key, Instant::now())).collect();
+        let interfaces = setup.interfaces.iter().map(|interface| (interface.index, interface.mtu)).collect();
+        let sources = setup.pool.addresses().collect();
+        Ok(Self {
+            datapath,
+            tables,
+            wanted: Wanted::default(),
+            written: WantedGuard::default(),
+            commanded,
+            changed,
+            refused: Vec::new(),
+            interfaces,
+            sources,
+            obstacles: Obstacles::default(),
+        })
+    }
+
+    /// Sets of servers again what commands had set before a restart, as the maps have it noted.
+    pub(crate) fn recall(&self, fleet: &Fleet) {
+        let view = fleet.view();
+        let config = view.config();
+        for frontend in config.frontends() {
+            let Some(xdp) = frontend.xdp() else { continue };
+            for key in plan::service_keys(frontend) {
+                for server in config.servers_of(xdp.backend()) {
+                    let held = server.address_for(key.socket.port()).and_then(|socket| self.tables.server_at(&key, socket));
+                    if let Some(held) = held {
+                        Note(held.note).recall(fleet, &view, server.id());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of prefixes whose time is over; tells whether there were any.
+    pub(crate) fn expire(&mut self, now: u64) -> bool {
+        let before = self.commanded.len();
+        self.commanded.retain(|_, rule| match rule.origin {
+            Origin::Command { until } => until == 0 || until > now,
+            Origin::File => true,
+        });
+        self.commanded.len() != before
+    }
+
+    /// Says what newly stands in the way of forwarding to a server.
+    fn note_obstacles(&mut self, hops: &Outcomes) {
+        let obstacles = Obstacles::of(hops, &self.interfaces.keys().copied().collect::<Vec<_>>());
+        obstacles.news(&self.obstacles).for_each(|(address, text)| warn!("server address {address}: {text}"));
+        self.obstacles = obstacles;
+    }
+
+    /// Brings the maps to what configuration, states and next hops ask for.
+    pub(crate) fn reconcile(&mut self, fleet: &Fleet, hops: &Outcomes) {
+        self.note_obstacles(hops);
+        let way = |ip| self.way(ip, hops.get(&ip).and_then(|outcome| outcome.next_hop()));
+        let snapshot = fleet.snapshot();
+        let view = fleet.view();
+        let note = |server: &Server| snapshot.servers.get(server.id().index()).map(|state| Note::of(server, state)).unwrap_or_default();
+        self.wanted = plan::plan(&view, way, note);
+        self.written = self.wanted.guard.clone();
+        self.wanted.guard.prefixes.extend(&self.commanded);
+        let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
+        self.datapath.apply(&ops);
+        let now = Instant::now();
+        self.changed.extend(changed.into_iter().map(|key| (key, now)));
+        if refused != self.refused {
+            refused.iter().for_each(|full| error!("{full}"));
+            self.refused = refused;
+        }
+    }
+
+    /// Returns the way to a server.
+    fn way(&self, server: IpAddr, hop: Option<&NextHop>) -> Way {
+        let own = self.sources.iter().copied().find(|source| source.is_ipv4() == server.is_ipv4());
+        let source = hop.and_then(|hop| hop.prefsrc).or(own);
+        let mtu = hop.and_then(|hop| self.interfaces.get(&hop.ifindex)).copied();
+        Way {
+            hop: hop.map_or_else(Hop::default, to_hop),
+            source: source.unwrap_or(Way::default().source),
+            mtu: mtu.unwrap_or_default(),
+            ..Way::default()
+        }
+    }
+
+    /// Notes what interfaces take now; tells whether anything changed.
+    pub(crate) fn note_mtu(&mut self, interface: u32, mtu: u16) -> bool {
+        self.interfaces.insert(interface, mtu) != Some(mtu)
+    }
+
+    /// Frees servers that left and closes tracked slots, once no flow needs them.
+    pub(crate) fn tidy(&mut self) {
+        let maps = self.datapath.maps();
+        let now = flows::now();
+        let leaving = sync::has_leaving(&self.tables, &self.wanted);
+        let settled: Vec<ServiceKey> = self.tables.services().map(|(key, _)| *key).filter(|key| self.may_settle(key)).collect();
+        let mut ops = Vec::new();
+        for key in settled {
+            let Some(held) = self.tables.services.get(&key) else { continue };
+            let servers = held.servers.values().copied().collect();
+            let open = flows::open_slots(&held.slots, held.head.choice, &servers, maps.flow_words(), now);
+            ops.extend(sync::settle(&mut self.tables, &key, &open));
+        }
+        if leaving {
+            let busy = flows::busy(maps.flow_words(), maps.nat_entries(), now);
+            ops.extend(sync::retire(&mut self.tables, &self.wanted, &busy));
+        }
+        self.datapath.apply(&ops);
+    }
+
+    /// Tells whether a service tracks slots whose older flows have all been silent too long to count.
+    fn may_settle(&self, key: &ServiceKey) -> bool {
+        let quiet = self.changed.get(key).is_none_or(|at| at.elapsed() > Duration::from_secs(u64::from(FLOW_IDLE)));
+        quiet && sync::is_tracking(&self.tables, key)
+    }
+}
+
+fn to_hop(hop: &NextHop) -> Hop {
+    Hop::new(hop.mac, hop.source_mac, hop.ifindex)
+}
