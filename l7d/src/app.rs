@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Amendment, Engine, Hands};
+use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
@@ -149,6 +150,8 @@ struct Daemon {
     /// What commands want of the configuration.
     wishes: mpsc::Receiver<Amendment>,
     peering: Peering,
+    /// What keeps the tables in their file.
+    archive: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// Addresses, each with its sockets.
@@ -226,7 +229,9 @@ impl Daemon {
             steward,
             wishes,
             peering,
+            archive: None,
         };
+        daemon.keep_tables();
         let start = if launch.predecessors.is_empty() { Start::Afresh } else { Start::AsSuccessor };
         daemon.follow_peers(&local_peer, guests, start);
         daemon.order(sockets).await;
@@ -400,15 +405,34 @@ impl Daemon {
         Ok(Desk { spec, terms, socket, task })
     }
 
+    /// Brings back what the tables held before a crash, and keeps it from now on.
+    fn keep_tables(&mut self) {
+        let config = self.fleet.config();
+        if let Some(path) = config.global().tables_file() {
+            archive::restore(path, self.site.borrow().tables());
+            self.archive = Some(tokio::spawn(archive::keep(path.to_owned(), self.site.subscribe())));
+        }
+    }
+
+    /// Keeps the tables for the last time; from here on the file may be another process's.
+    fn close_tables(&mut self) {
+        if let Some(task) = self.archive.take() {
+            task.abort();
+            self.fleet.config().global().tables_file().iter().for_each(|path| archive::close(path, self.site.borrow().tables()));
+        }
+    }
+
     /// Stops accepting, teaches the process that comes after this one, and waits for the last connection.
     async fn drain(&mut self) {
         self.trigger.begin();
         info!("draining {} connections", self.trigger.guards());
+        self.close_tables();
         self.peering.hand_over().await;
         self.trigger.drained().await;
     }
 
-    fn end(self) -> anyhow::Result<()> {
+    fn end(mut self) -> anyhow::Result<()> {
+        self.close_tables();
         for worker in self.workers {
             drop(worker.orders);
             if worker.thread.join().is_err() {

@@ -12,6 +12,7 @@
 
 mod admin;
 mod app;
+mod archive;
 mod balance;
 mod base64;
 mod bind;

@@ -58,6 +58,7 @@ pub(super) struct Global {
     pub(super) metrics: Option<Located<SocketAddr>>,
     pub(super) spread_checks: Option<u8>,
     pub(super) localpeer: Option<Located<String>>,
+    pub(super) tables_file: Option<PathBuf>,
     pub(super) process: super::model::Process,
 }
 

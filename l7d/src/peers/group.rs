@@ -18,7 +18,6 @@ use super::codec::hello::MINOR;
 use super::connect;
 use super::member::{Kinship, Member};
 use super::resync::{Resync, Start};
-use super::teach::shared;
 use crate::bind::{Spec, specs_of_peers};
 use crate::site::Site;
 use crate::stick::{Cursor, Table, now};
@@ -39,19 +38,20 @@ pub(crate) struct Group {
 
 /// A table as peers know it.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// What this process calls it.
     pub(super) number: u64,
     /// What all call it.
     pub(super) name: String,
-    pub(super) table: Arc<Table>,
+    /// The table.
+    pub(crate) table: Arc<Table>,
 }
 
 impl Group {
     pub(super) fn new(peers: &config::Peers, local: &str, config: &Config, site: &Site, start: Start) -> Self {
         let ours = config.tables().iter().filter(|table| table.peers() == Some(peers.name()));
         let found = ours.filter_map(|model| Some((model.shared_as(), site.tables().named(model.name())?)));
-        let tables = (1..).zip(found).map(|(number, (name, table))| shared(number, name, table)).collect();
+        let tables = (1..).zip(found).map(|(number, (name, table))| Shared::new(number, name, table)).collect();
         let member = |(place, model): (usize, &config::Peer)| {
             let kinship = if model.name() == local { Kinship::Local } else { Kinship::Remote };
             Arc::new(Member::new(place, model, kinship, site.tls().client_of_peer(peers, model)))

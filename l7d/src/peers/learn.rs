@@ -12,12 +12,14 @@ use crate::stick::{Key, Learnt, now};
 
 /// What one peer tells.
 #[derive(Debug)]
-pub(super) struct Learner<'g> {
+pub(crate) struct Learner<'g> {
     tables: &'g [Shared],
     /// By the numbers the peer gives them.
     known: HashMap<u64, Known<'g>>,
     /// Which the updates are about.
     current: Option<u64>,
+    /// How long ago all of it was so, in milliseconds.
+    age: u32,
 }
 
 #[derive(Debug)]
@@ -46,14 +48,19 @@ const MOST_TABLES: usize = 4096;
 
 impl<'g> Learner<'g> {
     pub(super) fn new(tables: &'g [Shared]) -> Self {
-        Self { tables, known: HashMap::new(), current: None }
+        Self::of_past(tables, 0)
+    }
+
+    /// Begins to learn what was so some milliseconds ago.
+    pub(crate) fn of_past(tables: &'g [Shared], age: u32) -> Self {
+        Self { tables, known: HashMap::new(), current: None, age }
     }
 
     /// Learns what a table is like.
     ///
     /// # Errors
     /// Fails if there are more than can be.
-    pub(super) fn define(&mut self, definition: Definition, peer: &str) -> Result<(), Malformed> {
+    pub(crate) fn define(&mut self, definition: Definition, peer: &str) -> Result<(), Malformed> {
         self.current = Some(definition.number);
         if let Some(known) = self.known.get_mut(&definition.number).filter(|known| known.definition.name == definition.name) {
             if known.definition != definition {
@@ -82,15 +89,22 @@ impl<'g> Learner<'g> {
     ///
     /// # Errors
     /// Fails if it is cut off, or of a table that is not defined.
-    pub(super) fn update(&mut self, update: &Update<'_>) -> Result<(), Malformed> {
+    pub(crate) fn update(&mut self, update: &Update<'_>) -> Result<(), Malformed> {
         let known = self.current.and_then(|current| self.known.get_mut(&current)).ok_or(Malformed::NoSuchMessage)?;
         known.last = update.number.unwrap_or_else(|| known.last.wrapping_add(1));
         let Some(shared) = known.shared else { return Ok(()) };
         known.is_acknowledged = false;
-        let Entry { key, values, server: _ } = known.definition.entry(update.entry)?;
+        let Entry { key, mut values, server: _ } = known.definition.entry(update.entry)?;
+        let left = update.left.map(|left| left.saturating_sub(self.age));
+        if self.age > 0 {
+            if left == Some(0) {
+                return Ok(());
+            }
+            values.iter_mut().for_each(|(.., raw)| raw.grow_older(self.age));
+        }
         if let Some(key) = key_of(shared.table.key(), key) {
             // A full table that keeps what it has learns no more.
-            shared.table.learn(&Learnt { key, left: update.left, values }, now());
+            shared.table.learn(&Learnt { key, left, values }, now());
         }
         Ok(())
     }

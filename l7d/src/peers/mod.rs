@@ -28,8 +28,11 @@ use tracing::{error, info};
 use crate::bind::{Sharing, Spec, specs_of_peers};
 use crate::site::Site;
 use group::Group;
+pub(crate) use group::Shared;
+pub(crate) use learn::Learner;
 pub(crate) use resync::Start;
 pub(crate) use show::Roster;
+pub(crate) use teach::put_entry;
 
 /// All sections at work.
 #[derive(Debug, Default)]

@@ -203,37 +203,49 @@ impl Voice<'_> {
         let is_first = *self.defined != Some(self.index);
         if is_first {
             *self.defined = Some(self.index);
-            Message::Define(definition(self.shared)).write(self.out);
+            Message::Define(self.shared.definition()).write(self.out);
         }
         *self.pushed = self.pushed.wrapping_add(1);
-        self.entry.clear();
-        put_key(self.shared.table.key(), content.key(), self.entry);
-        content.values().for_each(|(_, _, raw)| put_value(raw, self.entry));
         // One that has just been used lives as long as the peer says.
         let is_fresh = |left: &u32| left.saturating_add(FRESH) >= self.shared.table.lifetime();
         let left = content.left.filter(|left| self.manner == Manner::Timed && !is_fresh(left));
         let number = is_first.then_some(*self.pushed);
-        Message::Update(Update { number, left, entry: self.entry }).write(self.out);
+        put_update(self.shared, content, (number, left), self.entry, self.out);
     }
 }
 
-fn definition(shared: &Shared) -> Definition {
-    let table = &*shared.table;
-    let mut items: Vec<Item> = Vec::new();
-    for (kind, _) in table.kinds() {
-        match items.last_mut().filter(|item| item.kind == Kind::Stored(kind)) {
-            Some(item) => item.count += 1,
-            None => items.push(Item { kind: Kind::Stored(kind), count: 1, period: table.period(kind).unwrap_or(0) }),
+/// Writes an entry that follows the definition of its table; `entry` is room to do so.
+pub(crate) fn put_entry(shared: &Shared, content: &Content<'_>, entry: &mut Vec<u8>, out: &mut Vec<u8>) {
+    put_update(shared, content, (None, content.left), entry, out);
+}
+
+fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u32>, Option<u32>), entry: &mut Vec<u8>, out: &mut Vec<u8>) {
+    entry.clear();
+    put_key(shared.table.key(), content.key(), entry);
+    content.values().for_each(|(_, _, raw)| put_value(raw, entry));
+    Message::Update(Update { number, left, entry }).write(out);
+}
+
+impl Shared {
+    /// Makes a table known under a number and a name.
+    pub(crate) fn new(number: u64, name: &str, table: &Arc<Table>) -> Self {
+        Self { number, name: name.to_owned(), table: Arc::clone(table) }
+    }
+
+    /// Returns what updates of it hold.
+    pub(crate) fn definition(&self) -> Definition {
+        let table = &*self.table;
+        let mut items: Vec<Item> = Vec::new();
+        for (kind, _) in table.kinds() {
+            match items.last_mut().filter(|item| item.kind == Kind::Stored(kind)) {
+                Some(item) => item.count += 1,
+                None => items.push(Item { kind: Kind::Stored(kind), count: 1, period: table.period(kind).unwrap_or(0) }),
+            }
         }
+        let (key_type, key_length) = key_type(table.key());
+        let (name, expire) = (self.name.clone(), table.lifetime().into());
+        Definition { number: self.number, name, key_type, key_length, expire, items }
     }
-    let (key_type, key_length) = key_type(table.key());
-    let (name, expire) = (shared.name.clone(), table.lifetime().into());
-    Definition { number: shared.number, name, key_type, key_length, expire, items }
-}
-
-/// Returns a table under the name and number peers know it by.
-pub(super) fn shared(number: u64, name: &str, table: &Arc<Table>) -> Shared {
-    Shared { number, name: name.to_owned(), table: Arc::clone(table) }
 }
 
 /// How many rounds may wait for their acknowledgement before they are counted as one.

@@ -429,6 +429,52 @@ fn haproxy_is_followed_by_us_and_we_by_haproxy() {
 }
 
 #[test]
+fn tables_come_back_after_a_crash() {
+    let place = Place::new();
+    let file = place.directory.join("tables");
+    place.write("a", &format!(" peer a {}\n", unused_address()));
+    let cfg = std::fs::read_to_string(place.directory.join("a.cfg")).unwrap();
+    let cfg = cfg.replacen("global\n", &format!("global\n setenv L7D_TABLES_FILE {}\n", file.display()), 1);
+    std::fs::write(place.directory.join("a.cfg"), cfg).unwrap();
+    assert!(Command::new("/usr/sbin/haproxy").args(["-c", "-f"]).arg(place.directory.join("a.cfg")).status().unwrap().success());
+    let tables = ["ip", "str", "num", "alone"];
+    let all = |node: &Node| tables.map(|table| node.values(table));
+    let log = |text: &str| std::fs::read_to_string(place.directory.join("a.log")).unwrap().contains(text);
+
+    let a = place.start(Kind::Ours, "a");
+    flood(&a, 0..3000, 1);
+    a.set(&["ip key 10.0.0.1 data.gpc0 5 data.http_req_rate 70 data.bytes_in_cnt 50000000000", "alone key 10.0.0.2 data.gpc0 6"]);
+    a.visit("/a/path");
+    let before = all(&a);
+    // The path came last, so a file that has it has everything.
+    wait_until("it is written", || std::fs::read(&file).is_ok_and(|bytes| bytes.windows(7).any(|part| part == b"/a/path")));
+    let left = a.table("ip")["10.0.0.1"].0;
+    drop(a);
+
+    let a = place.start(Kind::Ours, "a");
+    assert_eq!(all(&a), before);
+    assert!(a.table("ip")["10.0.0.1"].0 <= left, "time has passed");
+    // What is written at the end has what came last.
+    a.set(&["num key 9000 data.gpc0 1"]);
+    let mut a = a;
+    assert!(Command::new("kill").args(["-TERM", &a.child.id().to_string()]).status().unwrap().success());
+    wait_until("it ends", || a.child.try_wait().unwrap().is_some());
+    let a = place.start(Kind::Ours, "a");
+    assert!(a.values("num").contains_key("9000"));
+    drop(a);
+
+    // A file that is damaged is told of, and left aside.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    for (bad, reason) in [(bytes.clone(), "it is damaged"), (b"nonsense".to_vec(), "no file of tables"), (bytes[..17].to_vec(), "it is")] {
+        std::fs::write(&file, bad).unwrap();
+        let a = place.start(Kind::Ours, "a");
+        assert!(a.values("num").is_empty() && log(reason) && log("tables begin empty"), "{reason}");
+    }
+}
+
+#[test]
 fn peers_are_shown() {
     let place = Place::new();
     let (_, at) = plain(&place);

@@ -1,7 +1,7 @@
 //! Section `global`.
 
 use super::bind::{self, MOST_ID};
-use super::line::{Line, unknown};
+use super::line::{Line, parse_word, unknown};
 use super::log;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
@@ -89,8 +89,11 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         reader.reset_environment(&kept);
         Ok(())
     }),
-    ("setenv", |line, _, reader| {
+    ("setenv", |line, global, reader| {
         let (name, value) = (line.expect("the name of a variable")?, line.expect("its value")?);
+        if name.as_str() == TABLES_FILE {
+            global.tables_file = Some(parse_word(&value, text::absolute_path)?.value().clone());
+        }
         reader.set_environment(&name, Some(value.value().clone()));
         Ok(())
     }),
@@ -194,6 +197,9 @@ const LATER: &[&str] = &[
     "ssl-load-extra-files",
     "ssl-server-verify",
 ];
+
+/// HAProxy has no word for the file that keeps tables; a variable means nothing to it, so the file stays valid there.
+const TABLES_FILE: &str = "L7D_TABLES_FILE";
 
 /// Reads one line of `global`.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {

@@ -22,6 +22,7 @@ pub struct Global {
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
     pub(in crate::config) spread_checks: u8,
     pub(in crate::config) localpeer: Option<Located<String>>,
+    pub(in crate::config) tables_file: Option<PathBuf>,
     pub(in crate::config) process: Process,
 }
 
@@ -87,6 +88,11 @@ impl Global {
     /// Returns what this process is called among its peers, where that is not the name of the host.
     pub fn localpeer(&self) -> Option<&Located<String>> {
         self.localpeer.as_ref()
+    }
+
+    /// Returns the file that keeps stick tables through a crash.
+    pub fn tables_file(&self) -> Option<&Path> {
+        self.tables_file.as_deref()
     }
 
     /// Returns the user the process becomes once it has bound its addresses.

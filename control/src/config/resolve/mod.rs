@@ -202,6 +202,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         metrics: written.metrics,
         spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
         localpeer: written.localpeer,
+        tables_file: written.tables_file,
         process: written.process,
     }
 }

@@ -45,6 +45,10 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
         spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
         localpeer: section.take("localpeer").and_then(|item| reader.text(&item, "node1", text::not_empty)),
+        tables_file: section
+            .take("tables-file")
+            .and_then(|item| reader.text(&item, "/var/lib/l7d/tables", text::absolute_path))
+            .map(|path| path.value().clone()),
         process: process(reader, &mut section),
     };
     section.finish(reader, &LATER);

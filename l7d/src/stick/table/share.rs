@@ -26,6 +26,15 @@ pub enum Raw {
     },
 }
 
+impl Raw {
+    /// Lets so many milliseconds pass.
+    pub(crate) fn grow_older(&mut self, age: u32) {
+        if let Self::Rate { since, .. } = self {
+            *since = since.saturating_add(age);
+        }
+    }
+}
+
 /// An entry as it is kept.
 pub(crate) struct Content<'a> {
     layout: &'a Layout,
