@@ -135,6 +135,8 @@ impl Bench {
             self.seen.push(format!("queued: {early:?}"));
             answer(served);
             kit::answer(&mut first);
+            // In mode tcp its line is written once both ends have closed.
+            drop(first);
             if !is_early {
                 answer(self.server());
             }

@@ -64,7 +64,7 @@ fn order(front: SocketAddr, asked: &Receiver<(String, TcpStream)>, waiters: &[(i
 
 #[test]
 fn classes_and_offsets_order_the_queue_as_with_haproxy() {
-    let waiters = [(0, 0), (2, 0), (0, 90), (1, -500), (-1, 0), (0, -500), (-5000, 0), (-2047, -1), (0, 600_000), (7, -600_000)];
+    let waiters = [(0, 0), (2, 0), (0, 90), (1, -500), (-1, 0), (0, -500), (-5000, 0), (-2047, -500), (0, 600_000), (7, -600_000)];
     let compared = |mode: &'static str, rules: &'static str| {
         let run = |is_ours: bool| {
             let ((server, asked), front) = (slow(), unused_address());
@@ -87,7 +87,7 @@ fn classes_and_offsets_order_the_queue_as_with_haproxy() {
         " http-request set-priority-class path,field(3,/)\n http-request set-priority-offset path,field(4,/)\n \
          http-request set-header x-priority %[prio_class]/%[prio_offset]\n",
     );
-    assert!(http[0].starts_with("GET /6/") && http[0].contains("x-priority: -2047/0"), "{http:?}");
+    assert!(http[0].starts_with("GET /7/") && http[1].contains("x-priority: -2047/0"), "{http:?}");
     let tcp = compared(
         "tcp",
         " tcp-request inspect-delay 5s\n tcp-request content set-priority-class path,field(3,/) if HTTP\n \

@@ -109,6 +109,7 @@ fn words_mean_what_they_mean_to_haproxy() {
             let (front, server) = (unused_address(), server());
             let _process = start(&site(front, socket, server.address(), defaults, words), front);
             let said = dialogue(front);
+            wait_for(socket, "used_conn_cur", "0");
             (said, shown(socket))
         };
         let ours = run(&directory.join("ours"), &|config, _| Box::new(Daemon::start_haproxy(config)));
