@@ -1,8 +1,8 @@
 //! Peers: what processes on several hosts know of their clients is shared, in HAProxy's protocol, with HAProxy or with each other.
 //!
-//! A [`group`] is a section of the configuration at work: it listens, keeps a connection to each of its members, and knows whether it has
-//! been taught what others knew before it. A [`session`] is one connection, once both sides know each other: [`teach`] says what
-//! has changed in our tables, [`learn`] believes what the other side says. Their words are in [`codec`], which is pure. All of it runs on the
+//! A `group` is a section of the configuration at work: it listens, keeps a connection to each of its members, and knows whether it has
+//! been taught what others knew before it. A `session` is one connection, once both sides know each other: `teach` says what
+//! has changed in our tables, `learn` believes what the other side says. Their words are in `codec`, which is pure. All of it runs on the
 //! main thread; the threads that serve clients only count what they change, in the tables themselves.
 
 pub mod codec;

@@ -5,7 +5,7 @@
 //! ```
 //! The [`lexer`] cuts the text into lines of words, each word knowing where it was written; [`section`] decides which section a line
 //! belongs to, and hands it to the function that its keyword names;
-//! [`condition`] leaves out the blocks whose condition does not hold. What is not known is refused with a suggestion, what HAProxy knows
+//! [`mod@condition`] leaves out the blocks whose condition does not hold. What is not known is refused with a suggestion, what HAProxy knows
 //! and this model has no place for is refused by its name; nothing is dropped.
 //!
 //! # How to add a keyword
