@@ -42,6 +42,10 @@ fn add(_: &Engine, config: &Config, call: &Call) -> Outcome {
     }
     let words: Vec<String> = [server.to_owned()].into_iter().chain(call.rest(1).iter().cloned()).collect();
     let changed = config.with_server(model.id(), &words).map_err(Reply::error)?;
+    let made = changed.server_named(backend, server);
+    if made.and_then(|made| made.tls()).is_some_and(|tls| tls.sni().is_some()) {
+        return Err(Reply::error("'sni' of a server takes a reload."));
+    }
     Ok((changed, Reply::message(Urgency::Info, "New server registered.")))
 }
 

@@ -78,6 +78,8 @@ fn servers_come_move_and_go_with_haproxys_words() {
     };
     assert_eq!(limits(&pair.our_socket), limits(&pair.their_socket));
     assert!(ask(&pair.our_socket, "add server app/x 127.0.0.1:9 bogus\n").starts_with("unknown keyword `bogus`"));
+    let secured = "add server app/x 127.0.0.1:9 ssl verify none sni str(h)\n";
+    assert!(ask(&pair.our_socket, secured).starts_with("'sni' of a server takes a reload."));
     pair.ours.reload(&pair.config);
     let names = ask(&pair.our_socket, "show servers state app\n");
     assert!(names.contains(" s1 ") && !names.contains(" b "), "{names}");

@@ -33,5 +33,8 @@ fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer
     let layers = [&peers.default_server, &server.settings];
     // Who has no address is this process, which does not connect to itself.
     let tls = address.as_ref().and_then(|_| tls::tls(resolver, server, &layers, None));
+    if let Some(sni) = tls.as_ref().and_then(|tls| tls.sni()) {
+        resolver.error(sni.location(), "peers are not asked for a host", "leave out `sni`");
+    }
     Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls }
 }
