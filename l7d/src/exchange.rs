@@ -1,7 +1,7 @@
 //! One request from its first byte to the last byte of its response; the file to read first.
 //!
-//! read the head → ask the frontend's rules → choose the backend → ask its rules → choose a server, waiting for a slot → connect, or reuse a connection → forward → log. There is
-//! one loop, around choosing, connecting and forwarding, and nobody below it tries anything twice.
+//! read the head → go through the rules to a backend ([`crate::passage`]) → choose a server, waiting for a slot → connect, or reuse a
+//! connection → forward → log. There is one loop, around choosing, connecting and forwarding, and nobody below it tries anything twice.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -26,19 +26,19 @@ use crate::h2::convert;
 use crate::idle;
 use crate::lane::{IoFailure, flatten};
 use crate::log::Record;
-use crate::look::{self, Inlet, Sight, Until};
 use crate::message::body::Framing;
-use crate::message::head::{Method, RequestHead, ResponseHead, Version};
-use crate::message::headers::Known;
+use crate::message::head::{Method, RequestHead, Version};
+use crate::passage::{self, Stop};
 use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
-use crate::rules::{Memory, Rest, Scene, View, Wait, Wishes};
+use crate::rules::{Memory, Scene, View, Wishes};
 use crate::site::{Backend, Frontend, Reuse, Server};
 use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
+use crate::upstream::pool::Key;
 use crate::upstream::pursuit::{Pursuit, Seeker, Verdict};
 use crate::upstream::{self, Sharing, Upstream};
 
@@ -137,68 +137,15 @@ async fn serve<'a>(
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, &review, record).await);
     }
-    if let Some(work) = review.verification(&head) {
-        match client.wire.unless_left(pin!(Box::pin(work.run()))).await {
-            Ok(outcomes) => review.verified(outcomes),
-            Err(error) => return Err(Failure::new(ExchangeError::TakenBack(error), &mut review, Some(&head))),
-        }
-    }
-    if review.looks_at_bodies() || frontend.buffers() {
-        let until = if frontend.buffers() { Until::Whole } else { Until::Now };
-        let looked = Box::pin(look_at(client, &mut head, &body, (until, head_end(frontend, record.began())), record)).await;
-        looked.map_err(|error| Failure::new(error, &mut review, Some(&head)))?;
-    }
-    let entered = enter(client, &mut review, (&mut head, &body), record).await;
-    heed(client, &mut review, record).await;
-    match entered {
-        Ok(Ok(())) => {}
-        Ok(Err(ruling)) => {
-            review.note_cookies(&head);
+    let backend = match passage::find_backend(client, &mut review, (&mut head, &body), frontend, record).await {
+        Ok(backend) => backend,
+        Err(Stop::Ruled(ruling)) => {
             let overruled = overrule(client, ruling, &head, body, frontend, record).await;
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
         }
-        Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
-    }
-    if let Some(entrance) = frontend.entrance().filter(|entrance| entrance.is_for(&head)) {
-        if let Err(ruling) = review.admit(frontend.rules(), &mut head) {
-            record.names_statistics();
-            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
-            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
-        }
-        let reply = entrance.answer(&head);
-        return Ok(exhibit(client, reply, &head, body, frontend, record).await);
-    }
-    let Some(backend) = frontend.route(&review.view(&head)) else {
-        return Err(Failure::new(ExchangeError::NoBackend, &mut review, Some(&head)));
+        Err(Stop::Shown(reply)) => return Ok(exhibit(client, reply, &head, body, frontend, record).await),
+        Err(Stop::Failed(error)) => return Err(Failure::new(error, &mut review, Some(&head))),
     };
-    review.hand_over(backend, &head);
-    record.backend(backend);
-    client.wire.set_close(backend.close());
-    if backend.buffers() && !frontend.buffers() {
-        let looked = Box::pin(look_at(client, &mut head, &body, (Until::Whole, head_end(frontend, record.began())), record)).await;
-        looked.map_err(|error| Failure::new(error, &mut review, Some(&head)))?;
-    }
-    let left = leave(client, &mut review, (&mut head, &body), record).await;
-    heed(client, &mut review, record).await;
-    review.note_cookies(&head);
-    match left {
-        Ok(Ok(())) => {}
-        Ok(Err(ruling)) => {
-            record.given(Affinity::of(backend, &mut head, review.persist(), None).given());
-            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
-            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
-        }
-        Err(error) => return Err(Failure::new(error, &mut review, Some(&head))),
-    }
-    if let Some(entrance) = backend.entrance().filter(|entrance| entrance.is_for(&head)) {
-        if let Err(ruling) = review.admit(backend.rules(), &mut head) {
-            record.names_statistics();
-            let overruled = overrule(client, ruling, &head, body, frontend, record).await;
-            return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
-        }
-        let reply = entrance.answer(&head);
-        return Ok(exhibit(client, reply, &head, body, frontend, record).await);
-    }
     let directed = Affinity::directed(backend, review.persist(), &review.view(&head));
     let mut affinity = Affinity::of(backend, &mut head, review.persist(), directed);
     record.given(affinity.given());
@@ -246,104 +193,6 @@ async fn deliver<'a: 'm, 'm>(
     Delivery { request, backend, pursuit, sharing, limits, repeats }.run(client, record).await
 }
 
-/// Takes the request through the frontend's rules.
-async fn enter(
-    client: &mut Downstream<'_>,
-    review: &mut Review<'_>,
-    (head, body): (&mut RequestHead, &Body),
-    record: &mut Record<'_>,
-) -> Result<Result<(), Ruling>, ExchangeError> {
-    if let Err(ruling) = inspect(client, review, head).await? {
-        return Ok(Err(ruling));
-    }
-    loop {
-        match review.enter(head) {
-            Err(ruling) => return Ok(Err(ruling)),
-            Ok(None) => return Ok(Ok(())),
-            Ok(Some(wait)) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
-        }
-    }
-}
-
-/// Takes the request through the backend's rules.
-async fn leave(
-    client: &mut Downstream<'_>,
-    review: &mut Review<'_>,
-    (head, body): (&mut RequestHead, &Body),
-    record: &mut Record<'_>,
-) -> Result<Result<(), Ruling>, ExchangeError> {
-    if let Err(ruling) = inspect(client, review, head).await? {
-        return Ok(Err(ruling));
-    }
-    loop {
-        match review.leave(head) {
-            Err(ruling) => return Ok(Err(ruling)),
-            Ok(None) => return Ok(Ok(())),
-            Ok(Some(wait)) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
-        }
-    }
-}
-
-/// Returns how much a rule waits for, and until when.
-fn until(wait: Wait) -> (Until, Option<tokio::time::Instant>) {
-    (wait.least.map_or(Until::Whole, Until::Least), Some(tokio::time::Instant::now() + wait.time))
-}
-
-/// Lets rules see the body of a request, waiting for as much as is wanted until the moment it is wanted by.
-async fn look_at(
-    client: &mut Downstream<'_>,
-    head: &mut RequestHead,
-    body: &Body,
-    (until, end): (Until, Option<tokio::time::Instant>),
-    record: &mut Record<'_>,
-) -> Result<(), ExchangeError> {
-    if until != Until::Now && !body.is_done() && head.headers.known(Known::Expect).next().is_some() {
-        invite(client, head).await?;
-    }
-    let inlet = match &mut client.wire {
-        Wire::H1 { stream, input, .. } => Inlet::H1 { stream, input, body },
-        Wire::H2(_) if body.is_done() => return Ok(()),
-        Wire::H2(stream) => Inlet::H2(&mut stream.body),
-    };
-    let Sight { content, outcome } = look::look(inlet, until, end, client.deadline).await.map_err(ExchangeError::Request)?;
-    head.seen = Some(content);
-    if until != Until::Now {
-        record.seen(outcome.is_ok());
-    }
-    outcome.map_err(|failure| match failure {
-        IoFailure::Io(_) => ExchangeError::BodyCut,
-        IoFailure::Elapsed(_) => ExchangeError::BodyTimeout,
-    })
-}
-
-/// Asks for the body of a request whose client waits for that, in place of a server that will not be asked to.
-async fn invite(client: &mut Downstream<'_>, head: &mut RequestHead) -> Result<(), ExchangeError> {
-    head.headers.remove_if(|field| field.known == Known::Expect);
-    match &mut client.wire {
-        Wire::H1 { stream, .. } => {
-            let sent = client.deadline.within(Some(REFUSAL), pin!(stream.send(b"HTTP/1.1 100 Continue\r\n\r\n"))).await;
-            flatten(sent).map_err(|_| ExchangeError::BodyCut)
-        }
-        Wire::H2(stream) => {
-            let interim = convert::response(&ResponseHead::of(Version::Http11, 100, b"")).map_err(ExchangeError::Untranslatable)?;
-            stream.respond.send_informational(interim).map_err(|_| ExchangeError::BodyCut)
-        }
-    }
-}
-
-/// Takes the request through rules about content, which may want to wait.
-async fn inspect(client: &mut Downstream<'_>, review: &mut Review<'_>, head: &RequestHead) -> Result<Result<(), Ruling>, ExchangeError> {
-    match review.inspect(head, Rest::Expected) {
-        Ok(None) => Ok(Ok(())),
-        Err(ruling) => Ok(Err(ruling)),
-        Ok(Some(delay)) => {
-            let waiting = Box::pin(tokio::time::sleep(delay));
-            client.wire.unless_left(pin!(waiting)).await.map_err(ExchangeError::TakenBack)?;
-            Ok(review.inspect(head, Rest::Over).map(|_| ()))
-        }
-    }
-}
-
 /// A request that has a backend, until one of its servers has answered.
 struct Delivery<'a, 'r, 'm> {
     request: &'r mut Outgoing<'m>,
@@ -367,24 +216,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
             let kind = server.kind(host);
-            let idle = self.sharing.find(server, kind);
-            let reused = idle.is_some();
-            let mut connection = match idle {
-                Some(connection) => {
-                    record.reused(connection.stream());
-                    connection
-                }
-                None => match open(client, self.backend, server, host, record).await? {
-                    Ok(connection) => {
-                        self.sharing.opened(server, kind, &connection);
-                        connection
-                    }
-                    Err(error) => match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
-                        Verdict::TryAgain => continue,
-                        Verdict::GiveUp => return Err(error.into()),
-                    },
-                },
-            };
+            let Some((mut connection, past)) = self.connection(client, server, (kind, host), record).await? else { continue };
             self.request.review.borrow_mut().connected(|| connection.session());
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
@@ -410,7 +242,9 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                     return Ok(Fate::Close);
                 }
                 // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
-                Err(ExchangeError::Server(_)) if reused && (progress.unsent || (whole && may_repeat(self.request, &progress))) => {
+                Err(ExchangeError::Server(_))
+                    if past == Past::Reused && (progress.unsent || (whole && may_repeat(self.request, &progress))) =>
+                {
                     self.sharing.forgo();
                 }
                 // A new connection may be told so too: the server's limit on streams was not known when the request was sent.
@@ -434,6 +268,39 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             }
         }
     }
+
+    /// Finds a connection to a server, or opens one; none where that failed and another server is to be tried.
+    async fn connection(
+        &mut self,
+        client: &mut Downstream<'_>,
+        server: &Server,
+        (kind, host): (Key, Host<'_>),
+        record: &mut Record<'_>,
+    ) -> Result<Option<(Upstream, Past)>, ExchangeError> {
+        if let Some(connection) = self.sharing.find(server, kind) {
+            record.reused(connection.stream());
+            return Ok(Some((connection, Past::Reused)));
+        }
+        match open(client, self.backend, server, host, record).await? {
+            Ok(connection) => {
+                self.sharing.opened(server, kind, &connection);
+                Ok(Some((connection, Past::New)))
+            }
+            Err(error) => match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
+                Verdict::TryAgain => Ok(None),
+                Verdict::GiveUp => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// What a connection to a server has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// Nothing.
+    New,
+    /// Other requests.
+    Reused,
 }
 
 /// Opens a connection to the server in hand, unless the client leaves meanwhile.
@@ -512,20 +379,6 @@ fn limits(frontend: &Frontend, backend: &Backend, wishes: Wishes) -> Limits {
     Limits { client: client.of(Timeout::Client), server: server.of(Timeout::Server), tunnel: Quiet::of(&client, &server) }
 }
 
-/// Does what rules want done with the client: believes what they say of its addresses, and tells it what it is to hear at once.
-async fn heed(client: &mut Downstream<'_>, review: &mut Review<'_>, record: &mut Record<'_>) {
-    let (source, destination) = review.ends();
-    if source != client.source.inet() || destination.is_some() && destination != client.destination {
-        client.source = source.map_or(client.source, Peer::Inet);
-        client.destination = destination.or(client.destination);
-        record.ends(client.source, destination);
-    }
-    let hints = review.take_hints();
-    if !hints.is_empty() {
-        client.inform(&hints, REFUSAL).await;
-    }
-}
-
 /// Reads the head of the request that `input` begins with.
 async fn read_head(
     stream: &Stream,
@@ -534,7 +387,7 @@ async fn read_head(
     frontend: &Frontend,
     began: Instant,
 ) -> Result<RequestHead, ExchangeError> {
-    let end = head_end(frontend, began);
+    let end = frontend.head_end(began);
     let mut worth_parsing = true;
     loop {
         if worth_parsing && let Parsed::Complete { head, length } = parse::request(input.filled()).map_err(ExchangeError::Request)? {
@@ -554,12 +407,6 @@ async fn read_head(
         // A head that comes byte by byte is not read anew for each of them: only a line end can complete it.
         worth_parsing = input.filled()[seen..].contains(&b'\n');
     }
-}
-
-/// Returns by when a request must be there that was waited for since `began`.
-fn head_end(frontend: &Frontend, began: Instant) -> Option<tokio::time::Instant> {
-    let limit = frontend.timeouts().of(Timeout::HttpRequest).or(frontend.timeouts().of(Timeout::Client));
-    limit.map(|limit| tokio::time::Instant::from_std(began) + limit)
 }
 
 /// Makes the request that a server gets, and decides which connections may outlive it.

@@ -42,6 +42,7 @@ mod log;
 mod look;
 pub mod message;
 mod pace;
+mod passage;
 mod peer;
 pub mod peers;
 mod pipe;

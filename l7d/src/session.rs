@@ -256,7 +256,7 @@ fn may_be_preface(client: &Client) -> bool {
 /// Tells whether a client speaks HTTP/2 without having been asked (RFC 9113 section 3.3), waiting for as many bytes as that takes.
 async fn begins_with_preface(client: &mut Client, current: &RefCell<Arc<Door>>, began: Instant) -> bool {
     let Client { stream, early: Some(early), deadline, .. } = client else { return false };
-    let end = head_limit(current.borrow().frontend()).map(|limit| tokio::time::Instant::from_std(began) + limit);
+    let end = current.borrow().frontend().head_end(began);
     while early.len() < PREFACE.len() && !early.is_empty() && PREFACE.starts_with(early.filled()) {
         let more = deadline.until(end, pin!(stream.receive_more(early))).await;
         if !matches!(more, Ok(Ok(1..))) {
@@ -264,11 +264,6 @@ async fn begins_with_preface(client: &mut Client, current: &RefCell<Arc<Door>>, 
         }
     }
     early.filled().starts_with(PREFACE)
-}
-
-/// Returns how long a client may take for the head of a request.
-fn head_limit(frontend: &Frontend) -> Option<Duration> {
-    frontend.timeouts().of(Timeout::HttpRequest).or(frontend.timeouts().of(Timeout::Client))
 }
 
 enum Awaited {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Instant;
 
-use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeouts};
+use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};
 use tokio::sync::Semaphore;
 
 use super::backend::{Backend, Backends};
@@ -290,6 +291,12 @@ impl Frontend {
     /// Returns the timeouts of the client's side.
     pub(crate) fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// Returns by when a request must be there that was waited for since `began`.
+    pub(crate) fn head_end(&self, began: Instant) -> Option<tokio::time::Instant> {
+        let limit = self.timeouts().of(Timeout::HttpRequest).or(self.timeouts().of(Timeout::Client));
+        limit.map(|limit| tokio::time::Instant::from_std(began) + limit)
     }
 
     /// Returns the backends of TLS clients by the name they ask for.
