@@ -8,11 +8,12 @@ use std::mem;
 
 /// Bytes received and not yet consumed, in memory lent by this thread's pool.
 ///
-/// Invariant: `start <= bytes.len()`, and `start == bytes.len()` only when both are zero.
+/// Invariant: `start <= bytes.len()`, and they are equal only when both are zero.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    start: usize,
+    /// Half a word, as a buffer is a part of every connection.
+    start: u32,
     /// Whether the memory was full when it was last emptied.
     was_filled: bool,
 }
@@ -25,17 +26,17 @@ impl Buffer {
 
     /// Returns the bytes that wait to be consumed.
     pub fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start()..]
     }
 
     /// Returns how many bytes wait to be consumed.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len() - self.start()
     }
 
     /// Tells whether no byte waits.
     pub fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
+        self.start() == self.bytes.len()
     }
 
     /// Tells whether no further byte fits behind the waiting ones.
@@ -50,7 +51,8 @@ impl Buffer {
 
     /// Drops the first `count` waiting bytes, or all of them if there are fewer.
     pub fn consume(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.bytes.len());
+        let start = self.start().saturating_add(count).min(self.bytes.len());
+        self.start = u32::try_from(start).expect("no buffer is longer than its pool's");
         if self.start > 0 && self.is_empty() {
             self.clear();
         }
@@ -65,7 +67,7 @@ impl Buffer {
 
     /// Drops the waiting bytes after the first `count`.
     pub fn truncate(&mut self, count: usize) {
-        self.bytes.truncate(self.start.saturating_add(count));
+        self.bytes.truncate(self.start().saturating_add(count));
         if self.is_empty() {
             self.clear();
         }
@@ -74,7 +76,7 @@ impl Buffer {
     /// Makes the free space contiguous behind the waiting bytes and returns its size.
     pub fn make_room(&mut self) -> usize {
         if self.start > 0 {
-            self.bytes.drain(..self.start);
+            self.bytes.drain(..self.start());
             self.start = 0;
         }
         self.bytes.capacity() - self.bytes.len()
@@ -99,6 +101,10 @@ impl Buffer {
         if self.bytes.capacity() > SMALL && self.len() <= SMALL {
             self.move_to(Class::Small);
         }
+    }
+
+    fn start(&self) -> usize {
+        usize::try_from(self.start).expect("32 bits")
     }
 
     fn move_to(&mut self, class: Class) {

@@ -525,7 +525,7 @@ fn sections_of_peers_are_checked() {
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1:7000 ssl\n", "cannot be verified without"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1\n", "`127.0.0.1` has no port"),
         (" peer a 127.0.0.1:7000\n peer b /run/b\n", "peer `b` needs an IP address and a port"),
-        (" peer a 127.0.0.1:7000\nbackend x\n stick-table type ip size 1k peers nobody\n", "no section peers `nobody`"),
+        (" peer a 127.0.0.1:7000\nbackend x\n stick-table type ip size 1k peers nobody\n", "no peers section `nobody`"),
     ] {
         let (passed, said) = check(peers);
         assert!(!passed && said.contains(complaint), "{peers}: {said}");

@@ -256,7 +256,7 @@ fn table(resolver: &mut Resolver, written: written::Table) -> Table {
     let kinds: Vec<_> = written.store.iter().map(|stored| Located::new(stored.kind().name(), stored.location().clone())).collect();
     resolver.unique(&kinds);
     if let Some(peers) = written.peers.as_ref().filter(|peers| resolver.peers.iter().all(|known| known.value() != peers.value())) {
-        let diagnostic = dangling("section peers", peers, &resolver.peers);
+        let diagnostic = dangling("peers section", peers, &resolver.peers);
         resolver.found.push(diagnostic);
     }
     Table {
