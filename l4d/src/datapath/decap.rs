@@ -99,6 +99,8 @@ pub(crate) fn detach(pin: &Path) -> Result<bool, Error> {
     if !pin.exists() {
         return Ok(false);
     }
+    // The kernel takes the program off some time after the last pin is gone; until then it ends no tunnel any more. Without its maps it ends none either.
+    let _ = fill(pin, &[], 0);
     for name in [LINK, SETTINGS, ENDS, FATES] {
         match std::fs::remove_file(pin.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::Pin(pin.join(name), error)),
