@@ -348,13 +348,17 @@ impl Haproxy {
         let directory = directory();
         let file = directory.join("haproxy.cfg");
         std::fs::write(&file, config).unwrap();
-        let child =
-            Command::new(&self.program).arg("-db").arg("-f").arg(&file).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let process = HaproxyProcess { child, directory };
-        // Asking the kernel's list rather than connecting leaves no trace in what the server counts.
+        let mut command = Command::new(&self.program);
+        command.arg("-db").arg("-f").arg(&file).stderr(Stdio::null()).stdout(Stdio::null());
+        let mut process = HaproxyProcess { child: command.spawn().unwrap(), directory };
+        // Trying to bind rather than to connect leaves no trace in what the server counts.
         let end = Instant::now() + PATIENCE;
         while TcpListener::bind(address).is_ok() {
             assert!(Instant::now() < end, "haproxy does not start");
+            // The address may have been ours just when it wanted to have it.
+            if process.child.try_wait().unwrap().is_some() {
+                process.child = command.spawn().unwrap();
+            }
             thread::sleep(Duration::from_millis(20));
         }
         process
