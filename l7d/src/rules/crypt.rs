@@ -49,6 +49,10 @@ impl Hash {
 
     /// Tells whether it is that of a password, which takes a while.
     pub(super) fn is_of(&self, password: &[u8]) -> bool {
+        // The time it takes grows with the length, which is for strangers to choose.
+        if password.len() > LONGEST {
+            return false;
+        }
         match self {
             Self::Md5 { salt, digits } => constant_time::verify_slices_are_equal(&md5_crypt(password, salt), digits).is_ok(),
             Self::Sha(text) => ShaCrypt::default().verify_password(password, &**text).is_ok(),
@@ -92,6 +96,8 @@ fn put(out: &mut Vec<u8>, value: u32, count: u32) {
     out.extend((0..count).map(|place| DIGITS[(value >> (6 * place) & 63) as usize]));
 }
 
+/// As long as passwords may be for `crypt(3)` of Linux.
+const LONGEST: usize = 511;
 /// More would take several seconds for every password.
 const MOST_ROUNDS: u32 = 5_000_000;
 
@@ -113,6 +119,15 @@ mod tests {
             assert!(!hash.is_of(b"Password"));
             assert!(!hash.is_of(b""));
         }
+    }
+
+    #[test]
+    fn nobody_makes_it_compute_for_long() {
+        let long = vec![b'a'; 600];
+        let digits = md5_crypt(&long, b"saltsalt").into();
+        assert!(!Hash::Md5 { salt: b"saltsalt".as_slice().into(), digits }.is_of(&long));
+        let digits = md5_crypt(&long[..LONGEST], b"saltsalt").into();
+        assert!(Hash::Md5 { salt: b"saltsalt".as_slice().into(), digits }.is_of(&long[..LONGEST]));
     }
 
     #[test]
