@@ -1,12 +1,13 @@
 //! The file of a Unix socket: made under another name, given its owner and rights, and then put in the place of the old one.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use control::config::{Account, SocketFile};
+use control::socket_file;
 use rustix::net::SocketAddrUnix;
 
 /// A file that has not its name yet; removed when dropped before it has.
@@ -22,17 +23,7 @@ impl Fresh {
     /// # Errors
     /// As binding; also if `path` is a file of another kind, or there is no such owner.
     pub(super) fn bind(socket: &OwnedFd, path: &Path, file: &SocketFile) -> io::Result<Self> {
-        if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
-        }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        // One that was left behind, by a process of the same number.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        let temporary = socket_file::temporary(path)?;
         rustix::net::bind(socket, &SocketAddrUnix::new(&temporary)?)?;
         let fresh = Self { temporary, path: path.to_owned() };
         fresh.adjust(file)?;
@@ -72,7 +63,7 @@ fn id(account: &Account, what: &str, book: &str) -> io::Result<u32> {
         Account::Name(name) => name,
     };
     let found = number_in(&fs::read_to_string(book)?, name);
-    found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("no {what} `{name}` in {book}")))
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {what} `{name}` in {book}")))
 }
 
 /// Finds a number by its name in a list such as `/etc/passwd`.

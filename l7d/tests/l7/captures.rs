@@ -2,6 +2,7 @@
 
 use crate::http::server;
 use crate::kit::{Server, refusal};
+use crate::log_format::shape;
 use crate::twins::Twins;
 
 /// A server whose answers have something to be captured.
@@ -81,19 +82,6 @@ fn the_usual_lines_are_those_of_haproxy() {
             assert_eq!(ours, theirs, "{option}: {request:?}");
         }
     }
-}
-
-/// Puts `n` in place of every number.
-fn shape(line: &str) -> String {
-    let mut out = String::new();
-    for c in line.chars() {
-        match c {
-            '0'..='9' if out.ends_with('n') => {}
-            '0'..='9' => out.push('n'),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[test]

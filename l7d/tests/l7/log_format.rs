@@ -126,7 +126,7 @@ fn receive(log: &UdpSocket) -> String {
 }
 
 /// Puts `n` in place of every number, so that only the shape is left.
-fn shape(line: &str) -> String {
+pub(crate) fn shape(line: &str) -> String {
     let mut out = String::new();
     for c in line.chars() {
         match c {
