@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::{InitState, OnError};
+
 /// Units of effective weight per unit of configured weight, so that a ramp has steps even at the usual weight of 1.
 pub const WEIGHT_SCALE: u32 = 16;
 
@@ -102,6 +104,23 @@ pub struct Settings {
     pub thresholds: Option<Thresholds>,
     /// The administrative state the file asks for.
     pub admin: Admin,
+    /// The health to begin with, at the start and after maintenance.
+    pub init: InitState,
+}
+
+/// What a server takes over from the one it tracks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lead {
+    /// Whether that is down.
+    pub down: bool,
+    /// Whether it asks to be given nothing new.
+    pub stopping: bool,
+    /// Whether it is in maintenance.
+    pub maint: bool,
+    /// Whether it is drained.
+    pub drain: bool,
+    /// How far the one that is checked is on its way up or down, and how far it has to go.
+    pub progress: Option<(u32, u32)>,
 }
 
 /// Which of the three check intervals applies.
@@ -137,6 +156,8 @@ pub struct ServerState {
     stopping: bool,
     /// Whether its agent says that it is down.
     agent_down: bool,
+    /// What the server it tracks says; nothing for one that tracks none.
+    lead: Lead,
     /// When the status last changed.
     since: Instant,
     /// Start of the ramp; `None` once it is over or where there is none.
@@ -154,6 +175,16 @@ enum Health {
 }
 
 impl Health {
+    /// Returns the health of a server of which nothing is known yet.
+    fn initial(settings: &Settings) -> Self {
+        match (settings.init, settings.thresholds) {
+            (InitState::FullyUp, _) => Self::Up { failures: 0 },
+            (InitState::Up, _) | (_, None) => Self::Trial,
+            (InitState::Down, Some(thresholds)) => Self::Down { successes: thresholds.rise - 1 },
+            (InitState::FullyDown, Some(_)) => Self::Down { successes: 0 },
+        }
+    }
+
     fn is_up(self) -> bool {
         match self {
             Self::Trial | Self::Up { .. } => true,
@@ -193,9 +224,10 @@ impl ServerState {
             admin: settings.admin,
             weight_override: None,
             checking: Checking::On,
-            health: Health::Trial,
+            health: Health::initial(&settings),
             stopping: false,
             agent_down: false,
+            lead: Lead::default(),
             since: now,
             ramp: None,
         }
@@ -205,19 +237,41 @@ impl ServerState {
     pub fn status(&self) -> Status {
         match self.admin {
             Admin::Maint => Status::Maint,
+            Admin::Ready | Admin::Drain if self.lead.maint => Status::Maint,
             Admin::Ready | Admin::Drain if !self.is_alive() => Status::Down,
-            Admin::Ready if self.weight() > 0 && !self.stopping => Status::Up,
+            Admin::Ready if self.weight() > 0 && !self.stopping && !self.lead.stopping && !self.lead.drain => Status::Up,
             Admin::Ready | Admin::Drain => Status::Drain,
         }
     }
 
+    /// Returns what servers that track this one take over from it.
+    pub fn lead(&self) -> Lead {
+        Lead {
+            down: !self.is_alive(),
+            stopping: self.stopping || self.lead.stopping,
+            maint: self.admin == Admin::Maint || self.lead.maint,
+            drain: self.admin == Admin::Drain || self.lead.drain,
+            progress: self.progress().or(self.lead.progress),
+        }
+    }
+
+    /// Takes over the state of the server that this one tracks.
+    pub fn follow(&mut self, lead: Lead, now: Instant) -> Option<Change> {
+        self.update(now, |state| state.lead = lead)
+    }
+
+    /// Returns what it has taken over from the server it tracks.
+    pub fn followed(&self) -> Lead {
+        self.lead
+    }
+
     /// Tells whether a server that is up is given nothing new because its checks ask for it.
     pub fn is_stopping(&self) -> bool {
-        self.stopping && self.admin == Admin::Ready && self.health.is_up()
+        (self.stopping || self.lead.stopping) && self.admin == Admin::Ready && self.health.is_up() && !self.lead.maint && !self.lead.down
     }
 
     fn is_alive(&self) -> bool {
-        self.health.is_up() && !self.agent_down
+        self.health.is_up() && !self.agent_down && !self.lead.down
     }
 
     /// Tells whether its agent says that it is down.
@@ -334,6 +388,19 @@ impl ServerState {
         })
     }
 
+    /// Takes in that traffic has failed too often in a row.
+    pub fn on_errors(&mut self, action: OnError, now: Instant) -> Option<Change> {
+        let thresholds = self.settings.thresholds.filter(|_| self.checking == Checking::On && action != OnError::FastInter)?;
+        self.update(now, |state| {
+            state.health = match (state.health, action) {
+                (_, OnError::MarkDown) => Health::Down { successes: 0 },
+                (Health::Up { .. }, OnError::SuddenDeath) if thresholds.fall > 1 => Health::Up { failures: thresholds.fall - 1 },
+                (health, OnError::SuddenDeath | OnError::FailCheck | OnError::FastInter) => health.after(Verdict::Fail, thresholds),
+            };
+            state.stopping &= state.health.is_up();
+        })
+    }
+
     /// Sets the administrative state; a server that leaves maintenance is on trial again.
     pub fn set_admin(&mut self, admin: Admin, now: Instant) -> Option<Change> {
         self.update(now, |state| state.adopt_admin(admin))
@@ -358,14 +425,15 @@ impl ServerState {
             state.health = match (settings.thresholds, old.thresholds) {
                 (Some(thresholds), Some(_)) => state.health.within(thresholds),
                 (None, None) => state.health,
-                (Some(_), None) | (None, Some(_)) => Health::Trial,
+                (Some(_), None) => Health::initial(&state.settings),
+                (None, Some(_)) => Health::Trial,
             };
         })
     }
 
     fn adopt_admin(&mut self, admin: Admin) {
         if self.admin == Admin::Maint && admin != Admin::Maint {
-            self.health = Health::Trial;
+            self.health = Health::initial(&self.settings);
             self.stopping = false;
         }
         self.admin = admin;
@@ -408,8 +476,13 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { weight: 10, slowstart: Duration::from_secs(16), thresholds: Some(Thresholds { rise: 2, fall: 3 }), admin: Admin::Ready };
+    const SETTINGS: Settings = Settings {
+        weight: 10,
+        slowstart: Duration::from_secs(16),
+        thresholds: Some(Thresholds { rise: 2, fall: 3 }),
+        admin: Admin::Ready,
+        init: InitState::Up,
+    };
 
     fn after(checks: &str) -> ServerState {
         let now = Instant::now();
@@ -454,6 +527,70 @@ mod tests {
             let state = after(checks);
             assert_eq!((state.status(), state.phase()), (status, phase), "{name}");
         }
+    }
+
+    #[test]
+    fn servers_begin_as_their_settings_say() {
+        let cases = [
+            (InitState::FullyUp, "--", Status::Up),
+            (InitState::FullyUp, "---", Status::Down),
+            (InitState::Up, "-", Status::Down),
+            (InitState::Down, "", Status::Down),
+            (InitState::Down, "+", Status::Up),
+            (InitState::Down, "-+", Status::Down),
+            (InitState::FullyDown, "+", Status::Down),
+            (InitState::FullyDown, "++", Status::Up),
+        ];
+        for (init, checks, status) in cases {
+            let now = Instant::now();
+            let mut state = ServerState::new(Settings { init, ..SETTINGS }, now);
+            state.set_admin(Admin::Maint, now);
+            state.set_admin(Admin::Ready, now);
+            for check in checks.chars() {
+                state.on_check(verdict(check), now);
+            }
+            assert_eq!(state.status(), status, "{init:?} {checks}");
+        }
+    }
+
+    #[test]
+    fn errors_of_traffic_count_as_their_action_says() {
+        let cases = [
+            (OnError::FastInter, "+", Status::Up, 4),
+            (OnError::FailCheck, "+", Status::Up, 3),
+            (OnError::FailCheck, "+--", Status::Down, 0),
+            (OnError::SuddenDeath, "+", Status::Up, 2),
+            (OnError::SuddenDeath, "", Status::Down, 0),
+            (OnError::MarkDown, "+", Status::Down, 0),
+            (OnError::FailCheck, "-+", Status::Down, 0),
+        ];
+        for (action, checks, status, level) in cases {
+            let mut state = after(checks);
+            state.on_errors(action, Instant::now());
+            assert_eq!((state.status(), state.level()), (status, level), "{action:?} after {checks:?}");
+        }
+    }
+
+    #[test]
+    fn server_follows_the_one_it_tracks() {
+        let now = Instant::now();
+        let (mut one, mut other) = (after("+"), ServerState::new(Settings { thresholds: None, ..SETTINGS }, now));
+        let mut follow = |one: &ServerState| {
+            other.follow(one.lead(), now);
+            (other.status(), other.is_stopping())
+        };
+        one.set_health(Verdict::PassConditionally, now);
+        assert_eq!(follow(&one), (Status::Drain, true));
+        one.set_health(Verdict::Fail, now);
+        assert_eq!(follow(&one), (Status::Down, false));
+        one.set_health(Verdict::Pass, now);
+        assert_eq!(follow(&one), (Status::Up, false));
+        one.set_admin(Admin::Drain, now);
+        assert_eq!(follow(&one), (Status::Drain, false));
+        one.set_admin(Admin::Maint, now);
+        assert_eq!(follow(&one), (Status::Maint, false));
+        one.set_admin(Admin::Ready, now);
+        assert_eq!(follow(&one), (Status::Up, false));
     }
 
     #[test]
@@ -566,6 +703,7 @@ mod tests {
             slowstart: Duration::from_millis(slowstart),
             thresholds: Some(Thresholds { rise, fall }),
             admin: Admin::Ready,
+            init: InitState::Up,
         })
     }
 

@@ -3,6 +3,7 @@
 //! read the head → go through the rules to a backend ([`crate::passage`]) → choose a server, waiting for a slot → connect, or reuse a
 //! connection → forward → log. There is one loop, around choosing, connecting and forwarding, and nobody below it tries anything twice.
 
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
 use crate::rules::{Memory, Scene, View, Wishes};
-use crate::site::{Backend, Frontend, Reuse, Server};
+use crate::site::{Backend, Frontend, Reuse, Server, Sign};
 use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
@@ -223,6 +224,9 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let mut progress = Progress::default();
             let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut progress).await;
             record.response(&progress);
+            if let Some(sign) = sign(&outcome, past, &progress) {
+                server.note(sign);
+            }
             match outcome {
                 Ok(Finished::Exchanged { client: fate, server: rest }) => {
                     if rest == Fate::Keep {
@@ -283,15 +287,37 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
         }
         match open(client, self.backend, server, host, record).await? {
             Ok(connection) => {
+                server.note(Sign::Connected);
                 self.sharing.opened(server, kind, &connection);
                 Ok(Some((connection, Past::New)))
             }
-            Err(error) => match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
-                Verdict::TryAgain => Ok(None),
-                Verdict::GiveUp => Err(error.into()),
-            },
+            Err(error) => {
+                server.note(Sign::Unreachable);
+                match try_again(client, &mut self.pursuit, RetryCause::ConnFailure).await? {
+                    Verdict::TryAgain => Ok(None),
+                    Verdict::GiveUp => Err(error.into()),
+                }
+            }
         }
     }
+}
+
+/// Returns what an exchange says of its server, in HAProxy's words.
+fn sign(outcome: &Result<Finished, ExchangeError>, past: Past, progress: &Progress) -> Option<Sign> {
+    if let Some(status) = progress.heard {
+        return Some(Sign::Answered(status));
+    }
+    let error = outcome.as_ref().err()?;
+    if let ExchangeError::Server(error) = error {
+        // A connection that was idle may have ended before.
+        let what = if error.kind() == ErrorKind::UnexpectedEof { "Close from server (http)" } else { "Read error (http)" };
+        return (past == Past::New).then_some(Sign::Failed(what));
+    }
+    if matches!(error, ExchangeError::ServerTimeout) {
+        return Some(Sign::Failed("Read timeout (http)"));
+    }
+    let is_junk = matches!(error, ExchangeError::Response(_) | ExchangeError::ResponseTooLong | ExchangeError::Untranslatable(_));
+    is_junk.then_some(Sign::Failed("Invalid http response (headers)"))
 }
 
 /// What a connection to a server has seen.

@@ -61,6 +61,8 @@ pub(crate) struct Limits {
 pub(crate) struct Progress {
     /// Its status, once its head was sent to the client.
     pub(crate) status: Option<u16>,
+    /// The status the server answered with.
+    pub(crate) heard: Option<u16>,
     /// When its head had arrived.
     pub(crate) answered: Option<std::time::Instant>,
     /// What became of the persistence cookie.

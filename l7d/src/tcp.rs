@@ -21,7 +21,7 @@ use crate::log::Record;
 use crate::message::head::RequestHead;
 use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
-use crate::site::{Backend, Frontend, Names, Server};
+use crate::site::{Backend, Frontend, Names, Server, Sign};
 use crate::stick::Affinity;
 use crate::stream::Stream;
 use crate::tunnel::{self, End, Ends, Quiet};
@@ -201,12 +201,14 @@ async fn dial<'a>(
         };
         let error = match connected.map_err(|error| gone(error, ExchangeError::LeftConnect))? {
             Ok(link) => {
+                server.note(Sign::Connected);
                 record.connected(Some(&link.stream));
                 affinity.learn(&[]);
                 return Ok((link, pursuit));
             }
             Err(error) => error,
         };
+        server.note(Sign::Unreachable);
         info!("{} to server {}/{}: {error}", client.source, backend.name(), server.name());
         let next = {
             let next = pin!(pursuit.after_failure(RetryCause::ConnFailure, &mut client.deadline));

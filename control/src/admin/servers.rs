@@ -42,7 +42,7 @@ pub fn set(fleet: &Fleet, view: &View, server: ServerId, call: &Call) -> Option<
         "health" => match call.word(2) {
             "up" => set_health(fleet, view, server, Verdict::Pass),
             "down" => set_health(fleet, view, server, Verdict::Fail),
-            "stopping" => Reply::error("'set server <srv> health stopping' is not supported, use 'state drain'."),
+            "stopping" => set_health(fleet, view, server, Verdict::PassConditionally),
             _ => Reply::error("'set server <srv> health' expects 'up', 'stopping', or 'down'."),
         },
         "agent" if !is_asked(fleet, view, server) => Reply::error("agent checks are not enabled on this server."),
@@ -62,6 +62,9 @@ pub fn set_admin(fleet: &Fleet, view: &View, server: ServerId, admin: Admin) -> 
 }
 
 fn set_health(fleet: &Fleet, view: &View, server: ServerId, verdict: Verdict) -> Reply {
+    if view.config().server(server).track().is_some() {
+        return Reply::error("cannot change health on a tracking server.");
+    }
     fleet.set_health(view, server, verdict);
     Reply::Done
 }
@@ -162,12 +165,13 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
         Status::Up | Status::Drain => 2,
         Status::Down | Status::Maint => 0,
     };
-    let admin = match state.admin {
+    let own = match state.admin {
         Admin::Ready => 0,
         Admin::Maint if server.disabled() => 5,
         Admin::Maint => 1,
         Admin::Drain => 8,
     };
+    let admin = own | u8::from(state.lead.maint) << 1 | u8::from(state.lead.drain) << 4;
     let last = state.last_check.as_ref().map(|last| last.outcome.result);
     let (status, result) = last.map_or((1, 0), check_numbers);
     let checks = match (server.check(), state.checking) {
@@ -215,6 +219,7 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
 fn check_numbers(result: CheckResult) -> (u8, u8) {
     let status = match result {
         CheckResult::Unchanged => 3,
+        CheckResult::Analyzed => 4,
         CheckResult::SocketError | CheckResult::NotProbed => 5,
         CheckResult::Connected => 6,
         CheckResult::ConnectTimeout => 7,

@@ -12,8 +12,9 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors,
-    HttpReuse, Mode, OnStop, Password, PortRange, Prefix, Preset, Protocol, Request, RetryOn, SendProxy, Sequence, ServerAddress,
-    ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, UniqueId, XdpBalance,
+    HttpReuse, InitState, Layer, Mode, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Request, RetryOn, SendProxy,
+    Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked,
+    UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -57,6 +58,7 @@ pub(super) struct Global {
     pub(super) stats_maxconn: Option<u32>,
     pub(super) metrics: Option<Located<SocketAddr>>,
     pub(super) spread_checks: Option<u8>,
+    pub(super) max_spread_checks: Option<Duration>,
     pub(super) localpeer: Option<Located<String>>,
     pub(super) tables_file: Option<PathBuf>,
     pub(super) process: super::model::Process,
@@ -244,6 +246,7 @@ pub(super) struct ServerSettings {
     pub(super) slowstart: Option<Duration>,
     pub(super) check: Option<CheckSwitch>,
     pub(super) agent: AgentSettings,
+    pub(super) track: Option<Located<Tracked>>,
     pub(super) cookie: Option<Located<String>>,
     pub(super) protocol: Option<Protocol>,
     pub(super) source: Option<Located<ServerSource>>,
@@ -365,6 +368,10 @@ pub(super) struct CheckSettings {
     pub(super) sni: Option<String>,
     pub(super) alpn: Option<Vec<String>>,
     pub(super) version: Option<Protocol>,
+    pub(super) init_state: Option<InitState>,
+    pub(super) observe: Option<Located<Layer>>,
+    pub(super) error_limit: Option<u32>,
+    pub(super) on_error: Option<OnError>,
 }
 
 /// A list of users.

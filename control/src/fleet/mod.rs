@@ -11,6 +11,7 @@
 //! an `.await` or while logging. Readers of a view take no lock: the view is a swapped `Arc`, each server one atomic word.
 
 mod account;
+mod bond;
 mod event;
 mod outcome;
 mod snapshot;
@@ -28,6 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+pub use bond::Errors;
 pub use event::{Changed, Checked, Event, Probe};
 pub use outcome::{AgentReport, CheckOutcome, CheckResult, Weighting};
 pub use snapshot::{LastCheck, ServerSnapshot, Snapshot};
@@ -35,8 +37,8 @@ pub use transition::{Batch, Changes, Reason, Transition};
 pub use view::View;
 pub(crate) use view::same_machine;
 
-use crate::config::{Backend, Config, Origin, Server, ServerId};
-use crate::server_state::{Admin, Change, Checking, MAX_WEIGHT, Phase, ServerState, Settings, Status, Thresholds, Verdict};
+use crate::config::{Backend, Check, Config, Origin, Server, ServerId};
+use crate::server_state::{Admin, Change, Checking, Lead, MAX_WEIGHT, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
 
@@ -59,6 +61,10 @@ struct Core {
     records: Vec<Record>,
     /// Servers whose weight is on its way up.
     ramping: BTreeSet<ServerId>,
+    /// Who tracks whom.
+    followers: HashMap<ServerId, Vec<ServerId>>,
+    /// Servers that are to be checked soon.
+    suspects: Vec<ServerId>,
     log: Log,
     /// Where what happens is told, if anyone wants to know.
     events: Option<mpsc::Sender<Event>>,
@@ -77,6 +83,8 @@ struct Record {
     /// The most connections, where they were set at run time.
     maxconn: Option<u32>,
     failed_checks: u64,
+    /// How often traffic has failed too often in a row.
+    error_rows: u64,
     downs: u64,
     /// Time spent down before `down_since`.
     downtime: Duration,
@@ -100,7 +108,9 @@ impl Fleet {
         let cells = records.iter().map(|record| Arc::new(record.new_cell(now))).collect();
         let view = Arc::new(View::new(config, cells));
         let (ramping, log, generation) = (BTreeSet::new(), Log::default(), watch::Sender::new(0));
-        let core = Core { view: Arc::clone(&view), records, ramping, log, events: None, generation };
+        let (followers, suspects) = (bond::followers(view.config()), Vec::new());
+        let mut core = Core { view: Arc::clone(&view), records, ramping, followers, suspects, log, events: None, generation };
+        drop(core.lead_all(now));
         Self { shared: Arc::new(Shared { view: ArcSwap::new(view), core: Mutex::new(core) }) }
     }
 
@@ -143,12 +153,12 @@ impl Fleet {
             core.tell_check(server, Probe::Health, &outcome);
         }
         let starved = starved.then(|| (core.view.name_of(server), outcome.clone()));
-        let notice = core.settle(server, change, Reason::Check(outcome), now);
+        let notices = core.settle(server, change, Reason::Check(outcome), now);
         drop(core);
         if let Some((name, outcome)) = starved {
             warn!("check of server {name} says nothing: {outcome}");
         }
-        notice.into_iter().for_each(Notice::log);
+        notices.into_iter().for_each(Notice::log);
         Some(phase)
     }
 
@@ -179,9 +189,9 @@ impl Fleet {
         }
         let reason = report.admin.filter(|_| report.verdict() == Verdict::Unknown).map_or(Reason::Agent(report.outcome), Reason::Admin);
         let change = (before != to).then_some(Change { from: before, to });
-        let notice = core.settle(server, change, reason, now);
+        let notices = core.settle(server, change, reason, now);
         drop(core);
-        notice.into_iter().for_each(Notice::log);
+        notices.into_iter().for_each(Notice::log);
     }
 
     /// Lets the agent of a server of `view` rest or go on; does nothing if it is no longer in service.
@@ -250,7 +260,9 @@ impl Fleet {
         let now = now();
         let mut core = self.shared.core();
         let changes = core.adopt(config, same, now);
-        let notices: Vec<_> = changes.into_iter().filter_map(|(id, change)| core.note(id, change, Reason::Configuration, now)).collect();
+        let mut notices: Vec<_> =
+            changes.into_iter().filter_map(|(id, change)| core.note(id, change, Reason::Configuration, now)).collect();
+        notices.extend(core.lead_all(now));
         let view = Arc::clone(&core.view);
         for server in view.config().servers() {
             core.publish(server.id(), now);
@@ -276,9 +288,9 @@ impl Fleet {
         let Some(server) = core.translate(view, server) else { return };
         let Some(record) = core.records.get_mut(server.index()) else { return };
         let change = change(&mut record.state, now);
-        let notice = core.settle(server, change, reason, now);
+        let notices = core.settle(server, change, reason, now);
         drop(core);
-        notice.into_iter().for_each(Notice::log);
+        notices.into_iter().for_each(Notice::log);
     }
 }
 
@@ -295,11 +307,12 @@ impl Core {
         if std::ptr::eq(view, &*self.view) { Some(server) } else { self.view.find(view, server) }
     }
 
-    /// Shows a server's state to the readers, and keeps the books if its status changed.
-    fn settle(&mut self, server: ServerId, change: Option<Change>, reason: Reason, now: Instant) -> Option<Notice> {
-        let notice = change.and_then(|change| self.note(server, change, reason, now));
+    /// Shows a server's state to the readers and to those that track it, and keeps the books if its status changed.
+    fn settle(&mut self, server: ServerId, change: Option<Change>, reason: Reason, now: Instant) -> Vec<Notice> {
+        let mut notices: Vec<Notice> = change.and_then(|change| self.note(server, change, reason, now)).into_iter().collect();
         self.publish(server, now);
-        notice
+        notices.extend(self.lead(server, now));
+        notices
     }
 
     fn note(&mut self, server: ServerId, change: Change, reason: Reason, now: Instant) -> Option<Notice> {
@@ -371,6 +384,8 @@ impl Core {
         }
         old.into_values().for_each(|(_, _, cell)| cell.retire());
         self.ramping.clear();
+        self.suspects.clear();
+        self.followers = bond::followers(&config);
         self.view = Arc::new(View::new(config, cells));
         changes
     }
@@ -403,6 +418,7 @@ fn settings(server: &Server) -> Settings {
         slowstart: server.slowstart().unwrap_or_default(),
         thresholds: server.check().map(|check| Thresholds { rise: check.rise(), fall: check.fall() }),
         admin: if server.disabled() || server.origin() == Origin::Command { Admin::Maint } else { Admin::Ready },
+        init: server.check().map(Check::init_state).unwrap_or_default(),
     }
 }
 
@@ -425,6 +441,7 @@ impl Record {
             asking: Checking::On,
             maxconn,
             failed_checks: 0,
+            error_rows: 0,
             downs: 0,
             downtime: Duration::ZERO,
             down_since: None,
@@ -449,7 +466,12 @@ impl Record {
             (self.last_agent, self.maxconn) = (None, None);
             self.state.on_agent(Verdict::Pass, now);
         }
-        self.state.reconfigure(settings(server), now)
+        let change = self.state.reconfigure(settings(server), now);
+        if server.track().is_some() {
+            return change;
+        }
+        let freed = self.state.follow(Lead::default(), now);
+        change.map_or(freed, |change| Some(Change { to: self.state.status(), ..change }))
     }
 
     /// Keeps an outcome; returns whether it is the first of a row of checks that could not be carried out.
@@ -490,6 +512,8 @@ impl Record {
             asking: self.asking,
             maxconn: self.maxconn,
             failed_checks: self.failed_checks,
+            error_rows: self.error_rows,
+            lead: self.state.followed(),
             downs: self.downs,
             downtime: self.downtime + self.down_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
         }

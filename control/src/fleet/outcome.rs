@@ -36,12 +36,14 @@ pub enum CheckResult {
     SocketError,
     /// The check failed for want of something on our side.
     NotProbed,
+    /// Traffic failed too often in a row.
+    Analyzed,
 }
 
 impl CheckResult {
     /// The short names of all results of checks, in the order reports list them.
-    pub const NAMES: [&str; 12] =
-        ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR"];
+    pub const NAMES: [&str; 13] =
+        ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR", "HANA"];
 
     /// Returns the short name; one of [`NAMES`](Self::NAMES).
     pub fn name(self) -> &'static str {
@@ -59,6 +61,7 @@ impl CheckResult {
             Self::BadResponse => "L7RSP",
             Self::Unchanged => "CHECKED",
             Self::SocketError | Self::NotProbed => "SOCKERR",
+            Self::Analyzed => "HANA",
         }
     }
 
@@ -78,7 +81,13 @@ impl CheckResult {
             Self::BadResponse => "Layer7 invalid response",
             Self::Unchanged => "No status change",
             Self::SocketError | Self::NotProbed => "Socket error",
+            Self::Analyzed => "Health analyze",
         }
+    }
+
+    /// Tells whether it came of something that took its time.
+    pub fn has_duration(self) -> bool {
+        self != Self::Analyzed
     }
 
     /// Tells whether a code belongs to the result.
@@ -98,7 +107,8 @@ impl CheckResult {
             | Self::WrongStatus
             | Self::ResponseTimeout
             | Self::BadResponse
-            | Self::SocketError => Verdict::Fail,
+            | Self::SocketError
+            | Self::Analyzed => Verdict::Fail,
             Self::Unchanged | Self::NotProbed => Verdict::Unknown,
         }
     }
@@ -127,7 +137,10 @@ impl fmt::Display for CheckOutcome {
         if !self.detail.is_empty() {
             write!(f, " {}", self.detail)?;
         }
-        write!(f, " after {}ms", self.duration.as_millis())
+        if self.result.has_duration() {
+            write!(f, " after {}ms", self.duration.as_millis())?;
+        }
+        Ok(())
     }
 }
 
@@ -194,6 +207,7 @@ mod tests {
             CheckResult::ResponseTimeout,
             CheckResult::BadResponse,
             CheckResult::SocketError,
+            CheckResult::Analyzed,
         ];
         assert_eq!(all.map(CheckResult::name), CheckResult::NAMES);
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::CheckOutcome;
 use crate::config::{BackendId, Config, ServerId};
-use crate::server_state::{Admin, Checking, Phase, Status};
+use crate::server_state::{Admin, Checking, Lead, Phase, Status};
 
 /// The fleet at one moment.
 #[derive(Debug, Clone)]
@@ -53,6 +53,10 @@ pub struct ServerSnapshot {
     pub last_check: Option<LastCheck>,
     /// Checks that failed while the server was up.
     pub failed_checks: u64,
+    /// How often traffic with the server has failed too often in a row.
+    pub error_rows: u64,
+    /// What it has taken over from the server it tracks.
+    pub lead: Lead,
     /// Transitions to down.
     pub downs: u64,
     /// All time spent down.

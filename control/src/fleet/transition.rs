@@ -41,6 +41,13 @@ pub enum Reason {
     Weight,
     /// An administrator set the health.
     Health,
+    /// The server that it tracks has changed.
+    Tracked {
+        /// That one's backend and name.
+        server: String,
+        /// Whether it is what an administrator wants of that one.
+        by_admin: bool,
+    },
     /// A new configuration asks for it.
     Configuration,
 }
@@ -55,6 +62,7 @@ impl fmt::Display for Reason {
             Self::Admin(Admin::Maint) => f.write_str("put in maintenance by an administrator"),
             Self::Weight => f.write_str("weight set by an administrator"),
             Self::Health => f.write_str("health set by an administrator"),
+            Self::Tracked { server, .. } => write!(f, "tracks {server}"),
             Self::Configuration => f.write_str("new configuration"),
         }
     }

@@ -180,6 +180,10 @@ impl Checker {
             self.adopt(view);
         }
         let now = Instant::now().into_std();
+        let suspects = self.fleet.take_suspects(&self.view);
+        for (target, probed) in self.targets.iter().filter(|(_, probed)| probed.question.is_none() && suspects.contains(&probed.server)) {
+            self.schedule.advance(*target, now + probed.check.fast_interval());
+        }
         let parked = std::mem::take(&mut self.parked);
         for target in parked {
             let Some(probed) = self.targets.get(&target) else { continue };
@@ -199,6 +203,7 @@ impl Checker {
     /// Moves to another configuration; a server whose address and check are the same keeps its place in the schedule.
     fn adopt(&mut self, view: Arc<View>) {
         self.schedule.set_spread(view.config().global().spread_checks());
+        self.schedule.set_first_window(view.config().global().max_spread_checks());
         let old_view = std::mem::replace(&mut self.view, view);
         let mut old = HashMap::new();
         for (target, probed) in self.targets.drain() {

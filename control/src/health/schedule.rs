@@ -20,6 +20,8 @@ pub(super) struct Schedule {
     slots: HashMap<Target, Slot>,
     /// By how many percent an interval varies, either way.
     spread: u8,
+    /// All first probes of a group begin within this time, and within the target's interval.
+    first_window: Duration,
     random: fastrand::Rng,
 }
 
@@ -41,7 +43,12 @@ struct Place {
 impl Schedule {
     /// Returns an empty schedule whose intervals vary by `spread` percent.
     pub(super) fn new(spread: u8, random: fastrand::Rng) -> Self {
-        Self { queue: BTreeSet::new(), slots: HashMap::new(), spread, random }
+        Self { queue: BTreeSet::new(), slots: HashMap::new(), spread, first_window: FIRST_WINDOW, random }
+    }
+
+    /// Bounds the time between the first probes of a group.
+    pub(super) fn set_first_window(&mut self, most: Option<Duration>) {
+        self.first_window = most.map_or(FIRST_WINDOW, |most| most.min(FIRST_WINDOW));
     }
 
     /// Changes by how many percent the intervals vary.
@@ -53,7 +60,7 @@ impl Schedule {
     pub(super) fn join(&mut self, group: &[(Target, Duration)], now: Instant) {
         let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
         for (rank, (target, interval)) in (0..size).zip(group) {
-            let window = FIRST_WINDOW.min(*interval).min(FIRST_STEP.saturating_mul(size));
+            let window = self.first_window.min(*interval).min(FIRST_STEP.saturating_mul(size));
             let first = now + window.mul_f64(f64::from(rank) / f64::from(size));
             let place = Place { joined: now, part: (f64::from(rank) + self.random.f64()) / f64::from(size) };
             self.slots.insert(*target, Slot { due: None, place: Some(place) });
@@ -102,6 +109,13 @@ impl Schedule {
         }
     }
 
+    /// Makes a target due at `due` if it waits for later; one that is being probed is not touched.
+    pub(super) fn advance(&mut self, target: Target, due: Instant) {
+        if self.slots.get(&target).and_then(|slot| slot.due).is_some_and(|later| later > due) {
+            self.put(target, due);
+        }
+    }
+
     fn put(&mut self, target: Target, due: Instant) {
         let slot = self.slots.entry(target).or_default();
         if let Some(old) = slot.due.replace(due) {
@@ -121,7 +135,7 @@ impl Place {
     }
 }
 
-/// All first probes of a group begin within this time, and within the target's interval.
+/// All first probes of a group begin within this time.
 const FIRST_WINDOW: Duration = Duration::from_secs(1);
 
 /// First probes of a small group follow each other this closely.
@@ -136,6 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::InitState;
     use crate::server_state::{Admin, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 
     const SERVERS: u64 = 5000;
@@ -219,6 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn first_probes_come_within_the_bound_that_is_set() {
+        let (mut schedule, start) = (schedule(0), Instant::now());
+        schedule.set_first_window(Some(ms(50)));
+        schedule.join(&group(1000, INTERVAL), start);
+        let due = std::iter::from_fn(|| schedule.pop(start + ms(50))).count();
+        assert_eq!((due, schedule.next_due()), (1000, None));
+    }
+
+    #[test]
+    fn who_is_suspected_is_probed_sooner_but_not_twice_at_a_time() {
+        let (mut schedule, start) = (schedule(0), Instant::now());
+        schedule.join(&group(1, INTERVAL), start);
+        let target = schedule.pop(start).unwrap();
+        schedule.advance(target, start);
+        assert_eq!(schedule.next_due(), None, "it is being probed");
+        schedule.again(target, start, INTERVAL);
+        schedule.advance(target, start + ms(10));
+        assert_eq!(schedule.next_due(), Some(start + ms(10)));
+        schedule.advance(target, start + ms(20));
+        assert_eq!(schedule.next_due(), Some(start + ms(10)), "never later");
+    }
+
+    #[test]
     fn longest_due_goes_first_and_only_once_due() {
         let (mut schedule, start) = (schedule(0), Instant::now());
         schedule.join(&group(3, INTERVAL), start);
@@ -287,7 +325,7 @@ mod tests {
             let (interval, alive) = (ms(interval), ms(alive));
             let (fast, timeout) = (interval * u32::try_from(fast).unwrap() / 100, interval * u32::try_from(timeout).unwrap() / 100);
             let thresholds = Some(Thresholds { rise: 2, fall });
-            let settings = Settings { weight: 1, slowstart: Duration::ZERO, thresholds, admin: Admin::Ready };
+            let settings = Settings { weight: 1, slowstart: Duration::ZERO, thresholds, admin: Admin::Ready, init: InitState::Up };
             let took = time_to_detect(settings, [interval, fast, interval], timeout, alive);
             // While probes time out one after the other, the interval cannot be shorter than the timeout.
             prop_assert!(took <= interval + fast.max(timeout) * (fall - 1) + timeout, "{took:?}");

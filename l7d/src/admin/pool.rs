@@ -56,6 +56,10 @@ fn remove(engine: &Engine, config: &Config, call: &Call) -> Outcome {
     if engine.fleet.status(id) != Status::Maint {
         return Err(bare("Only servers in maintenance mode can be deleted."));
     }
+    let is_meant = |track: &control::config::Tracked| (track.backend(), track.server()) == (backend, server);
+    if config.servers().iter().filter_map(control::config::Server::track).any(is_meant) {
+        return Err(bare("This server cannot be removed at runtime due to other configuration elements pointing to it."));
+    }
     let site = engine.site();
     let pool = site.backends().iter().find(|pool| pool.name() == backend);
     let machine = pool.and_then(|pool| pool.servers().iter().find(|machine| machine.name() == server));

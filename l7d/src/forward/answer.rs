@@ -79,6 +79,7 @@ impl Answer<'_, '_> {
         self.is_awaited.set(false);
         progress.answered = Some(std::time::Instant::now());
         let status = arrived.head.status();
+        progress.heard = Some(status);
         if self.request.retry_on.contains(RetryCause::Status(status)) {
             return Err(ExchangeError::Declined(status));
         }

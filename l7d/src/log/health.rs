@@ -57,7 +57,9 @@ fn reason(outcome: &CheckOutcome) -> String {
         let shown: String = outcome.detail.chars().map(|c| if c.is_control() || c == '"' { '.' } else { c }).collect();
         let _ = write!(text, ", info: \"{shown}\"");
     }
-    let _ = write!(text, ", check duration: {}ms", outcome.duration.as_millis());
+    if outcome.result.has_duration() {
+        let _ = write!(text, ", check duration: {}ms", outcome.duration.as_millis());
+    }
     text
 }
 
@@ -67,17 +69,22 @@ fn of_change(changed: &Changed, backend: &Backend) -> Vec<(Level, String)> {
     let why = match &transition.reason {
         Reason::Check(outcome) | Reason::Agent(outcome) if !changed.is_explained => format!(", {}", reason(outcome)),
         Reason::Health => ", changed from CLI".to_owned(),
+        Reason::Tracked { server, .. } => format!(" via {server}"),
         Reason::Check(_) | Reason::Agent(_) | Reason::Admin(_) | Reason::Weight | Reason::Configuration => String::new(),
     };
+    let via = if matches!(transition.reason, Reason::Tracked { .. }) { why.as_str() } else { "" };
     let (left, online) = (rest(changed, backend, "left"), rest(changed, backend, "online"));
     let line = match (transition.from, transition.to, &transition.reason) {
         (_, _, Reason::Weight) => None,
-        (_, Status::Maint, _) => Some((Level::Alert, format!("{name} is going DOWN for maintenance. {left}"))),
+        (_, Status::Maint, _) => Some((Level::Alert, format!("{name} is going DOWN for maintenance{via}. {left}"))),
+        (Status::Maint, to, Reason::Tracked { .. }) => Some((Level::Notice, format!("{name} is {to}/READY (leaving maintenance)."))),
         (Status::Maint, to, _) => Some((Level::Notice, format!("{name} is {to}/READY (leaving forced maintenance)."))),
         (_, Status::Down, _) => Some((Level::Alert, format!("{name} is DOWN{why}. {left}"))),
         (_, Status::Drain, _) if changed.is_stopping => Some((Level::Notice, format!("{name} is stopping{why}. {online}"))),
-        (_, Status::Drain, _) => Some((Level::Notice, format!("{name} enters drain state. {online}"))),
-        (Status::Drain, Status::Up, Reason::Admin(Admin::Ready)) => Some((Level::Notice, format!("{name} is UP (leaving forced drain)."))),
+        (_, Status::Drain, _) => Some((Level::Notice, format!("{name} enters drain state{via}. {online}"))),
+        (Status::Drain, Status::Up, Reason::Admin(Admin::Ready) | Reason::Tracked { by_admin: true, .. }) => {
+            Some((Level::Notice, format!("{name} is UP (leaving forced drain).")))
+        }
         (_, Status::Up, _) => Some((Level::Notice, format!("{name} is UP{why}. {online}"))),
     };
     let is_last = transition.from == Status::Up && changed.active + changed.backup == 0;

@@ -11,7 +11,7 @@ use control::config::{
     self, BackendId, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress,
     ServerId, Timeouts,
 };
-use control::fleet::View;
+use control::fleet::{Fleet, View};
 use control::server_state::Status;
 use control::tls::Host;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -21,6 +21,7 @@ use super::frontend::Frontend;
 use super::has;
 use super::name_policy;
 use super::upkeep::Upkeep;
+use super::watch::{Sign, Watch};
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
 use crate::compress::Compression;
 use crate::downstream::Close;
@@ -124,6 +125,8 @@ pub(crate) struct Server {
     tls: Option<(Arc<Connector>, Option<Arc<ServerHost>>)>,
     /// What the persistence cookie calls it.
     cookie: Option<Box<[u8]>>,
+    /// What looks at the traffic with it.
+    watch: Option<Watch>,
     load: Arc<Load>,
     meter: Arc<Meter>,
     /// Made of the name, so that no other server's coming or going changes it.
@@ -159,7 +162,7 @@ pub(crate) enum Reuse {
 impl Backend {
     pub(super) fn new(
         superseded: &Arc<AtomicBool>,
-        view: &Arc<View>,
+        (fleet, view): (&Fleet, &Arc<View>),
         (model, rules, tls, log): (&config::Backend, &Rules, &Setup, Arc<Log>),
         threads: usize,
         before: Option<&Self>,
@@ -167,7 +170,11 @@ impl Backend {
         let key = model.cookie().and_then(config::Cookie::dynamic_key);
         let server = |server: &config::Server| {
             let tls = tls.connector(model, server).map(|connector| (Arc::clone(connector), rules.host_of(server)));
-            Server { cookie: cookie_value(server, key), ..Server::new(server, tls, threads, before) }
+            Server {
+                cookie: cookie_value(server, key),
+                watch: Watch::new(fleet, view, server),
+                ..Server::new(server, tls, threads, before)
+            }
         };
         let servers: Vec<_> = view.config().servers_of(model.id()).iter().map(server).collect();
         let mut by_cookie: HashMap<Box<[u8]>, Vec<usize>> = HashMap::new();
@@ -527,6 +534,7 @@ impl Server {
             source: model.source().map(Source::new),
             tls,
             cookie: None,
+            watch: None,
             load,
             meter,
             seed,
@@ -607,6 +615,13 @@ impl Server {
     /// Returns which idle connections to it will do for who asks it for a host.
     pub(crate) fn kind(&self, host: Host<'_>) -> pool::Key {
         pool::Key { server: self.load.id(), kinship: self.connector().map_or(0, |connector| connector.kinship(host)) }
+    }
+
+    /// Takes in what was seen of it.
+    pub(crate) fn note(&self, sign: Sign) {
+        if let Some(watch) = &self.watch {
+            watch.note(sign);
+        }
     }
 
     /// Returns what it carries.

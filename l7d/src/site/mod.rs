@@ -10,6 +10,7 @@ mod frontend;
 mod limit;
 mod names;
 mod upkeep;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -24,6 +25,7 @@ pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend, Gate};
 pub(crate) use limit::Counted;
 pub(crate) use names::Names;
+pub(crate) use watch::Sign;
 
 use crate::bind;
 use crate::log::Logs;
@@ -81,7 +83,7 @@ impl Site {
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
         let new_backend = |model: &config::Backend| {
             let log = shared.logs.of_backend(model.id());
-            Arc::new(Backend::new(&superseded, &view, (model, &shared.rules, &tls, log), threads, old_backend(model.name())))
+            Arc::new(Backend::new(&superseded, (fleet, &view), (model, &shared.rules, &tls, log), threads, old_backend(model.name())))
         };
         let backends = Arc::new(Backends::new(config.backends().iter().map(new_backend).collect()));
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));

@@ -241,8 +241,9 @@ fn of_server<'a>(backend: &Backend, server: &Server, state: &'a ServerSnapshot, 
         "qlimit" => Value::Count(model.maxqueue()?.into()),
         "scur" => Value::Count(server.load().active().into()),
         "slim" => Value::Count(state.maxconn.or(model.maxconn())?.into()),
-        "status" if model.check().is_none() && state.status == Status::Up => text("no check"),
+        "status" if model.check().is_none() && model.track().is_none() && state.status == Status::Up => text("no check"),
         "status" => Value::Text(status(model, state)),
+        "tracked" => Value::Text(Cow::Owned(model.track()?.to_string())),
         "mode" => text(mode(backend.mode())),
         "addr" => Value::Text(Cow::Owned(address(model))),
         "cookie" => Value::Text(Cow::Owned(model.cookie()?.to_owned())),
@@ -278,11 +279,14 @@ fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Opt
     let last = || state.last_check.as_ref().map(|last| &last.outcome);
     Some(match column {
         "chkfail" => Value::Count(state.failed_checks),
+        "hanafail" => Value::Count(state.error_rows),
         "chkdown" => Value::Count(state.downs),
         "downtime" => Value::Count(state.downtime.as_secs()),
         "check_status" => text(last().map_or("INI", |outcome| outcome.result.name())),
         "check_code" => Value::Count(last()?.code?.into()),
-        "check_duration" => Value::Micros(u64::try_from(last()?.duration.as_micros()).unwrap_or(u64::MAX)),
+        "check_duration" => {
+            Value::Micros(u64::try_from(last().filter(|outcome| outcome.result.has_duration())?.duration.as_micros()).unwrap_or(u64::MAX))
+        }
         "last_chk" => text(&last()?.detail),
         "check_desc" => text(last().map_or("Initializing", |outcome| outcome.result.description())),
         "check_health" => Value::Count(state.health.into()),
@@ -314,6 +318,12 @@ fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
         (Status::Down, Some(_), Checking::On) if state.agent_down => return Cow::Borrowed("DOWN (agent)"),
         (Status::Drain, Some(_), Checking::On) if state.admin == Admin::Drain => return Cow::Borrowed("DRAIN (agent)"),
         _ => {}
+    }
+    if let Some(track) = model.track().filter(|_| state.lead.maint) {
+        return Cow::Owned(format!("{name} (via {track})"));
+    }
+    if let Some((done, all)) = state.lead.progress.filter(|_| state.status != Status::Maint) {
+        return Cow::Owned(format!("{name} {done}/{all}"));
     }
     let Some(check) = model.check() else { return Cow::Borrowed(name) };
     match state.status {

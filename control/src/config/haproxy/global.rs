@@ -97,6 +97,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         reader.set_environment(&name, Some(value.value().clone()));
         Ok(())
     }),
+    ("max-spread-checks", |line, global, _| {
+        global.max_spread_checks = Some(*line.duration()?);
+        Ok(())
+    }),
     ("spread-checks", |line, global, _| {
         global.spread_checks = Some(*line.integer(0..=50)?);
         Ok(())
@@ -182,7 +186,6 @@ const LATER: &[&str] = &[
     "lua-load",
     "lua-load-per-thread",
     "lua-prepend-path",
-    "max-spread-checks",
     "maxcomprate",
     "maxconnrate",
     "maxsessrate",

@@ -98,12 +98,20 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.disabled = Some(false);
         Ok(())
     }),
+    ("error-limit", |line, server, _| {
+        server.check.error_limit = Some(*line.integer(1..=u32::MAX)?);
+        Ok(())
+    }),
     ("fall", |line, server, _| {
         server.check.fall = Some(*line.integer(1..=MOST_PROBES)?);
         Ok(())
     }),
     ("fastinter", |line, server, _| {
         server.check.fastinter = Some(*line.period()?);
+        Ok(())
+    }),
+    ("init-state", |line, server, _| {
+        server.check.init_state = Some(*line.parse("up, down, fully-up or fully-down", |text| word::INIT_STATE.read(text))?);
         Ok(())
     }),
     ("inter", |line, server, _| {
@@ -156,6 +164,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.send_proxy = Some(ProxySwitch::Off);
         Ok(())
     }),
+    ("observe", |line, server, _| {
+        server.check.observe = Some(line.parse("layer4 or layer7", |text| word::LAYER.read(text))?);
+        Ok(())
+    }),
+    ("on-error", |line, server, _| {
+        server.check.on_error = Some(*line.parse("what to do", |text| word::ON_ERROR.read(text))?);
+        Ok(())
+    }),
     ("pool-max-conn", |line, server, _| {
         server.server.pool.most_idle = Some(most(line)?);
         Ok(())
@@ -193,6 +209,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.source = Some(source_words(line)?);
         Ok(())
     }),
+    ("track", |line, server, _| {
+        server.server.track = Some(line.parse("a server", text::tracked)?);
+        Ok(())
+    }),
     ("weight", |line, server, _| {
         server.server.weight = Some(*line.integer(0..=256)?);
         Ok(())
@@ -205,7 +225,6 @@ const LATER: &[&str] = &[
     "check-reuse-pool",
     "check-via-socks4",
     "client-sigalgs",
-    "error-limit",
     "force-sslv3",
     "force-tlsv10",
     "force-tlsv11",
@@ -213,7 +232,6 @@ const LATER: &[&str] = &[
     "hash-key",
     "idle-ping",
     "init-addr",
-    "init-state",
     "log-proto",
     "namespace",
     "no-check-reuse-pool",
@@ -225,8 +243,6 @@ const LATER: &[&str] = &[
     "no-verifyhost",
     "non-stick",
     "npn",
-    "observe",
-    "on-error",
     "on-marked-down",
     "on-marked-up",
     "pool-conn-name",
@@ -246,14 +262,13 @@ const LATER: &[&str] = &[
     "tcp-md5sig",
     "tcp-ut",
     "tfo",
-    "track",
 ];
 
 /// Words that mean nothing here: threads never take each other's idle connections, however few they are.
 const IDLE: [&str; 2] = ["id", "pool-low-conn"];
 
 /// Words about checks.
-const CHECK: [&str; 16] = [
+const CHECK: [&str; 20] = [
     "addr",
     "check",
     "check-alpn",
@@ -262,12 +277,16 @@ const CHECK: [&str; 16] = [
     "check-sni",
     "check-ssl",
     "downinter",
+    "error-limit",
     "fall",
     "fastinter",
+    "init-state",
     "inter",
     "no-check",
     "no-check-send-proxy",
     "no-check-ssl",
+    "observe",
+    "on-error",
     "port",
     "rise",
 ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{SendProxy, ServerSource, Target};
+use super::observe::{InitState, Observe};
 use super::sequence::Sequence;
 use super::server::Protocol;
 use super::tls::ServerTls;
@@ -27,6 +28,8 @@ pub struct Check {
     pub(in crate::config) timeout: Duration,
     pub(in crate::config) rise: u32,
     pub(in crate::config) fall: u32,
+    pub(in crate::config) init_state: InitState,
+    pub(in crate::config) observe: Option<Observe>,
 }
 
 impl Check {
@@ -103,6 +106,16 @@ impl Check {
     /// Returns how many bad probes in a row take a server down, at least 1.
     pub fn fall(&self) -> u32 {
         self.fall
+    }
+
+    /// Returns how the server's health is at the start and after maintenance.
+    pub fn init_state(&self) -> InitState {
+        self.init_state
+    }
+
+    /// Returns how traffic tells of the server's health, too.
+    pub fn observe(&self) -> Option<Observe> {
+        self.observe
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Global {
     pub(in crate::config) stats_maxconn: u32,
     pub(in crate::config) metrics: Option<Located<SocketAddr>>,
     pub(in crate::config) spread_checks: u8,
+    pub(in crate::config) max_spread_checks: Option<Duration>,
     pub(in crate::config) localpeer: Option<Located<String>>,
     pub(in crate::config) tables_file: Option<PathBuf>,
     pub(in crate::config) process: Process,
@@ -138,6 +139,11 @@ impl Global {
     /// Returns by how many percent a check's interval may vary, 0 to 50.
     pub fn spread_checks(&self) -> u8 {
         self.spread_checks
+    }
+
+    /// Returns the most time between the first checks of the first server and of the last; none leaves that to the checker.
+    pub fn max_spread_checks(&self) -> Option<Duration> {
+        self.max_spread_checks
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{Agent, Check};
 use super::connection::{SendProxy, ServerAddress, ServerSource};
+use super::observe::Tracked;
 use super::{BackendId, ServerId, ServerPool, ServerTls};
 use crate::config::location::{Located, Location};
 
@@ -25,6 +26,7 @@ pub struct Server {
     pub(in crate::config) slowstart: Option<Duration>,
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) agent: Option<Agent>,
+    pub(in crate::config) track: Option<Located<Tracked>>,
     pub(in crate::config) cookie: Option<String>,
     pub(in crate::config) protocol: Option<Protocol>,
     pub(in crate::config) tls: Option<ServerTls>,
@@ -151,6 +153,11 @@ impl Server {
     /// Returns the agent that says how it is.
     pub fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
+    }
+
+    /// Returns the server whose state it has, too; such a server has no check of its own.
+    pub fn track(&self) -> Option<&Tracked> {
+        self.track.as_ref().map(Located::value)
     }
 
     /// Returns what is spoken to it in mode http; none leaves it to what TLS agrees on, or else HTTP/1.1.

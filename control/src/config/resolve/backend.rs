@@ -9,6 +9,7 @@ use super::limits::{self, Limits};
 use super::log;
 use super::proxy;
 use super::tls;
+use super::track;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::Located;
 use crate::config::model::{
@@ -35,6 +36,7 @@ pub(super) fn backends(resolver: &mut Resolver, written: &[written::Backend]) ->
     for (index, written) in written.iter().enumerate() {
         backend(resolver, written, BackendId::from_index(index), &mut pools);
     }
+    track::check(resolver, &pools);
     pools
 }
 
@@ -122,6 +124,9 @@ pub(in crate::config) fn add_server(config: &mut Config, id: BackendId, written:
     let number = (1..).find(|number| others.iter().all(|other| other.number != *number)).unwrap_or(others.len() + 1);
     let place = Place { backend: id, id: ServerId::from_index(end), number, timeouts: &backend.timeouts };
     let server = server(&mut resolver, &config.ground[id.index()], written, &place);
+    if let Some(track) = server.as_ref().and_then(|server| server.track.as_ref()) {
+        resolver.error(track.location(), "a server that is added at run time cannot track another", "write it in the file");
+    }
     let Some(server) = server.filter(|_| resolver.found.iter().all(|found| found.severity() != Severity::Error)) else {
         return Err(resolver.found);
     };
@@ -256,6 +261,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     let connection = Connection { timeouts, source: source.as_ref(), send_proxy, tls: tls_of, protocol, layers: &layers };
     let check = check::check(resolver, backend, written, &connection);
     let agent = check::agent(resolver, written, &connection);
+    let track = last(&layers, |settings| settings.track.clone()).map(|track| track::own(track, backend));
     let cookie = last(&layers, |settings| settings.cookie.as_ref().map(|cookie| cookie.value().clone()));
     // Without a value of its own no client would stay with it; the name is one.
     let by_name = backend.cookie.as_ref().filter(|cookie| !cookie.dynamic && cookie.unnamed == Unnamed::Name);
@@ -275,6 +281,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
         agent,
+        track,
         cookie,
         protocol,
         tls,

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Resolver;
+use super::{Resolver, proxy};
 use crate::config::haproxy::sequence;
 use crate::config::model::{
-    Action, Agent, Check, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target, Timeout, Timeouts,
+    Action, Agent, Check, InitState, Layer, Mode, Observe, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target,
+    Timeout, Timeouts,
 };
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
@@ -51,6 +52,7 @@ pub(super) fn check(
     let is_inet = matches!(target, Target::Inet(_));
     let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
     let (connect_timeout, timeout) = limits(&settings, interval, connection.timeouts);
+    let observe = observe(resolver, backend, &settings);
     Some(Check {
         sequence,
         target,
@@ -67,7 +69,20 @@ pub(super) fn check(
         timeout,
         rise: settings.rise.unwrap_or(DEFAULT_RISE),
         fall: settings.fall.unwrap_or(DEFAULT_FALL),
+        init_state: settings.init_state.unwrap_or_default(),
+        observe,
     })
+}
+
+/// Returns how traffic tells of a server's health.
+fn observe(resolver: &mut Resolver, backend: &written::Backend, settings: &CheckSettings) -> Option<Observe> {
+    let layer = settings.observe.as_ref()?;
+    if *layer.value() == Layer::Layer7 && proxy::mode(&backend.defaults.proxy, &backend.proxy) == Mode::Tcp {
+        let message = format!("`observe layer7` needs responses, backend `{}` has mode tcp", backend.name);
+        resolver.error(layer.location(), message, "observe = \"layer4\", or mode = \"http\"");
+    }
+    let (limit, on_error) = (settings.error_limit.unwrap_or(DEFAULT_ERROR_LIMIT), settings.on_error.unwrap_or_default());
+    Some(Observe { layer: *layer.value(), limit, on_error })
 }
 
 /// Makes the agent of a server; none where it has none.
@@ -102,6 +117,8 @@ pub(super) fn agent(resolver: &mut Resolver, server: &written::Server, connectio
         timeout,
         rise: 1,
         fall: 1,
+        init_state: InitState::Up,
+        observe: None,
     };
     Some(Agent { check, question: question.into_bytes() })
 }
@@ -145,6 +162,7 @@ pub(super) fn is_declined(backend: &written::Backend) -> bool {
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_RISE: u32 = 2;
 const DEFAULT_FALL: u32 = 3;
+const DEFAULT_ERROR_LIMIT: u32 = 10;
 
 /// Lays narrower settings over wider ones; none where the narrowest word is "off".
 fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSettings> {
@@ -177,6 +195,10 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
             sni: layer.sni.clone().or(settings.sni),
             alpn: layer.alpn.clone().or(settings.alpn),
             version: layer.version.or(settings.version),
+            init_state: layer.init_state.or(settings.init_state),
+            observe: layer.observe.clone().or(settings.observe),
+            error_limit: layer.error_limit.or(settings.error_limit),
+            on_error: layer.on_error.or(settings.on_error),
         };
     }
     on.then_some(settings)

@@ -13,6 +13,7 @@ mod peers;
 mod proxy;
 mod rules;
 mod tls;
+mod track;
 mod userlist;
 
 use std::collections::HashMap;
@@ -201,6 +202,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         stats_maxconn: written.stats_maxconn.unwrap_or(DEFAULT_STATS_MAXCONN),
         metrics: written.metrics,
         spread_checks: written.spread_checks.unwrap_or(DEFAULT_SPREAD),
+        max_spread_checks: written.max_spread_checks,
         localpeer: written.localpeer,
         tables_file: written.tables_file,
         process: written.process,

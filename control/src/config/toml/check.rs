@@ -71,6 +71,16 @@ fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
             .take("proto")
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
             .map(|protocol| *protocol.value()),
+        init_state: section
+            .take("init-state")
+            .and_then(|item| reader.text(&item, "down", |text| word::INIT_STATE.read(text)))
+            .map(|state| *state.value()),
+        observe: section.take("observe").and_then(|item| reader.text(&item, "layer7", |text| word::LAYER.read(text))),
+        error_limit: section.take("error-limit").and_then(|item| reader.integer(&item, 1..=u32::MAX, 10)),
+        on_error: section
+            .take("on-error")
+            .and_then(|item| reader.text(&item, "mark-down", |text| word::ON_ERROR.read(text)))
+            .map(|action| *action.value()),
     };
     section.misplaced(reader, &["agent"], |_| "write agent = { port = … } beside check".to_owned());
     section.misplaced(reader, &["path", "host", "method", "expect", "version"], |key| format!("write http = {{ {key} = … }}"));

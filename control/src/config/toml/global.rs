@@ -43,6 +43,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         stats_timeout: section.take("stats-timeout").and_then(|item| reader.period(&item)),
         stats_maxconn: section.take("stats-maxconn").and_then(|item| reader.integer(&item, 1..=1000, 10)),
         metrics: section.take("metrics").and_then(|item| reader.text(&item, "127.0.0.1:9101", address::endpoint)),
+        max_spread_checks: section.take("max-spread-checks").and_then(|item| reader.duration(&item)),
         spread_checks: section.take("spread-checks").and_then(|item| reader.integer(&item, 0..=50, 5)),
         localpeer: section.take("localpeer").and_then(|item| reader.text(&item, "node1", text::not_empty)),
         tables_file: section

@@ -13,19 +13,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 11] = [
-    "error-limit",
-    "id",
-    "init-addr",
-    "observe",
-    "on-error",
-    "on-marked-down",
-    "on-marked-up",
-    "redir",
-    "resolve-prefer",
-    "resolvers",
-    "track",
-];
+const LATER: [&str; 7] = ["id", "init-addr", "on-marked-down", "on-marked-up", "redir", "resolve-prefer", "resolvers"];
 
 pub(super) fn servers(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Server> {
     let title = format!("`server` of {}", section.title());
@@ -82,6 +70,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
         check: check::check(reader, section),
         agent: check::agent(reader, section),
+        track: section.take("track").and_then(|item| reader.text(&item, "backend/server", text::tracked)),
         protocol: section
             .take("proto")
             .and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text)))
@@ -98,7 +87,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     section.misplaced(reader, &["check-ssl", "no-check-ssl"], |_| "write check = { tls = … }".to_owned());
     section.misplaced(reader, &["check-sni", "check-alpn"], |key| format!("write check = {{ {} = … }}", key.trim_start_matches("check-")));
     section.misplaced(reader, &["check-send-proxy"], |_| "write check = { send-proxy = true }".to_owned());
-    section.misplaced(reader, &["inter", "fastinter", "downinter", "rise", "fall", "port"], |key| format!("write check = {{ {key} = … }}"));
+    section.misplaced(reader, &CHECK, |key| format!("write check = {{ {key} = … }}"));
     section.misplaced(reader, &["agent-check", "agent-addr", "agent-inter", "agent-port", "agent-send"], |_| {
         "write agent = { port = …, address = …, inter = …, send = … }".to_owned()
     });
@@ -112,6 +101,9 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
     section.misplaced(reader, &["no-ssl-reuse"], |_| "write tls = { resumption = false }".to_owned());
     settings
 }
+
+/// What belongs in `check`.
+const CHECK: [&str; 10] = ["inter", "fastinter", "downinter", "rise", "fall", "port", "observe", "error-limit", "on-error", "init-state"];
 
 /// Reads how long connections are kept for further requests.
 fn pool(reader: &mut Reader, section: &mut Section<'_>) -> ServerPoolSettings {

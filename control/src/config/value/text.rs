@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::address::port_range;
 use super::{Mistake, address};
-use crate::config::model::PortRange;
+use crate::config::model::{PortRange, Tracked};
 
 /// Checks the name of a network interface.
 pub(in crate::config) fn interface(text: &str) -> Result<String, Mistake> {
@@ -14,6 +14,17 @@ pub(in crate::config) fn interface(text: &str) -> Result<String, Mistake> {
     }
     Err(Mistake::new(format!("`{}` cannot be the name of an interface", text))
         .hint("at most 15 characters, no space, colon or slash: for example eth0"))
+}
+
+/// Reads the name of a server, with that of its backend unless it is the same.
+pub(in crate::config) fn tracked(text: &str) -> Result<Tracked, Mistake> {
+    let (backend, server) = text.split_once('/').unwrap_or(("", text));
+    if server.is_empty() || text.starts_with('/') || text.chars().any(char::is_control) {
+        return Err(
+            Mistake::new(format!("`{}` names no server", text.escape_debug())).hint("for example app/web1, or web1 in the same backend")
+        );
+    }
+    Ok(Tracked { backend: backend.to_owned(), server: server.to_owned() })
 }
 
 /// Reads a path that does not depend on where the daemon was started.

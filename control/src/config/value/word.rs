@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion, Late, Mode,
-    OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
+    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion, InitState,
+    Late, Layer, Mode, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -28,6 +28,21 @@ impl<T: Copy> Words<T> {
 pub(in crate::config) const STATE_SOURCE: Words<StateSource> = Words {
     what: "a place of server states",
     words: &[("none", StateSource::None), ("global", StateSource::Global), ("local", StateSource::Local)],
+};
+pub(in crate::config) const LAYER: Words<Layer> =
+    Words { what: "a layer to observe", words: &[("layer4", Layer::Layer4), ("layer7", Layer::Layer7)] };
+pub(in crate::config) const ON_ERROR: Words<OnError> = Words {
+    what: "something to do on errors",
+    words: &[
+        ("fastinter", OnError::FastInter),
+        ("fail-check", OnError::FailCheck),
+        ("sudden-death", OnError::SuddenDeath),
+        ("mark-down", OnError::MarkDown),
+    ],
+};
+pub(in crate::config) const INIT_STATE: Words<InitState> = Words {
+    what: "a state to begin with",
+    words: &[("fully-up", InitState::FullyUp), ("up", InitState::Up), ("down", InitState::Down), ("fully-down", InitState::FullyDown)],
 };
 /// How a mail server is greeted.
 pub(in crate::config) const HELLO: Words<&str> = Words { what: "a greeting", words: &[("HELO", "HELO"), ("EHLO", "EHLO")] };
