@@ -31,6 +31,7 @@ use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
+use crate::pace;
 use crate::peers::{self, Peering, Start};
 use crate::rules::Rules;
 use crate::site::{Gate, Site};
@@ -185,6 +186,7 @@ impl Daemon {
         let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
+        pace::follow(config.global().rates());
         let config = Arc::new(config);
         let fleet = Fleet::new(Arc::clone(&config));
         // Read at the start alone: a reload inside the process loses no state.
@@ -271,6 +273,7 @@ impl Daemon {
         support::announce(&config);
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
+        pace::follow(config.global().rates());
         self.fleet.replace(Arc::new(config));
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         self.follow_peers(&local_peer, HashMap::new(), Start::Afresh);

@@ -13,7 +13,6 @@ use control::shutdown::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
 
-use crate::pace;
 use crate::peer::Peer;
 use crate::session::{self, Client};
 use crate::sessions;
@@ -30,11 +29,6 @@ pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop
         };
         match accepted {
             Ok((socket, peer)) => {
-                let paced = async { (pace::CONNECTIONS.wait().await, pace::SESSIONS.wait().await) };
-                tokio::select! {
-                    _ = paced => {}
-                    _ = &mut stop => break,
-                }
                 let present = Arc::clone(&door.borrow());
                 let admission = tokio::select! {
                     admission = Admission::of(&present, &shutdown) => admission,
@@ -83,6 +77,7 @@ impl Admission {
     /// Waits until every limit has room.
     async fn of(door: &Door, shutdown: &Shutdown) -> Self {
         let guard = shutdown.guard();
+        door.pace().await;
         let mut permits = Vec::with_capacity(door.limits().len());
         for limit in door.limits() {
             permits.push(Semaphore::acquire_owned(Arc::clone(limit)).await.expect("limits are never closed"));

@@ -182,6 +182,7 @@ async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode
     let door = Arc::clone(&current.borrow());
     let frontend = door.frontend();
     if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
+        door.forgive();
         debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
         return None;
     }

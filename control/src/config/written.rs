@@ -12,7 +12,7 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors,
-    HttpReuse, InitState, Layer, Mode, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Request, RetryOn, SendProxy,
+    HttpReuse, InitState, Layer, Mode, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates, Request, RetryOn, SendProxy,
     Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked,
     UniqueId, XdpBalance,
 };
@@ -48,6 +48,7 @@ pub(super) struct Written {
 #[derive(Debug, Default)]
 pub(super) struct Global {
     pub(super) maxconn: Option<u32>,
+    pub(super) rates: Rates,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,
     pub(super) log_tag: Option<Located<String>>,
@@ -124,6 +125,7 @@ pub(super) struct Compression {
 pub(super) struct Defaults {
     pub(super) proxy: Proxy,
     pub(super) maxconn: Option<u32>,
+    pub(super) rate_limit: Option<u32>,
     pub(super) default_backend: Option<Located<String>>,
     pub(super) pool: Pool,
     pub(super) check: Option<CheckSwitch>,
@@ -163,6 +165,7 @@ pub(super) struct Frontend {
     pub(super) inspect_delay: Option<Located<Duration>>,
     pub(super) monitor_uri: Option<Located<String>>,
     pub(super) maxconn: Option<u32>,
+    pub(super) rate_limit: Option<u32>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,
     pub(super) xdp: Option<XdpFrontend>,

@@ -18,6 +18,7 @@ use crate::bind::Spec;
 use crate::captures::Captures;
 use crate::compress::Compression;
 use crate::log::Log;
+use crate::pace::{self, Pace};
 use crate::rules::{ProxyRules, View};
 use crate::stats::{Entrance, Meter};
 use crate::tls::Acceptor;
@@ -63,6 +64,7 @@ pub(crate) struct Frontend {
     backends: Arc<Backends>,
     backend: Option<Arc<Backend>>,
     names: Option<Names>,
+    pace: Arc<Pace>,
     limit: Option<Limit>,
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
@@ -121,6 +123,25 @@ impl Door {
         self.acceptor.as_deref()
     }
 
+    /// Waits until clients have come slowly enough for one more.
+    pub(crate) async fn pace(&self) {
+        self.frontend.pace.wait().await;
+        pace::SESSIONS.wait().await;
+        pace::CONNECTIONS.wait().await;
+        if self.acceptor.is_some() {
+            pace::HANDSHAKES.wait().await;
+        }
+    }
+
+    /// Takes back that a client counts as more than a connection.
+    pub(crate) fn forgive(&self) {
+        self.frontend.pace.forgive();
+        pace::SESSIONS.forgive();
+        if self.acceptor.is_some() {
+            pace::HANDSHAKES.forgive();
+        }
+    }
+
     /// Returns the limits that a connection counts against, the narrowest first.
     pub(crate) fn limits(&self) -> &[Arc<Semaphore>] {
         &self.limits
@@ -129,6 +150,8 @@ impl Door {
 
 impl Frontend {
     pub(super) fn new(model: &config::Frontend, backends: &Arc<Backends>, shared: &Shared, before: Option<&Self>) -> Self {
+        let pace = before.map_or_else(Arc::default, |frontend| Arc::clone(&frontend.pace));
+        pace.set(model.rate_limit());
         Self {
             name: model.name().to_owned(),
             mode: model.mode(),
@@ -137,6 +160,7 @@ impl Frontend {
             backend: model.default_backend().and_then(|id| backends.of(id)).map(Arc::clone),
             names: Names::new(model, backends.all()),
             backends: Arc::clone(backends),
+            pace,
             limit: Limit::renew(model.maxconn(), before.and_then(|frontend| frontend.limit.as_ref())),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
@@ -271,6 +295,11 @@ impl Frontend {
     /// Returns the numbers of the process.
     pub(crate) fn process(&self) -> &Meter {
         &self.process
+    }
+
+    /// Returns how many new clients it takes in a second; 0 for any number.
+    pub(crate) fn rate_limit(&self) -> u32 {
+        self.pace.most()
     }
 
     /// Returns how many connections it may serve at a time.

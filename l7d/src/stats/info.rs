@@ -114,6 +114,7 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(29, "SessRate", "MRP", "u32", rate, "sessions over the last second");
     number(30, "SessRateLimit", "CLP", "u32", pace::SESSIONS.most().into(), "sessions allowed in a second, 0 for any number");
     number(31, "MaxSessRate", "MRP", "u32", most, "most sessions in a second");
+    number(33, "SslRateLimit", "CLP", "u32", pace::HANDSHAKES.most().into(), "sessions with TLS allowed in a second, 0 for any number");
     number(47, "Tasks", "MGP", "u32", u64::from(connections) + listeners, "connections and listening sockets");
     number(48, "Run_queue", "MGP", "u32", 0, "tasks that wait for a thread, 0 as none waits for another's");
     number(49, "Idle_pct", "MaP", "u32", idle(), "part of the last second in which the threads had nothing to do");

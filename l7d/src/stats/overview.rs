@@ -203,7 +203,7 @@ impl<'a> Row<'a> {
             "conn_rate" => self.rates(|rates| &rates.sessions, Counter::Sessions).0,
             "conn_rate_max" => self.rates(|rates| &rates.sessions, Counter::Sessions).1,
             "conn_tot" => Value::Count(self.meter.sum(Counter::Sessions)),
-            "rate_lim" => Value::Count(0),
+            "rate_lim" => Value::Count(frontend.rate_limit().into()),
             _ => return None,
         })
     }

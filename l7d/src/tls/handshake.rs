@@ -12,7 +12,7 @@ use super::acceptor::Acceptor;
 use crate::deadline::Elapsed;
 use crate::session::Client;
 use crate::site::Frontend;
-use crate::{inspect, log, pace};
+use crate::{inspect, log};
 
 /// Why there is no TLS with a client.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,6 @@ enum HandshakeError {
 
 /// Puts TLS between a client and everything that follows, and tells whether that worked; if not, it was logged.
 pub(crate) async fn accept(client: &mut Client, acceptor: &Acceptor, frontend: &Frontend) -> bool {
-    pace::HANDSHAKES.wait().await;
     let began = Instant::now();
     let Err(error) = shake_hands(client, acceptor, limit(frontend)).await else {
         debug!("{} on frontend {}: {:?}", client.source, frontend.name(), client.stream.tls());

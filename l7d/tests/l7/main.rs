@@ -86,6 +86,8 @@ mod priorities;
 #[cfg(test)]
 mod proxy_out;
 #[cfg(test)]
+mod rates;
+#[cfg(test)]
 mod rdp;
 #[cfg(test)]
 mod replies;

@@ -112,6 +112,7 @@ impl Draft {
             inspect_delay: None,
             monitor_uri: None,
             maxconn: None,
+            rate_limit: None,
             acls: Vec::new(),
             rules: Vec::new(),
             xdp: None,
@@ -147,14 +148,15 @@ impl Draft {
             }
             written.tables.push(table);
         }
-        let Defaults { proxy, maxconn, default_backend, pool, check, checks, retries, retry_on, default_server, preset: _ } = settings;
+        let Defaults { proxy, maxconn, rate_limit, default_backend, pool, check, checks, retries, retry_on, default_server, preset: _ } =
+            settings;
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
             }
             let own = (kind == Kind::Listen && frontend.defaults.default_backend.is_none()).then(|| name.clone());
             let (proxy, default_backend) = (proxy.clone(), default_backend.or(own));
-            written.frontends.push(Frontend { proxy, maxconn, default_backend, ..frontend });
+            written.frontends.push(Frontend { proxy, maxconn, rate_limit, default_backend, ..frontend });
         }
         if kind.has_backend() {
             let sequence = sequence::of_proxy(&checks, &backend.defaults.checks, reader);

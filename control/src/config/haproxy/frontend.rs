@@ -25,6 +25,14 @@ pub(super) fn maxconn(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Res
     Ok(())
 }
 
+pub(super) fn rate_limit(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    if !line.accept("sessions") {
+        return Err(line.error_at_next("`rate-limit` lacks `sessions`").hint("for example rate-limit sessions 100"));
+    }
+    draft.settings.rate_limit = Some(*line.integer(0..=u32::MAX)?);
+    Ok(())
+}
+
 pub(super) fn monitor_uri(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     draft.frontend.monitor_uri = Some(line.parse("a target", text::request_target)?);
     Ok(())

@@ -69,6 +69,18 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.maxconn = Some(maxconn).filter(|maxconn| *maxconn > 0);
         Ok(())
     }),
+    ("maxconnrate", |line, global, _| {
+        global.rates.connections = *line.integer(0..=u32::MAX)?;
+        Ok(())
+    }),
+    ("maxsessrate", |line, global, _| {
+        global.rates.sessions = *line.integer(0..=u32::MAX)?;
+        Ok(())
+    }),
+    ("maxsslrate", |line, global, _| {
+        global.rates.tls = *line.integer(0..=u32::MAX)?;
+        Ok(())
+    }),
     ("nbthread", |line, global, _| {
         global.threads = Some(*line.integer(1..=1024)?);
         Ok(())
@@ -187,10 +199,7 @@ const LATER: &[&str] = &[
     "lua-load-per-thread",
     "lua-prepend-path",
     "maxcomprate",
-    "maxconnrate",
-    "maxsessrate",
     "maxsslconn",
-    "maxsslrate",
     "nbproc",
     "setcap",
     "ssl-default-server-ciphers",

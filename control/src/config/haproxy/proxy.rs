@@ -58,6 +58,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (FRONT, "monitor-uri", frontend::monitor_uri),
     (ALL, "option", option),
     (DEFAULTS_BACK, "persist", backend::persist),
+    (DEFAULTS_FRONT, "rate-limit", frontend::rate_limit),
     (PROXIES, "redirect", rules::rule),
     (DEFAULTS_BACK, "retries", backend::retries),
     (BACK, "server-state-file-name", backend::state_name),
@@ -131,7 +132,6 @@ const LATER: &[&str] = &[
     "max-keep-alive-queue",
     "max-session-srv-conns",
     "quic-initial",
-    "rate-limit",
     "server-template",
 ];
 

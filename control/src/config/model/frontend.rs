@@ -23,6 +23,7 @@ pub struct Frontend {
     pub(in crate::config) inspect_delay: Option<Duration>,
     pub(in crate::config) monitor_uri: Option<String>,
     pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) rate_limit: u32,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) compression: Option<Compression>,
@@ -85,6 +86,11 @@ impl Frontend {
     /// Returns the most connections served at a time.
     pub fn maxconn(&self) -> Option<u32> {
         self.maxconn
+    }
+
+    /// Returns how many new clients it lets in per second; 0 for any number.
+    pub fn rate_limit(&self) -> u32 {
+        self.rate_limit
     }
 
     /// Returns the timeouts.

@@ -12,6 +12,7 @@ use crate::config::location::Located;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Global {
     pub(in crate::config) maxconn: Option<u32>,
+    pub(in crate::config) rates: Rates,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
     pub(in crate::config) log_tag: Option<Located<String>>,
@@ -40,7 +41,23 @@ pub(in crate::config) struct Process {
     pub(in crate::config) state_base: Option<PathBuf>,
 }
 
+/// How many clients are let in per second; 0 for any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Of all connections.
+    pub connections: u32,
+    /// Of those that no rule about connections refuses.
+    pub sessions: u32,
+    /// Of those that begin TLS.
+    pub tls: u32,
+}
+
 impl Global {
+    /// Returns how many clients are let in per second.
+    pub fn rates(&self) -> Rates {
+        self.rates
+    }
+
     /// Returns the most connections the process serves at a time; none where the file sets no limit.
     pub fn maxconn(&self) -> Option<u32> {
         self.maxconn

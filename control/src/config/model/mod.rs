@@ -38,7 +38,7 @@ pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
 pub(in crate::config) use global::Process;
-pub use global::{Global, SocketLevel, StatsSocket};
+pub use global::{Global, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};

@@ -75,6 +75,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         monitor_uri: monitor_uri(resolver, written, mode),
         inspect_delay: written.inspect_delay.as_ref().map(|delay| *delay.value()),
         maxconn: written.maxconn.or(defaults.maxconn),
+        rate_limit: written.rate_limit.or(defaults.rate_limit).unwrap_or(0),
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),

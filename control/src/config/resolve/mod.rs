@@ -193,6 +193,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
     resolver.unique(&addresses);
     Global {
         maxconn: written.maxconn,
+        rates: written.rates,
         threads: written.threads,
         log: written.log,
         log_tag: written.log_tag,

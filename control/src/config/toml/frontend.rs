@@ -16,7 +16,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 7] = ["backlog", "clitcpka-cnt", "filter", "guid", "rate-limit", "stick-table", "use-backend"];
+const LATER: [&str; 6] = ["backlog", "clitcpka-cnt", "filter", "guid", "stick-table", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Frontend {
@@ -36,6 +36,7 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Ar
             .and_then(|item| Some(Located::new(reader.period(&item)?, item.key.location().clone()))),
         monitor_uri: section.take("monitor-uri").and_then(|item| reader.text(&item, "/alive", text::request_target)),
         maxconn: proxy::maxconn(reader, &mut section),
+        rate_limit: proxy::rate_limit(reader, &mut section),
         acls: proxy::acls(reader, &mut section),
         rules: proxy::rules(reader, &mut section),
         xdp: section.take("xdp").and_then(|item| xdp(reader, &item)),

@@ -5,23 +5,20 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{Account, BindAddress, CommandSocket, Process, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{Account, BindAddress, CommandSocket, Process, Rates, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 19] = [
+const LATER: [&str; 16] = [
     "cpu-map",
     "daemon",
     "description",
     "h1-case-adjust",
     "lua-load",
     "master-worker",
-    "maxconnrate",
     "maxpipes",
-    "maxsessrate",
     "maxsslconn",
-    "maxsslrate",
     "nice",
     "node",
     "presetenv",
@@ -35,6 +32,7 @@ const LATER: [&str; 19] = [
 pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
     let global = Global {
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 50_000)),
+        rates: rates(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
         log_tag: log::tag(reader, &mut section),
@@ -54,6 +52,11 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
     };
     section.finish(reader, &LATER);
     global
+}
+
+fn rates(reader: &mut Reader, section: &mut Section<'_>) -> Rates {
+    let mut rate = |key| section.take(key).and_then(|item| reader.integer(&item, 0..=u32::MAX, 1000)).unwrap_or(0);
+    Rates { connections: rate("maxconnrate"), sessions: rate("maxsessrate"), tls: rate("maxsslrate") }
 }
 
 fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {

@@ -58,6 +58,7 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
     let defaults = Defaults {
         proxy: proxy(reader, &mut section, Side::Defaults),
         maxconn: maxconn(reader, &mut section),
+        rate_limit: rate_limit(reader, &mut section),
         default_backend: default_backend(reader, &mut section),
         pool: pool::pool(reader, &mut section),
         check: check::check(reader, &mut section),
@@ -75,6 +76,15 @@ pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Default
 
 pub(super) fn maxconn(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
     section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 2000))
+}
+
+/// Reads how many new clients are let in per second.
+pub(super) fn rate_limit(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
+    let item = section.take("rate-limit")?;
+    let mut inner = reader.section(&item, "`rate-limit`", "{ sessions = 100 }")?;
+    let rate = inner.require(reader, "sessions", "100").and_then(|item| reader.integer(&item, 0..=u32::MAX, 100));
+    inner.finish(reader, &[]);
+    rate
 }
 
 pub(super) fn retries(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
