@@ -37,13 +37,10 @@ fn set_pace(_: &Engine, call: &Call) -> Reply {
     if call.word(2).is_empty() {
         return Reply::error("Expects an integer value.");
     }
-    match call.word(2).parse() {
-        Ok(most) => {
-            pace.set(most);
-            Reply::Done
-        }
-        Err(_) => Reply::error("Expects an integer value."),
-    }
+    let Ok(most) = call.word(2).parse::<i64>() else { return Reply::error("Expects an integer value.") };
+    let Ok(most) = most.try_into() else { return Reply::error("Value out of range.") };
+    pace.set(most);
+    Reply::Done
 }
 
 fn clear(engine: &Engine, call: &Call) -> Reply {

