@@ -32,7 +32,10 @@ pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop
                 let present = Arc::clone(&door.borrow());
                 let admission = tokio::select! {
                     admission = Admission::of(&present, &shutdown) => admission,
-                    _ = &mut stop => break,
+                    _ = &mut stop => {
+                        start_if_room(socket, peer, &door, &shutdown);
+                        break;
+                    }
                 };
                 start(socket, peer, Rc::clone(&door), admission);
             }
@@ -49,9 +52,15 @@ pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop
 /// Starts sessions for those whose connection the kernel has accepted already, who would otherwise be reset.
 fn serve_the_waiting(listener: &Socket, door: &Rc<RefCell<Arc<Door>>>, shutdown: &Shutdown) {
     while let Ok((socket, peer)) = listener.accept_now() {
-        if let Some(admission) = Admission::at_once(&door.borrow(), shutdown) {
-            start(socket, peer, Rc::clone(door), admission);
-        }
+        start_if_room(socket, peer, door, shutdown);
+    }
+}
+
+/// Starts a session unless it would have to wait for others to end; rates no longer matter.
+fn start_if_room(socket: Socket, peer: Option<SocketAddr>, door: &Rc<RefCell<Arc<Door>>>, shutdown: &Shutdown) {
+    let admission = Admission::at_once(&door.borrow(), shutdown);
+    if let Some(admission) = admission {
+        start(socket, peer, Rc::clone(door), admission);
     }
 }
 

@@ -153,6 +153,23 @@ fn configured_limits_show_and_change_as_haproxys_do() {
 }
 
 #[test]
+fn who_waits_when_the_daemon_stops_is_served() {
+    let (server, front) = (server(), unused_address());
+    let mut daemon = Daemon::start_haproxy(&site(front, server.address(), "", " rate-limit sessions 1\n"));
+    let mut clients: Vec<_> = (0..8).map(|_| ask(front, CLIENT)).collect();
+    assert_eq!(heard(&mut clients, Duration::from_millis(250)), 1);
+    daemon.signal("USR1");
+    for mut client in clients {
+        let mut text = String::new();
+        client.set_nonblocking(false).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    assert!(daemon.wait().success());
+}
+
+#[test]
 fn toml_limits_by_the_same_words() {
     let (server, front) = (server(), unused_address());
     let config = format!(
