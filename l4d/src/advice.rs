@@ -1,25 +1,30 @@
 //! What the file asks for and the kernel tier does not do: valid, but the operator should know.
 
-use control::config::{Config, Diagnostic, Frontend, HashType, Report, XdpFrontend};
+use control::config::{Config, Diagnostic, Frontend, HashType, Location, Report, XdpFrontend};
 
 /// Returns a warning for each limit that only user space enforces, and for each way of hashing that only user space follows.
 pub(crate) fn unenforced(config: &Config) -> Report {
     let accelerated: Vec<&Frontend> = config.frontends().iter().filter(|frontend| frontend.xdp().is_some()).collect();
     let mut warnings = Vec::new();
-    for frontend in accelerated.iter().filter(|frontend| frontend.maxconn().is_some()) {
-        warnings.push(unenforced_limit(Diagnostic::warning(
-            frontend.location(),
-            format!("`maxconn` of frontend `{}` is not enforced in the kernel", frontend.name()),
-        )));
+    let mut unenforced = |location: &Location, key: &str, of: String| {
+        let warning = Diagnostic::warning(location, format!("`{key}` of {of} is not enforced in the kernel"));
+        warnings.push(warning.hint("l7d enforces it where it serves this frontend"));
+    };
+    for frontend in &accelerated {
+        let limits = [("maxconn", frontend.maxconn().is_some()), ("rate-limit", frontend.rate_limit() > 0)];
+        for (key, _) in limits.into_iter().filter(|(_, is_set)| *is_set) {
+            unenforced(frontend.location(), key, format!("frontend `{}`", frontend.name()));
+        }
     }
     let mut backends: Vec<_> = accelerated.iter().filter_map(|frontend| frontend.xdp()).map(XdpFrontend::backend).collect();
     backends.sort_unstable_by_key(|backend| backend.index());
     backends.dedup();
-    for server in backends.iter().flat_map(|backend| config.servers_of(*backend)).filter(|server| server.maxconn().is_some()) {
-        warnings.push(unenforced_limit(Diagnostic::warning(
-            server.location(),
-            format!("`maxconn` of server `{}` is not enforced in the kernel", server.name()),
-        )));
+    for server in backends.iter().flat_map(|backend| config.servers_of(*backend)) {
+        let settings =
+            [("maxconn", server.maxconn().is_some()), ("observe", server.check().is_some_and(|check| check.observe().is_some()))];
+        for (key, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
+            unenforced(server.location(), key, format!("server `{}`", server.name()));
+        }
     }
     for backend in backends.iter().map(|backend| config.backend(*backend)) {
         if backend.hash_type() != HashType::default() || backend.hash_balance_factor().is_some() {
@@ -29,10 +34,6 @@ pub(crate) fn unenforced(config: &Config) -> Report {
         }
     }
     Report::from(warnings)
-}
-
-fn unenforced_limit(warning: Diagnostic) -> Diagnostic {
-    warning.hint("l7d enforces it where it serves this frontend")
 }
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ interfaces = ["eth0"]
 mode = "tcp"
 bind = "10.0.0.1:80"
 maxconn = 10
+rate-limit = { sessions = 100 }
 xdp = { forward = "nat" }
 default-backend = "a"
 [frontend.user-space]
@@ -58,7 +60,7 @@ mode = "tcp"
 balance = "source"
 hash-type = "consistent"
 check = { tcp = {} }
-server = { one = { address = "10.0.0.2:80", maxconn = 5 }, two = "10.0.0.3:80" }
+server = { one = { address = "10.0.0.2:80", maxconn = 5, check = { observe = "layer4" } }, two = "10.0.0.3:80" }
 "#;
 
     #[test]
@@ -70,8 +72,10 @@ server = { one = { address = "10.0.0.2:80", maxconn = 5 }, two = "10.0.0.3:80" }
             messages,
             [
                 "`maxconn` of frontend `a` is not enforced in the kernel",
+                "`rate-limit` of frontend `a` is not enforced in the kernel",
                 "the way backend `a` hashes is not followed in the kernel",
-                "`maxconn` of server `one` is not enforced in the kernel"
+                "`maxconn` of server `one` is not enforced in the kernel",
+                "`observe` of server `one` is not enforced in the kernel",
             ]
         );
     }
