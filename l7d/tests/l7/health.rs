@@ -200,6 +200,9 @@ fn tracking_servers_follow_as_haproxys_do() {
         assert_eq!(ours, theirs, "{command}");
     }
     pair.tell("set server a/s health down");
+    pair.tell("set server root/r state maint");
+    pair.tell("del server root/r");
+    pair.agree(&["tracked"], |rows| rows.contains_key("root/r"));
 }
 
 #[test]

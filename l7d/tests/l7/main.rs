@@ -60,6 +60,7 @@ mod h2_pairs;
 mod habits;
 #[cfg(test)]
 mod haproxy_cfg;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod health_log;
