@@ -13,6 +13,8 @@ pub(super) struct Case {
     pub(super) about: &'static str,
     pub(super) face: Face,
     pub(super) traffic: Traffic,
+    /// Whether a line is written for each request, but by the proxies that are there to do without.
+    pub(super) logs: bool,
     pub(super) measure: Measure,
     pub(super) goal: Goal,
 }
@@ -85,17 +87,18 @@ pub(super) enum Against {
 impl Case {
     /// Returns the proxies that are measured.
     pub(super) fn proxies(&self) -> &'static [Proxy] {
-        if self.goal.against == Against::Peer(Proxy::HaproxySplice) {
-            &[Proxy::L7d, Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx]
-        } else {
-            &[Proxy::L7d, Proxy::Haproxy, Proxy::Nginx]
+        match self.goal.against {
+            Against::Peer(Proxy::HaproxySplice) => &[Proxy::L7d, Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx],
+            Against::Peer(Proxy::QuietL7d) => &[Proxy::L7d, Proxy::QuietL7d, Proxy::Haproxy, Proxy::QuietHaproxy],
+            Against::BestPeer | Against::Peer(_) | Against::Itself => &[Proxy::L7d, Proxy::Haproxy, Proxy::Nginx],
         }
     }
 }
 
 /// All cases, in the order of the table.
-pub(super) const CASES: [Case; 17] = [
+pub(super) const CASES: [Case; 18] = [
     small("keep-alive", "small responses, 64 connections", Face::Http, KEEP_ALIVE, Some(0.92)),
+    LOGS,
     small("fresh", "small responses, a connection for each", Face::Http, FRESH, Some(0.95)),
     small("tls-keep-alive", "the same over TLS, 64 connections", Face::Https, KEEP_ALIVE, Some(0.75)),
     small("tls-fresh", "a full handshake for each response", Face::Https, FRESH, Some(0.50)),
@@ -125,22 +128,29 @@ const STREAMS: Traffic = Traffic::Streams { connections: 8, streams: 32, size: S
 const MEBIBYTE: Traffic = Traffic::KeepAlive { connections: 16, size: 1 << 20 };
 const HUNDRED: Traffic = Traffic::KeepAlive { connections: 4, size: 100 << 20 };
 
+/// What a line for each request costs: l7d against itself, and haproxy beside it.
+const LOGS: Case = Case {
+    logs: true,
+    goal: Goal { against: Against::Peer(Proxy::QuietL7d), most: Some(1.08) },
+    ..small("logs", "small responses and a log line for each", Face::Http, KEEP_ALIVE, None)
+};
+
 const fn small(name: &'static str, about: &'static str, face: Face, traffic: Traffic, most: Option<f64>) -> Case {
-    Case { name, about, face, traffic, measure: Measure::Request, goal: Goal { against: Against::BestPeer, most } }
+    Case { name, about, face, traffic, logs: false, measure: Measure::Request, goal: Goal { against: Against::BestPeer, most } }
 }
 
 const fn bulk(name: &'static str, about: &'static str, face: Face, traffic: Traffic, (peer, most): (Proxy, f64)) -> Case {
-    Case { name, about, face, traffic, measure: Measure::Gibibyte, goal: Goal { against: Against::Peer(peer), most: Some(most) } }
+    Case { name, about, face, traffic, logs: false, measure: Measure::Gibibyte, goal: Goal { against: Against::Peer(peer), most: Some(most) } }
 }
 
 const fn paced(name: &'static str, about: &'static str, face: Face, open: usize, active: usize) -> Case {
     let goal = Goal { against: Against::BestPeer, most: Some(1.0) };
-    Case { name, about, face, traffic: Traffic::Paced { open, active, size: SMALL }, measure: Measure::Tail, goal }
+    Case { name, about, face, traffic: Traffic::Paced { open, active, size: SMALL }, logs: false, measure: Measure::Tail, goal }
 }
 
 const fn idle(name: &'static str, about: &'static str, face: Face, connections: usize, most: f64) -> Case {
     let goal = Goal { against: Against::Itself, most: Some(most) };
-    Case { name, about, face, traffic: Traffic::Idle { connections }, measure: Measure::Connection, goal }
+    Case { name, about, face, traffic: Traffic::Idle { connections }, logs: false, measure: Measure::Connection, goal }
 }
 
 #[cfg(test)]

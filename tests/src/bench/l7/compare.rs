@@ -42,7 +42,7 @@ pub(super) struct Comparison {
     addresses: Addresses,
     _servers: Process,
     /// Where logs go and are not read.
-    _sink: Option<UdpSocket>,
+    _sink: UdpSocket,
 }
 
 /// A proxy in a case.
@@ -59,7 +59,7 @@ impl Comparison {
         setting: Setting,
         no_certificate: Option<String>,
         cpu: usize,
-        sink: Option<UdpSocket>,
+        sink: UdpSocket,
     ) -> Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command.args(["serve", "--cpu", &cpu.to_string()]);
@@ -91,7 +91,7 @@ impl Comparison {
     }
 
     fn start(&self, proxy: Proxy, case: &Case) -> Result<Running> {
-        Running::start(proxy, case.face, self.servers(case.face), &self.setting)
+        Running::start(proxy, case, self.servers(case.face), &self.setting)
     }
 
     /// Returns why a case cannot be done with any proxy.

@@ -186,7 +186,7 @@ fn prepare(options: &Options, cases: &[&Case], scratch: &Scratch) -> Result<(Com
             effort.window.as_secs_f64(),
             effort.rate
         ),
-        format!("timeouts, statistics and X-Forwarded-For on; log lines {}", if options.logs { "on" } else { "off" }),
+        format!("timeouts, statistics and X-Forwarded-For on; log lines {}", if options.logs { "on" } else { "only where they are the case" }),
     ];
     notes.push(
         objection.as_ref().map_or_else(|| "rules on".to_owned(), |why| format!("RULES OFF for all, because l7d does not take them: {why}")),
@@ -200,9 +200,8 @@ fn prepare(options: &Options, cases: &[&Case], scratch: &Scratch) -> Result<(Com
     } else {
         (None, None)
     };
-    let sink = options.logs.then(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).transpose().context("bind the sink of logs")?;
-    let log = sink.as_ref().map(UdpSocket::local_addr).transpose()?;
-    let setting = Setting { l7d, certificate, rules, log, cpu };
+    let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("bind the sink of logs")?;
+    let setting = Setting { l7d, certificate, rules, sink: sink.local_addr()?, logs: options.logs, cpu };
     Ok((Comparison::new(effort, setting, no_certificate, load_cpu, sink)?, notes))
 }
 

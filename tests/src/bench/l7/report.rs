@@ -42,6 +42,11 @@ impl Row {
 }
 
 impl Report {
+    /// Returns the proxies that took part in any case.
+    fn proxies(&self) -> impl Iterator<Item = Proxy> {
+        Proxy::ALL.into_iter().filter(|proxy| self.rows.iter().any(|row| row.outcome(*proxy).is_some()))
+    }
+
     /// Tells whether all that was measured was right.
     pub(super) fn is_valid(&self) -> bool {
         self.rows.iter().flat_map(|row| &row.outcomes).all(|(_, outcome)| !matches!(outcome, Outcome::Void(_)))
@@ -54,12 +59,12 @@ impl fmt::Display for Report {
             writeln!(f, "{note}")?;
         }
         write!(f, "\n{:<15}{:<16}", "case", "median of")?;
-        for proxy in Proxy::ALL {
+        for proxy in self.proxies() {
             write!(f, "{:>15}", proxy.name())?;
         }
         writeln!(f, "   l7d over")?;
         for row in &self.rows {
-            writeln!(f, "{}", comparison(row))?;
+            writeln!(f, "{}", comparison(row, self.proxies()))?;
         }
         writeln!(
             f,
@@ -121,9 +126,9 @@ fn is_unsteady(row: &Row) -> bool {
     matches!(row.case.measure, Measure::Request | Measure::Gibibyte) && spreads.any(varies)
 }
 
-fn comparison(row: &Row) -> String {
+fn comparison(row: &Row, proxies: impl Iterator<Item = Proxy>) -> String {
     let mut line = format!("{:<15}{:<16}", row.case.name, row.case.measure.unit());
-    for proxy in Proxy::ALL {
+    for proxy in proxies {
         let cell = match row.outcome(proxy) {
             None => "-".to_owned(),
             Some(Outcome::NotRun(_)) => "not run".to_owned(),
@@ -184,7 +189,7 @@ mod tests {
     fn a_row_shows_medians_ratio_and_target() {
         let outcomes =
             vec![(Proxy::L7d, samples(&[19, 20, 21])), (Proxy::Haproxy, samples(&[40, 40, 40])), (Proxy::Nginx, samples(&[20, 20, 20]))];
-        let line = comparison(&row("keep-alive", outcomes));
+        let line = comparison(&row("keep-alive", outcomes), Proxy::ALL[..4].iter().copied());
         assert_eq!(words(&line), "keep-alive CPU µs/request 20.00 40.00 - 20.00 nginx 1.00 (0.95-1.05), target 0.92: MISSED");
     }
 

@@ -69,6 +69,8 @@ fn color(proxy: Proxy) -> &'static str {
         Proxy::Haproxy => "#4a6fa5",
         Proxy::HaproxySplice => "#9db4d3",
         Proxy::Nginx => "#5b8c5a",
+        Proxy::QuietL7d => "#e3a79f",
+        Proxy::QuietHaproxy => "#c4cfde",
     }
 }
 

@@ -8,8 +8,8 @@ pub(super) fn site(site: &Site<'_>, splice: bool) -> String {
     let socket = site.directory.join("stats.sock");
     let mode = if site.is_http() { "http" } else { "tcp" };
     let when = |wanted: bool, line: &'static str| if wanted { line } else { "" };
-    let log = site.setting.log.map_or_else(String::new, |sink| format!("  log {sink} local0\n"));
-    let logs = match (site.setting.log, site.is_http()) {
+    let log = site.log.map_or_else(String::new, |sink| format!("  log {sink} local0\n"));
+    let logs = match (site.log, site.is_http()) {
         (None, _) => "",
         (Some(_), true) => "  log global\n  option httplog\n",
         (Some(_), false) => "  log global\n  option tcplog\n",

@@ -9,12 +9,12 @@ use super::{IDLE_SECONDS, MOST_CONNECTIONS, Site};
 pub(super) fn site(site: &Site<'_>) -> String {
     let Site { front, statistics, servers, .. } = site;
     let mode = if site.is_http() { "http" } else { "tcp" };
-    let log = site.setting.log.map_or_else(String::new, |sink| format!("log = \"{sink} local0\"\n"));
+    let log = site.log.map_or_else(String::new, |sink| format!("log = \"{sink} local0\"\n"));
     let mut options = Vec::new();
     if site.is_http() {
         options.push("forwardfor");
     }
-    if site.setting.log.is_some() {
+    if site.log.is_some() {
         options.push(if site.is_http() { "httplog" } else { "tcplog" });
     }
     let rules = if site.has_rules() { RULES } else { "" };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::case::Face;
+use super::case::{Case, Face};
 use super::certificate::Certificate;
 use super::ports;
 use crate::process::Process;
@@ -31,10 +31,13 @@ pub(super) enum Proxy {
     /// With `option splice-request` and `option splice-response`.
     HaproxySplice,
     Nginx,
+    /// Without log lines where the others write them.
+    QuietL7d,
+    QuietHaproxy,
 }
 
 impl Proxy {
-    pub(super) const ALL: [Self; 4] = [Self::L7d, Self::Haproxy, Self::HaproxySplice, Self::Nginx];
+    pub(super) const ALL: [Self; 6] = [Self::L7d, Self::Haproxy, Self::HaproxySplice, Self::Nginx, Self::QuietL7d, Self::QuietHaproxy];
 
     /// Returns the name in tables.
     pub(super) fn name(self) -> &'static str {
@@ -43,7 +46,14 @@ impl Proxy {
             Self::Haproxy => "haproxy",
             Self::HaproxySplice => "haproxy+splice",
             Self::Nginx => "nginx",
+            Self::QuietL7d => "l7d,no log",
+            Self::QuietHaproxy => "haproxy,no log",
         }
+    }
+
+    /// Tells whether it writes no log line whatever the others do.
+    fn is_quiet(self) -> bool {
+        matches!(self, Self::QuietL7d | Self::QuietHaproxy)
     }
 
     /// Tells whether this is one of the two that l7d must beat as they are.
@@ -68,6 +78,8 @@ pub(super) struct Site<'a> {
     pub(super) statistics: SocketAddr,
     pub(super) servers: [SocketAddr; 2],
     pub(super) setting: &'a Setting,
+    /// Where a line for each request or connection goes.
+    pub(super) log: Option<SocketAddr>,
     /// For files of the program's own.
     pub(super) directory: &'a Path,
 }
@@ -79,8 +91,10 @@ pub(super) struct Setting {
     /// None where no case needs one.
     pub(super) certificate: Option<Certificate>,
     pub(super) rules: Rules,
-    /// Where a line for each request or connection goes.
-    pub(super) log: Option<SocketAddr>,
+    /// Where log lines go.
+    pub(super) sink: SocketAddr,
+    /// Whether all proxies write them in all cases.
+    pub(super) logs: bool,
     /// The CPU of the proxies.
     pub(super) cpu: usize,
 }
@@ -120,10 +134,11 @@ impl Running {
     ///
     /// # Errors
     /// Fails with the program's own words if it does not start, and with those that install it if it is not there.
-    pub(super) fn start(proxy: Proxy, face: Face, servers: [SocketAddr; 2], setting: &Setting) -> Result<Self> {
-        let scratch = Scratch::new(proxy.name())?;
+    pub(super) fn start(proxy: Proxy, case: &Case, servers: [SocketAddr; 2], setting: &Setting) -> Result<Self> {
+        let scratch = Scratch::new("proxy")?;
         let (front, statistics) = (ports::unused()?, ports::unused()?);
-        let site = Site { face, front, statistics, servers, setting, directory: scratch.path() };
+        let log = ((setting.logs || case.logs) && !proxy.is_quiet()).then_some(setting.sink);
+        let site = Site { face: case.face, front, statistics, servers, setting, log, directory: scratch.path() };
         let process = Process::spawn(pinned(setting.cpu, &command(proxy, &site, &scratch)?)?)?;
         let mut running = Self { process, front, _scratch: scratch };
         running.wait_until_it_accepts().map_err(|error| anyhow!("{}", in_one_line(&error.to_string(), running._scratch.path())))?;
@@ -156,9 +171,10 @@ impl Running {
 /// Fails if it cannot be run.
 pub(super) fn objection_to_rules(l7d: &Path) -> Result<Option<String>> {
     let scratch = Scratch::new("rules")?;
-    let setting = Setting { l7d: l7d.to_owned(), certificate: None, rules: Rules::On, log: None, cpu: 0 };
-    let (front, servers) = (ports::unused()?, [ports::unused()?, ports::unused()?]);
-    let site = Site { face: Face::Http, front, statistics: ports::unused()?, servers, setting: &setting, directory: scratch.path() };
+    let sink = ports::unused()?;
+    let setting = Setting { l7d: l7d.to_owned(), certificate: None, rules: Rules::On, sink, logs: false, cpu: 0 };
+    let (front, statistics, servers) = (ports::unused()?, ports::unused()?, [ports::unused()?, ports::unused()?]);
+    let site = Site { face: Face::Http, front, statistics, servers, setting: &setting, log: None, directory: scratch.path() };
     let file = scratch.write("site.toml", l7d::site(&site))?;
     let output = Command::new(l7d).args(["check", "-f"]).arg(file).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -175,12 +191,12 @@ const MOST_CONNECTIONS: u32 = 30_000;
 /// Writes the configuration and returns the command that serves it.
 fn command(proxy: Proxy, site: &Site<'_>, scratch: &Scratch) -> Result<Command> {
     match proxy {
-        Proxy::L7d => {
+        Proxy::L7d | Proxy::QuietL7d => {
             let mut command = Command::new(&site.setting.l7d);
             command.args(["run", "-f"]).arg(scratch.write("site.toml", l7d::site(site))?);
             Ok(command)
         }
-        Proxy::Haproxy | Proxy::HaproxySplice => {
+        Proxy::Haproxy | Proxy::HaproxySplice | Proxy::QuietHaproxy => {
             let mut command = Command::new(find("haproxy")?);
             command.args(["-db", "-f"]).arg(scratch.write("haproxy.cfg", haproxy::site(site, proxy == Proxy::HaproxySplice))?);
             Ok(command)

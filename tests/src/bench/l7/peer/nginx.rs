@@ -90,7 +90,7 @@ fn bytes(site: &Site<'_>) -> String {
 }
 
 fn log(site: &Site<'_>, format: &str) -> String {
-    site.setting.log.map_or_else(|| "off".to_owned(), |sink| format!("syslog:server={sink} {format}"))
+    site.log.map_or_else(|| "off".to_owned(), |sink| format!("syslog:server={sink} {format}"))
 }
 
 /// Returns servers whose connections are kept.
