@@ -140,7 +140,15 @@ const fn small(name: &'static str, about: &'static str, face: Face, traffic: Tra
 }
 
 const fn bulk(name: &'static str, about: &'static str, face: Face, traffic: Traffic, (peer, most): (Proxy, f64)) -> Case {
-    Case { name, about, face, traffic, logs: false, measure: Measure::Gibibyte, goal: Goal { against: Against::Peer(peer), most: Some(most) } }
+    Case {
+        name,
+        about,
+        face,
+        traffic,
+        logs: false,
+        measure: Measure::Gibibyte,
+        goal: Goal { against: Against::Peer(peer), most: Some(most) },
+    }
 }
 
 const fn paced(name: &'static str, about: &'static str, face: Face, open: usize, active: usize) -> Case {

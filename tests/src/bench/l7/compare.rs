@@ -54,13 +54,7 @@ struct Stand {
 
 impl Comparison {
     /// Starts the servers.
-    pub(super) fn new(
-        effort: Effort,
-        setting: Setting,
-        no_certificate: Option<String>,
-        cpu: usize,
-        sink: UdpSocket,
-    ) -> Result<Self> {
+    pub(super) fn new(effort: Effort, setting: Setting, no_certificate: Option<String>, cpu: usize, sink: UdpSocket) -> Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command.args(["serve", "--cpu", &cpu.to_string()]);
         let servers = Process::spawn(command)?;

@@ -186,7 +186,10 @@ fn prepare(options: &Options, cases: &[&Case], scratch: &Scratch) -> Result<(Com
             effort.window.as_secs_f64(),
             effort.rate
         ),
-        format!("timeouts, statistics and X-Forwarded-For on; log lines {}", if options.logs { "on" } else { "only where they are the case" }),
+        format!(
+            "timeouts, statistics and X-Forwarded-For on; log lines {}",
+            if options.logs { "on" } else { "only where they are the case" }
+        ),
     ];
     notes.push(
         objection.as_ref().map_or_else(|| "rules on".to_owned(), |why| format!("RULES OFF for all, because l7d does not take them: {why}")),
