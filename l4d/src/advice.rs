@@ -20,8 +20,12 @@ pub(crate) fn unenforced(config: &Config) -> Report {
     backends.sort_unstable_by_key(|backend| backend.index());
     backends.dedup();
     for server in backends.iter().flat_map(|backend| config.servers_of(*backend)) {
-        let settings =
-            [("maxconn", server.maxconn().is_some()), ("observe", server.check().is_some_and(|check| check.observe().is_some()))];
+        let settings = [
+            ("maxconn", server.maxconn().is_some()),
+            ("observe", server.check().is_some_and(|check| check.observe().is_some())),
+            ("on-marked-down", server.ends_own()),
+            ("on-marked-up", server.ends_spares()),
+        ];
         for (key, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
             unenforced(server.location(), key, format!("server `{}`", server.name()));
         }
@@ -60,7 +64,9 @@ mode = "tcp"
 balance = "source"
 hash-type = "consistent"
 check = { tcp = {} }
-server = { one = { address = "10.0.0.2:80", maxconn = 5, check = { observe = "layer4" } }, two = "10.0.0.3:80" }
+default-server = { on-marked-down = "shutdown-sessions" }
+[backend.a.server]
+one = { address = "10.0.0.2:80", maxconn = 5, on-marked-up = "shutdown-backup-sessions", check = { observe = "layer4" } }
 "#;
 
     #[test]
@@ -76,6 +82,8 @@ server = { one = { address = "10.0.0.2:80", maxconn = 5, check = { observe = "la
                 "the way backend `a` hashes is not followed in the kernel",
                 "`maxconn` of server `one` is not enforced in the kernel",
                 "`observe` of server `one` is not enforced in the kernel",
+                "`on-marked-down` of server `one` is not enforced in the kernel",
+                "`on-marked-up` of server `one` is not enforced in the kernel",
             ]
         );
     }

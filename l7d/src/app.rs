@@ -31,6 +31,7 @@ use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
+use crate::marked;
 use crate::pace;
 use crate::peers::{self, Peering, Start};
 use crate::rules::Rules;
@@ -214,6 +215,7 @@ impl Daemon {
         let peering = Peering::default();
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
         let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster()));
+        tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));
         let language = Arc::new(admin::language(engine.clone()));
         let (local, admin) = (launch.local_peer.clone(), Vec::new());
         let mut daemon = Self {

@@ -7,6 +7,7 @@ use control::config::RetryCause;
 use crate::buffer;
 use crate::h1::SyntaxError;
 use crate::h2::convert::Malformed;
+use crate::sessions::Cause;
 use crate::upstream::NoServer;
 use crate::upstream::connect::ConnectError;
 
@@ -100,6 +101,26 @@ pub(crate) enum ExchangeError {
     /// The response body is invalid.
     #[error("response body is invalid: {0}")]
     DownloadInvalid(SyntaxError),
+    /// It was ended from outside, having come so far.
+    #[error("ended {}", .0.as_str())]
+    Ended(Cause, Phase),
+}
+
+/// How far an exchange or a connection had come when it was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It had no backend yet.
+    Request,
+    /// It waited for a server.
+    Queue,
+    /// A server was being connected to.
+    Connect,
+    /// The server had not answered yet.
+    Headers,
+    /// The answer was on its way.
+    Data,
+    /// Bytes flowed, of which nothing is known.
+    Bytes,
 }
 
 impl ExchangeError {
@@ -151,6 +172,8 @@ impl ExchangeError {
             Self::RequestTimeout | Self::UploadTimeout | Self::BodyTimeout => Some(408),
             Self::NoBackend | Self::NoServer(_) | Self::Connect(_) => Some(503),
             Self::Server(_) | Self::Response(_) | Self::ResponseTooLong | Self::Untranslatable(_) | Self::Declined(_) => Some(502),
+            Self::Ended(_, Phase::Queue | Phase::Connect) => Some(503),
+            Self::Ended(_, Phase::Headers) => Some(502),
             Self::ServerTimeout | Self::ResponseBodyTimeout => Some(504),
             Self::BodyCut
             | Self::LeftQueue(_)
@@ -159,7 +182,8 @@ impl ExchangeError {
             | Self::ClientTimeout
             | Self::Download(_)
             | Self::DownloadTimeout
-            | Self::DownloadInvalid(_) => None,
+            | Self::DownloadInvalid(_)
+            | Self::Ended(_, Phase::Request | Phase::Data | Phase::Bytes) => None,
         }
     }
 
@@ -184,6 +208,25 @@ impl ExchangeError {
             Self::UploadTimeout | Self::ClientTimeout => "cD",
             Self::Download(_) => "SD",
             Self::DownloadTimeout => "sD",
+            Self::Ended(cause, phase) => ended(*cause, *phase),
         }
     }
+}
+
+/// Returns the letters of who ended an exchange from outside, and in which phase.
+fn ended(cause: Cause, phase: Phase) -> &'static str {
+    let of_cause = match cause {
+        Cause::Killed => ["KR", "KQ", "KC", "KH", "KD", "K-"],
+        Cause::Down => ["DR", "DQ", "DC", "DH", "DD", "D-"],
+        Cause::Up => ["UR", "UQ", "UC", "UH", "UD", "U-"],
+    };
+    let number = match phase {
+        Phase::Request => 0,
+        Phase::Queue => 1,
+        Phase::Connect => 2,
+        Phase::Headers => 3,
+        Phase::Data => 4,
+        Phase::Bytes => 5,
+    };
+    of_cause[number]
 }

@@ -34,6 +34,7 @@ use crate::peer::Peer;
 use crate::reply::{self, BodyOf, Reply};
 use crate::review::{self, Manner, Review, Ruling};
 use crate::rules::{Memory, Scene, View, Wishes};
+use crate::sessions;
 use crate::site::{Backend, Frontend, Reuse, Server, Sign};
 use crate::stick::Affinity;
 use crate::stream::Stream;
@@ -57,7 +58,13 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
     let mut record = Record::new(client.source, frontend, began);
     record.secured(client.secured(), std::mem::take(&mut client.handshake));
     record.destination(|| client.find_destination());
-    let fate = match serve(client, memory, frontend, turn, &mut record).await {
+    let place = record.place();
+    let served = {
+        let serving = pin!(serve(client, memory, frontend, turn, &mut record));
+        sessions::unless_ended(place, serving).await
+    };
+    let served = served.unwrap_or_else(|cause| Err(Failure { error: record.ended(cause), reply: None, fate: Fate::Close }));
+    let fate = match served {
         Ok(fate) => fate,
         Err(Failure { error, reply, fate }) => {
             tell(client.source, frontend, &error);
@@ -163,7 +170,12 @@ async fn serve<'a>(
     let limits = limits(frontend, backend, review.wishes());
     let mut request = outgoing(head, body, frontend, backend, (review, affinity));
     request.compression = compression;
-    let outcome = deliver(client, &mut request, backend, (key, sharing), limits, record).await;
+    let place = record.place();
+    let outcome = {
+        let delivering = pin!(deliver(client, &mut request, backend, (key, sharing), limits, record));
+        sessions::unless_ended(place, delivering).await
+    };
+    let outcome = outcome.unwrap_or_else(|cause| Err(record.ended(cause)));
     outcome.map_err(|error| {
         let failure = Failure::new(error, &mut request.review.borrow_mut(), Some(&request.head));
         // A client whose request is over may go on with the next one, whatever became of this one's server.
@@ -221,10 +233,11 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             self.request.review.borrow_mut().connected(|| connection.session());
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
-            let mut progress = Progress::default();
-            let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut progress).await;
-            record.response(&progress);
-            if let Some(sign) = sign(&outcome, past, &progress) {
+            record.progress = Progress::default();
+            let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut record.progress).await;
+            record.response();
+            let progress = &record.progress;
+            if let Some(sign) = sign(&outcome, past, progress) {
                 server.note(sign);
             }
             match outcome {
@@ -247,7 +260,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                 }
                 // A server may close an idle connection at any moment, also at this one: it has not seen the request, or may see it twice.
                 Err(ExchangeError::Server(_))
-                    if past == Past::Reused && (progress.unsent || (whole && may_repeat(self.request, &progress))) =>
+                    if past == Past::Reused && (progress.unsent || (whole && may_repeat(self.request, progress))) =>
                 {
                     self.sharing.forgo();
                 }

@@ -31,7 +31,7 @@ use crate::review::Ruling;
 use crate::stick::Returned;
 use crate::stream::Stream;
 use crate::transfer::{Coding, Sink, Source, Transfer};
-use crate::tunnel::{Carried, Quiet};
+use crate::tunnel::{Carriage, Carried, Quiet};
 use crate::upstream::{Link, Upstream};
 use answer::Answer;
 pub(crate) use request::Outgoing;
@@ -77,6 +77,8 @@ pub(crate) struct Progress {
     pub(crate) unsent: bool,
     /// Whether the server says that it did not begin to process the request.
     pub(crate) unprocessed: bool,
+    /// What flowed once the connections had become a tunnel.
+    pub(crate) tunnel: Carriage,
 }
 
 /// What a completed exchange leaves behind.

@@ -40,6 +40,7 @@ mod life;
 mod listener;
 mod log;
 mod look;
+mod marked;
 pub mod message;
 mod pace;
 mod passage;

@@ -69,6 +69,7 @@ fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>,
     let peer = peer.map_or_else(|| Peer::Unix(door.borrow().number()), Peer::Inet);
     let mut client = Client::new(Stream::plain(socket), peer);
     sessions::spawn(|entry| async move {
+        entry.enter().await;
         session::serve(&mut client, &door).await;
         drop((admission, entry));
     });

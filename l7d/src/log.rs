@@ -25,13 +25,13 @@ use journal::Outcome;
 use output::Line;
 
 use crate::date;
-use crate::error::ExchangeError;
+use crate::error::{ExchangeError, Phase};
 use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::rules::{Counts, Ends, Facts, Format, Loudness, Memory, Steps, View};
-use crate::sessions::Seat;
+use crate::sessions::{Cause, Place, Seat};
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
 use crate::stick::{Cookie, Given, Returned};
@@ -72,6 +72,8 @@ pub(crate) struct Record<'a> {
     retries: u32,
     /// Whether the last retry was on another server.
     redispatched: bool,
+    /// What the server has answered so far, this time.
+    pub(crate) progress: Progress,
     status: Option<u16>,
     maker: Maker,
     /// Bytes of the request head.
@@ -117,6 +119,7 @@ impl<'a> Record<'a> {
             denied: None,
             retries: 0,
             redispatched: false,
+            progress: Progress::default(),
             status: None,
             maker: Maker::Ourselves,
             head: 0,
@@ -233,7 +236,8 @@ impl<'a> Record<'a> {
     }
 
     /// Notes how far the response came.
-    pub(crate) fn response(&mut self, progress: &Progress) {
+    pub(crate) fn response(&mut self) {
+        let progress = &self.progress;
         self.status = progress.status;
         self.maker = Maker::Server;
         self.answered = progress.answered;
@@ -255,6 +259,30 @@ impl<'a> Record<'a> {
             Ended::Failed(Side::Client, _) => "CD",
             Ended::Failed(Side::Server, _) => "SD",
         };
+    }
+
+    /// Notes how far it came until it was ended from outside, and returns that as what went wrong.
+    pub(crate) fn ended(&mut self, cause: Cause) -> ExchangeError {
+        let is_http = self.request.is_some();
+        if self.connected.is_some() && is_http {
+            self.response();
+        }
+        self.sent += self.progress.tunnel.to_client.get();
+        self.received += self.progress.tunnel.to_server.get();
+        let phase = match (self.backend, self.server, self.connected) {
+            (_, _, Some(_)) if !is_http => Phase::Bytes,
+            (_, _, Some(_)) if self.status.is_some() => Phase::Data,
+            (_, _, Some(_)) => Phase::Headers,
+            (_, Some(_), None) => Phase::Connect,
+            (Some(_), None, None) => Phase::Queue,
+            (None, None, None) => Phase::Request,
+        };
+        ExchangeError::Ended(cause, phase)
+    }
+
+    /// Returns where it is found among all that is under way.
+    pub(crate) fn place(&self) -> Place {
+        self.seat.place()
     }
 
     /// Lets it end without a line.

@@ -4,11 +4,13 @@
 //! numbers, which a reload does not change.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use tokio::task::{self, AbortHandle, Id, spawn_local};
+use tokio::task::{self, Id, spawn_local};
 
 use crate::peer::Peer;
 use crate::site::{Backend, Frontend, Server};
@@ -29,7 +31,31 @@ pub(crate) struct Session {
     pub(crate) backend: Option<Mark>,
     /// The server that was tried last.
     pub(crate) server: Option<Mark>,
+    /// Why it is to end, once somebody wants that.
+    end: Option<Cause>,
     task: Option<Id>,
+}
+
+/// Why a session is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A command asks for it.
+    Killed,
+    /// Its server is down.
+    Down,
+    /// Its server is a spare, and one that is none is up again.
+    Up,
+}
+
+impl Cause {
+    /// Returns the words for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Killed => "by a command",
+            Self::Down => "because its server is down",
+            Self::Up => "because it was with a spare that is no longer needed",
+        }
+    }
 }
 
 /// Tells one frontend, backend or server from the others, also over reloads.
@@ -56,6 +82,10 @@ pub(crate) enum Which {
 #[derive(Debug)]
 pub(crate) struct Seat(usize);
 
+/// Where a session is found in the list for as long as it has its seat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place(usize);
+
 #[derive(Debug)]
 struct Room {
     /// What ids of this thread begin with.
@@ -64,8 +94,8 @@ struct Room {
     free: Vec<usize>,
     /// How many there ever were.
     count: u64,
-    /// What ends the tasks that carry sessions.
-    tasks: Vec<Option<AbortHandle>>,
+    /// What wakes the tasks that carry sessions.
+    tasks: Vec<Option<(Id, Waker)>>,
     free_tasks: Vec<usize>,
 }
 
@@ -97,10 +127,16 @@ impl Seat {
                 frontend: Mark::of(frontend.meter()),
                 backend: None,
                 server: None,
+                end: None,
                 task: task::try_id(),
             });
             Self(number)
         })
+    }
+
+    /// Returns where the session is found.
+    pub(crate) fn place(&self) -> Place {
+        Place(self.0)
     }
 
     /// Notes the backend.
@@ -129,11 +165,11 @@ impl Drop for Seat {
     }
 }
 
-/// A task's place in the list of those that can be ended; dropping it leaves. The task keeps it.
+/// A task's place in the list of those that carry sessions; dropping it leaves. The task keeps it.
 #[derive(Debug)]
 pub(crate) struct Entry(usize);
 
-/// Starts a task that carries sessions, and can be ended with them.
+/// Starts a task that carries sessions, and enters the list with what it is given.
 pub(crate) fn spawn<F: Future<Output = ()> + 'static>(work: impl FnOnce(Entry) -> F) {
     let place = ROOM.with_borrow_mut(|room| {
         room.free_tasks.pop().unwrap_or_else(|| {
@@ -141,20 +177,41 @@ pub(crate) fn spawn<F: Future<Output = ()> + 'static>(work: impl FnOnce(Entry) -
             room.tasks.len() - 1
         })
     });
-    let task = spawn_local(work(Entry(place)));
-    ROOM.with_borrow_mut(|room| room.tasks[place] = Some(task.abort_handle()));
+    spawn_local(work(Entry(place)));
+}
+
+impl Entry {
+    /// Notes how the task is woken; it must be the one that asks.
+    pub(crate) async fn enter(&self) {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        ROOM.with_borrow_mut(|room| room.tasks[self.0] = Some((task::id(), waker)));
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let handle = ROOM.try_with(|room| {
+        let task = ROOM.try_with(|room| {
             let mut room = room.borrow_mut();
             room.free_tasks.push(self.0);
             room.tasks[self.0].take()
         });
         // It may be the last to know the task, whose end is not for a room that is borrowed.
-        drop(handle);
+        drop(task);
     }
+}
+
+/// Does a session's work unless the session is to end before that is done.
+///
+/// # Errors
+/// Fails with the cause; the work rests where it is, to be dropped.
+pub(crate) fn unless_ended<T>(place: Place, mut work: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = Result<T, Cause>> {
+    poll_fn(move |cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => {
+            let end = ROOM.with_borrow(|room| room.sessions[place.0].as_ref().and_then(|session| session.end));
+            end.map_or(Poll::Pending, |cause| Poll::Ready(Err(cause)))
+        }
+    })
 }
 
 /// Lists what is under way.
@@ -163,16 +220,21 @@ pub(crate) fn all() -> Vec<Session> {
 }
 
 /// Ends sessions at once, with their connections where those carry no others, and returns their ids.
-pub(crate) fn end(which: Which) -> Vec<u64> {
-    let is_meant = |session: &&Session| match which {
+pub(crate) fn end(which: Which, cause: Cause) -> Vec<u64> {
+    let is_meant = |session: &Session| match which {
         Which::One(id) => session.id == id,
         Which::OfServer(mark) => session.server == Some(mark),
     };
-    let tasks: Vec<(u64, AbortHandle)> = ROOM.with_borrow(|room| {
-        let handle = |task: Id| room.tasks.iter().flatten().find(|handle| handle.id() == task).cloned();
-        let meant = room.sessions.iter().flatten().filter(is_meant);
-        meant.filter_map(|session| Some((session.id, handle(session.task?)?))).collect()
+    let (ids, tasks): (Vec<u64>, Vec<Waker>) = ROOM.with_borrow_mut(|room| {
+        let Room { sessions, tasks, .. } = room;
+        let waker = |task: Id| tasks.iter().flatten().find(|(id, _)| *id == task).map(|(_, waker)| waker.clone());
+        let meant = sessions.iter_mut().flatten().filter(|session| is_meant(session));
+        let woken = meant.filter_map(|session| {
+            session.end.get_or_insert(cause);
+            Some((session.id, waker(session.task?)?))
+        });
+        woken.unzip()
     });
-    tasks.iter().for_each(|(_, task)| task.abort());
-    tasks.into_iter().map(|(id, _)| id).collect()
+    tasks.into_iter().for_each(Waker::wake);
+    ids
 }

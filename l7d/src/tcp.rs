@@ -21,6 +21,7 @@ use crate::log::Record;
 use crate::message::head::RequestHead;
 use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
+use crate::sessions;
 use crate::site::{Backend, Frontend, Names, Server, Sign};
 use crate::stick::Affinity;
 use crate::stream::Stream;
@@ -34,7 +35,12 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     let mut record = Record::new(client.source, frontend, Instant::now());
     record.secured(client.stream.secured(), client.take_handshake());
     record.destination(|| client.destination());
-    if let Err(error) = carry(client, frontend, &mut record).await {
+    let place = record.place();
+    let carried = {
+        let carrying = pin!(carry(client, frontend, &mut record));
+        sessions::unless_ended(place, carrying).await
+    };
+    if let Err(error) = carried.unwrap_or_else(|cause| Err(record.ended(cause))) {
         info!("{} on frontend {}: {error}", client.source, frontend.name());
         record.fail(&error);
     }
@@ -65,7 +71,7 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
     }
     let (server, _pursuit) = dial(client, frontend, backend, record).await?;
     let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early: client.early.take() };
-    let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline).await;
+    let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline, &record.progress.tunnel).await;
     record.tunnel(&carried);
     if carried.to_server == 0 && frontend.ignores_null() {
         record.silence();

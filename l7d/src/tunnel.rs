@@ -97,6 +97,15 @@ pub(crate) struct Carried {
     pub(crate) end: Ended,
 }
 
+/// How many bytes have gone through a tunnel that is still open.
+#[derive(Debug, Default)]
+pub(crate) struct Carriage {
+    /// From client to server.
+    pub(crate) to_server: Cell<u64>,
+    /// From server to client.
+    pub(crate) to_client: Cell<u64>,
+}
+
 /// The two ends of a tunnel, and what the client sent before it was open.
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
@@ -193,13 +202,14 @@ impl Outlet<'_> {
     }
 }
 
-/// Carries bytes between the two until both close, one fails, or nothing flows for too long.
-pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline) -> Carried {
+/// Carries bytes between the two until both close, one fails, or nothing flows for too long; `carriage` counts while that goes on.
+pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline, carriage: &Carriage) -> Carried {
     let Ends { client, server, early } = ends;
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
     let early = early.filter(|early| !early.is_empty()).map(Piece::Buffer);
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
-    let (up, down) = (Flow::new(&pulse, Side::Client), Flow::new(&pulse, Side::Server));
+    let up = Flow { pulse: &pulse, from: Side::Client, carried: &carriage.to_server };
+    let down = Flow { pulse: &pulse, from: Side::Server, carried: &carriage.to_client };
     let end = {
         let mut forth = pin!(up.relay(early, client_in, server_out));
         let mut back = pin!(down.relay(None, server_in, client_out));
@@ -248,14 +258,10 @@ struct Flow<'a> {
     pulse: &'a Pulse,
     /// The side that sends.
     from: Side,
-    carried: Cell<u64>,
+    carried: &'a Cell<u64>,
 }
 
-impl<'a> Flow<'a> {
-    fn new(pulse: &'a Pulse, from: Side) -> Self {
-        Self { pulse, from, carried: Cell::new(0) }
-    }
-
+impl Flow<'_> {
     fn to(&self) -> Side {
         match self.from {
             Side::Client => Side::Server,
@@ -353,7 +359,7 @@ mod tests {
         let ((client, inner), (server, outer)) = (connection().await, connection().await);
         let tunnel = tokio::task::spawn_local(async move {
             let ends = Ends { client: End::Bytes(&inner), server: End::Bytes(&outer), early: None };
-            run(ends, quiet, &mut Deadline::default()).await
+            run(ends, quiet, &mut Deadline::default(), &Carriage::default()).await
         });
         Bench { client, server, tunnel }
     }

@@ -20,7 +20,7 @@ use tracing::error;
 use crate::bind::{self, Spec};
 use crate::idle;
 use crate::listener;
-use crate::sessions::{self, Session, Which};
+use crate::sessions::{self, Cause, Session, Which};
 use crate::site::{Door, Site};
 use crate::socket::Socket;
 use crate::stats;
@@ -40,7 +40,7 @@ pub(crate) enum Order {
     /// To list what is under way.
     List(oneshot::Sender<Vec<Session>>),
     /// To end some of it, and tell what that was.
-    End(Which, oneshot::Sender<Vec<u64>>),
+    End((Which, Cause), oneshot::Sender<Vec<u64>>),
 }
 
 /// A site to serve from now on, with a socket for each of its addresses that no site had before.
@@ -87,7 +87,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
                     Some(Order::Resume(frontend, done)) => listening.resume(&frontend, done),
                     Some(Order::Close(frontend, done)) => listening.close(&frontend, done),
                     Some(Order::List(answer)) => drop(answer.send(sessions::all())),
-                    Some(Order::End(which, answer)) => drop(answer.send(sessions::end(which))),
+                    Some(Order::End((which, cause), answer)) => drop(answer.send(sessions::end(which, cause))),
                     None => return,
                 },
                 () = shutdown.begun() => break,
@@ -100,7 +100,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         while let Some(order) = orders.recv().await {
             match order {
                 Order::List(answer) => drop(answer.send(sessions::all())),
-                Order::End(which, answer) => drop(answer.send(sessions::end(which))),
+                Order::End((which, cause), answer) => drop(answer.send(sessions::end(which, cause))),
                 Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) => {}
             }
         }

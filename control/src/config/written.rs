@@ -247,6 +247,8 @@ pub(super) struct ServerSettings {
     pub(super) maxconn: Option<u32>,
     pub(super) maxqueue: Option<Located<u32>>,
     pub(super) slowstart: Option<Duration>,
+    pub(super) ends_own: Option<bool>,
+    pub(super) ends_spares: Option<bool>,
     pub(super) check: Option<CheckSwitch>,
     pub(super) agent: AgentSettings,
     pub(super) track: Option<Located<Tracked>>,

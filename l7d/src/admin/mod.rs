@@ -101,7 +101,8 @@ impl Engine {
         })
     }
 
-    fn site(&self) -> Arc<Site> {
+    /// Returns the site in force.
+    pub(crate) fn site(&self) -> Arc<Site> {
         Arc::clone(&self.site.borrow())
     }
 }

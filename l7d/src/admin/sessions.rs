@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Engine, later};
 use crate::date;
 use crate::peer::Peer;
-use crate::sessions::{Mark, Session, Which};
+use crate::sessions::{Cause, Mark, Session, Which};
 use crate::site::{Backend, Frontend, Server, Site};
 use crate::stats;
 use crate::worker::Order;
@@ -49,7 +49,7 @@ async fn end_one(engine: Engine, call: Call) -> Reply {
         return Reply::error("Session pointer expected (use 'show sess').");
     }
     let ended = match number(call.word(0)) {
-        Some(id) => engine.end_sessions(Which::One(id)).await,
+        Some(id) => engine.end_sessions(Which::One(id), Cause::Killed).await,
         None => 0,
     };
     if ended == 0 { Reply::error("No such session (use 'show sess').") } else { Reply::Done }
@@ -65,7 +65,7 @@ async fn end_of_server(engine: Engine, call: Call) -> Reply {
         pool.servers().iter().find(|machine| machine.name() == server)
     });
     if let Some(server) = server {
-        engine.end_sessions(Which::OfServer(Mark::of(server.meter()))).await;
+        engine.end_sessions(Which::OfServer(Mark::of(server.meter())), Cause::Killed).await;
     }
     Reply::Done
 }
@@ -89,8 +89,8 @@ impl Engine {
     }
 
     /// Ends sessions, and tells how many that were.
-    pub(super) async fn end_sessions(&self, which: Which) -> usize {
-        self.ask_workers(|answer| Order::End(which, answer)).await.len()
+    pub(crate) async fn end_sessions(&self, which: Which, cause: Cause) -> usize {
+        self.ask_workers(|answer| Order::End((which, cause), answer)).await.len()
     }
 }
 

@@ -280,7 +280,7 @@ impl Answer<'_, '_> {
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
         let ends = Ends { client, server, early: Some(early) };
-        Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline).await))
+        Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline, &progress.tunnel).await))
     }
 
     /// Prints the head that tells a client of HTTP/1 that its connection has become a tunnel.

@@ -200,7 +200,8 @@ struct Arrival {
     active: Active,
 }
 
-async fn exchange(arrival: Arrival, door: Arc<Door>, _entry: Entry) {
+async fn exchange(arrival: Arrival, door: Arc<Door>, entry: Entry) {
+    entry.enter().await;
     let began = Instant::now();
     let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, own, active: _active } = arrival;
     let (parts, body) = request.into_parts();

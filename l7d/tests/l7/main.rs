@@ -79,6 +79,8 @@ mod log_format;
 #[cfg(test)]
 mod maps;
 #[cfg(test)]
+mod marked;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod peers;

@@ -172,6 +172,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.on_error = Some(*line.parse("what to do", |text| word::ON_ERROR.read(text))?);
         Ok(())
     }),
+    ("on-marked-down", |line, server, _| {
+        server.server.ends_own = Some(*line.parse("what to do", |text| word::MARKED_DOWN.read(text))?);
+        Ok(())
+    }),
+    ("on-marked-up", |line, server, _| {
+        server.server.ends_spares = Some(*line.parse("what to do", |text| word::MARKED_UP.read(text))?);
+        Ok(())
+    }),
     ("pool-max-conn", |line, server, _| {
         server.server.pool.most_idle = Some(most(line)?);
         Ok(())
@@ -243,8 +251,6 @@ const LATER: &[&str] = &[
     "no-verifyhost",
     "non-stick",
     "npn",
-    "on-marked-down",
-    "on-marked-up",
     "pool-conn-name",
     "redir",
     "resolve-net",

@@ -24,6 +24,8 @@ pub struct Server {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) maxqueue: Option<u32>,
     pub(in crate::config) slowstart: Option<Duration>,
+    pub(in crate::config) ends_own: bool,
+    pub(in crate::config) ends_spares: bool,
     pub(in crate::config) check: Option<Check>,
     pub(in crate::config) agent: Option<Agent>,
     pub(in crate::config) track: Option<Located<Tracked>>,
@@ -143,6 +145,16 @@ impl Server {
     /// Returns how long it takes to reach its full weight after coming up.
     pub fn slowstart(&self) -> Option<Duration> {
         self.slowstart
+    }
+
+    /// Tells whether sessions with it end when it goes down or into maintenance.
+    pub fn ends_own(&self) -> bool {
+        self.ends_own
+    }
+
+    /// Tells whether sessions with the spares of its backend end when it comes up, being none itself.
+    pub fn ends_spares(&self) -> bool {
+        self.ends_spares
     }
 
     /// Returns how its health is found out; none means it is always taken to be up.

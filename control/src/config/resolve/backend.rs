@@ -278,6 +278,8 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         minconn,
         maxconn,
         maxqueue,
+        ends_own: last(&layers, |settings| settings.ends_own).unwrap_or_default(),
+        ends_spares: last(&layers, |settings| settings.ends_spares).unwrap_or_default(),
         slowstart: last(&layers, |settings| settings.slowstart).filter(|length| !length.is_zero()),
         check,
         agent,

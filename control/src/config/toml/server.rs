@@ -9,11 +9,12 @@ use super::section::Section;
 use super::tls;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
+use crate::config::value::word::Words;
 use crate::config::value::{address, text, word};
 use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 7] = ["id", "init-addr", "on-marked-down", "on-marked-up", "redir", "resolve-prefer", "resolvers"];
+const LATER: [&str; 5] = ["id", "init-addr", "redir", "resolve-prefer", "resolvers"];
 
 pub(super) fn servers(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Server> {
     let title = format!("`server` of {}", section.title());
@@ -68,6 +69,8 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         minconn: section.take("minconn").and_then(|item| count(reader, &item)),
         maxqueue: section.take("maxqueue").and_then(|item| count(reader, &item)),
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
+        ends_own: marked(reader, section, ("on-marked-down", "shutdown-sessions"), &word::MARKED_DOWN),
+        ends_spares: marked(reader, section, ("on-marked-up", "shutdown-backup-sessions"), &word::MARKED_UP),
         check: check::check(reader, section),
         agent: check::agent(reader, section),
         track: section.take("track").and_then(|item| reader.text(&item, "backend/server", text::tracked)),
@@ -112,6 +115,11 @@ fn pool(reader: &mut Reader, section: &mut Section<'_>) -> ServerPoolSettings {
         purge_delay: section.take("pool-purge-delay").and_then(|item| reader.duration(&item)),
         most_reuses: section.take("max-reuse").and_then(|item| reader.integer(&item, 0..=u32::MAX, 1000)).map(Some),
     }
+}
+
+/// Reads what follows a mark.
+fn marked(reader: &mut Reader, section: &mut Section<'_>, (key, example): (&'static str, &str), words: &Words<bool>) -> Option<bool> {
+    section.take(key).and_then(|item| reader.text(&item, example, |text| words.read(text))).map(|word| *word.value())
 }
 
 fn count(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {

@@ -40,6 +40,12 @@ pub(in crate::config) const ON_ERROR: Words<OnError> = Words {
         ("mark-down", OnError::MarkDown),
     ],
 };
+/// What follows when a server is marked down; the value tells whether sessions with it end.
+pub(in crate::config) const MARKED_DOWN: Words<bool> =
+    Words { what: "something to do with a server that is down", words: &[("shutdown-sessions", true)] };
+/// What follows when a server is marked up; the value tells whether sessions with the spares end.
+pub(in crate::config) const MARKED_UP: Words<bool> =
+    Words { what: "something to do when a server is up", words: &[("shutdown-backup-sessions", true)] };
 pub(in crate::config) const INIT_STATE: Words<InitState> = Words {
     what: "a state to begin with",
     words: &[("fully-up", InitState::FullyUp), ("up", InitState::Up), ("down", InitState::Down), ("fully-down", InitState::FullyDown)],
