@@ -71,7 +71,8 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
     }
     let (server, _pursuit) = dial(client, frontend, backend, record).await?;
     let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early: client.early.take() };
-    let carried = tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline, &record.progress.tunnel).await;
+    let carried =
+        tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline, &record.progress.tunnel).await;
     record.tunnel(&carried);
     if carried.to_server == 0 && frontend.ignores_null() {
         record.silence();

@@ -37,7 +37,9 @@ struct Fronts {
 fn config(fronts: &Fronts, servers: [SocketAddr; 2], log: SocketAddr, socket: &Path) -> String {
     let [own, spare] = servers;
     let pool = |name: &str, mode: &str| {
-        format!("backend {name}\n mode {mode}\n default-server {MARKS}\n server s {own}\n server spare {spare} backup\n server other {own} weight 0\n")
+        format!(
+            "backend {name}\n mode {mode}\n default-server {MARKS}\n server s {own}\n server spare {spare} backup\n server other {own} weight 0\n"
+        )
     };
     format!(
         "global\n stats socket {} level admin\n log {log} local0\ndefaults\n log global\n timeout connect 5s\n timeout client 30s\n \
