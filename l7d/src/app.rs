@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 use crate::admin::{self, Amendment, Engine, Hands};
 use crate::archive;
 use crate::bind::{self, Sharing, Spec};
+use crate::explain::{self, Explanation, Question};
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
 use crate::marked;
@@ -84,6 +85,21 @@ pub(crate) fn load(files: &[PathBuf], local_peer: Option<&str>, before: Option<&
             Err(reports.iter().flatten().flat_map(Report::diagnostics).cloned().collect::<Vec<_>>().into())
         }
     }
+}
+
+/// Explains what would become of a request if a configuration were in force, all of whose servers are as they are when it begins.
+///
+/// # Errors
+/// Says what of the question makes no sense, or what the system lacks.
+pub(crate) fn explain(loaded: Loaded, question: &Question) -> anyhow::Result<Explanation> {
+    let certificate =
+        question.cert.as_ref().map(|path| file::read(path, LONGEST_CERTIFICATE).with_context(|| path.display().to_string())).transpose()?;
+    let logs = Logs::silent(&loaded.config);
+    let Loaded { config, rules, tls, peers: _, local_peer: _ } = loaded;
+    let fleet = Fleet::new(Arc::new(config));
+    let site = Site::new(&fleet, logs, (rules, tls), 1, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
+    runtime.block_on(explain::explain(&site, question, certificate.as_deref())).map_err(anyhow::Error::msg)
 }
 
 /// Serves the configuration in `files` until told to stop.
@@ -481,6 +497,9 @@ fn open(bound: Listening) -> HashMap<Spec, OwnedFd> {
 pub(crate) fn shown(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
+
+/// How long a file with a client's certificates may be.
+const LONGEST_CERTIFICATE: usize = 1 << 20;
 
 fn available_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)

@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::warn;
 
 use crate::app;
+use crate::explain::Question;
 use crate::life::Launch;
 use crate::steward;
 
@@ -54,6 +55,16 @@ enum Command {
         #[arg(short = 'L', long, value_name = "NAME")]
         local_peer: Option<String>,
     },
+    /// Tell why a request would go where it would go: every rule that is asked, what it looks at, and the servers to choose from.
+    ///
+    /// All servers are as they are when the file begins to be served; `l7d ctl explain` asks a running process instead.
+    Explain {
+        /// The configuration file; any number of files and directories in HAProxy's language.
+        #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        question: Question,
+    },
     /// Send a command to a running process: `l7d ctl -s /run/l7d/admin.sock show info`.
     ///
     /// The exit status is 0 if it was carried out, and 1 if it was refused; what was answered is printed.
@@ -92,6 +103,7 @@ pub fn run() -> ExitCode {
             check(&files, local_peer.as_deref(), if verbose { Idle::Listed } else { Idle::Untold })
         }
         Command::Run { files, local_peer } => serve(&files, local_peer),
+        Command::Explain { files, question } => explain(&files, &question),
         Command::Ctl(ctl) => ctl::run(&ctl),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => {
@@ -106,6 +118,21 @@ pub fn run() -> ExitCode {
         let _ = writeln!(io::stderr(), "l7d: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn explain(files: &[PathBuf], question: &Question) -> anyhow::Result<ExitCode> {
+    match app::load(files, None, None) {
+        Ok(loaded) => {
+            let explanation = app::explain(loaded, question)?;
+            let text = if question.json { explanation.json() } else { explanation.text() };
+            io::stdout().write_all(text.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(report) => {
+            writeln!(io::stderr(), "{report}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn complete(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {

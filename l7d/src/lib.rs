@@ -27,6 +27,7 @@ mod deadline;
 mod downstream;
 mod error;
 mod exchange;
+mod explain;
 mod forward;
 mod forwarded;
 pub mod h1;

@@ -74,7 +74,12 @@ enum Phase {
 impl<'a> Review<'a> {
     /// Begins the review of a client's request.
     pub(crate) fn new(client: &Downstream<'_>, frontend: &'a Frontend, turn: Turn, memory: &'a mut Memory) -> Self {
-        Self { frontend, backend: None, persist: None, scene: scene(client, frontend, turn), memory, next: 0, judge: Judge::Unknown }
+        Self::of(frontend, scene(client, frontend, turn), memory)
+    }
+
+    /// Begins the review of a request in a scene.
+    pub(crate) fn of(frontend: &'a Frontend, scene: Scene<'a>, memory: &'a mut Memory) -> Self {
+        Self { frontend, backend: None, persist: None, scene, memory, next: 0, judge: Judge::Unknown }
     }
 
     /// Notes that the request has come.
@@ -398,5 +403,6 @@ pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: T
         shared: rules.shared(),
         content: None,
         site: Some(frontend),
+        observer: None,
     }
 }

@@ -103,6 +103,7 @@ impl Client {
             shared: rules.shared(),
             content: None,
             site: Some(frontend),
+            observer: None,
         }
     }
 

@@ -134,7 +134,7 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
 }
 
 /// Reads the request that bytes begin, where rules want to know.
-fn with_request<'b>(bytes: &'b [u8], rest: Rest, of: &ProxyRules) -> (Option<RequestHead>, Content<'b>) {
+pub(crate) fn with_request<'b>(bytes: &'b [u8], rest: Rest, of: &ProxyRules) -> (Option<RequestHead>, Content<'b>) {
     let content = Content::new(bytes, rest);
     if !of.reads_requests() {
         return (None, content);

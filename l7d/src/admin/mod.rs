@@ -5,6 +5,7 @@
 
 mod certificates;
 mod errors;
+mod explain;
 mod gates;
 mod limits;
 mod patterns;
@@ -117,6 +118,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         certificates::commands(),
         errors::commands(),
         peers::commands(),
+        explain::commands(),
     ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect())

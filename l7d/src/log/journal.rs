@@ -20,7 +20,7 @@ pub(crate) struct Logs {
 }
 
 /// The log of one frontend or backend.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
     outputs: Vec<Arc<Output>>,
     sender: Sender,
@@ -40,6 +40,15 @@ impl Logs {
         let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
         let backends: io::Result<_> = config.backends().iter().map(|model| open(model.logging(), model.options())).collect();
         Ok(Self { frontends: frontends?, backends: backends? })
+    }
+
+    /// Returns logs that say nothing.
+    pub(crate) fn silent(config: &Config) -> Self {
+        let silent = || Arc::<Log>::default();
+        Self {
+            frontends: config.frontends().iter().map(|_| silent()).collect(),
+            backends: config.backends().iter().map(|_| silent()).collect(),
+        }
     }
 
     /// Returns the log of a frontend.

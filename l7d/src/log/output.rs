@@ -31,7 +31,7 @@ enum Way {
 }
 
 /// Who headers say the lines are from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sender {
     /// The name of the program.
     pub(super) tag: String,

@@ -24,42 +24,62 @@ pub(super) struct Test {
     matchers: Box<[Matcher]>,
     /// The outcome, where it is always the same.
     outcome: Option<bool>,
+    /// As it was written.
+    text: Box<str>,
 }
 
 /// Tests under one name, of which one must pass.
 #[derive(Debug)]
-pub(super) struct Acl(Box<[Arc<Test>]>);
+pub(super) struct Acl {
+    tests: Box<[Arc<Test>]>,
+    /// None where it stands in the condition itself.
+    name: Option<Box<str>>,
+}
 
 impl Acl {
-    pub(super) fn new(tests: Vec<Arc<Test>>) -> Self {
-        Self(tests.into())
+    /// Returns the tests that were declared under a name.
+    pub(super) fn declared(name: &str, tests: Vec<Arc<Test>>) -> Self {
+        Self { tests: tests.into(), name: Some(name.into()) }
+    }
+
+    /// Returns a test that stands in a condition itself.
+    pub(super) fn anonymous(test: Test) -> Self {
+        Self { tests: [Arc::new(test)].into(), name: None }
     }
 
     /// Tells whether one of the tests passes.
     pub(super) fn passes(&self, view: &View<'_>) -> bool {
-        self.0.iter().any(|test| test.passes(view))
+        let passes = self.tests.iter().any(|test| test.passes(view));
+        if let (Some(observer), Some(name)) = (view.scene.observer, &self.name) {
+            observer.acl(name, passes);
+        }
+        passes
     }
 
     /// Returns the outcome, where it is always the same.
     pub(super) fn outcome(&self) -> Option<bool> {
-        if self.0.iter().any(|test| test.outcome == Some(true)) {
+        if self.tests.iter().any(|test| test.outcome == Some(true)) {
             return Some(true);
         }
-        self.0.iter().all(|test| test.outcome == Some(false)).then_some(false)
+        self.tests.iter().all(|test| test.outcome == Some(false)).then_some(false)
     }
 
     /// Returns the most that one of its tests needs.
     pub(super) fn needs(&self) -> Needs {
-        self.0.iter().map(|test| test.expression.needs()).max().unwrap_or(Needs::Connection)
+        self.tests.iter().map(|test| test.expression.needs()).max().unwrap_or(Needs::Connection)
     }
 }
 
 impl Test {
     fn passes(&self, view: &View<'_>) -> bool {
-        match self.outcome {
+        let passes = match self.outcome {
             Some(outcome) => outcome,
             None => self.expression.any(view, |sample| self.matchers.iter().any(|matcher| matcher.matches(sample))),
+        };
+        if let Some(observer) = view.scene.observer {
+            observer.test(&self.text, passes);
         }
+        passes
     }
 
     /// Reads a test up to the end of `words`, or to `}`.
@@ -67,6 +87,12 @@ impl Test {
     /// # Errors
     /// Names what is not known or does not fit.
     pub(super) fn parse(words: &mut Words<'_, '_>, names: &mut Names) -> Result<Self, Diagnostic> {
+        let mut text = words.text_until("}");
+        if text.len() > LONGEST_TEXT {
+            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            text.push('…');
+        }
+        let text = text.into();
         let first = words.expect("a sample fetch")?;
         let (expression, derived) = criterion(first, names)?;
         let (kind, dotted) = (expression.kind(), expression.is_tls_version());
@@ -78,7 +104,7 @@ impl Test {
                 return Err(file.error("groups are named in the rule"));
             }
             let groups = reader.lists.into_iter().map(|(_, pattern)| pattern.text).collect();
-            return Ok(Self { matchers: [Matcher::Member(list, groups)].into(), expression, outcome: None });
+            return Ok(Self { matchers: [Matcher::Member(list, groups)].into(), expression, outcome: None, text });
         }
         let method = reader.method()?;
         if reader.lists.is_empty() && reader.files.is_empty() && !matches!(method, Method::Found | Method::Bool) {
@@ -90,7 +116,7 @@ impl Test {
         // What a file holds may change.
         let constant = expression.constant().filter(|_| reader.files.is_empty());
         let outcome = constant.map(|sample| matchers.iter().any(|matcher| matcher.matches(sample)));
-        Ok(Self { expression, matchers: matchers.into(), outcome })
+        Ok(Self { expression, matchers: matchers.into(), outcome, text })
     }
 }
 
@@ -116,6 +142,9 @@ fn criterion(word: &Word<'_>, names: &mut Names) -> Result<(Expression, Option<M
     // A converter may have changed the type, so that only its own default still fits.
     Ok((expression, derived.filter(|_| !has_converters)))
 }
+
+/// How much of a test is shown to whoever asks why traffic goes where it goes.
+const LONGEST_TEXT: usize = 200;
 
 /// The ways to compare that can be part of a name.
 const DERIVED: [Method; 7] = [Method::Beg, Method::Dir, Method::Dom, Method::End, Method::Len, Method::Reg, Method::Sub];

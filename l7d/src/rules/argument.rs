@@ -26,6 +26,12 @@ pub(super) struct Argument {
 }
 
 impl Call<'_, '_> {
+    /// Returns the call as it was written, under the name that it goes by.
+    pub(super) fn written(&self) -> String {
+        let text = &self.word.text()[self.range.clone()];
+        format!("{}{}", self.name, text.find('(').map_or("", |open| &text[open..]))
+    }
+
     /// Makes an error about the name.
     pub(super) fn error(&self, message: impl Into<String>) -> Diagnostic {
         self.word.error_at(self.range.start..self.range.start + self.name.len(), message)

@@ -130,7 +130,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    fn of(holds: bool) -> Self {
+    pub(super) fn of(holds: bool) -> Self {
         if holds { Self::Yes } else { Self::No }
     }
 
@@ -191,7 +191,7 @@ fn term(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Needs) ->
         if !words.accept("}") {
             return Err(word.error("this brace is not closed").hint("`}` must be a word of its own"));
         }
-        Arc::new(Acl::new(vec![Arc::new(test)]))
+        Arc::new(Acl::anonymous(test))
     } else {
         compiler.acl(name).ok_or_else(|| {
             let known = compiler.acl_names();

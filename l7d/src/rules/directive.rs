@@ -40,19 +40,19 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             warn_if_late(first, compiler, proxy);
             let action = action::parse(words, compiler, Stage::Request)?;
             let condition = Condition::parse(words, compiler, Needs::Request)?;
-            proxy.request.push(Rule { condition, action });
+            proxy.request.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "http-response" => {
             needs_http(first, place)?;
             let action = action::parse(words, compiler, Stage::Response)?;
             let condition = Condition::parse(words, compiler, Needs::Response)?;
-            proxy.response.push(Rule { condition, action });
+            proxy.response.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "http-after-response" => {
             needs_http(first, place)?;
             let action = action::parse(words, compiler, Stage::AfterResponse)?;
             let condition = Condition::parse(words, compiler, Needs::Response)?;
-            proxy.after_response.push(Rule { condition, action });
+            proxy.after_response.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "capture" | "declare" => {
             needs_frontend(first, place)?;
@@ -72,7 +72,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             warn_if_late(first, compiler, proxy);
             let action = action::parse_redirect(words, compiler, Stage::Request)?;
             let condition = Condition::parse(words, compiler, Needs::Request)?;
-            proxy.redirects.push(Rule { condition, action });
+            proxy.redirects.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "use_backend" => {
             needs_frontend(first, place)?;
@@ -99,7 +99,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             }
             let action = action::parse(words, compiler, Stage::Statistics)?;
             let condition = Condition::parse(words, compiler, Needs::Request)?;
-            proxy.statistics.push(Rule { condition, action });
+            proxy.statistics.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
         "stick" => {
@@ -116,11 +116,11 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
         }
         "force-persist" => {
             let condition = persistence(first, words, compiler, place)?;
-            proxy.persistence.push(Rule { condition, action: Persist::Force });
+            proxy.persistence.push(Rule { condition, action: Persist::Force, id: compiler.names.rule() });
         }
         "ignore-persist" => {
             let condition = persistence(first, words, compiler, place)?;
-            proxy.persistence.push(Rule { condition, action: Persist::Ignore });
+            proxy.persistence.push(Rule { condition, action: Persist::Ignore, id: compiler.names.rule() });
         }
         other => return Err(not_a_rule(first, other)),
     }
@@ -234,7 +234,7 @@ fn route(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place, p
     let condition = Condition::parse(words, compiler, Needs::Request)?;
     let computes = matches!(action, Target::Named(_));
     proxy.reads_requests |= computes || condition.needs() >= Needs::Request;
-    proxy.routes.push(Rule { condition, action });
+    proxy.routes.push(Rule { condition, action, id: compiler.names.rule() });
     Ok(())
 }
 
@@ -253,7 +253,7 @@ fn use_server(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Pla
         return Err(words.error("`use-server` needs a condition").hint("for example if { path_beg /static/ }"));
     }
     let condition = Condition::parse(words, compiler, needs)?;
-    proxy.servers.push(Rule { condition, action });
+    proxy.servers.push(Rule { condition, action, id: compiler.names.rule() });
     Ok(())
 }
 
@@ -282,7 +282,7 @@ fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Pl
         Stage::Session => &mut proxy.session,
         Stage::Content | Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
     };
-    list.push(Rule { condition, action });
+    list.push(Rule { condition, action, id: compiler.names.rule() });
     Ok(())
 }
 

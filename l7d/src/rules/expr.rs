@@ -8,6 +8,7 @@ use super::argument::{Call, calls};
 use super::auth::Userlist;
 use super::converter::{self, Converter};
 use super::fetch::{self, Access, Bytes, Fetch, Needs};
+use super::observer::Observer;
 use super::program::Names;
 use super::sample::{Kind, Sample};
 use super::view::{Memory, Scene, Shared, View};
@@ -18,6 +19,8 @@ use super::word::Word;
 pub(super) struct Expression {
     fetch: Fetch,
     converters: Box<[Converter]>,
+    /// As it was written.
+    text: Box<str>,
 }
 
 impl Expression {
@@ -40,14 +43,15 @@ impl Expression {
     pub(super) fn of_calls(calls: &[Call<'_, '_>], names: &mut Names) -> Result<Self, Diagnostic> {
         let Some((first, rest)) = calls.split_first() else { unreachable!("every list of calls has one") };
         let fetch = fetch::build(first, names)?;
-        Self::with(fetch, rest, names)
+        let text = calls.iter().map(Call::written).collect::<Vec<_>>().join(",");
+        Ok(Self { text: text.into(), ..Self::with(fetch, rest, names)? })
     }
 
     /// Puts converters behind a fetch.
     ///
     /// # Errors
     /// Names what is not known or does not fit.
-    pub(super) fn with(fetch: Fetch, calls: &[Call<'_, '_>], names: &mut Names) -> Result<Self, Diagnostic> {
+    fn with(fetch: Fetch, calls: &[Call<'_, '_>], names: &mut Names) -> Result<Self, Diagnostic> {
         let mut kind = fetch.kind();
         let mut converters = Vec::with_capacity(calls.len());
         for call in calls {
@@ -59,7 +63,7 @@ impl Expression {
             kind = converter.makes(kind);
             converters.push(converter);
         }
-        Ok(Self { fetch, converters: converters.into() }.folded())
+        Ok(Self { fetch, converters: converters.into(), text: Box::default() }.folded())
     }
 
     /// Evaluates now what will never change.
@@ -71,7 +75,7 @@ impl Expression {
         let scene = Scene::nowhere(&shared);
         let value = self.value(&View { scene: &scene, request: None, response: None, memory: &memory }).map(Sample::into_owned);
         match value {
-            Some(value) => Self { fetch: Fetch::Constant(value), converters: Box::default() },
+            Some(value) => Self { fetch: Fetch::Constant(value), converters: Box::default(), text: Box::default() },
             None => self,
         }
     }
@@ -106,12 +110,36 @@ impl Expression {
 
     /// Evaluates it to one sample.
     pub(super) fn value<'v>(&'v self, view: &View<'v>) -> Option<Sample<'v>> {
-        self.fetch.one(view).and_then(|sample| self.convert(sample, view))
+        let value = self.fetch.one(view).and_then(|sample| self.convert(sample, view));
+        if let Some(observer) = view.scene.observer {
+            observer.value(&self.text, value.as_ref());
+        }
+        value
     }
 
     /// Hands out every sample it yields until `takes` one; tells whether it did.
     pub(super) fn any<'v>(&'v self, view: &View<'v>, mut takes: impl FnMut(&Sample<'v>) -> bool) -> bool {
+        if let Some(observer) = view.scene.observer {
+            return self.any_observed(view, takes, observer);
+        }
         self.fetch.any(view, |sample| self.convert(sample, view).is_some_and(|sample| takes(&sample)))
+    }
+
+    #[cold]
+    fn any_observed<'v>(&'v self, view: &View<'v>, mut takes: impl FnMut(&Sample<'v>) -> bool, observer: &Observer) -> bool {
+        let mut has_value = false;
+        let taken = self.fetch.any(view, |sample| {
+            let sample = self.convert(sample, view);
+            has_value |= sample.is_some();
+            sample.is_some_and(|sample| {
+                observer.value(&self.text, Some(&sample));
+                takes(&sample)
+            })
+        });
+        if !has_value {
+            observer.value(&self.text, None);
+        }
+        taken
     }
 
     fn convert<'v>(&'v self, sample: Sample<'v>, view: &View<'v>) -> Option<Sample<'v>> {

@@ -24,6 +24,7 @@ mod fetch;
 mod host;
 mod log_format;
 mod names;
+mod observer;
 mod pattern;
 mod program;
 mod replace;
@@ -50,10 +51,11 @@ use condition::Outcome;
 pub(crate) use fetch::hostname;
 pub(crate) use host::ServerHost;
 pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
+pub(crate) use observer::{Considered, Note, Observer, Step as Noted};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
 pub(crate) use store::{Named, PatternKind, Patterns, Refused};
-pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, View, Wait, Wishes};
+pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, Shared, View, Wait, Wishes};
 
 /// What rules decided about a message.
 #[derive(Debug)]
@@ -131,7 +133,7 @@ impl ProxyRules {
 
     fn judge_content(&self, next: &mut usize, passage: &mut Passage<'_>) -> Option<Verdict> {
         while let Some(rule) = self.content.get(*next) {
-            match rule.condition.judge(&passage.view()) {
+            match rule.judge(&passage.view()) {
                 Outcome::Unknown => return None,
                 Outcome::No => {}
                 Outcome::Yes => {
@@ -199,7 +201,7 @@ impl ProxyRules {
 
     /// Returns what the first rule that applies says about persistence.
     pub(crate) fn persistence(&self, view: &View<'_>) -> Option<Persist> {
-        self.persistence.iter().find(|rule| rule.condition.holds(view)).map(|rule| rule.action)
+        self.persistence.iter().find(|rule| rule.applies(view)).map(|rule| rule.action)
     }
 
     /// Returns the place of the server that the first rule that applies names, passing over those whose server is not usable; `named`
@@ -210,7 +212,7 @@ impl ProxyRules {
         named: impl Fn(&[u8]) -> Option<usize>,
         is_usable: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        for rule in self.servers.iter().filter(|rule| rule.condition.holds(view)) {
+        for rule in self.servers.iter().filter(|rule| rule.applies(view)) {
             let place = match &rule.action {
                 ServerTarget::Place(place) => *place,
                 ServerTarget::Named(format) => {
@@ -233,7 +235,7 @@ impl ProxyRules {
 
     /// Returns the backend that the first rule that applies names; `named` finds the ones whose names are computed.
     pub(crate) fn route(&self, view: &View<'_>, named: impl Fn(&[u8]) -> Option<BackendId>) -> Option<BackendId> {
-        let rule = self.routes.iter().find(|rule| rule.condition.holds(view))?;
+        let rule = self.routes.iter().find(|rule| rule.applies(view))?;
         match &rule.action {
             Target::Backend(id) => Some(*id),
             Target::Named(format) => {
@@ -270,7 +272,7 @@ fn run(next: &mut usize, passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -
     for list in lists {
         while let Some(rule) = list.get(next.saturating_sub(before)) {
             *next += 1;
-            if !rule.condition.holds(&passage.view()) {
+            if !rule.applies(&passage.view()) {
                 continue;
             }
             match carry_out(&rule.action, passage) {
@@ -305,7 +307,11 @@ impl Step {
 }
 
 fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
-    Step::Over(match action.run(passage) {
+    let effect = action.run(passage);
+    if let (Some(observer), Ok(effect)) = (passage.scene.observer, &effect) {
+        observer.effect(effect);
+    }
+    Step::Over(match effect {
         Ok(Effect::Next) => return Step::Next,
         Ok(Effect::Done) => return Step::Done,
         Ok(Effect::Denied(reply)) => Verdict::Deny(reply),

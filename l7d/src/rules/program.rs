@@ -10,12 +10,13 @@ use super::acl::{Acl, Test};
 use super::action::{Action, field_name};
 use super::auth::Userlist;
 use super::capture::Captures;
-use super::condition::Condition;
+use super::condition::{Condition, Outcome};
 use super::directive;
 use super::errors::{Errors, Files};
 use super::fetch::Needs;
 use super::host::ServerHost;
 use super::log_format::Format;
+use super::observer::{RuleId, Sources};
 use super::store::{FileKind, PatternFile, Patterns};
 use super::tie::{self, Stick};
 use super::view::{Lifetime, Shared, VariableId, View};
@@ -82,6 +83,8 @@ pub(crate) struct ProxyRules {
     pub(super) keeps_lines: bool,
     /// Lists of users whose passwords are hashed, and which rules ask.
     pub(super) userlists: Arc<[Arc<Userlist>]>,
+    /// All rules of the configuration, as they were written.
+    sources: Sources,
 }
 
 /// The formats of the lines of a frontend.
@@ -106,6 +109,11 @@ impl ProxyRules {
     /// Returns the formats of lines about exchanges.
     pub(crate) fn lines(&self) -> &Lines {
         &self.lines
+    }
+
+    /// Returns all rules of the configuration by number, as they were written.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Returns the variables of the process.
@@ -159,6 +167,25 @@ impl ProxyRules {
 pub(super) struct Rule<A> {
     pub(super) condition: Condition,
     pub(super) action: A,
+    pub(super) id: RuleId,
+}
+
+impl<A> Rule<A> {
+    /// Tells whether it applies.
+    pub(super) fn applies(&self, view: &View<'_>) -> bool {
+        match view.scene.observer {
+            None => self.condition.holds(view),
+            Some(observer) => observer.ask(self.id, || self.condition.holds(view)),
+        }
+    }
+
+    /// Tells whether it applies, as far as the bytes tell that have come.
+    pub(super) fn judge(&self, view: &View<'_>) -> Outcome {
+        match view.scene.observer {
+            None => self.condition.judge(view),
+            Some(observer) => observer.judge(self.id, || self.condition.judge(view)),
+        }
+    }
 }
 
 /// Which backend is used.
@@ -203,6 +230,7 @@ impl Rules {
         let looks_at_bodies = compiler.names.looks_at_bodies;
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
+        let sources: Sources = compiler.names.sources.into();
         let complete = |rules: ProxyRules| {
             Arc::new(ProxyRules {
                 shared: Arc::clone(&shared),
@@ -212,6 +240,7 @@ impl Rules {
                 asks_tls,
                 asks_server_tls,
                 userlists: Arc::clone(&userlists),
+                sources: Arc::clone(&sources),
                 ..rules
             })
         };
@@ -283,6 +312,8 @@ pub(super) struct Names {
     mode: Option<Mode>,
     /// What was found that is valid and will surprise.
     warnings: Vec<Diagnostic>,
+    /// The rules that were read so far; the last is the one at hand.
+    sources: Vec<Located<String>>,
 }
 
 impl Names {
@@ -339,6 +370,11 @@ impl Names {
         self.patterns.push(Patterns { name: name.to_owned(), kind: kind.into(), used: user, file: Arc::clone(&file) });
         self.pattern_files.insert(key, Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Returns the number of the rule at hand.
+    pub(super) fn rule(&self) -> RuleId {
+        RuleId(u32::try_from(self.sources.len().saturating_sub(1)).unwrap_or(u32::MAX))
     }
 
     /// Notes something valid that will surprise.
@@ -582,7 +618,7 @@ impl<'c> Compiler<'c> {
                     None
                 }
             });
-            let acl = Acl::new(tests.collect());
+            let acl = Acl::declared(model.name(), tests.collect());
             self.acls.insert(model.name().value().clone(), Arc::new(acl));
         }
     }
@@ -609,6 +645,7 @@ impl<'c> Compiler<'c> {
     fn rules(&mut self, rules: &[Located<String>], place: directive::Place, proxy: &mut ProxyRules) {
         for rule in rules {
             self.names.at = Some(rule.location().clone());
+            self.names.sources.push(rule.clone());
             let words = match word::split(rule) {
                 Ok(words) => words,
                 Err(error) => {
@@ -630,7 +667,7 @@ impl<'c> Compiler<'c> {
         }
         let (_, text) = PREDEFINED.iter().find(|(known, _)| *known == name)?;
         let text = Located::elsewhere((*text).to_owned(), "predefined", text);
-        let acl = Arc::new(Acl::new(vec![Arc::new(test(&text, &mut self.names).ok()?)]));
+        let acl = Arc::new(Acl::declared(name, vec![Arc::new(test(&text, &mut self.names).ok()?)]));
         self.acls.insert(name.to_owned(), Arc::clone(&acl));
         Some(acl)
     }

@@ -239,12 +239,13 @@ impl Question {
                 };
                 match self.table.as_ref().filter(|table| !Arc::ptr_eq(table, tracked.table())) {
                     None => self.of_tracked(tracked),
-                    Some(other) => self.of_key(other, &tracked.key()),
+                    Some(other) => view.at_table(other, &tracked.key(), |other| self.of_key(other, &tracked.key())),
                 }
             }
             Of::Source => {
                 let table = self.table.as_ref()?;
-                self.of_key(table, &Key::of_address(table.key(), view.scene.source?.ip())?)
+                let key = Key::of_address(table.key(), view.scene.source?.ip())?;
+                view.at_table(table, &key, |table| self.of_key(table, &key))
             }
         }?;
         if self.what.is_bool() { Some(Sample::Bool(value != 0)) } else { i64::try_from(value).ok().map(Sample::Int) }
@@ -350,13 +351,17 @@ impl Lookup {
     }
 
     /// Finds the entry of a sample and answers by it; one that is not there holds nothing.
-    pub(super) fn apply(&self, sample: &Sample<'_>) -> Option<Sample<'static>> {
+    pub(super) fn apply(&self, sample: &Sample<'_>, view: &View<'_>) -> Option<Sample<'static>> {
         let key = key_of(&self.table, sample)?;
+        view.at_table(&self.table, &key, |table| self.of_key(table, &key))
+    }
+
+    fn of_key(&self, table: &Table, key: &Key) -> Option<Sample<'static>> {
         if self.what == What::Uses {
-            let uses = self.table.find(&key, now()).map_or(0, |entry| entry.uses);
+            let uses = table.find(key, now()).map_or(0, |entry| entry.uses);
             return Some(Sample::Int(uses.into()));
         }
-        let answer = self.table.read(&key, now(), |record| self.what.answer(record));
+        let answer = table.read(key, now(), |record| self.what.answer(record));
         if self.what.is_bool() {
             return Some(Sample::Bool(answer.is_some()));
         }

@@ -51,12 +51,14 @@ impl ProxyRules {
         let mut is_open = true;
         for rule in &self.sticks {
             // Of each table the first rule that notes anything is the last one to count.
-            if ties.iter().any(|tie| Arc::ptr_eq(&tie.table, &rule.action.table)) || !rule.condition.holds(view) {
+            if ties.iter().any(|tie| Arc::ptr_eq(&tie.table, &rule.action.table)) || !rule.applies(view) {
                 continue;
             }
             let Some(tie) = rule.action.tie(view) else { continue };
             if rule.action.purpose != Purpose::Store {
-                let known = tie.table.renew(&tie.key, now(), |record| record.value(StoredKind::ServerId, 0)).flatten();
+                let known = view.at_table(&tie.table, &tie.key, |table| {
+                    table.renew(&tie.key, now(), |record| record.value(StoredKind::ServerId, 0)).flatten()
+                });
                 is_open = is_open && !known.filter(|number| *number > 0).is_some_and(&mut takes);
             }
             if rule.action.purpose != Purpose::Match && ties.len() < MOST_TIES {
@@ -71,7 +73,7 @@ impl ProxyRules {
         let mut ties: Vec<Tie> = Vec::new();
         for rule in &self.late_sticks {
             let is_known = ties.iter().any(|tie| Arc::ptr_eq(&tie.table, &rule.action.table));
-            if !is_known && ties.len() < MOST_TIES && rule.condition.holds(view) {
+            if !is_known && ties.len() < MOST_TIES && rule.applies(view) {
                 ties.extend(rule.action.tie(view));
             }
         }
@@ -111,7 +113,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, mode:
     };
     let condition = Condition::parse(words, compiler, needs)?;
     let list = if purpose.is_some() { &mut proxy.sticks } else { &mut proxy.late_sticks };
-    list.push(Rule { condition, action: Stick { key, table, purpose: purpose.unwrap_or(Purpose::Store) } });
+    list.push(Rule { condition, action: Stick { key, table, purpose: purpose.unwrap_or(Purpose::Store) }, id: compiler.names.rule() });
     Ok(())
 }
 

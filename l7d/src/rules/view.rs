@@ -9,13 +9,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::capture;
+use super::observer::Observer;
 use super::sample::Sample;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::site::Frontend;
-use crate::stick::{self, Record, Tracked};
+use crate::stick::{self, Key, Record, Table, Tracked};
 use crate::tls;
 
 /// What is known of an exchange besides its messages.
@@ -41,6 +42,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) content: Option<&'a Content<'a>>,
     /// The frontend itself, which knows how busy everything is; none where no traffic is.
     pub(crate) site: Option<&'a Frontend>,
+    /// Who is told what rules are asked, where somebody wants to know.
+    pub(crate) observer: Option<&'a Observer>,
 }
 
 impl<'a> Scene<'a> {
@@ -58,6 +61,7 @@ impl<'a> Scene<'a> {
             shared,
             content: None,
             site: None,
+            observer: None,
         }
     }
 }
@@ -136,6 +140,7 @@ impl<'a> Scene<'a> {
             shared,
             content: None,
             site: None,
+            observer: None,
         }
     }
 }
@@ -189,6 +194,11 @@ pub(super) struct VariableId {
 pub(crate) struct Shared(RwLock<Vec<(VariableId, Sample<'static>)>>);
 
 impl Shared {
+    /// Returns variables with the same values, which change by themselves.
+    pub(crate) fn copy(&self) -> Self {
+        Self(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+
     fn value(&self, id: VariableId) -> Option<Sample<'static>> {
         let values = self.0.read().unwrap_or_else(PoisonError::into_inner);
         values.iter().find(|(known, _)| *known == id).map(|(_, value)| value.clone())
@@ -314,6 +324,14 @@ impl<'v> View<'v> {
         name.drain(..usize::from(name.starts_with(b" ")));
         *self.memory.unique.borrow_mut() = Some(name.clone());
         Some(name)
+    }
+
+    /// Does something with the entry of a key, in the table itself unless nothing is to change.
+    pub(super) fn at_table<T>(&self, table: &Arc<Table>, key: &Key, act: impl FnOnce(&Arc<Table>) -> T) -> T {
+        match self.scene.observer {
+            None => act(table),
+            Some(observer) => act(&observer.copy(table, key)),
+        }
     }
 
     /// Returns the value of a variable.

@@ -194,6 +194,11 @@ impl<'w, 'r> Words<'w, 'r> {
         self.words.first()
     }
 
+    /// Returns the words up to one that ends them, which all stay unread.
+    pub(super) fn text_until(&self, end: &str) -> String {
+        self.words.iter().map(Word::text).take_while(|text| *text != end).collect::<Vec<_>>().join(" ")
+    }
+
     /// Reads the next word.
     pub(super) fn next(&mut self) -> Option<&'w Word<'r>> {
         let (first, rest) = self.words.split_first()?;

@@ -1,5 +1,7 @@
 //! A pool of servers at run time: who may be chosen, and the choice.
 
+mod standing;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,6 +35,7 @@ use crate::stats::{Entrance, Meter};
 use crate::stick::{Cookie, Hold, Named, dynamic_value};
 use crate::tls::{Connector, Setup};
 use crate::upstream::{Redispatch, Source, pool};
+pub(crate) use standing::{Outlook, Standing};
 
 /// A pool of servers.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use std::time::Duration;
 use control::config::{self, Located, NamePolicy, ProxyOption};
 use control::fleet::{Changes, Fleet};
 
-pub(crate) use backend::{Backend, Reuse, Server};
+pub(crate) use backend::{Backend, Outlook, Reuse, Server, Standing};
 pub(crate) use control::config::Protocol;
 pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend, Gate};

@@ -59,7 +59,12 @@ impl Entrance {
 
     /// Tells whether a request is for the page.
     pub(crate) fn is_for(&self, head: &RequestHead) -> bool {
-        SHOWN.get().is_some() && self.options(head).is_some()
+        SHOWN.get().is_some() && self.is_at(head)
+    }
+
+    /// Tells whether the page is what a request names, there or not.
+    pub(crate) fn is_at(&self, head: &RequestHead) -> bool {
+        self.options(head).is_some()
     }
 
     /// Returns what stands behind the address of the page; none in a request for something else.

@@ -7,14 +7,16 @@ use control::tls::{self, trusted};
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoClientAuth, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, UnbufferedServerConnection,
     WebPkiClientVerifier,
 };
 
-use super::layer::Layer;
+use super::layer::{Layer, Secured};
 use super::records::Connection;
+use super::session::{Session, Shown};
 use super::store::{Draft, Loader, Remarks, Store};
 
 /// Accepts TLS from the clients of one bind.
@@ -90,6 +92,18 @@ impl Acceptor {
         let terms = &self.terms[number];
         let connection = UnbufferedServerConnection::new(Arc::clone(&terms.config))?;
         Ok(Layer::new(Connection::Server(connection), early))
+    }
+
+    /// Returns what would be known of a client that asks for a host and shows certificates, had it agreed on what most agree on.
+    pub(crate) fn imagine(&self, host: Option<&str>, peer: Vec<CertificateDer<'static>>) -> Session {
+        let key = self.store.choose(host, |_| true);
+        Session {
+            secured: Secured { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" },
+            alpn: None,
+            is_resumed: false,
+            peer,
+            shown: key.map(|key| Shown { key, host: host.map(str::to_owned) }),
+        }
     }
 
     /// Returns the certificates.

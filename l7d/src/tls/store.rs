@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// Returns the key for a host that suits the client; the first one if it names no host we know, unless we are strict.
-    fn choose(&self, host: Option<&str>, suits: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
+    pub(super) fn choose(&self, host: Option<&str>, suits: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let content = self.content.load();
         let lower = host.map(str::to_ascii_lowercase);
         let places = lower.map(|host| content.places(&host)).unwrap_or_default();

@@ -45,6 +45,8 @@ mod directed;
 #[cfg(test)]
 mod dynamic;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod fetches;
 #[cfg(test)]
 mod frames;

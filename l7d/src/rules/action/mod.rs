@@ -253,6 +253,9 @@ impl Passage<'_> {
     }
 
     fn change_file(&mut self, file: &PatternFile, key: &Format, change: &FileChange) {
+        if self.scene.observer.is_some() {
+            return;
+        }
         let (mut pattern, mut text) = (Vec::new(), Vec::new());
         key.write(&self.view(), &mut pattern);
         match change {
@@ -445,7 +448,8 @@ impl Track {
         }
         let key = self.key.value(&passage.view()).and_then(|sample| key_of(&self.table, &sample));
         let now = now();
-        let Some(tracked) = key.and_then(|key| Table::track(&self.table, &key, now)) else { return };
+        let track = |key| passage.view().at_table(&self.table, &key, |table| Table::track(table, &key, now));
+        let Some(tracked) = key.and_then(track) else { return };
         tracked.open(now);
         if self.has_request {
             tracked.update(now, |record| record.count(Event::Request));

@@ -271,7 +271,7 @@ impl Converter {
                 view.memory.change(view.scene.shared, *id, None);
                 sample
             }
-            Self::Lookup(lookup) => lookup.apply(&sample)?,
+            Self::Lookup(lookup) => lookup.apply(&sample, view)?,
             Self::Lower => text::changed(sample, u8::is_ascii_uppercase, <[u8]>::make_ascii_lowercase),
             Self::Upper => text::changed(sample, u8::is_ascii_lowercase, <[u8]>::make_ascii_uppercase),
             Self::Length => Sample::Int(i64::try_from(sample.to_bytes().len()).ok()?),

@@ -6,7 +6,7 @@ use super::rate;
 use super::share::Raw;
 
 /// What the entries of a table hold.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     items: Vec<Item>,
     words: usize,

@@ -145,6 +145,26 @@ impl Table {
         table
     }
 
+    /// Returns a small table of the same kind without entries.
+    pub(crate) fn blank(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            key: self.key,
+            layout: self.layout.clone(),
+            size: AtomicU64::new(ENTRIES_OF_A_PART),
+            lifetime: AtomicU32::new(self.lifetime()),
+            nopurge: AtomicBool::new(false),
+            used: AtomicU64::new(0),
+            hasher: RandomState::new(),
+            shards: [Mutex::new(Shard::new(key::width(self.key), self.layout.words()))].into(),
+        }
+    }
+
+    /// Shows a key of this table.
+    pub(crate) fn show_key(&self, key: &Key) -> String {
+        key::show(self.key, key.words())
+    }
+
     /// Tells whether entries of this table are entries of another definition, too.
     fn is_compatible(&self, model: &config::Table, layout: &Layout) -> bool {
         self.key == model.key() && self.layout == *layout
