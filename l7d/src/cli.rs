@@ -1,5 +1,6 @@
 //! The command line and the exit code.
 
+mod convert;
 mod ctl;
 mod haproxy;
 
@@ -65,6 +66,11 @@ enum Command {
         #[command(flatten)]
         question: Question,
     },
+    /// Write a configuration in HAProxy's language in the native format: `l7d convert haproxy.cfg -o l7d.toml`.
+    ///
+    /// What is written means the same; what became of each line is told on standard error: it is exact, approximated or refused, and why.
+    /// Comments stay above sections, servers, named conditions and rules. The exit status is 0 unless a line was refused.
+    Convert(convert::Convert),
     /// Send a command to a running process: `l7d ctl -s /run/l7d/admin.sock show info`.
     ///
     /// The exit status is 0 if it was carried out, and 1 if it was refused; what was answered is printed.
@@ -104,6 +110,7 @@ pub fn run() -> ExitCode {
         }
         Command::Run { files, local_peer } => serve(&files, local_peer),
         Command::Explain { files, question } => explain(&files, &question),
+        Command::Convert(convert) => convert::run(&convert),
         Command::Ctl(ctl) => ctl::run(&ctl),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => {

@@ -124,6 +124,29 @@ impl Location {
         rest.split('\n').next().unwrap_or(rest).trim_end_matches('\r')
     }
 
+    /// Returns the lines of comments right above.
+    pub(super) fn comments_above(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.lines_above().take_while(|line| line.starts_with('#')).map(comment).collect();
+        lines.reverse();
+        lines
+    }
+
+    /// Returns the lines of comments above, blank lines between them, but not those right behind another line.
+    pub(super) fn comments_above_section(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.lines_above().take_while(|line| line.is_empty() || line.starts_with('#')).map(comment).collect();
+        lines.reverse();
+        let first = lines.iter().position(|line| !line.is_empty()).unwrap_or(lines.len());
+        lines.drain(..first);
+        lines.truncate(lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1));
+        lines
+    }
+
+    /// Returns the lines above, the nearest first, without the space around them.
+    fn lines_above(&self) -> impl Iterator<Item = &str> {
+        let (source, start, _) = self.place();
+        source.text[..source.line_start(start)].lines().rev().map(str::trim)
+    }
+
     /// Returns what the file is written in.
     pub fn language(&self) -> Language {
         self.source.language
@@ -158,6 +181,11 @@ impl Location {
     pub fn part(&self, value: &str, range: std::ops::Range<usize>) -> Self {
         if self.text() == value { Self::new(&self.source, self.start + range.start..self.start + range.end) } else { self.clone() }
     }
+}
+
+/// Writes a comment so that it can stand in any file.
+fn comment(line: &str) -> String {
+    line.replace(|c: char| c.is_control() && c != '\t', " ")
 }
 
 /// Shows `file:line:column`.

@@ -10,6 +10,7 @@
 //! who uses them finds out, and points at them by their [`Location`].
 
 mod amend;
+mod convert;
 mod error;
 mod files;
 mod haproxy;
@@ -27,6 +28,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use convert::{Conversion, ConvertedLine, Fate, convert};
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};
 pub use model::*;

@@ -42,6 +42,28 @@ pub(super) struct Written {
     pub(super) userlists: Vec<Userlist>,
     /// Words that are accepted and mean nothing here.
     pub(super) idle: Vec<Located<String>>,
+    /// The lines of files in HAProxy's language, in order.
+    pub(super) lines: Vec<Line>,
+}
+
+/// A line of a file in HAProxy's language.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Where its keyword stands.
+    pub(super) location: Location,
+    pub(super) state: LineState,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineState {
+    Read,
+    /// It was put together: of variables, or of lines that go on.
+    Composed,
+    /// The condition before it does not hold.
+    Skipped,
+    /// It is such a condition.
+    Condition,
 }
 
 /// Settings of the process.
@@ -123,6 +145,10 @@ pub(super) struct Compression {
 /// Settings of the frontends and backends that begin from them and have not their own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
+    /// What proxies ask for them by; none for those of everyone.
+    pub(super) name: Option<Located<String>>,
+    /// Where they begin in HAProxy's language.
+    pub(super) place: Option<Location>,
     pub(super) proxy: Proxy,
     pub(super) maxconn: Option<u32>,
     pub(super) rate_limit: Option<u32>,
@@ -337,13 +363,25 @@ pub(super) enum CheckOption {
     /// What the steps say.
     Tcp,
     /// The steps of a protocol.
-    Protocol(Arc<Sequence>),
+    Protocol(Arc<Sequence>, Located<String>),
+}
+
+/// What a sequence was made of, where that is lines in HAProxy's language.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    pub(super) option: CheckOption,
+    /// Steps without their keyword.
+    pub(super) steps: Vec<Located<String>>,
+    pub(super) disable_on_404: bool,
+    pub(super) send_state: bool,
 }
 
 /// Steps as they are written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Steps {
     pub(super) steps: Vec<Step>,
+    /// The lines they were read from, without their keyword.
+    pub(super) texts: Vec<Located<String>>,
     /// What belongs to the next step.
     pub(super) comment: Option<String>,
     /// How many lines there are; comments count.
@@ -360,6 +398,7 @@ pub(super) struct Steps {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CheckSettings {
     pub(super) sequence: Option<Arc<Sequence>>,
+    pub(super) recipe: Option<Arc<Recipe>>,
     pub(super) inter: Option<Duration>,
     pub(super) fastinter: Option<Duration>,
     pub(super) downinter: Option<Duration>,

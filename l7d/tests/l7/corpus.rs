@@ -13,7 +13,7 @@ use crate::http::{ask, essence, server};
 use crate::kit::{Daemon, Haproxy, Server, connect, directory, unused_address};
 
 /// Returns the files of the corpus by their names.
-fn corpus() -> Vec<(String, String)> {
+pub(crate) fn corpus() -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
     let mut files: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -22,7 +22,7 @@ fn corpus() -> Vec<(String, String)> {
 }
 
 /// Makes a directory of everything the corpus names.
-fn furnished() -> PathBuf {
+pub(crate) fn furnished() -> PathBuf {
     let directory = directory();
     let authority = Authority::new();
     fs::copy(authority.root(), directory.join("ca.pem")).unwrap();
@@ -61,8 +61,13 @@ fn every_configuration_is_valid_to_haproxy_and_served_here() {
                 failures.push(format!("{name}:{error}\n    {}", lines[number - 1]));
             }
         }
-        if !ours.status.success() && !text.contains("# refused") {
+        if ours.status.success() == text.contains("# refused") {
             failures.push(format!("{name}: {said}"));
+        }
+        for (index, _) in lines.iter().enumerate().filter(|(_, line)| line.ends_with("# refused")) {
+            if !said.contains(&format!("{prefix}{}:", index + 1)) {
+                failures.push(format!("{name}:{}: is not refused any more", index + 1));
+            }
         }
     }
     fs::remove_dir_all(&directory).unwrap();
@@ -70,7 +75,7 @@ fn every_configuration_is_valid_to_haproxy_and_served_here() {
 }
 
 /// Configurations that are run, all of whose parts work.
-const RUN: [&str; 11] = [
+pub(crate) const RUN: [&str; 11] = [
     "acl-kinds",
     "api-gateway",
     "canary",
@@ -85,7 +90,7 @@ const RUN: [&str; 11] = [
 ];
 
 /// Requests without the line that ends their head.
-const REQUESTS: [&str; 22] = [
+pub(crate) const REQUESTS: [&str; 22] = [
     "GET / HTTP/1.1\r\nHost: www.example.org\r\n",
     "GET / HTTP/1.1\r\nHost: example.org\r\n",
     "GET /v1/users HTTP/1.1\r\nHost: a\r\n",
@@ -111,7 +116,7 @@ const REQUESTS: [&str; 22] = [
 ];
 
 /// Puts addresses of this host in place of those of a configuration, and returns where it listens in clear text first.
-fn local(text: &str, directory: &Path, server: SocketAddr) -> (String, SocketAddr) {
+pub(crate) fn local(text: &str, directory: &Path, server: SocketAddr) -> (String, SocketAddr) {
     let (mut lines, mut first) = (Vec::new(), None);
     for line in text.replace("@DIR@", &directory.display().to_string()).lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -133,7 +138,7 @@ fn local(text: &str, directory: &Path, server: SocketAddr) -> (String, SocketAdd
 }
 
 /// A server that answers with what it was asked.
-fn mirror() -> Server {
+pub(crate) fn mirror() -> Server {
     let (server, _) = server(move |head, body| {
         let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
         for line in lines.iter_mut().skip(1) {
@@ -149,7 +154,7 @@ fn mirror() -> Server {
     server
 }
 
-fn answer(address: SocketAddr, request: &str) -> Vec<String> {
+pub(crate) fn answer(address: SocketAddr, request: &str) -> Vec<String> {
     let body = if request.contains("Content-Length") { "{}" } else { "" };
     let (head, body) = ask(&mut connect(address), &format!("{request}\r\n{body}"));
     // A page of the proxy's own has a text of its own.

@@ -33,6 +33,8 @@ mod content;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod convert;
+#[cfg(test)]
 mod converters;
 #[cfg(test)]
 mod cookies;

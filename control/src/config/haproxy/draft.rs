@@ -98,6 +98,8 @@ impl Draft {
         let mut settings = if kind == Kind::Defaults { Defaults::clone(&defaults) } else { Defaults::default() };
         // Rules hold through the defaults they stand in.
         settings.preset = Preset::default();
+        settings.place = Some(name.location().clone());
+        settings.name = Some(name.clone()).filter(|name| !name.is_empty());
         settings.checks.http.inherited = true;
         settings.checks.tcp.inherited = true;
         // Targets add up, and where none is written nothing is logged.
@@ -148,8 +150,21 @@ impl Draft {
             }
             written.tables.push(table);
         }
-        let Defaults { proxy, maxconn, rate_limit, default_backend, pool, check, checks, retries, retry_on, default_server, preset: _ } =
-            settings;
+        let Defaults {
+            name: _,
+            place: _,
+            proxy,
+            maxconn,
+            rate_limit,
+            default_backend,
+            pool,
+            check,
+            checks,
+            retries,
+            retry_on,
+            default_server,
+            preset: _,
+        } = settings;
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
@@ -160,11 +175,9 @@ impl Draft {
         }
         if kind.has_backend() {
             let sequence = sequence::of_proxy(&checks, &backend.defaults.checks, reader);
-            let ready = |sequence| {
-                CheckSwitch::Ready(Located::new(
-                    CheckSettings { sequence: Some(sequence), ..CheckSettings::default() },
-                    name.location().clone(),
-                ))
+            let ready = |(sequence, recipe)| {
+                let (sequence, recipe) = (Some(sequence), Some(Arc::new(recipe)));
+                CheckSwitch::Ready(Located::new(CheckSettings { sequence, recipe, ..CheckSettings::default() }, name.location().clone()))
             };
             let check = check.or(sequence.map(ready));
             written.backends.push(Backend { proxy, pool, check, retries, retry_on, default_server, ..backend });

@@ -163,6 +163,27 @@ impl Line {
         Some(Located::new(text, location))
     }
 
+    /// Returns all that is left, as [`joined`](Self::joined) reads it, and leaves it unread.
+    pub(super) fn unread(&mut self) -> Located<String> {
+        let at = self.at;
+        let text = self.joined();
+        self.at = at;
+        text.unwrap_or_else(|| self.keyword())
+    }
+
+    /// Returns all that is left, as [`rest`](Self::rest) reads it, and leaves it unread.
+    pub(super) fn remainder(&mut self) -> Option<Located<String>> {
+        let at = self.at;
+        let text = self.rest();
+        self.at = at;
+        text
+    }
+
+    /// Tells whether the words stand in the file as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Reads all that is left as it can be read by whoever cuts it into words again: the rules; none if nothing is.
     pub(super) fn rest(&mut self) -> Option<Located<String>> {
         let from = self.at;

@@ -16,6 +16,7 @@ use crate::config::written::CheckOption;
 /// Reads the words behind `option`, if the first is the name of a protocol; returns whether it is.
 pub(super) fn option(line: &mut Line, draft: &mut Draft) -> Result<bool, Diagnostic> {
     let Some(name) = line.peek().map(str::to_owned) else { return Ok(false) };
+    let text = line.unread();
     let sequence = match name.as_str() {
         "ldap-check" => read(line, |_| Ok(ldap())),
         "mysql-check" => read(line, mysql_words),
@@ -30,7 +31,7 @@ pub(super) fn option(line: &mut Line, draft: &mut Draft) -> Result<bool, Diagnos
         "ssl-hello-chk" => read(line, |_| Ok(ssl_hello())),
         _ => return Ok(false),
     }?;
-    draft.settings.checks.option = Some(CheckOption::Protocol(sequence));
+    draft.settings.checks.option = Some(CheckOption::Protocol(sequence, text));
     Ok(true)
 }
 

@@ -6,6 +6,7 @@ use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Acl;
+use crate::config::value::rule as value;
 
 /// Reads `acl NAME EXPRESSION`; declared again, a name stands for either.
 pub(super) fn acl(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
@@ -51,18 +52,13 @@ fn declare(acls: &mut Vec<Acl>, name: &Located<String>, expression: &Located<Str
 
 /// Reads a rule.
 pub(super) fn rule(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
-    let keyword = line.keyword();
-    let second = line.peek().unwrap_or_default().to_owned();
     if draft.kind == Kind::Defaults {
         named_only(line, draft)?;
         draft.settings.preset.rules.push(line.whole());
         return Ok(());
     }
     let rule = line.whole();
-    // What is decided before there is a backend is not for a backend to decide, and the other way round.
-    let is_early = matches!(keyword.as_str(), "use_backend" | "monitor" | "capture" | "declare")
-        || (keyword.as_str() == "tcp-request" && second != "content");
-    let is_late = matches!(keyword.as_str(), "use-server" | "tcp-response" | "force-persist" | "ignore-persist" | "stick");
+    let (is_early, is_late) = value::half(&rule);
     if draft.kind.has_frontend() && !(is_late && draft.kind.has_backend()) {
         draft.frontend.rules.push(rule.clone());
     }

@@ -12,7 +12,7 @@ use super::{global, peers, proxy, reply, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
 use crate::config::model::HttpErrors;
-use crate::config::written::{Defaults, Outcome, Userlist, Written};
+use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
 #[derive(Default)]
@@ -104,6 +104,13 @@ impl Files {
         let mut blocks = Blocks::default();
         while let Some(mut line) = lexer.next(reader) {
             let keyword = line.read_keyword();
+            let state = match () {
+                () if keyword.starts_with('.') => LineState::Condition,
+                () if blocks.skip() => LineState::Skipped,
+                () if line.is_plain() => LineState::Read,
+                () => LineState::Composed,
+            };
+            self.written.lines.push(written::Line { location: keyword.location().clone(), state });
             let outcome = match keyword.starts_with('.') {
                 true => blocks.read(&keyword, &mut line, reader).and_then(|()| line.finish()),
                 false if blocks.skip() => Ok(()),

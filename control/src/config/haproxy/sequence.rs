@@ -10,7 +10,7 @@ use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
 use crate::config::model::{Action, Connect, Expect, Pattern, Request, Script, Sequence, Step};
 use crate::config::value::check as value;
-use crate::config::written::{CheckOption, Checks, Steps};
+use crate::config::written::{CheckOption, Checks, Recipe, Steps};
 
 /// Reads what is expected of a response, without the word before it, and puts it behind the other steps.
 ///
@@ -31,12 +31,14 @@ pub(in crate::config) fn push_expect(text: &Located<String>, steps: &mut Steps) 
 /// Says what is wrong with it, or why it cannot follow the others.
 pub(super) fn push(line: &mut Line, steps: &mut Steps, script: Script) -> Result<(), Diagnostic> {
     let location = line.location();
+    let text = line.remainder();
     let rule = steps::rule(line, script)?;
     if steps.inherited {
         let (disable_on_404, send_state) = (steps.disable_on_404, steps.send_state);
         *steps = Steps { disable_on_404, send_state, ..Steps::default() };
     }
     steps.location.get_or_insert_with(|| location.clone());
+    steps.texts.extend(text);
     match rule {
         Rule::DisableOn404 => steps.disable_on_404 = true,
         Rule::SendState => steps.send_state = true,
@@ -102,7 +104,7 @@ fn is_about_responses(expect: &Expect) -> bool {
 }
 
 /// Makes the sequence of a proxy: of its own lines, else of those of its defaults; none where nothing is said.
-pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> Option<Arc<Sequence>> {
+pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> Option<(Arc<Sequence>, Recipe)> {
     let option = own.option.as_ref().or(defaults.option.as_ref());
     let steps = |own: &Steps, wider: &Steps| {
         let mut steps = if own.steps.is_empty() { wider.clone() } else { own.clone() };
@@ -117,13 +119,26 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
     if let Some(location) = is_idle(&own.tcp, matches!(option, Some(CheckOption::Tcp))) {
         reader.warn(&location, "`tcp-check` has no effect without `option tcp-check`", "add option tcp-check");
     }
-    Some(match option? {
-        CheckOption::Http(request) => http(request, steps(&own.http, &defaults.http), &mut |location| {
+    let option = option?;
+    let steps = match option {
+        CheckOption::Http(_) => steps(&own.http, &defaults.http),
+        CheckOption::Tcp => steps(&own.tcp, &defaults.tcp),
+        CheckOption::Protocol(..) => Steps::default(),
+    };
+    let (texts, disable_on_404, send_state) = (steps.texts.clone(), steps.disable_on_404, steps.send_state);
+    let sequence = match option {
+        CheckOption::Http(request) => http(request, steps, &mut |location| {
             reader.warn(location, "nothing is asked for before this is expected", "what the server says by itself is waited for");
         }),
-        CheckOption::Tcp => tcp(steps(&own.tcp, &defaults.tcp)),
-        CheckOption::Protocol(sequence) => Arc::clone(sequence),
-    })
+        CheckOption::Tcp => tcp(steps),
+        CheckOption::Protocol(sequence, _) => Arc::clone(sequence),
+    };
+    Some((sequence, Recipe { option: option.clone(), steps: texts, disable_on_404, send_state }))
+}
+
+/// Makes the sequence of a proxy that says nothing of its own.
+pub(in crate::config) fn of_defaults(defaults: &Checks) -> Option<(Arc<Sequence>, Recipe)> {
+    of_proxy(&Checks::default(), defaults, &mut Reader::default())
 }
 
 /// Makes the sequence that connects and does nothing else.
@@ -155,6 +170,11 @@ pub(in crate::config) fn http(request: &Request, written: Steps, banner: &mut im
         }
     }
     let mut steps = connected(steps);
+    for step in &mut steps {
+        if let Action::Request(request) = &mut step.action {
+            spell_out(request);
+        }
+    }
     let mut asked = false;
     for step in &steps {
         match step.action {
@@ -175,6 +195,12 @@ pub(in crate::config) fn http(request: &Request, written: Steps, banner: &mut im
         steps.insert(after, unwritten(Action::Expect(good)));
     }
     Arc::new(Sequence { script: Script::Http, steps, disable_on_404, send_state })
+}
+
+/// Gives a request what it is sent with where nothing is said.
+fn spell_out(request: &mut Request) {
+    let (method, version) = (request.method().to_owned(), request.version());
+    (request.method, request.version) = (Some(method), Some(version));
 }
 
 fn complete(own: &mut Request, option: &Request) {

@@ -182,6 +182,7 @@ fn merged<'s>(layers: impl Iterator<Item = &'s CheckSwitch>) -> Option<CheckSett
         };
         settings = CheckSettings {
             sequence: layer.sequence.clone().or(settings.sequence),
+            recipe: None,
             inter: layer.inter.or(settings.inter),
             fastinter: layer.fastinter.or(settings.fastinter),
             downinter: layer.downinter.or(settings.downinter),

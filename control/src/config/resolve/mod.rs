@@ -30,7 +30,7 @@ use super::written::{self, Written};
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, peers, http_errors, userlists, idle } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, peers, http_errors, userlists, idle, lines: _ } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }

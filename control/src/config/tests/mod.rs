@@ -1,5 +1,6 @@
 //! The configuration as its users meet it: a text goes in, a model or a report comes out.
 
+mod convert;
 mod haproxy;
 mod messages;
 mod model;

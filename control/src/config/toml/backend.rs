@@ -5,44 +5,54 @@ use std::sync::Arc;
 use super::check;
 use super::connection;
 use super::pool;
-use super::proxy::{self, Side};
+use super::proxy::{self, Presets, Side};
 use super::reader::{Item, Reader};
 use super::section::Section;
 use super::server;
 use crate::config::location::Located;
 use crate::config::model::Cookie;
 use crate::config::value::{text, word};
-use crate::config::written::{Backend, Defaults, PersistenceCookie, Unnamed};
+use crate::config::written::{Backend, Defaults, PersistenceCookie, Proxy, Unnamed};
 
 /// Settings HAProxy has in backends only and this model has no place for.
-const LATER: [&str; 7] =
+pub(super) const LATER: [&str; 7] =
     ["guid", "hash-preserve-affinity", "http-check", "max-session-srv-conns", "server-template", "tcp-check", "use-server"];
 
-pub(super) fn backend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Backend {
+pub(super) fn backend(reader: &mut Reader, name: Located<String>, presets: &Presets, mut section: Section<'_>) -> Backend {
+    let defaults = presets.of(reader, &mut section, Side::Backend);
+    let proxy = proxy::proxy(reader, &mut section, Side::Backend);
+    let (acls, rules) = (proxy::acls(reader, &mut section), proxy::rules(reader, &mut section));
+    let backend = Backend { acls, rules, ..own(reader, &mut section, (name, defaults, proxy)) };
+    section.misplaced(reader, &["bind", "default-backend", "xdp"], |key| format!("`{key}` belongs in a frontend"));
+    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
+    backend
+}
+
+/// Reads what only backends have.
+pub(super) fn own(reader: &mut Reader, section: &mut Section<'_>, plain: (Located<String>, Arc<Defaults>, Proxy)) -> Backend {
+    let (name, defaults, proxy) = plain;
     let backend = Backend {
         name,
-        defaults: Arc::clone(defaults),
+        defaults,
         is_twin: false,
-        proxy: proxy::proxy(reader, &mut section, Side::Backend),
-        pool: pool::pool(reader, &mut section),
-        check: check::check(reader, &mut section),
+        proxy,
+        pool: pool::pool(reader, section),
+        check: check::check(reader, section),
         cookie: section.take("cookie").and_then(|item| cookie(reader, &item)),
         dynamic_cookie_key: section.take("dynamic-cookie-key").and_then(|item| reader.text(&item, "a secret", text::not_empty)),
-        retries: proxy::retries(reader, &mut section),
-        retry_on: proxy::retry_on(reader, &mut section),
-        acls: proxy::acls(reader, &mut section),
-        rules: proxy::rules(reader, &mut section),
-        source: connection::source(reader, &mut section).map(|source| source.value().clone()),
-        default_server: server::default_server(reader, &mut section),
-        servers: server::servers(reader, &mut section),
+        retries: proxy::retries(reader, section),
+        retry_on: proxy::retry_on(reader, section),
+        acls: Vec::new(),
+        rules: Vec::new(),
+        source: connection::source(reader, section).map(|source| source.value().clone()),
+        default_server: server::default_server(reader, section),
+        servers: server::servers(reader, section),
     };
-    section.misplaced(reader, &["bind", "default-backend", "xdp"], |key| format!("`{key}` belongs in a frontend"));
     section.misplaced(reader, &["stick"], |_| "write it as one of the rules, for example \"stick on src table per_ip\"".to_owned());
     section.misplaced(reader, &["stick-table"], |_| {
         "write a section [table.NAME]; without `table`, `stick` uses the one of the backend's name".to_owned()
     });
     section.misplaced(reader, &["servers"], |_| "write server".to_owned());
-    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     backend
 }
 
@@ -55,6 +65,7 @@ fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<PersistenceCoo
     let (indirect, nocache, postonly) = (flag("indirect"), flag("nocache"), flag("postonly"));
     let (preserve, httponly, secure) = (flag("preserve"), flag("httponly"), flag("secure"));
     let dynamic = flag("dynamic");
+    let unnamed = if flag("named-only") { Unnamed::Nothing } else { Unnamed::Name };
     let domains = section.take("domain").map(|item| reader.texts(&item, ".example.com", text::cookie_attribute)).unwrap_or_default();
     let attributes = section.take("attr").map(|item| reader.texts(&item, "SameSite=Lax", text::cookie_attribute)).unwrap_or_default();
     let maxidle = section.take("maxidle").and_then(|item| reader.period(&item));
@@ -78,5 +89,5 @@ fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<PersistenceCoo
         attributes,
         dynamic_key: None,
     };
-    Some(Located::new(PersistenceCookie { cookie, dynamic, unnamed: Unnamed::Name }, item.key.location().clone()))
+    Some(Located::new(PersistenceCookie { cookie, dynamic, unnamed }, item.key.location().clone()))
 }

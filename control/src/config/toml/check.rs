@@ -11,7 +11,7 @@ use crate::config::error::Diagnostic;
 use crate::config::haproxy::{protocol, sequence};
 use crate::config::location::Located;
 use crate::config::model::{Format, HttpVersion, Request, Script, Sequence};
-use crate::config::value::{check as value, text, word};
+use crate::config::value::{Mistake, check as value, text, word};
 use crate::config::written::{AgentSettings, CheckSettings, CheckSwitch, Steps};
 
 /// Settings HAProxy's checks have and this model has no place for.
@@ -27,9 +27,26 @@ pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<Ch
         reader.wrong(&item, "a table, true or false", "check = { tcp = {}, inter = \"2s\" }");
         return None;
     };
-    let inner = reader.section(&item, title, "{ … }")?;
-    let settings = settings(reader, inner);
-    Some(CheckSwitch::On(Located::new(settings, item.key.location().clone())))
+    let mut inner = reader.section(&item, title, "{ … }")?;
+    let on = switch(reader, &mut inner);
+    let settings = Located::new(settings(reader, inner), item.key.location().clone());
+    Some(match on {
+        Some(true) => CheckSwitch::On(settings),
+        Some(false) => CheckSwitch::Off,
+        None => CheckSwitch::Ready(settings),
+    })
+}
+
+/// Reads `on`, which says whether settings switch on what they are about: `"inherit"` leaves that to narrower and wider places.
+pub(super) fn switch(reader: &mut Reader, section: &mut Section<'_>) -> Option<bool> {
+    let Some(item) = section.take("on") else { return Some(true) };
+    let DeValue::String(_) = item.value else { return reader.boolean(&item) };
+    let inherit = |text: &str| match text {
+        "inherit" => Ok(()),
+        _ => Err(Mistake::new(format!("`{text}` is no switch")).hint("true, false or \"inherit\"")),
+    };
+    reader.text(&item, "inherit", inherit);
+    None
 }
 
 /// Reads `agent`: false, or where it is and how it is asked.
@@ -42,7 +59,7 @@ pub(super) fn agent(reader: &mut Reader, section: &mut Section<'_>) -> AgentSett
     let title = format!("`agent` of {}", section.title());
     let Some(mut inner) = reader.section(&item, title, "{ port = 8888 }") else { return AgentSettings::default() };
     let agent = AgentSettings {
-        on: Some(Located::new(true, location)),
+        on: switch(reader, &mut inner).map(|on| Located::new(on, location)),
         inter: inner.take("inter").and_then(|item| reader.period(&item)),
         question: inner.take("send").and_then(|item| reader.string(&item, "hello\\n")).map(|text| text.value().clone()),
         address: inner.take("address").and_then(|item| reader.text(&item, "10.0.0.11", text::check_address)).map(|address| *address),
@@ -55,6 +72,7 @@ pub(super) fn agent(reader: &mut Reader, section: &mut Section<'_>) -> AgentSett
 fn settings(reader: &mut Reader, mut section: Section<'_>) -> CheckSettings {
     let settings = CheckSettings {
         sequence: sequence(reader, &mut section),
+        recipe: None,
         inter: section.take("inter").and_then(|item| reader.period(&item)),
         fastinter: section.take("fastinter").and_then(|item| reader.period(&item)),
         downinter: section.take("downinter").and_then(|item| reader.period(&item)),
@@ -109,7 +127,7 @@ const KINDS: &[(&str, Read)] = &[
         let steps = steps(reader, &mut inner, Script::Tcp);
         inner.misplaced(reader, &["send", "expect", "connect"], |key| format!("write steps = [\"{key} …\"]"));
         inner.finish(reader, &[]);
-        Some(if steps.lines == 0 { sequence::plain() } else { sequence::tcp(steps) })
+        Some(steps.map_or_else(sequence::plain, sequence::tcp))
     }),
     ("http", http_check),
     ("ldap", |reader, item| plain(reader, item, protocol::ldap)),
@@ -145,16 +163,16 @@ fn plain(reader: &mut Reader, item: &Item<'_>, make: fn() -> Arc<Sequence>) -> O
     Some(make())
 }
 
-/// Reads `steps`: lines as they stand behind `tcp-check` or `http-check` in HAProxy's language.
-fn steps(reader: &mut Reader, section: &mut Section<'_>, script: Script) -> Steps {
+/// Reads `steps`, if there are any: lines as they stand behind `tcp-check` or `http-check` in HAProxy's language.
+fn steps(reader: &mut Reader, section: &mut Section<'_>, script: Script) -> Option<Steps> {
     let mut steps = Steps::default();
-    let Some(item) = section.take("steps") else { return steps };
+    let item = section.take("steps")?;
     for line in reader.texts(&item, "expect string +OK", text::not_empty) {
         if let Err(error) = sequence::push_text(&line, &mut steps, script) {
             reader.push(error);
         }
     }
-    steps
+    Some(steps)
 }
 
 fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<Arc<Sequence>> {
@@ -163,7 +181,7 @@ fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<Arc<Sequence>> {
     let path = section.take("path").and_then(|item| reader.text(&item, "/healthz", value::path));
     let host = section.take("host").and_then(|item| reader.text(&item, "app.internal", value::host));
     let version = section.take("version").and_then(|item| reader.text(&item, "1.1", value::version));
-    let mut steps = steps(reader, &mut section, Script::Http);
+    let mut steps = steps(reader, &mut section, Script::Http).unwrap_or_default();
     if let Some(item) = section.take("expect") {
         let text = reader.string(&item, "status 200");
         if let Some(Err(error)) = text.map(|text| sequence::push_expect(&text, &mut steps)) {
@@ -172,15 +190,17 @@ fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<Arc<Sequence>> {
     }
     steps.disable_on_404 |= section.take("disable-on-404").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     steps.send_state |= section.take("send-state").and_then(|item| reader.boolean(&item)).unwrap_or(false);
-    section.misplaced(reader, &["headers", "body", "uri"], |_| "write steps = [\"send hdr NAME VALUE body TEXT\"]".to_owned());
+    let headers = section.take("headers").map(|item| headers(reader, &item)).unwrap_or_default();
+    let body = section.take("body").and_then(|item| reader.string(&item, "ping"));
+    section.misplaced(reader, &["uri"], |_| "write steps = [\"send hdr NAME VALUE body TEXT\"]".to_owned());
     section.finish(reader, &[]);
     let host = host.map(|host| ("host".to_owned(), Format::plain(host.value().as_str())));
     let request = Request {
         method: Some(method.map_or_else(|| "GET".to_owned(), |method| method.value().clone())),
         target: path.map(|path| Format::plain(path.value().as_str())),
         version: Some(version.map_or(HttpVersion::Http11, |version| *version)),
-        headers: host.into_iter().collect(),
-        body: None,
+        headers: host.into_iter().chain(headers).collect(),
+        body: body.map(|body| Format::plain(body.value().as_str())),
     };
     let mut banners = Vec::new();
     let sequence = sequence::http(&request, steps, &mut |location| banners.push(location.clone()));
@@ -189,4 +209,16 @@ fn http_check(reader: &mut Reader, item: &Item<'_>) -> Option<Arc<Sequence>> {
         reader.push(warning.hint("what the server says by itself is waited for"));
     }
     Some(sequence)
+}
+
+/// Reads header fields of the request.
+fn headers(reader: &mut Reader, item: &Item<'_>) -> Vec<(String, Format)> {
+    let Some(mut section) = reader.section(item, "`headers`", "{ accept = \"text/plain\" }") else { return Vec::new() };
+    let mut found = Vec::new();
+    for item in section.names() {
+        let name = reader.parse(&item.key, value::header_name);
+        let texts: Vec<_> = reader.list(&item).iter().filter_map(|element| reader.string(element, "text/plain")).collect();
+        found.extend(name.iter().flat_map(|name| texts.iter().map(|text| (name.value().clone(), Format::plain(text.value().as_str())))));
+    }
+    found
 }

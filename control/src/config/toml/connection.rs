@@ -18,10 +18,10 @@ const LATER_OPTIONS: [&str; 7] = ["authority", "cert-cn", "cert-key", "cert-sig"
 pub(super) fn source(reader: &mut Reader, section: &mut Section<'_>) -> Option<Located<ServerSource>> {
     let item = section.take("source")?;
     let DeValue::Table(_) = item.value else {
-        return reader.text(&item, "10.0.0.5", address::source);
+        return reader.text(&item, "10.0.0.5", address::any_source);
     };
     let mut inner = reader.section(&item, "`source`", "{ address = \"10.0.0.5\", interface = \"eth1\" }")?;
-    let address = inner.take("address").map(|item| reader.text(&item, "10.0.0.5", address::source));
+    let address = inner.take("address").map(|item| reader.text(&item, "10.0.0.5", address::any_source));
     let interface = inner.take("interface").map(|item| reader.text(&item, "eth1", text::interface));
     inner.finish(reader, &LATER_SOURCE);
     if address.is_none() && interface.is_none() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::toml::de::DeValue;
 
-use super::proxy::{self, Side};
+use super::proxy::{self, Presets, Side};
 use super::reader::{Item, Reader};
 use super::section::Section;
 use super::tls;
@@ -13,39 +13,64 @@ use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
 use crate::config::model::{Account, Bind, BindAddress, SocketFile, UnixAddress};
 use crate::config::value::{address, text, word};
-use crate::config::written::{Defaults, Frontend, XdpFrontend};
+use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-const LATER: [&str; 6] = ["backlog", "clitcpka-cnt", "filter", "guid", "stick-table", "use-backend"];
+pub(super) const LATER: [&str; 6] = ["backlog", "clitcpka-cnt", "filter", "guid", "stick-table", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
-pub(super) fn frontend(reader: &mut Reader, name: Located<String>, defaults: &Arc<Defaults>, mut section: Section<'_>) -> Frontend {
+pub(super) fn frontend(reader: &mut Reader, name: Located<String>, presets: &Presets, mut section: Section<'_>) -> Frontend {
+    let defaults = presets.of(reader, &mut section, Side::Frontend);
+    let proxy = proxy::proxy(reader, &mut section, Side::Frontend);
+    let acls = proxy::acls(reader, &mut section);
+    let frontend = own(reader, &mut section, Frontend { acls, ..plain(name, defaults, proxy) });
+    let frontend = Frontend { rules: proxy::rules(reader, &mut section), ..frontend };
+    section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
+    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
+    frontend
+}
+
+/// Makes a frontend of nothing but what it has in common with backends.
+pub(super) fn plain(name: Located<String>, defaults: Arc<Defaults>, proxy: Proxy) -> Frontend {
+    Frontend {
+        name,
+        defaults,
+        proxy,
+        binds: Vec::new(),
+        default_backend: None,
+        sni: Vec::new(),
+        inspect_delay: None,
+        monitor_uri: None,
+        maxconn: None,
+        rate_limit: None,
+        acls: Vec::new(),
+        rules: Vec::new(),
+        xdp: None,
+    }
+}
+
+/// Reads what only frontends have.
+pub(super) fn own(reader: &mut Reader, section: &mut Section<'_>, plain: Frontend) -> Frontend {
     let binds = section.require(reader, "bind", "[\"*:80\"]");
     if let Some(item) = binds.as_ref().filter(|item| reader.list(item).is_empty()) {
-        reader.missing(&item.location, "`bind` is empty", "for example bind = [\"*:80\"]");
+        reader.push(Diagnostic::warning(&item.location, "`bind` is empty").hint("nobody can reach it: for example bind = [\"*:80\"]"));
     }
     let frontend = Frontend {
-        name,
-        defaults: Arc::clone(defaults),
-        proxy: proxy::proxy(reader, &mut section, Side::Frontend),
         binds: binds.map(|item| reader.list(&item).iter().filter_map(|element| bind(reader, element)).collect()).unwrap_or_default(),
-        default_backend: proxy::default_backend(reader, &mut section),
+        default_backend: proxy::default_backend(reader, section),
         sni: section.take("sni").map(|item| sni(reader, &item)).unwrap_or_default(),
         inspect_delay: section
             .take("inspect-delay")
             .and_then(|item| Some(Located::new(reader.period(&item)?, item.key.location().clone()))),
         monitor_uri: section.take("monitor-uri").and_then(|item| reader.text(&item, "/alive", text::request_target)),
-        maxconn: proxy::maxconn(reader, &mut section),
-        rate_limit: proxy::rate_limit(reader, &mut section),
-        acls: proxy::acls(reader, &mut section),
-        rules: proxy::rules(reader, &mut section),
+        maxconn: proxy::maxconn(reader, section),
+        rate_limit: proxy::rate_limit(reader, section),
         xdp: section.take("xdp").and_then(|item| xdp(reader, &item)),
+        ..plain
     };
-    section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
     section.misplaced(reader, &["monitor-fail"], |_| "write rules = [\"monitor fail if ...\"]".to_owned());
     section.misplaced(reader, &["capture"], |_| "write rules = [\"capture request header Host len 40\"]".to_owned());
     section.misplaced(reader, &["default_backend"], |_| "write default-backend".to_owned());
-    section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     frontend
 }
 

@@ -10,9 +10,8 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
 /// Settings HAProxy has and this model has no place for.
-const LATER: [&str; 16] = [
+const LATER: [&str; 15] = [
     "cpu-map",
-    "daemon",
     "description",
     "h1-case-adjust",
     "lua-load",
@@ -71,9 +70,14 @@ fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {
         path.map(|path| path.value().clone())
     };
     let (chroot, pidfile) = (path("chroot", "/var/lib/l7d"), path("pidfile", "/run/l7d.pid"));
+    let mut path = |key, example| {
+        let path = section.take(key).and_then(|item| reader.text(&item, example, text::path));
+        path.map(|path| path.value().clone())
+    };
     let (state_file, state_base) = (path("server-state-file", "/var/lib/l7d/state"), path("server-state-base", "/var/lib/l7d"));
+    let daemon = section.take("daemon").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let hard_stop_after = section.take("hard-stop-after").and_then(|item| reader.period(&item));
-    Process { user, group, chroot, pidfile, daemon: false, hard_stop_after, state_file, state_base }
+    Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base }
 }
 
 fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {

@@ -10,6 +10,7 @@ mod compression;
 mod connection;
 mod frontend;
 mod global;
+mod listen;
 mod log;
 mod peers;
 mod pool;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use ::toml::de::DeTable;
 
+use self::proxy::Presets;
 use self::reader::Reader;
 use self::section::Section;
 use super::error::Diagnostic;
@@ -50,38 +52,56 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 7] = ["cache", "crt-store", "listen", "log-profile", "mailers", "resolvers", "ring"];
+const LATER: [&str; 6] = ["cache", "crt-store", "log-profile", "mailers", "resolvers", "ring"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
     let mut written = Written::default();
-    let mut defaults = Arc::default();
     if let Some(section) = root.section(reader, "global") {
         written.global = global::global(reader, section);
     }
     if let Some(section) = root.section(reader, "xdp") {
         written.xdp = Some(global::xdp(reader, section));
     }
-    if let Some(section) = root.section(reader, "defaults") {
-        defaults = Arc::new(proxy::defaults(reader, section));
-    }
-    for (name, section) in root.named(reader, "frontend") {
-        written.frontends.push(frontend::frontend(reader, name, &defaults, section));
-    }
-    for (name, section) in root.named(reader, "backend") {
-        written.backends.push(backend::backend(reader, name, &defaults, section));
-    }
-    written.defaults.push(defaults);
+    proxies(reader, &mut root, &mut written);
     written.tables = root.named(reader, "table").into_iter().map(|(name, section)| table::table(reader, name, section)).collect();
     for (name, section) in root.named(reader, "peers") {
         let (peers, tables) = peers::peers(reader, name, section);
         written.peers.push(peers);
         written.tables.extend(tables);
     }
+    written.tables.sort_by_key(|table| table.name.location().line());
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     written.userlists =
         root.named(reader, "userlist").into_iter().map(|(name, section)| userlist::userlist(reader, name, section)).collect();
     root.finish_file(reader, &LATER);
     written
+}
+
+/// Reads what proxies begin from, and the proxies in the order of the file.
+fn proxies(reader: &mut Reader, root: &mut Section<'_>, written: &mut Written) {
+    let mut all = Presets::default();
+    if let Some(section) = root.section(reader, "defaults") {
+        all.usual = Arc::new(proxy::defaults(reader, section));
+    }
+    for (name, section) in root.named(reader, "preset") {
+        all.named.push(Arc::new(proxy::preset(reader, name, section)));
+    }
+    for (name, section) in root.named(reader, "frontend") {
+        written.frontends.push(frontend::frontend(reader, name, &all, section));
+    }
+    for (name, section) in root.named(reader, "backend") {
+        written.backends.push(backend::backend(reader, name, &all, section));
+    }
+    for (name, section) in root.named(reader, "listen") {
+        let (frontend, backend) = listen::listen(reader, name, &all, section);
+        written.frontends.push(frontend);
+        written.backends.push(backend);
+    }
+    listen::apart(reader, written);
+    written.frontends.sort_by_key(|frontend| frontend.name.location().line());
+    written.backends.sort_by_key(|backend| backend.name.location().line());
+    written.defaults.push(all.usual);
+    written.defaults.extend(all.named);
 }

@@ -38,12 +38,13 @@ fn members(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Peer> {
 }
 
 fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
-    let (at, settings) = match item.value {
-        DeValue::String(_) => (Some(item.clone()), ServerSettings::default()),
+    let (at, own_bind, settings) = match item.value {
+        DeValue::String(_) => (Some(item.clone()), None, ServerSettings::default()),
         DeValue::Table(_) => {
             let mut section = reader.section(&item, format!("peer `{}`", *item.key), "{ … }")?;
             let at = section.take("address");
-            (at, settings(reader, section))
+            let own_bind = section.take("bind").and_then(|item| frontend::bind(reader, &item));
+            (at, own_bind, settings(reader, section))
         }
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) => {
             reader.wrong(&item, "an address or a table", &format!("{} = \"10.0.0.1:1024\"", *item.key));
@@ -52,6 +53,7 @@ fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
     };
     let address = at.as_ref().and_then(|item| reader.text(item, "10.0.0.1:1024", address::server));
     let bind = address.as_ref().and(at).and_then(|item| reader.text(&item, "10.0.0.1:1024", address::bind)).map(frontend::plain_bind);
+    let bind = own_bind.or(bind);
     Some(Peer { server: Server { name: item.key, address, settings }, bind })
 }
 

@@ -1,5 +1,7 @@
 //! What frontends, backends and `[defaults]` have in common.
 
+use std::sync::Arc;
+
 use super::check;
 use super::compression;
 use super::log;
@@ -12,6 +14,7 @@ use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Acl, Preset, RetryOn, Timeout, UniqueId};
+use crate::config::suggest;
 use crate::config::value::{option, retry, text, word};
 use crate::config::written::{Checks, Defaults, Proxy};
 
@@ -24,6 +27,8 @@ pub(super) enum Side {
     Defaults,
     Frontend,
     Backend,
+    /// Both in one.
+    Listen,
 }
 
 impl Side {
@@ -31,7 +36,7 @@ impl Side {
     fn has(self, timeout: Timeout) -> bool {
         let (frontend, backend) = timeout.sides();
         match self {
-            Self::Defaults => true,
+            Self::Defaults | Self::Listen => true,
             Self::Frontend => frontend,
             Self::Backend => backend,
         }
@@ -55,23 +60,66 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {
-    let defaults = Defaults {
-        proxy: proxy(reader, &mut section, Side::Defaults),
-        maxconn: maxconn(reader, &mut section),
-        rate_limit: rate_limit(reader, &mut section),
-        default_backend: default_backend(reader, &mut section),
-        pool: pool::pool(reader, &mut section),
-        check: check::check(reader, &mut section),
-        checks: Checks::default(),
-        retries: retries(reader, &mut section),
-        retry_on: retry_on(reader, &mut section),
-        default_server: server::default_server(reader, &mut section),
-        preset: Preset::default(),
-    };
-    // HAProxy does not let frontends and backends begin from the same rules; here all begin from the only section there is.
-    section.misplaced(reader, &["acl", "rules"], |key| format!("write `{key}` in each frontend or backend"));
+    let defaults = settings(reader, &mut section);
+    // HAProxy does not let frontends and backends begin from the same rules; here all begin from this section.
+    section.misplaced(reader, &["acl", "rules"], |key| format!("write `{key}` in each frontend or backend, or in [preset.NAME]"));
     section.finish(reader, &LATER);
     defaults
+}
+
+/// Reads `[preset.NAME]`: defaults of the proxies that ask for them.
+pub(super) fn preset(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> Defaults {
+    let preset = Preset { acls: acls(reader, &mut section), rules: rules(reader, &mut section) };
+    let defaults = Defaults { name: Some(name), preset, ..settings(reader, &mut section) };
+    section.finish(reader, &LATER);
+    defaults
+}
+
+fn settings(reader: &mut Reader, section: &mut Section<'_>) -> Defaults {
+    Defaults {
+        name: None,
+        place: None,
+        proxy: proxy(reader, section, Side::Defaults),
+        maxconn: maxconn(reader, section),
+        rate_limit: rate_limit(reader, section),
+        default_backend: default_backend(reader, section),
+        pool: pool::pool(reader, section),
+        check: check::check(reader, section),
+        checks: Checks::default(),
+        retries: retries(reader, section),
+        retry_on: retry_on(reader, section),
+        default_server: server::default_server(reader, section),
+        preset: Preset::default(),
+    }
+}
+
+/// What proxies can begin from.
+#[derive(Default)]
+pub(super) struct Presets {
+    /// What those begin from that ask for nothing else.
+    pub(super) usual: Arc<Defaults>,
+    pub(super) named: Vec<Arc<Defaults>>,
+}
+
+impl Presets {
+    /// Returns what a proxy begins from: what its key `from` names, else what everyone does.
+    pub(super) fn of(&self, reader: &mut Reader, section: &mut Section<'_>, side: Side) -> Arc<Defaults> {
+        let asked = section.take("from").and_then(|item| reader.string(&item, "NAME"));
+        let Some(asked) = asked else { return Arc::clone(&self.usual) };
+        let name = |defaults: &Arc<Defaults>| defaults.name.as_ref().map(|name| name.value().clone()).unwrap_or_default();
+        let Some(found) = self.named.iter().find(|defaults| name(defaults) == *asked.value()) else {
+            let known: Vec<String> = self.named.iter().map(name).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let error = Diagnostic::error(asked.location(), format!("no section [preset.{}]", *asked));
+            reader.push(if known.is_empty() { error } else { error.hint(suggest::hint(&asked, &known)) });
+            return Arc::clone(&self.usual);
+        };
+        if side == Side::Listen && !found.preset.is_empty() {
+            let error = Diagnostic::error(asked.location(), "a section `listen` cannot begin from a preset with rules");
+            reader.push(error.hint("they would hold twice: write a frontend and a backend"));
+        }
+        Arc::clone(found)
+    }
 }
 
 pub(super) fn maxconn(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {

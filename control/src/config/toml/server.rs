@@ -10,7 +10,7 @@ use super::tls;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
 use crate::config::value::word::Words;
-use crate::config::value::{address, text, word};
+use crate::config::value::{Mistake, address, text, word};
 use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
@@ -65,7 +65,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         weight: section.take("weight").and_then(|item| reader.integer(&item, 0..=256, 10)),
         backup: section.take("backup").and_then(|item| reader.boolean(&item)),
         disabled: section.take("disabled").and_then(|item| reader.boolean(&item)),
-        maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 200)),
+        maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 0..=u32::MAX, 200)),
         minconn: section.take("minconn").and_then(|item| count(reader, &item)),
         maxqueue: section.take("maxqueue").and_then(|item| count(reader, &item)),
         slowstart: section.take("slowstart").and_then(|item| reader.duration(&item)),
@@ -111,15 +111,25 @@ const CHECK: [&str; 10] = ["inter", "fastinter", "downinter", "rise", "fall", "p
 /// Reads how long connections are kept for further requests.
 fn pool(reader: &mut Reader, section: &mut Section<'_>) -> ServerPoolSettings {
     ServerPoolSettings {
-        most_idle: section.take("pool-max-conn").and_then(|item| reader.integer(&item, 0..=u32::MAX, 100)).map(Some),
+        most_idle: section.take("pool-max-conn").and_then(|item| limit(reader, &item, 100)),
         purge_delay: section.take("pool-purge-delay").and_then(|item| reader.duration(&item)),
-        most_reuses: section.take("max-reuse").and_then(|item| reader.integer(&item, 0..=u32::MAX, 1000)).map(Some),
+        most_reuses: section.take("max-reuse").and_then(|item| limit(reader, &item, 1000)),
     }
 }
 
 /// Reads what follows a mark.
 fn marked(reader: &mut Reader, section: &mut Section<'_>, (key, example): (&'static str, &str), words: &Words<bool>) -> Option<bool> {
     section.take(key).and_then(|item| reader.text(&item, example, |text| words.read(text))).map(|word| *word.value())
+}
+
+/// Reads a number of things, or `"unlimited"`.
+fn limit(reader: &mut Reader, item: &Item<'_>, example: u32) -> Option<Option<u32>> {
+    let DeValue::String(_) = item.value else { return reader.integer(item, 0..=u32::MAX, example).map(Some) };
+    let unlimited = |text: &str| match text {
+        "unlimited" => Ok(None),
+        _ => Err(Mistake::new(format!("`{text}` is no number")).hint("a whole number, or \"unlimited\"")),
+    };
+    reader.text(item, "unlimited", unlimited).map(|limit| *limit)
 }
 
 fn count(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {

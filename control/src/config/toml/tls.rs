@@ -33,7 +33,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
             Some(true) => SuiteOrder::Client,
             Some(false) | None => SuiteOrder::Server,
         },
-        base: None,
+        base: section.take("crt-base").and_then(|item| reader.text(&item, "/etc/l7d/certs", text::path)).map(|base| base.value().clone()),
         client: client(reader, &mut section),
         protocol: protocol(reader, &mut section).with_defaults(),
     };
@@ -88,7 +88,7 @@ pub(super) fn server(reader: &mut Reader, section: &mut Section<'_>) -> ServerTl
     let some_files =
         |reader: &mut Reader, section: &mut Section<'_>, key| Some(files(reader, section, key)).filter(|files| !files.is_empty());
     let settings = ServerTlsSettings {
-        on: Some(true),
+        on: super::check::switch(reader, &mut section),
         verify: section.take("verify").and_then(|item| reader.text(&item, "required", |text| word::SERVER_AUTH.read(text))),
         ca: some_files(reader, &mut section, "ca"),
         crl: some_files(reader, &mut section, "crl"),

@@ -77,6 +77,11 @@ pub(in crate::config) fn source(text: &str) -> Result<ServerSource, Mistake> {
     Ok(ServerSource { ip: Some(ip), ports, interface: None })
 }
 
+/// Reads where connections come from, as [`source`] does, or `*`, which leaves it to the system.
+pub(in crate::config) fn any_source(text: &str) -> Result<ServerSource, Mistake> {
+    if text == "*" { Ok(ServerSource { ip: None, ports: None, interface: None }) } else { source(text) }
+}
+
 /// Reads the address of a server: an IP address, if need be with a port, or a Unix socket.
 pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
     if let Some(address) = unix(text)? {

@@ -10,6 +10,7 @@ pub(super) mod hash;
 pub(super) mod option;
 pub(super) mod reply;
 pub(super) mod retry;
+pub(super) mod rule;
 pub(super) mod table;
 pub(super) mod text;
 pub(super) mod units;

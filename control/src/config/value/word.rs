@@ -14,6 +14,13 @@ pub(in crate::config) struct Words<T: 'static> {
     words: &'static [(&'static str, T)],
 }
 
+impl<T: PartialEq> Words<T> {
+    /// Returns the first word of the set that means a value.
+    pub(in crate::config) fn name(&self, value: &T) -> &'static str {
+        self.words.iter().find(|(_, known)| known == value).map_or("", |(word, _)| word)
+    }
+}
+
 impl<T: Copy> Words<T> {
     /// Reads one word of the set.
     pub(in crate::config) fn read(&self, text: &str) -> Result<T, Mistake> {

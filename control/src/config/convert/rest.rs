@@ -1,0 +1,128 @@
+//! Sections that are no proxies.
+
+use super::proxy::name_or_own;
+use super::section::Section;
+use super::value::{Table, Value};
+use super::{bind, errors, server, words};
+use crate::config::model::{HttpErrors, Password, Process};
+use crate::config::written::{self, Global, Peers, Userlist};
+
+pub(super) fn global(section: &mut Section, global: &Global) {
+    let Global {
+        maxconn,
+        rates,
+        threads,
+        log,
+        log_tag,
+        log_host,
+        stats_sockets,
+        stats_timeout,
+        stats_maxconn,
+        metrics,
+        spread_checks,
+        max_spread_checks,
+        localpeer,
+        tables_file,
+        process,
+    } = global;
+    let mut table = Table::default();
+    table.maybe("maxconn", *maxconn);
+    for (key, rate) in [("maxconnrate", rates.connections), ("maxsessrate", rates.sessions), ("maxsslrate", rates.tls)] {
+        table.maybe(key, Some(rate).filter(|rate| *rate > 0));
+    }
+    table.maybe("nbthread", *threads);
+    self::process(&mut table, process);
+    table.some("log", words::texts(log));
+    table.maybe("log-tag", log_tag.as_ref().map(|tag| tag.value().clone()));
+    table.maybe("log-send-hostname", log_host.as_ref().map(name_or_own));
+    table.some("stats-socket", stats_sockets.iter().map(|socket| bind::stats_socket(socket)));
+    table.maybe("stats-timeout", stats_timeout.map(words::duration));
+    table.maybe("stats-maxconn", *stats_maxconn);
+    table.maybe("metrics", metrics.as_ref().map(|address| address.to_string()));
+    table.maybe("spread-checks", *spread_checks);
+    table.maybe("max-spread-checks", max_spread_checks.map(words::duration));
+    table.maybe("localpeer", localpeer.as_ref().map(|name| name.value().clone()));
+    table.maybe("tables-file", tables_file.as_ref().map(|file| file.display().to_string()));
+    section.keys(&table);
+}
+
+fn process(table: &mut Table, process: &Process) {
+    let Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base } = process;
+    bind::account(table, ["user", "uid"], user.as_ref());
+    bind::account(table, ["group", "gid"], group.as_ref());
+    for (key, path) in [("chroot", chroot), ("pidfile", pidfile), ("server-state-file", state_file), ("server-state-base", state_base)] {
+        table.maybe(key, path.as_ref().map(|path| path.display().to_string()));
+    }
+    table.flags([("daemon", *daemon)]);
+    table.maybe("hard-stop-after", hard_stop_after.map(words::duration));
+}
+
+pub(super) fn http_errors(section: &mut Section, errors: &HttpErrors) {
+    let mut table = Table::default();
+    let files = errors.files.iter().map(|(status, path)| (*status, path));
+    table.table("errorfile", errors::pages(files));
+    section.keys(&table);
+}
+
+pub(super) fn userlist(section: &mut Section, list: &Userlist) {
+    let Userlist { name: _, users, groups } = list;
+    let mut table = Table::default();
+    let mut members = Table::default();
+    for group in groups {
+        members.put(group.name.value().clone(), Value::List(words::texts(&group.users).map(Value::from).collect()));
+    }
+    table.table("group", members);
+    section.keys(&table);
+    if !users.is_empty() {
+        section.inner("user");
+    }
+    for user in users {
+        let mut table = Table::default();
+        match &user.password {
+            Some(Password::Hashed(hash)) => table.put("password", hash.value().clone()),
+            Some(Password::Plain(password)) => table.put("insecure-password", password.clone()),
+            None => {}
+        }
+        table.some("groups", words::texts(&user.groups));
+        section.entry(&super::value::key(&user.name), user.name.location(), &Value::Table(table));
+    }
+}
+
+pub(super) fn peers(section: &mut Section, peers: &Peers) {
+    let Peers { name: _, default_server, members, binds, disabled } = peers;
+    let mut table = Table::default();
+    table.some("bind", binds.iter().map(bind::bind));
+    let mut settings = Table::default();
+    server::settings(&mut settings, default_server);
+    table.table("default-server", settings);
+    table.flags([("disabled", *disabled)]);
+    section.keys(&table);
+    section.inner("peer");
+    for peer in members {
+        let address = peer.server.address.as_ref().map(|address| words::address(address));
+        let mut table = Table::default();
+        table.maybe("address", address.clone());
+        let own = peer.bind.as_ref().map(bind::bind).filter(|bind| Some(bind) != address.clone().map(Value::Text).as_ref());
+        table.maybe("bind", own);
+        server::settings(&mut table, &peer.server.settings);
+        let value = match address {
+            Some(address) if table.len() == 1 => Value::Text(address),
+            Some(_) | None => Value::Table(table),
+        };
+        section.entry(&super::value::key(&peer.server.name), peer.server.name.location(), &value);
+    }
+}
+
+pub(super) fn table(section: &mut Section, table: &written::Table) {
+    let written::Table { name: _, key, size, expire, nopurge, store, peers, shared_as } = table;
+    let mut keys = Table::default();
+    keys.maybe("type", key.map(words::table_key));
+    keys.maybe("size", size.map(Value::Number));
+    keys.maybe("expire", expire.map(words::duration));
+    keys.flags([("nopurge", *nopurge)]);
+    if !store.is_empty() {
+        keys.put("store", Value::List(store.iter().map(|stored| words::stored(**stored).into()).collect()));
+    }
+    keys.maybe("peers", peers.as_ref().filter(|_| shared_as.is_none()).map(|peers| peers.value().clone()));
+    section.keys(&keys);
+}
