@@ -31,6 +31,16 @@ pub(crate) fn unenforced(config: &Config) -> Report {
         }
     }
     for backend in backends.iter().map(|backend| config.backend(*backend)) {
+        let mut named: Vec<&str> = Vec::new();
+        for rule in backend.rules() {
+            let word = rule.split_ascii_whitespace().next().unwrap_or_default();
+            if !named.contains(&word) {
+                unenforced(rule.location(), word, format!("backend `{}`", backend.name()));
+                named.push(word);
+            }
+        }
+    }
+    for backend in backends.iter().map(|backend| config.backend(*backend)) {
         if backend.hash_type() != HashType::default() || backend.hash_balance_factor().is_some() {
             let message = format!("the way backend `{}` hashes is not followed in the kernel", backend.name());
             let warning = Diagnostic::warning(backend.location(), message);
@@ -64,6 +74,7 @@ mode = "tcp"
 balance = "source"
 hash-type = "consistent"
 check = { tcp = {} }
+rules = ["tcp-response inspect-delay 1s", "tcp-response content reject if { res.len 0 }"]
 default-server = { on-marked-down = "shutdown-sessions" }
 [backend.a.server]
 one = { address = "10.0.0.2:80", maxconn = 5, on-marked-up = "shutdown-backup-sessions", check = { observe = "layer4" } }
@@ -80,6 +91,7 @@ one = { address = "10.0.0.2:80", maxconn = 5, on-marked-up = "shutdown-backup-se
                 "`maxconn` of frontend `a` is not enforced in the kernel",
                 "`rate-limit` of frontend `a` is not enforced in the kernel",
                 "the way backend `a` hashes is not followed in the kernel",
+                "`tcp-response` of backend `a` is not enforced in the kernel",
                 "`maxconn` of server `one` is not enforced in the kernel",
                 "`observe` of server `one` is not enforced in the kernel",
                 "`on-marked-down` of server `one` is not enforced in the kernel",

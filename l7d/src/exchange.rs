@@ -251,6 +251,9 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
                     return Ok(fate);
                 }
                 Ok(Finished::Overruled { ruling, client: fate }) => {
+                    if ruling.reply.is_none() {
+                        record.withheld();
+                    }
                     let version = self.request.head.version();
                     return Ok(announce(client, ruling, fate, version, record).await);
                 }

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::buffer::Buffer;
 use crate::client_hello::{self, ClientHello, Peek};
+use crate::deadline::Deadline;
 use crate::session::Client;
+use crate::stream::Stream;
 
 /// What can be told from the bytes that have come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +22,18 @@ pub(crate) enum Judged<T> {
 
 /// Collects the client's first bytes until `judge` knows, and returns its verdict; none if `delay` is over before, the client sends no
 /// more, or the buffer is full.
-pub(crate) async fn look<T>(client: &mut Client, delay: Duration, mut judge: impl FnMut(&[u8]) -> Judged<T>) -> Option<T> {
+pub(crate) async fn look<T>(client: &mut Client, delay: Duration, judge: impl FnMut(&[u8]) -> Judged<T>) -> Option<T> {
     let Client { stream, early, deadline, .. } = client;
+    look_at((stream, early), delay, deadline, judge).await
+}
+
+/// As [`look`], at what comes from `stream` and is kept in `early`.
+pub(crate) async fn look_at<T>(
+    (stream, early): (&Stream, &mut Option<Buffer>),
+    delay: Duration,
+    deadline: &mut Deadline,
+    mut judge: impl FnMut(&[u8]) -> Judged<T>,
+) -> Option<T> {
     let end = Instant::now() + delay;
     if early.is_none() {
         if let Judged::Known(verdict) = judge(&[]) {

@@ -37,7 +37,7 @@ use crate::stats::{Counter, Presence};
 use crate::stick::{Cookie, Given, Returned};
 use crate::stream::Stream;
 use crate::tls::Secured;
-use crate::tunnel::{Carried, Ended, Side};
+use crate::tunnel::{Carried, Ended, Refusal, Side};
 
 /// What happened to one request or connection so far.
 #[derive(Debug)]
@@ -258,7 +258,18 @@ impl<'a> Record<'a> {
             Ended::Quiet(Side::Server) => "sD",
             Ended::Failed(Side::Client, _) => "CD",
             Ended::Failed(Side::Server, _) => "SD",
+            Ended::Cut => "--",
+            Ended::Refused(Refusal::Told) => "PD",
+            Ended::Refused(Refusal::Silent) => "PR",
         };
+        if matches!(carried.end, Ended::Refused(_)) {
+            self.denied = Some(Counter::DeniedResponses);
+        }
+    }
+
+    /// Notes the status of a response that the client does not get.
+    pub(crate) fn withheld(&mut self) {
+        self.status = self.progress.heard;
     }
 
     /// Notes how far it came until it was ended from outside, and returns that as what went wrong.
@@ -317,7 +328,7 @@ impl<'a> Record<'a> {
         self.termination = termination;
         self.denied = match termination {
             "PR" => Some(Counter::DeniedRequests),
-            "PH" => Some(Counter::DeniedResponses),
+            "PD" | "PH" => Some(Counter::DeniedResponses),
             _ => None,
         };
     }

@@ -68,6 +68,8 @@ pub(crate) enum Manner {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Request,
+    /// The response, before it is known as one.
+    Answer,
     Response,
 }
 
@@ -273,6 +275,25 @@ impl<'a> Review<'a> {
         affinity.learn(&late);
     }
 
+    /// Tells whether the backend has rules about the first bytes of servers.
+    pub(crate) fn concerns_first_answers(&self) -> bool {
+        self.backend.is_some_and(|backend| backend.rules().concerns_first_answers())
+    }
+
+    /// Takes the response through the rules about the first bytes of servers, which have waited for it so long.
+    ///
+    /// # Errors
+    /// A rule ended the exchange.
+    pub(crate) fn listen(&mut self, request: &RequestHead, head: &ResponseHead, waited: Duration) -> Result<(), Ruling> {
+        let Some(rules) = self.backend.map(Backend::rules).filter(|rules| rules.concerns_first_answers()) else { return Ok(()) };
+        // Who no longer waited has seen nothing of it.
+        let response = Some(head).filter(|_| rules.answer_delay().is_some_and(|delay| waited <= delay));
+        let content = Content::of_request(Rest::Over);
+        let mut scene = Scene { answer: Some(&content), ..self.scene };
+        let verdict = rules.on_first_answer(&mut 0, (Some(request), response), &mut scene, self.memory);
+        verdict.map_or(Ok(()), |verdict| self.judge(verdict, Phase::Answer, request))
+    }
+
     /// Takes the response through the backend's rules and then the frontend's; returns how much of its body they want to see before they
     /// go on.
     ///
@@ -355,6 +376,7 @@ impl<'a> Review<'a> {
     fn judge(&mut self, verdict: Verdict, phase: Phase, request: &RequestHead) -> Result<(), Ruling> {
         let (given, refused) = match phase {
             Phase::Request => ("LR", "PR"),
+            Phase::Answer => ("LD", if matches!(verdict, Verdict::Vanish) { "PR" } else { "PD" }),
             Phase::Response => ("LH", "PH"),
         };
         let manner = match verdict {
@@ -366,6 +388,7 @@ impl<'a> Review<'a> {
             | Verdict::Challenge(_)
             | Verdict::Deny(_)
             | Verdict::Close
+            | Verdict::Cut
             | Verdict::Fail => Manner::AtOnce,
         };
         let (reply, termination) = match verdict {
@@ -374,7 +397,7 @@ impl<'a> Review<'a> {
             Verdict::Deny(reply) => (Some(reply), refused),
             Verdict::Challenge(challenge) => (Some(self.challenge(&challenge, request)), given),
             Verdict::Tarpit(reply) => (Some(reply), "PT"),
-            Verdict::Close | Verdict::Vanish => (None, refused),
+            Verdict::Close | Verdict::Cut | Verdict::Vanish => (None, refused),
             Verdict::Fail => (Some(Reply::page(500)), refused),
         };
         let own = |reply: Reply| if reply.is_usual() { self.page(reply.status(), Some(request)) } else { reply };
@@ -402,6 +425,7 @@ pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: T
         server: None,
         shared: rules.shared(),
         content: None,
+        answer: None,
         site: Some(frontend),
         observer: None,
     }

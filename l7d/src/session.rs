@@ -102,6 +102,7 @@ impl Client {
             server: None,
             shared: rules.shared(),
             content: None,
+            answer: None,
             site: Some(frontend),
             observer: None,
         }
@@ -125,6 +126,7 @@ impl Client {
             | Verdict::Deny(_)
             | Verdict::Tarpit(_)
             | Verdict::Close
+            | Verdict::Cut
             | Verdict::Fail => false,
         }
     }

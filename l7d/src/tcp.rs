@@ -13,19 +13,20 @@ use tracing::info;
 
 use crate::balance::Seen;
 use crate::buffer::Buffer;
+use crate::deadline::Deadline;
 use crate::downstream::{self, Close};
 use crate::error::ExchangeError;
 use crate::h1::parse::{self, Parsed};
 use crate::inspect::{self, Judged};
 use crate::log::Record;
 use crate::message::head::RequestHead;
-use crate::rules::{self, Content, ProxyRules, Rest, Scene, View};
+use crate::rules::{self, Content, Memory, ProxyRules, Rest, Scene, View};
 use crate::session::Client;
 use crate::sessions;
 use crate::site::{Backend, Frontend, Names, Server, Sign};
 use crate::stick::Affinity;
 use crate::stream::Stream;
-use crate::tunnel::{self, End, Ends, Quiet};
+use crate::tunnel::{self, End, Ended, Ends, Held, Quiet, Refusal};
 use crate::upstream::Link;
 use crate::upstream::connect::{Inbound, connect};
 use crate::upstream::pursuit::{Pursuit, Seeker, Verdict};
@@ -69,10 +70,29 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
         record.ruled(termination);
         return Ok(());
     }
-    let (server, _pursuit) = dial(client, frontend, backend, record).await?;
-    let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early: client.early.take() };
-    let carried =
-        tunnel::run(ends, Quiet::of(frontend.timeouts(), backend.timeouts()), &mut client.deadline, &record.progress.tunnel).await;
+    let (server, _pursuit, affinity) = dial(client, frontend, backend, record).await?;
+    let early = client.early.take();
+    let rules = backend.rules();
+    let quiet = Quiet::of(frontend.timeouts(), backend.timeouts());
+    let carried = if rules.concerns_first_answers() || rules.sticks_late() {
+        scene.server = record.names().1;
+        let mut memory = mem::take(&mut client.memory);
+        let carried = {
+            let mut held = Box::pin(hold(&server.stream, (rules, &affinity), scene, &mut memory));
+            let held: Pin<&mut dyn Future<Output = Held>> = held.as_mut();
+            let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early, held: Some(held) };
+            tunnel::run(ends, quiet, &mut client.deadline, &record.progress.tunnel).await
+        };
+        client.memory = memory;
+        carried
+    } else {
+        affinity.learn(&[]);
+        let ends = Ends { client: End::Bytes(&client.stream), server: End::Bytes(&server.stream), early, held: None };
+        tunnel::run(ends, quiet, &mut client.deadline, &record.progress.tunnel).await
+    };
+    if let Ended::Refused(Refusal::Silent) = carried.end {
+        client.stream.socket().vanish();
+    }
     record.tunnel(&carried);
     if carried.to_server == 0 && frontend.ignores_null() {
         record.silence();
@@ -128,9 +148,52 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
             | rules::Verdict::Deny(_)
             | rules::Verdict::Tarpit(_)
             | rules::Verdict::Close
+            | rules::Verdict::Cut
             | rules::Verdict::Fail,
         ) => Some("PR"),
     }
+}
+
+/// Takes the server's first bytes through the rules about them, waiting for as many as these want to see, and notes what ties the client
+/// to the server.
+async fn hold(server: &Stream, (of, affinity): (&ProxyRules, &Affinity<'_>), mut scene: Scene<'_>, memory: &mut Memory) -> Held {
+    let mut next = 0;
+    let mut judge = |bytes: &[u8], rest: Rest| {
+        let content = Content::new(bytes, rest).without_request();
+        let mut here = Scene { answer: Some(&content), ..scene };
+        let verdict = of.on_first_answer(&mut next, (None, None), &mut here, memory);
+        (scene.source, scene.destination) = (here.source, here.destination);
+        verdict
+    };
+    let mut early = None;
+    let known = match of.answer_delay() {
+        Some(delay) => {
+            let look = |bytes: &[u8]| judge(bytes, Rest::Expected).map_or(Judged::Wait, Judged::Known);
+            inspect::look_at((server, &mut early), delay, &mut Deadline::default(), look).await
+        }
+        None => None,
+    };
+    let bytes = early.as_ref().map_or(&[][..], Buffer::filled);
+    let verdict = known.or_else(|| judge(bytes, Rest::Over));
+    let refusal = match verdict {
+        None | Some(rules::Verdict::Pass | rules::Verdict::Cut) => {
+            let content = Content::new(bytes, Rest::Over).without_request();
+            let scene = Scene { answer: Some(&content), ..scene };
+            affinity.learn(&of.late_ties(&View { scene: &scene, request: None, response: None, memory }));
+            return if matches!(verdict, Some(rules::Verdict::Cut)) { Held::Cut(early) } else { Held::Passed(early) };
+        }
+        Some(rules::Verdict::Vanish) => Refusal::Silent,
+        Some(
+            rules::Verdict::Wait(_)
+            | rules::Verdict::Answer(_)
+            | rules::Verdict::Challenge(_)
+            | rules::Verdict::Deny(_)
+            | rules::Verdict::Tarpit(_)
+            | rules::Verdict::Close
+            | rules::Verdict::Fail,
+        ) => Refusal::Told,
+    };
+    Held::Refused(refusal, bytes.len() as u64)
 }
 
 /// Reads the request that bytes begin, where rules want to know.
@@ -180,7 +243,7 @@ async fn dial<'a>(
     frontend: &'a Frontend,
     backend: &'a Arc<Backend>,
     record: &mut Record<'a>,
-) -> Result<(Link, Pursuit<'a>), ExchangeError> {
+) -> Result<(Link, Pursuit<'a>, Affinity<'a>), ExchangeError> {
     let key = {
         let bytes = client.early.as_ref().map_or(&[][..], Buffer::filled);
         backend.key(Seen { client: client.source, request: None, bytes })
@@ -210,8 +273,7 @@ async fn dial<'a>(
             Ok(link) => {
                 server.note(Sign::Connected);
                 record.connected(Some(&link.stream));
-                affinity.learn(&[]);
-                return Ok((link, pursuit));
+                return Ok((link, pursuit, affinity));
             }
             Err(error) => error,
         };

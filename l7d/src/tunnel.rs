@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -84,6 +84,32 @@ pub(crate) enum Ended {
     /// A side failed.
     #[error("{0:?} failed: {1}")]
     Failed(Side, io::Error),
+    /// The client was to have what had come from the server, and no more.
+    #[error("the server was to say no more")]
+    Cut,
+    /// The client was to have nothing of it.
+    #[error("the server's first bytes were refused")]
+    Refused(Refusal),
+}
+
+/// How a client is refused what a server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its connection closes.
+    Told,
+    /// It is not even told that.
+    Silent,
+}
+
+/// What becomes of the first bytes of a server.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// The client gets them, and all that follows.
+    Passed(Option<Buffer>),
+    /// The client gets them alone.
+    Cut(Option<Buffer>),
+    /// The client does not get so many.
+    Refused(Refusal, u64),
 }
 
 /// What a tunnel carried and what ended it.
@@ -107,7 +133,6 @@ pub(crate) struct Carriage {
 }
 
 /// The two ends of a tunnel, and what the client sent before it was open.
-#[derive(Debug)]
 pub(crate) struct Ends<'a> {
     /// The client's end.
     pub(crate) client: End<'a>,
@@ -115,6 +140,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) server: End<'a>,
     /// Bytes for the server that were read already.
     pub(crate) early: Option<Buffer>,
+    /// Looks at the first bytes of the server, of which the client gets none before.
+    pub(crate) held: Option<Pin<&'a mut dyn Future<Output = Held>>>,
 }
 
 /// One end of a tunnel.
@@ -204,7 +231,7 @@ impl Outlet<'_> {
 
 /// Carries bytes between the two until both close, one fails, or nothing flows for too long; `carriage` counts while that goes on.
 pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline, carriage: &Carriage) -> Carried {
-    let Ends { client, server, early } = ends;
+    let Ends { client, server, early, held } = ends;
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
     let early = early.filter(|early| !early.is_empty()).map(Piece::Buffer);
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
@@ -212,19 +239,19 @@ pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline, c
     let down = Flow { pulse: &pulse, from: Side::Server, carried: &carriage.to_client };
     let end = {
         let mut forth = pin!(up.relay(early, client_in, server_out));
-        let mut back = pin!(down.relay(None, server_in, client_out));
+        let mut back = pin!(down.relay_held(held, server_in, client_out));
         let (mut forth_done, mut back_done) = (false, false);
         poll_fn(|cx| {
             if !forth_done && let Poll::Ready(outcome) = forth.as_mut().poll(cx) {
                 forth_done = true;
-                if let Err((side, error)) = outcome {
-                    return Poll::Ready(Ended::Failed(side, error));
+                if let Err(end) = outcome {
+                    return Poll::Ready(end);
                 }
             }
             if !back_done && let Poll::Ready(outcome) = back.as_mut().poll(cx) {
                 back_done = true;
-                if let Err((side, error)) = outcome {
-                    return Poll::Ready(Ended::Failed(side, error));
+                if let Err(end) = outcome {
+                    return Poll::Ready(end);
                 }
             }
             if forth_done && back_done {
@@ -274,15 +301,40 @@ impl Flow<'_> {
         self.pulse.last.set(Instant::now());
     }
 
+    /// Carries everything behind what was looked at first, if anything was, and that as it was decided.
+    async fn relay_held(
+        &self,
+        held: Option<Pin<&mut dyn Future<Output = Held>>>,
+        from: Inlet<'_>,
+        mut to: Outlet<'_>,
+    ) -> Result<(), Ended> {
+        let Some(held) = held else { return self.relay(None, from, to).await };
+        match held.await {
+            Held::Passed(early) => self.relay(early.map(Piece::Buffer), from, to).await,
+            Held::Cut(early) => {
+                if let Some(early) = early {
+                    let count = early.filled().len();
+                    to.send(Piece::Buffer(early)).await.map_err(|error| Ended::Failed(self.to(), error))?;
+                    self.moved(count);
+                }
+                Err(Ended::Cut)
+            }
+            Held::Refused(refusal, count) => {
+                self.carried.set(count);
+                Err(Ended::Refused(refusal))
+            }
+        }
+    }
+
     /// Carries everything up to the end of the stream, and passes that on too.
-    async fn relay(&self, early: Option<Piece>, mut from: Inlet<'_>, mut to: Outlet<'_>) -> Result<(), (Side, io::Error)> {
+    async fn relay(&self, early: Option<Piece>, mut from: Inlet<'_>, mut to: Outlet<'_>) -> Result<(), Ended> {
         let mut piece = match early {
             Some(piece) => piece,
-            None => from.receive().await.map_err(|error| (self.from, error))?,
+            None => from.receive().await.map_err(|error| Ended::Failed(self.from, error))?,
         };
         while !piece.bytes().is_empty() {
             let count = piece.bytes().len();
-            to.send(piece).await.map_err(|error| (self.to(), error))?;
+            to.send(piece).await.map_err(|error| Ended::Failed(self.to(), error))?;
             self.moved(count);
             if count == SMALL
                 && let (Inlet::Bytes(from), Outlet::Bytes(to)) = (&from, &to)
@@ -291,7 +343,7 @@ impl Flow<'_> {
             {
                 break;
             }
-            piece = from.receive().await.map_err(|error| (self.from, error))?;
+            piece = from.receive().await.map_err(|error| Ended::Failed(self.from, error))?;
         }
         self.pulse.half_closed.set(true);
         self.pulse.last.set(Instant::now());
@@ -301,19 +353,19 @@ impl Flow<'_> {
     }
 
     /// Moves bytes inside the kernel as long as many come at a time.
-    async fn splice(&self, from: &Socket, to: &Socket) -> Result<Flowed, (Side, io::Error)> {
+    async fn splice(&self, from: &Socket, to: &Socket) -> Result<Flowed, Ended> {
         let mut from = Bulk::unannounced(from);
         loop {
-            from.readable().await.map_err(|error| (self.from, error))?;
+            from.readable().await.map_err(|error| Ended::Failed(self.from, error))?;
             let Ok(mut pipe) = Pipe::take() else { return Ok(Flowed::Little) };
             let taken = match from.fill(&mut pipe, u64::MAX) {
                 Ok(0) => return Ok(Flowed::ToTheEnd),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err((self.from, error)),
+                Err(error) => return Err(Ended::Failed(self.from, error)),
             };
             while pipe.held() > 0 {
-                let given = to.when_writable(|to| pipe.drain(to)).await.map_err(|error| (self.to(), error))?;
+                let given = to.when_writable(|to| pipe.drain(to)).await.map_err(|error| Ended::Failed(self.to(), error))?;
                 self.moved(given);
             }
             if taken < WORTH_SPLICING {
@@ -358,7 +410,7 @@ mod tests {
     async fn bench(quiet: Quiet) -> Bench {
         let ((client, inner), (server, outer)) = (connection().await, connection().await);
         let tunnel = tokio::task::spawn_local(async move {
-            let ends = Ends { client: End::Bytes(&inner), server: End::Bytes(&outer), early: None };
+            let ends = Ends { client: End::Bytes(&inner), server: End::Bytes(&outer), early: None, held: None };
             run(ends, quiet, &mut Deadline::default(), &Carriage::default()).await
         });
         Bench { client, server, tunnel }

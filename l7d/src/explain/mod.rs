@@ -223,6 +223,7 @@ fn stop(verdict: Verdict) -> Stopped {
         | Verdict::Deny(_)
         | Verdict::Tarpit(_)
         | Verdict::Close
+        | Verdict::Cut
         | Verdict::Vanish
         | Verdict::Fail => Err(End::Ruled { status: None, termination: "PR" }),
     }

@@ -72,6 +72,7 @@ impl Answer<'_, '_> {
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
+        let asked = self.request.review.borrow().concerns_first_answers().then(Instant::now);
         let mut arrived = match reply {
             Reply::H1(server) => self.await_bytes(server, (&mut outflow, &mut tunnel), deadline, progress).await?,
             Reply::H2(response) => self.await_frames(response, (&mut outflow, &mut tunnel), deadline, progress).await?,
@@ -82,6 +83,12 @@ impl Answer<'_, '_> {
         progress.heard = Some(status);
         if self.request.retry_on.contains(RetryCause::Status(status)) {
             return Err(ExchangeError::Declined(status));
+        }
+        if let Some(asked) = asked {
+            let heard = self.request.review.borrow_mut().listen(&self.request.head, &arrived.head, asked.elapsed());
+            if let Err(ruling) = heard {
+                return Ok(Finished::Overruled { ruling, client: self.request.client });
+            }
         }
         self.request.review.borrow().learn(&self.request.affinity, &self.request.head, &arrived.head);
         if self.request.review.borrow().looks_at_bodies() {
@@ -279,7 +286,7 @@ impl Answer<'_, '_> {
             (Rest::H1 { server, .. }, _) => End::Bytes(server),
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
-        let ends = Ends { client, server, early: Some(early) };
+        let ends = Ends { client, server, early: Some(early), held: None };
         Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline, &progress.tunnel).await))
     }
 

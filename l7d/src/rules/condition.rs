@@ -159,7 +159,7 @@ fn worst(outcomes: impl Iterator<Item = Outcome>, decisive: Outcome, otherwise: 
 
 impl Term {
     fn judge(&self, view: &View<'_>) -> Outcome {
-        let Some(content) = view.scene.content else { return Outcome::of(self.acl.passes(view) != self.negated) };
+        let Some(content) = view.scene.answer.or(view.scene.content) else { return Outcome::of(self.acl.passes(view) != self.negated) };
         let waits = self.acl.needs() == Needs::Request && view.request.is_none() && content.awaits_request();
         content.take_lack();
         let outcome = match self.acl.passes(view) {

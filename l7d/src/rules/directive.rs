@@ -102,6 +102,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             proxy.statistics.push(Rule { condition, action, id: compiler.names.rule() });
         }
         "tcp-request" => tcp_request(words, compiler, place, proxy)?,
+        "tcp-response" => tcp_response(first, words, compiler, place, proxy)?,
         "stick" => {
             if place.side == Side::Frontend {
                 return Err(first.error("`stick` belongs in a backend"));
@@ -138,7 +139,7 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-pub(super) const RULES: [&str; 14] = [
+pub(super) const RULES: [&str; 15] = [
     "capture",
     "declare",
     "force-persist",
@@ -151,6 +152,7 @@ pub(super) const RULES: [&str; 14] = [
     "stats",
     "stick",
     "tcp-request",
+    "tcp-response",
     "use-server",
     "use_backend",
 ];
@@ -280,9 +282,34 @@ fn tcp_request(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Pl
     let list = match stage {
         Stage::Connection => &mut proxy.connection,
         Stage::Session => &mut proxy.session,
-        Stage::Content | Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
+        Stage::Content | Stage::Answer | Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => &mut proxy.content,
     };
     list.push(Rule { condition, action, id: compiler.names.rule() });
+    Ok(())
+}
+
+fn tcp_response(
+    word: &Word<'_>,
+    words: &mut Words<'_, '_>,
+    compiler: &mut Compiler<'_>,
+    place: Place,
+    proxy: &mut ProxyRules,
+) -> Result<(), Diagnostic> {
+    if place.side == Side::Frontend {
+        return Err(word.error("`tcp-response` belongs in a backend"));
+    }
+    let phase = words.expect("content or inspect-delay")?;
+    match phase.text() {
+        "content" => {}
+        "inspect-delay" => {
+            proxy.answer_delay = Some(delay(words)?);
+            return Ok(());
+        }
+        other => return Err(phase.error(format!("there is no `tcp-response {other}`")).hint("content or inspect-delay")),
+    }
+    let action = action::parse(words, compiler, Stage::Answer)?;
+    let condition = Condition::parse(words, compiler, Needs::Response)?;
+    proxy.answer.push(Rule { condition, action, id: compiler.names.rule() });
     Ok(())
 }
 

@@ -98,7 +98,7 @@ impl Expression {
 
     /// Tells whether it yields the version a client of TLS offers.
     pub(super) fn is_tls_version(&self) -> bool {
-        matches!(self.fetch, Fetch::Bytes(Bytes::TlsVersion)) && self.converters.is_empty()
+        matches!(self.fetch, Fetch::Bytes(_, Bytes::TlsVersion)) && self.converters.is_empty()
     }
 
     /// Returns the list of users that is asked for members, if it yields one.

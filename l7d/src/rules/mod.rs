@@ -70,6 +70,8 @@ pub(crate) enum Verdict {
     Tarpit(Reply),
     /// A rule closes the connection.
     Close,
+    /// A rule closes the server's connection, and the client gets what has come from it.
+    Cut,
     /// A rule wants to know who the client is first, with this challenge.
     Challenge(Box<[u8]>),
     /// A rule forgets the connection, and the client is not told.
@@ -83,12 +85,12 @@ pub(crate) enum Verdict {
 impl ProxyRules {
     /// Takes a connection of which nothing has been read yet through the rules.
     pub(crate) fn on_connection(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
-        take(&mut 0, scene, memory, Message::Content(None), &[&self.connection])
+        take(&mut 0, scene, memory, Message::NOTHING, &[&self.connection])
     }
 
     /// Takes a connection through the rules whose PROXY header and handshake are over.
     pub(crate) fn on_session(&self, scene: &mut Scene<'_>, memory: &mut Memory) -> Verdict {
-        take(&mut 0, scene, memory, Message::Content(None), &[&self.session])
+        take(&mut 0, scene, memory, Message::NOTHING, &[&self.session])
     }
 
     /// Tells whether there is any rule about new connections.
@@ -125,26 +127,35 @@ impl ProxyRules {
         scene: &mut Scene<'_>,
         memory: &mut Memory,
     ) -> Option<Verdict> {
-        let mut passage = Passage::new(scene, memory, Message::Content(request));
-        let verdict = self.judge_content(next, &mut passage);
+        let mut passage = Passage::new(scene, memory, Message::Content { request, response: None });
+        let verdict = judge_content(&self.content, next, &mut passage);
         passage.end(scene);
         verdict
     }
 
-    fn judge_content(&self, next: &mut usize, passage: &mut Passage<'_>) -> Option<Verdict> {
-        while let Some(rule) = self.content.get(*next) {
-            match rule.judge(&passage.view()) {
-                Outcome::Unknown => return None,
-                Outcome::No => {}
-                Outcome::Yes => {
-                    if let Some(verdict) = carry_out(&rule.action, passage).into_verdict() {
-                        return Some(verdict);
-                    }
-                }
-            }
-            *next += 1;
-        }
-        Some(Verdict::Pass)
+    /// Tells whether there is any rule about the first bytes of servers.
+    pub(crate) fn concerns_first_answers(&self) -> bool {
+        !self.answer.is_empty()
+    }
+
+    /// Returns how long the first bytes of servers are waited for.
+    pub(crate) fn answer_delay(&self) -> Option<Duration> {
+        self.answer_delay
+    }
+
+    /// Takes the first bytes of a server, or the response they are, through the rules from the one at `next` on; there is no verdict yet
+    /// where more bytes could change it, and `next` is then the rule that waits for them.
+    pub(crate) fn on_first_answer(
+        &self,
+        next: &mut usize,
+        (request, response): (Option<&RequestHead>, Option<&ResponseHead>),
+        scene: &mut Scene<'_>,
+        memory: &mut Memory,
+    ) -> Option<Verdict> {
+        let mut passage = Passage::new(scene, memory, Message::Content { request, response });
+        let verdict = judge_content(&self.answer, next, &mut passage);
+        passage.end(scene);
+        verdict
     }
 
     /// Takes a request through the rules from the one at `next` on, which where one waits for the body is the one behind it.
@@ -288,6 +299,22 @@ fn run(next: &mut usize, passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -
     Verdict::Pass
 }
 
+fn judge_content(rules: &[Rule<Action>], next: &mut usize, passage: &mut Passage<'_>) -> Option<Verdict> {
+    while let Some(rule) = rules.get(*next) {
+        match rule.judge(&passage.view()) {
+            Outcome::Unknown => return None,
+            Outcome::No => {}
+            Outcome::Yes => {
+                if let Some(verdict) = carry_out(&rule.action, passage).into_verdict() {
+                    return Some(verdict);
+                }
+            }
+        }
+        *next += 1;
+    }
+    Some(Verdict::Pass)
+}
+
 /// What follows from a rule that applied.
 enum Step {
     Next,
@@ -318,6 +345,7 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Answered(reply)) => Verdict::Answer(reply),
         Ok(Effect::Challenged(challenge)) => Verdict::Challenge(challenge),
         Ok(Effect::Closed) => Verdict::Close,
+        Ok(Effect::Cut) => Verdict::Cut,
         Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
         Ok(Effect::Vanished) => Verdict::Vanish,
         Ok(Effect::Waits(wait)) => Verdict::Wait(wait),

@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 74] = [
+pub(super) const LATER_FETCHES: [&str; 69] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -51,7 +51,6 @@ pub(super) const LATER_FETCHES: [&str; 74] = [
     "meth",
     "nbthread",
     "quic_enabled",
-    "rep_ssl_hello_type",
     "req.bytes_in",
     "req.hdrs_bin",
     "req.ssl_ec_ext",
@@ -62,10 +61,6 @@ pub(super) const LATER_FETCHES: [&str; 74] = [
     "res.comp",
     "res.comp_algo",
     "res.hdrs_bin",
-    "res.len",
-    "res.payload",
-    "res.payload_lv",
-    "res.ssl_hello_type",
     "res.timer.hdr",
     "so_id",
     "so_name",
@@ -108,10 +103,9 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 19] = [
+pub(super) const LATER_ACTIONS: [&str; 18] = [
     "cache-store",
     "cache-use",
-    "close",
     "do-log",
     "do-resolve",
     "expect-netscaler-cip",
@@ -131,7 +125,7 @@ pub(super) const LATER_ACTIONS: [&str; 19] = [
 ];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 13] = [
+pub(super) const LATER_DIRECTIVES: [&str; 12] = [
     "compression",
     "email-alert",
     "filter",
@@ -144,7 +138,6 @@ pub(super) const LATER_DIRECTIVES: [&str; 13] = [
     "rate-limit",
     "stick-table",
     "tcp-check",
-    "tcp-response",
 ];
 
 /// Sample fetches of what nobody can tell here, and why.

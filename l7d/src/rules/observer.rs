@@ -118,6 +118,7 @@ impl Observer {
             Effect::Done => "ends these rules".to_owned(),
             Effect::Denied(reply) => format!("denied with status {}", reply.status()),
             Effect::Answered(reply) => format!("answered with status {}", reply.status()),
+            Effect::Cut => "the server's connection closes".to_owned(),
             Effect::Closed => "the connection closes".to_owned(),
             Effect::Tarpitted(reply) => format!("held for a while, then denied with status {}", reply.status()),
             Effect::Challenged(challenge) => format!("asked who it is: {}", String::from_utf8_lossy(challenge)),

@@ -42,6 +42,9 @@ pub(crate) struct ProxyRules {
     pub(super) connection: Vec<Rule<Action>>,
     pub(super) session: Vec<Rule<Action>>,
     pub(super) content: Vec<Rule<Action>>,
+    pub(super) answer: Vec<Rule<Action>>,
+    /// How long the first bytes of servers are waited for.
+    pub(super) answer_delay: Option<Duration>,
     /// How long the first bytes of a connection are waited for.
     pub(super) inspect_delay: Option<Duration>,
     /// Whether a rule about first bytes wants to know which request they begin.
@@ -412,6 +415,11 @@ impl Names {
     /// Says that there is none.
     pub(super) fn table(&self, name: &str) -> Result<Arc<Table>, String> {
         self.tables.named(name).map(Arc::clone).ok_or_else(|| format!("no table `{name}`"))
+    }
+
+    /// Tells whether the proxy at hand understands HTTP.
+    pub(super) fn is_http(&self) -> bool {
+        self.mode == Some(Mode::Http)
     }
 
     /// Returns the name of the proxy at hand.

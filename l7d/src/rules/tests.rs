@@ -75,6 +75,7 @@ fn holds(condition: &str, text: &str) -> bool {
         | Verdict::Wait(_)
         | Verdict::Challenge(_)
         | Verdict::Close
+        | Verdict::Cut
         | Verdict::Tarpit(_)
         | Verdict::Vanish
         | Verdict::Fail) => {
@@ -326,6 +327,7 @@ fn final_actions_answer() {
         | Verdict::Wait(_)
         | Verdict::Challenge(_)
         | Verdict::Close
+        | Verdict::Cut
         | Verdict::Tarpit(_)
         | Verdict::Vanish
         | Verdict::Fail) => {

@@ -68,6 +68,11 @@ impl ProxyRules {
         ties
     }
 
+    /// Tells whether any rule ties what servers answer.
+    pub(crate) fn sticks_late(&self) -> bool {
+        !self.late_sticks.is_empty()
+    }
+
     /// Returns what is to be noted of the server because of its response.
     pub(crate) fn late_ties(&self, view: &View<'_>) -> Vec<Tie> {
         let mut ties: Vec<Tie> = Vec::new();
@@ -91,8 +96,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, mode:
         "on" => Some(Purpose::Both),
         "match" => Some(Purpose::Match),
         "store-request" => Some(Purpose::Store),
-        "store-response" if mode == Mode::Http => None,
-        "store-response" => return Err(word.error("`stick store-response` is supported in mode http only")),
+        "store-response" => None,
         other => return Err(word.error(format!("there is no `stick {other}`")).hint("on, match, store-request or store-response")),
     };
     let needs = match (purpose, mode) {

@@ -40,6 +40,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) shared: &'a Shared,
     /// The first bytes of the connection, where they are looked at.
     pub(crate) content: Option<&'a Content<'a>>,
+    /// The first bytes of the server's, where they are looked at.
+    pub(crate) answer: Option<&'a Content<'a>>,
     /// The frontend itself, which knows how busy everything is; none where no traffic is.
     pub(crate) site: Option<&'a Frontend>,
     /// Who is told what rules are asked, where somebody wants to know.
@@ -60,6 +62,7 @@ impl<'a> Scene<'a> {
             server: None,
             shared,
             content: None,
+            answer: None,
             site: None,
             observer: None,
         }
@@ -139,6 +142,7 @@ impl<'a> Scene<'a> {
             server: None,
             shared,
             content: None,
+            answer: None,
             site: None,
             observer: None,
         }

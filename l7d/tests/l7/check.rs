@@ -50,9 +50,9 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
     let cases = [
         (
             "default-backend = \"b\"",
-            "default-backend = \"b\"\nrules = [\"tcp-response content reject if { src 10.0.0.0/8 }\"]",
+            "default-backend = \"b\"\nrules = [\"tcp-request content switch-mode http if { src 10.0.0.0/8 }\"]",
             8,
-            "rule `tcp-response` is not supported yet",
+            "action `switch-mode` is not supported yet",
         ),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),

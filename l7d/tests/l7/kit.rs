@@ -235,8 +235,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the accept loop, which then closes the socket.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the accept loop, which then closes the socket; who comes before it has would not be refused.
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address).is_ok() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

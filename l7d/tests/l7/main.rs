@@ -7,6 +7,8 @@ mod actions;
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod balance;

@@ -159,7 +159,7 @@ fn what_is_wrong_with_sticking_is_named() {
         ("stick on src table nobody", "no table `nobody`"),
         ("stick with src", "there is no `stick with`"),
         ("stick on path table t", "is not known when this rule runs"),
-        ("stick store-response src table t", "in mode http only"),
+        ("stick store-response res.hdr(x) table nobody", "no table `nobody`"),
         ("stick on src table t now", "`now` stands where the rule should end"),
     ] {
         let site = tcp_site(unused_address(), &format!("rules = [\"{rule}\"]"), &[unused_address()]);

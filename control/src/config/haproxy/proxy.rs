@@ -72,7 +72,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (PROXIES, "stick-table", table::stick_table),
     (DEFAULTS_BACK, "tcp-check", check::tcp_check),
     (ALL, "tcp-request", rules::tcp_request),
-    (PROXIES, "tcp-response", rules::rule),
+    (ALL, "tcp-response", rules::rule),
     (ALL, "timeout", timeout),
     (DEFAULTS_FRONT, "unique-id-format", log::unique_id_format),
     (DEFAULTS_FRONT, "unique-id-header", log::unique_id_header),

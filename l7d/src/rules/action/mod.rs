@@ -42,6 +42,8 @@ pub(super) enum Stage {
     Connection,
     Session,
     Content,
+    /// The first bytes of servers.
+    Answer,
     /// Requests for the statistics.
     Statistics,
     Request,
@@ -59,6 +61,8 @@ pub(super) enum Action {
     Redirect(Redirect),
     /// The client's connection closes without an answer.
     Reject,
+    /// The server's connection closes, and the client gets what has come from it.
+    Cut,
     SetHeader {
         name: Box<[u8]>,
         value: Format,
@@ -201,7 +205,10 @@ pub(super) struct Passage<'p> {
 /// The message that rules may change.
 pub(super) enum Message<'p> {
     /// There is none, or nothing of it may be changed yet.
-    Content(Option<&'p RequestHead>),
+    Content {
+        request: Option<&'p RequestHead>,
+        response: Option<&'p ResponseHead>,
+    },
     Request(&'p mut RequestHead),
     Response {
         request: Option<&'p RequestHead>,
@@ -222,6 +229,8 @@ pub(super) enum Effect {
     Answered(Reply),
     /// The exchange and its connection end without an answer.
     Closed,
+    /// As [`Closed`](Self::Closed), behind what has come.
+    Cut,
     /// As [`Denied`](Self::Denied), after a while.
     Tarpitted(Reply),
     /// The exchange ends with the question who the client is.
@@ -232,11 +241,15 @@ pub(super) enum Effect {
     Waits(Wait),
 }
 
+impl Message<'_> {
+    pub(super) const NOTHING: Self = Self::Content { request: None, response: None };
+}
+
 impl Passage<'_> {
     /// Returns what expressions look at.
     pub(super) fn view(&self) -> View<'_> {
         let (request, response) = match &self.message {
-            Message::Content(request) => (*request, None),
+            Message::Content { request, response } => (*request, *response),
             Message::Request(request) => (Some(&**request), None),
             Message::Response { request, response } => (*request, Some(&**response)),
         };
@@ -246,7 +259,7 @@ impl Passage<'_> {
     /// Changes the fields of the message, if there is one.
     fn on_headers<E>(&mut self, change: impl FnOnce(&mut Headers) -> Result<(), E>) -> Result<(), E> {
         match &mut self.message {
-            Message::Content(_) => Ok(()),
+            Message::Content { .. } => Ok(()),
             Message::Request(head) => change(&mut head.headers),
             Message::Response { response, .. } => change(&mut response.headers),
         }
@@ -338,6 +351,7 @@ impl Action {
         match self {
             Self::Accept => return Ok(Effect::Done),
             Self::Reject => return Ok(Effect::Closed),
+            Self::Cut => return Ok(Effect::Cut),
             Self::Vanish => return Ok(Effect::Vanished),
             Self::Wait(wait) => return Ok(Effect::Waits(*wait)),
             Self::WaitForHandshake => {}
@@ -384,7 +398,7 @@ impl Action {
             }
             Self::SetMethod(value) => passage.with(value, |passage, value| match &mut passage.message {
                 Message::Request(head) => head.set_method(value),
-                Message::Content(_) | Message::Response { .. } => Ok(()),
+                Message::Content { .. } | Message::Response { .. } => Ok(()),
             })?,
             Self::SetStatus { status, reason } => {
                 if let Message::Response { response, .. } = &mut passage.message {

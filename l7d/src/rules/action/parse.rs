@@ -22,13 +22,14 @@ use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 53] = [
-    ("accept", &[Stage::Connection, Stage::Session, Stage::Content]),
+const ACTIONS: [(&str, &[Stage]); 54] = [
+    ("accept", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("allow", &[Stage::Statistics, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("auth", &[Stage::Statistics, Stage::Request]),
     ("capture", &[Stage::Content, Stage::Request, Stage::Response]),
+    ("close", &[Stage::Answer]),
     ("del-acl", &[Stage::Request, Stage::Response]),
     ("del-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("del-map", &[Stage::Request, Stage::Response]),
@@ -37,26 +38,44 @@ const ACTIONS: [(&str, &[Stage]); 53] = [
     ("early-hint", &[Stage::Request]),
     ("normalize-uri", &[Stage::Request]),
     ("redirect", &[Stage::Request, Stage::Response]),
-    ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("reject", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request]),
     ("replace-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("replace-path", &[Stage::Request]),
     ("replace-pathq", &[Stage::Request]),
     ("replace-uri", &[Stage::Request]),
     ("replace-value", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("return", &[Stage::Request, Stage::Response]),
-    ("sc-add-gpc", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("sc-inc-gpc", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("sc-inc-gpc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("sc-inc-gpc1", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("sc-set-gpt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("sc-set-gpt0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    (
+        "sc-add-gpc",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    (
+        "sc-inc-gpc",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    (
+        "sc-inc-gpc0",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    (
+        "sc-inc-gpc1",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    (
+        "sc-set-gpt",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    (
+        "sc-set-gpt0",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
     ("set-dst", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-dst-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("set-log-level", &[Stage::Content, Stage::Request, Stage::Response]),
+    ("set-log-level", &[Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-map", &[Stage::Request, Stage::Response]),
     ("set-method", &[Stage::Request]),
-    ("set-nice", &[Stage::Content, Stage::Request, Stage::Response]),
+    ("set-nice", &[Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-path", &[Stage::Request]),
     ("set-pathq", &[Stage::Request]),
     ("set-priority-class", &[Stage::Content, Stage::Request]),
@@ -67,15 +86,21 @@ const ACTIONS: [(&str, &[Stage]); 53] = [
     ("set-status", &[Stage::Response, Stage::AfterResponse]),
     ("set-timeout", &[Stage::Request]),
     ("set-uri", &[Stage::Request]),
-    ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("set-var-fmt", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
-    ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response]),
+    ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    (
+        "set-var-fmt",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
+    ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("strict-mode", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("tarpit", &[Stage::Request]),
     ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("wait-for-body", &[Stage::Request, Stage::Response]),
     ("wait-for-handshake", &[Stage::Request]),
-    ("unset-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response, Stage::AfterResponse]),
+    (
+        "unset-var",
+        &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
+    ),
 ];
 
 /// Returns the names of all actions.
@@ -108,6 +133,7 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "auth" => reader.authenticate()?,
         "capture" => reader.capture()?,
         "disable-l7-retry" => Action::ForbidRepetition,
+        "close" => reader.cut(word)?,
         "deny" => Action::Deny(reader.answer(Kind::Deny)?),
         "return" => Action::Return(reader.answer(Kind::Return)?),
         "redirect" => reader.redirect()?,
@@ -191,7 +217,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         match self.stage {
             Stage::Connection | Stage::Session => Needs::Connection,
             Stage::Content | Stage::Statistics | Stage::Request => Needs::Request,
-            Stage::Response | Stage::AfterResponse => Needs::Response,
+            Stage::Answer | Stage::Response | Stage::AfterResponse => Needs::Response,
         }
     }
 
@@ -199,6 +225,14 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         let word = self.words.expect(what)?;
         let stage = self.needs();
         Format::parse(word, &mut self.compiler.names, stage)
+    }
+
+    /// Ends the connection with the server, which where that is a part of exchanges is not for rules about bytes to do.
+    fn cut(&self, word: &Word<'_>) -> Result<Action, Diagnostic> {
+        if self.compiler.names.is_http() {
+            return Err(word.error("`close` needs mode tcp").hint("`reject`, or http-response deny"));
+        }
+        Ok(Action::Cut)
     }
 
     /// Reads what is kept for log lines, and where: in the slot of a number, or in one of its own.
@@ -316,7 +350,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         let (tracking, has_request) = match self.stage {
             Stage::Connection | Stage::Session => (Tracking::Session, false),
             Stage::Content => (Tracking::Exchange, false),
-            Stage::Statistics | Stage::Request | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
+            Stage::Statistics | Stage::Request | Stage::Answer | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
         };
         Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))
     }

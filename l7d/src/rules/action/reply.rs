@@ -106,7 +106,7 @@ impl Kind {
             (Self::Return, _) => 200,
             (Self::Tarpit, _) => 500,
             (Self::Deny, Stage::Connection | Stage::Session | Stage::Content | Stage::Statistics | Stage::Request) => 403,
-            (Self::Deny, Stage::Response | Stage::AfterResponse) => 502,
+            (Self::Deny, Stage::Answer | Stage::Response | Stage::AfterResponse) => 502,
             (Self::Error, _) => 0,
         }
     }

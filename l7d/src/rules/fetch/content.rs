@@ -9,6 +9,25 @@ use crate::rdp;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::{Content, View};
 
+/// Whose bytes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Origin {
+    Client,
+    Server,
+    /// Those the rule is about.
+    AtHand,
+}
+
+impl Origin {
+    fn content<'v>(self, view: &View<'v>) -> Option<&'v Content<'v>> {
+        match self {
+            Self::Client => view.scene.content,
+            Self::Server => view.scene.answer,
+            Self::AtHand => view.scene.answer.or(view.scene.content),
+        }
+    }
+}
+
 /// Something in the first bytes of a connection.
 #[derive(Debug)]
 pub(in crate::rules) enum Bytes {
@@ -57,18 +76,22 @@ impl Bytes {
         }
     }
 
-    pub(super) fn needs(&self) -> Needs {
-        if matches!(self, Self::WaitEnd | Self::IsHttp) { Needs::Connection } else { Needs::Content }
+    pub(super) fn needs(&self, origin: Origin) -> Needs {
+        match (self, origin) {
+            (Self::WaitEnd | Self::IsHttp, _) => Needs::Connection,
+            (_, Origin::Server) => Needs::Response,
+            (_, Origin::Client | Origin::AtHand) => Needs::Content,
+        }
     }
 
-    pub(super) fn find<'v>(&self, view: &View<'v>) -> Option<Sample<'v>> {
-        match (self, view.scene.content) {
+    pub(super) fn find<'v>(&self, origin: Origin, view: &View<'v>) -> Option<Sample<'v>> {
+        match (self, origin.content(view)) {
             // Where nothing is waited for, everything has come.
             (Self::WaitEnd, content) => return (!content.is_some_and(Content::could_change)).then_some(Sample::Bool(true)),
             (Self::IsHttp, _) if view.request.is_some() => return Some(Sample::Bool(true)),
             _ => {}
         }
-        let content = view.scene.content?;
+        let content = origin.content(view)?;
         let bytes = content.bytes()?;
         match self {
             Self::Length => {
@@ -82,6 +105,7 @@ impl Bytes {
             },
             Self::Measured { at, size, start } => measured(content, bytes, *at, *size, *start),
             Self::IsHttp | Self::WaitEnd => is_http(content, bytes).map(Sample::Bool),
+            Self::TlsMessage if origin == Origin::Server => tls_message(content, bytes).map(Sample::Int),
             Self::TlsMessage => match client_hello::peek(bytes) {
                 Ok(Peek::Complete(_)) => Some(Sample::Int(1)),
                 Ok(Peek::Partial) => lack(content),
@@ -130,6 +154,16 @@ fn measured<'v>(content: &Content<'_>, bytes: &'v [u8], at: usize, size: usize, 
         return None;
     }
     part(content, bytes, start, length)
+}
+
+/// Finds the type of the first message of a handshake, once the message is whole (RFC 8446 sections 4 and 5.1).
+fn tls_message(content: &Content<'_>, bytes: &[u8]) -> Option<i64> {
+    let Some(head) = bytes.get(..9) else { return lack(content) };
+    let number = |range: std::ops::Range<usize>| head[range].iter().fold(0_usize, |value, byte| value << 8 | usize::from(*byte));
+    if !matches!(head[0], 0x14..=0x17 | 0xff) || head[1] < 3 || number(3..5) < 4 {
+        return None;
+    }
+    if bytes.len() < head.len() + number(6..9) { lack(content) } else { Some(head[5].into()) }
 }
 
 fn hello(content: &Content<'_>, bytes: &[u8]) -> Option<ClientHello> {

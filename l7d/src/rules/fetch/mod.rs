@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) use about::{About, Whole};
 pub(super) use access::Access;
 pub(super) use body::{Body, BodyPart};
-pub(super) use content::Bytes;
+pub(super) use content::{Bytes, Origin};
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
 pub(super) use state::{ServerName, State};
 pub(super) use table::{DERIVING, build, hexadecimal, names};
@@ -96,7 +96,7 @@ pub(super) enum Fetch {
     /// What was seen of a body.
     Body(Body),
     /// Something in the first bytes of a connection.
-    Bytes(Bytes),
+    Bytes(Origin, Bytes),
     /// Something in a stick table.
     Question(Question),
     /// How many entries a table has.
@@ -175,7 +175,7 @@ impl Fetch {
             Self::Tls(tls) | Self::ServerTls(tls) => tls.kind(),
             Self::ConnectionError => Kind::Int,
             Self::Body(body) => body.kind(),
-            Self::Bytes(bytes) => bytes.kind(),
+            Self::Bytes(_, bytes) => bytes.kind(),
             Self::Question(question) => question.kind(),
             Self::Entries(_) | Self::FreeEntries(_) => Kind::Int,
             Self::Cookie(Cookie { form, .. }) | Self::Parameter(Parameter { form, .. }) => form.kind(),
@@ -222,7 +222,7 @@ impl Fetch {
             Self::About(about) => about.needs(),
             Self::ResponseVersion | Self::Status => Needs::Response,
             Self::Body(body) => body.side.needs(),
-            Self::Bytes(bytes) => bytes.needs(),
+            Self::Bytes(origin, bytes) => bytes.needs(*origin),
             Self::Question(_) | Self::Entries(_) | Self::FreeEntries(_) => Needs::Connection,
             Self::Header(HeaderField { side, .. })
             | Self::HeaderCount(HeaderField { side, .. })
@@ -287,7 +287,7 @@ impl Fetch {
             Self::CookieCount(cookie) => Sample::Int(cookie.count(view)?),
             Self::HeaderNames { side, delimiter } => Sample::own(header::names(side.headers(view)?, delimiter)),
             Self::Target(part) => part.of(view.request?)?,
-            Self::Bytes(bytes) => bytes.find(view)?,
+            Self::Bytes(origin, bytes) => bytes.find(*origin, view)?,
             Self::Question(question) => question.answer(view)?,
             Self::Entries(table) => Sample::Int(i64::try_from(table.used()).ok()?),
             Self::FreeEntries(table) => Sample::Int(i64::try_from(table.size().saturating_sub(table.used())).ok()?),

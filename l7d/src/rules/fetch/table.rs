@@ -7,7 +7,8 @@ use control::config::{Diagnostic, Timeout};
 use super::content::Start;
 use super::tls::{self, NamePart, Owner};
 use super::{
-    About, Access, Body, BodyPart, Bytes, Cookie, Fetch, Form, HeaderField, Parameter, Part, ServerName, Side, State, Tls, Unit, Whole,
+    About, Access, Body, BodyPart, Bytes, Cookie, Fetch, Form, HeaderField, Origin, Parameter, Part, ServerName, Side, State, Tls, Unit,
+    Whole,
 };
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
@@ -43,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 211] = [
+const TABLE: [(&str, Build); 216] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -104,8 +105,8 @@ const TABLE: [(&str, Build); 211] = [
     ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),
     ("path", |call, _| plain(call, Fetch::Target(Part::Path))),
     ("pathq", |call, _| plain(call, Fetch::Target(Part::PathAndQuery))),
-    ("payload", |call, _| payload(call)),
-    ("payload_lv", |call, _| payload_lv(call)),
+    ("payload", |call, _| payload(call, Origin::AtHand)),
+    ("payload_lv", |call, _| payload_lv(call, Origin::AtHand)),
     ("pid", |call, _| plain(call, Fetch::About(About::Process))),
     ("prio_class", |call, _| plain(call, Fetch::State(State::PriorityClass))),
     ("prio_offset", |call, _| plain(call, Fetch::State(State::PriorityOffset))),
@@ -115,6 +116,7 @@ const TABLE: [(&str, Build); 211] = [
     ("rand", |call, _| random(call)),
     ("rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
     ("rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
+    ("rep_ssl_hello_type", |call, names| answered(call, names, plain(call, Fetch::Bytes(Origin::Server, Bytes::TlsMessage)))),
     ("req.body", |call, names| body(call, names, Side::Request, BodyPart::Content)),
     ("req.body_len", |call, names| body(call, names, Side::Request, BodyPart::Length)),
     ("req.body_param", |call, names| body_parameter(call, names)),
@@ -130,22 +132,22 @@ const TABLE: [(&str, Build); 211] = [
     ("req.hdr_names", |call, _| header_names(call, Side::Request)),
     ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
     ("req.hdrs", |call, _| plain(call, Fetch::About(About::RequestFields))),
-    ("req.len", |call, _| plain(call, Fetch::Bytes(Bytes::Length))),
-    ("req.payload", |call, _| payload(call)),
-    ("req.payload_lv", |call, _| payload_lv(call)),
-    ("req.proto_http", |call, _| plain(call, Fetch::Bytes(Bytes::IsHttp))),
+    ("req.len", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::Length))),
+    ("req.payload", |call, _| payload(call, Origin::Client)),
+    ("req.payload_lv", |call, _| payload_lv(call, Origin::Client)),
+    ("req.proto_http", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::IsHttp))),
     ("req.rdp_cookie", |call, _| rdp_cookie(call, Bytes::RdpCookie)),
     ("req.rdp_cookie_cnt", |call, _| rdp_cookie(call, Bytes::RdpCookieCount)),
-    ("req.ssl_alpn", |call, _| plain(call, Fetch::Bytes(Bytes::TlsProtocols))),
-    ("req.ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Bytes::TlsMessage))),
-    ("req.ssl_sni", |call, _| plain(call, Fetch::Bytes(Bytes::TlsName))),
-    ("req.ssl_ver", |call, _| plain(call, Fetch::Bytes(Bytes::TlsVersion))),
+    ("req.ssl_alpn", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsProtocols))),
+    ("req.ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsMessage))),
+    ("req.ssl_sni", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsName))),
+    ("req.ssl_ver", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsVersion))),
     ("req.ver", |call, _| plain(call, Fetch::RequestVersion)),
-    ("req_len", |call, _| plain(call, Fetch::Bytes(Bytes::Length))),
-    ("req_proto_http", |call, _| plain(call, Fetch::Bytes(Bytes::IsHttp))),
-    ("req_ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Bytes::TlsMessage))),
-    ("req_ssl_sni", |call, _| plain(call, Fetch::Bytes(Bytes::TlsName))),
-    ("req_ssl_ver", |call, _| plain(call, Fetch::Bytes(Bytes::TlsVersion))),
+    ("req_len", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::Length))),
+    ("req_proto_http", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::IsHttp))),
+    ("req_ssl_hello_type", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsMessage))),
+    ("req_ssl_sni", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsName))),
+    ("req_ssl_ver", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::TlsVersion))),
     ("req_ver", |call, _| plain(call, Fetch::RequestVersion)),
     ("res.body", |call, names| body(call, names, Side::Response, BodyPart::Content)),
     ("res.body_len", |call, names| body(call, names, Side::Response, BodyPart::Length)),
@@ -161,6 +163,10 @@ const TABLE: [(&str, Build); 211] = [
     ("res.hdr_names", |call, _| header_names(call, Side::Response)),
     ("res.hdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
     ("res.hdrs", |call, _| plain(call, Fetch::About(About::ResponseFields))),
+    ("res.len", |call, names| answered(call, names, plain(call, Fetch::Bytes(Origin::Server, Bytes::Length)))),
+    ("res.payload", |call, names| answered(call, names, payload(call, Origin::Server))),
+    ("res.payload_lv", |call, names| answered(call, names, payload_lv(call, Origin::Server))),
+    ("res.ssl_hello_type", |call, names| answered(call, names, plain(call, Fetch::Bytes(Origin::Server, Bytes::TlsMessage)))),
     ("res.ver", |call, _| plain(call, Fetch::ResponseVersion)),
     ("resp_ver", |call, _| plain(call, Fetch::ResponseVersion)),
     ("scook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
@@ -254,7 +260,7 @@ const TABLE: [(&str, Build); 211] = [
     ("urlp_val", |call, _| parameter(call, Form::Number)),
     ("uuid", |call, _| uuid(call)),
     ("var", |call, names| variable(call, names)),
-    ("wait_end", |call, _| plain(call, Fetch::Bytes(Bytes::WaitEnd))),
+    ("wait_end", |call, _| plain(call, Fetch::Bytes(Origin::AtHand, Bytes::WaitEnd))),
 ];
 
 /// Returns every known name.
@@ -394,14 +400,22 @@ fn offset(call: &Call<'_, '_>, index: usize, what: &str) -> Result<usize, Diagno
     argument.text.parse().map_err(|_| call.error_in(argument, format!("`{}` is not a number", argument.text)))
 }
 
-fn payload(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+/// Refuses to look at the bytes of a server where they are a response of HTTP.
+fn answered(call: &Call<'_, '_>, names: &Names, fetch: Result<Fetch, Diagnostic>) -> Result<Fetch, Diagnostic> {
+    match names.is_http() {
+        true => Err(call.error(format!("`{}` is looked at in mode tcp only", call.name)).hint("res.body, res.hdr, status")),
+        false => fetch,
+    }
+}
+
+fn payload(call: &Call<'_, '_>, origin: Origin) -> Result<Fetch, Diagnostic> {
     call.at_most(2)?;
     let what = "an offset and a length";
     let (start, length) = (offset(call, 0, what)?, offset(call, 1, what)?);
-    Ok(Fetch::Bytes(Bytes::Payload { start, length: Some(length).filter(|length| *length > 0) }))
+    Ok(Fetch::Bytes(origin, Bytes::Payload { start, length: Some(length).filter(|length| *length > 0) }))
 }
 
-fn payload_lv(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+fn payload_lv(call: &Call<'_, '_>, origin: Origin) -> Result<Fetch, Diagnostic> {
     call.at_most(3)?;
     let what = "an offset and the size of a length";
     let (at, size) = (offset(call, 0, what)?, offset(call, 1, what)?);
@@ -420,12 +434,12 @@ fn payload_lv(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
             }
         }
     };
-    Ok(Fetch::Bytes(Bytes::Measured { at, size, start }))
+    Ok(Fetch::Bytes(origin, Bytes::Measured { at, size, start }))
 }
 
 fn rdp_cookie(call: &Call<'_, '_>, of: fn(Option<Box<[u8]>>) -> Bytes) -> Result<Fetch, Diagnostic> {
     call.at_most(1)?;
-    Ok(Fetch::Bytes(of(call.optional(0).map(|name| name.text.as_bytes().into()))))
+    Ok(Fetch::Bytes(Origin::Client, of(call.optional(0).map(|name| name.text.as_bytes().into()))))
 }
 
 /// Reads the name of a backend that there is; none for the one at hand.
