@@ -27,6 +27,7 @@ use crate::{
     advice,
     datapath::Pins,
     kernel::Kernel,
+    manager::Manager,
     metrics,
     neighbor::{Neighbors, Outcome, Outcomes, interface::interface_link},
     plan, setup,
@@ -79,9 +80,12 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
         tasks.spawn(async move { admin::run(listener, &config, &socket, desk, shutdown).await });
     }
     info!("ready: {}", summary(&config));
+    let manager = Manager::find();
+    manager.ready();
 
-    let mut daemon = Daemon { file: file.to_owned(), config, fleet, neighbors, kernel };
+    let mut daemon = Daemon { file: file.to_owned(), config, fleet, neighbors, kernel, manager };
     daemon.serve(signals).await?;
+    daemon.manager.stopping();
 
     trigger.begin();
     while tasks.join_next().await.is_some() {}
@@ -160,6 +164,7 @@ struct Daemon {
     fleet: Fleet,
     neighbors: Neighbors,
     kernel: Arc<Mutex<Kernel>>,
+    manager: Manager,
 }
 
 impl Daemon {
@@ -178,7 +183,11 @@ impl Daemon {
                 Ok(()) = hops.changed() => self.reconcile(),
                 _ = housekeeping.tick() => self.keep_house().await,
                 _ = second.tick() => self.keep_time(),
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => {
+                    self.manager.reloading();
+                    self.reload();
+                    self.manager.ready();
+                }
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
             }
@@ -202,8 +211,11 @@ impl Daemon {
 
     /// Does what is a matter of time.
     fn keep_time(&self) {
+        self.manager.alive();
         if lock(&self.kernel).expire(seconds_now()) {
             self.reconcile();
+        } else {
+            lock(&self.kernel).publish_loads();
         }
     }
 

@@ -1,6 +1,9 @@
 //! The command line: one function per command.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -9,7 +12,9 @@ use control::{config::Config, telemetry};
 use crate::{
     advice, app, datapath,
     decap::{self, DecapArgs},
-    plan, status,
+    doctor::{self, DoctorArgs},
+    listing::{self, Selection},
+    plan, preview, status,
 };
 
 /// Layer 4 load balancer in the kernel: forwards TCP and UDP to servers from an XDP program, and keeps it true from health checks.
@@ -34,6 +39,15 @@ enum Command {
     Check(FileArgs),
     /// Shows interfaces, services, servers and packet counts as the kernel has them, whether or not a daemon runs.
     Status(PinArgs),
+    /// Says what a file would put into the maps, and why the kernel cannot serve the other frontends; touches nothing, needs no rights.
+    Plan(PlanArgs),
+    /// Lists the flows the kernel remembers, with their servers and how long they have been silent.
+    Flows(FlowsArgs),
+    /// Looks at an interface and the machine around it; exit status 1 if something must be mended.
+    ///
+    /// Driver and mode, MTU, offloads, VLANs and bonds, queues, helpers of the kernel, and with a file next hops and tunnels. Each finding comes with the command
+    /// that mends it; nothing is changed.
+    Doctor(DoctorArgs),
     /// Takes the program off all interfaces and forgets its flows, after a daemon that left it running.
     Detach(PinArgs),
     /// Makes this machine the other end of tunnels by ipip and gue, where its kernel has none: on servers, not on the balancer.
@@ -47,6 +61,26 @@ struct FileArgs {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = "/etc/l4d/l4d.toml")]
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Says it for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct FlowsArgs {
+    #[command(flatten)]
+    pin: PinArgs,
+    #[command(flatten)]
+    selection: Selection,
+    /// Says it for programs.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +117,24 @@ impl Cli {
             Command::Status(args) => {
                 let (config, pin) = args.resolve()?;
                 print(&status::show(config.as_ref(), &pin)?)
+            }
+            Command::Plan(args) => {
+                let config = Arc::new(load(&args.file.file)?);
+                print(&if args.json { format!("{}\n", preview::json(&config)) } else { preview::text(&config) })
+            }
+            Command::Flows(args) => {
+                let (config, pin) = args.pin.resolve()?;
+                let selection = &args.selection;
+                print(&if args.json {
+                    format!("{}\n", listing::json(&pin, selection)?)
+                } else {
+                    listing::text(config.as_ref(), &pin, selection)?
+                })
+            }
+            Command::Doctor(args) => {
+                let report = doctor::run(&args)?;
+                print(&report.text)?;
+                if report.healthy { Ok(()) } else { std::process::exit(1) }
             }
             Command::Detach(args) => detach(&args.resolve()?.1),
             Command::Decap(args) => print(&decap::run(&args)?),

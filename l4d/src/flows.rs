@@ -52,7 +52,8 @@ pub fn open_slots(
     open.map(|(slot, _)| slot).collect()
 }
 
-fn lives(stamp: Stamp, now: u16) -> bool {
+/// Tells whether a flow still counts: it is neither long silent nor closing for long.
+pub(crate) fn lives(stamp: Stamp, now: u16) -> bool {
     let patience = if stamp.state() == State::Closing { CLOSING_IDLE } else { FLOW_IDLE };
     stamp.idle(now) < patience
 }

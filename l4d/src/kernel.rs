@@ -11,7 +11,8 @@ use tracing::{error, warn};
 use xdp_common::{
     guard::{Origin, Rule},
     limits::FLOW_IDLE,
-    server::Hop,
+    server::{Hop, Load},
+    service::Choice,
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     flows,
     neighbor::{NextHop, Outcomes},
     note::Note,
-    plan::{self, ServiceKey, Wanted, WantedGuard, Way},
+    plan::{self, ServiceKey, Wanted, WantedGuard, WantedService, Way},
     reach::Obstacles,
     sync::{self, Synced},
     tables::{Full, Tables},
@@ -77,7 +78,7 @@ impl Kernel {
             let Some(xdp) = frontend.xdp() else { continue };
             for key in plan::service_keys(frontend) {
                 for server in config.servers_of(xdp.backend()) {
-                    let held = server.address_for(key.socket.port()).and_then(|socket| self.tables.server_at(&key, socket));
+                    let held = plan::socket_for(server, &key).and_then(|socket| self.tables.server_at(&key, socket));
                     if let Some(held) = held {
                         Note(held.note).recall(fleet, &view, server.id());
                     }
@@ -115,11 +116,28 @@ impl Kernel {
         self.wanted.guard.prefixes.extend(&self.commanded);
         let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
         self.datapath.apply(&ops);
+        self.publish_loads();
         let now = Instant::now();
         self.changed.extend(changed.into_iter().map(|key| (key, now)));
         if refused != self.refused {
             refused.iter().for_each(|full| error!("{full}"));
             self.refused = refused;
+        }
+    }
+
+    /// Tells the data plane how many flows servers have that are chosen by it.
+    pub(crate) fn publish_loads(&self) {
+        let chosen = |service: &&WantedService| service.choice == Choice::LeastConn;
+        if !self.wanted.services.values().any(|service| chosen(&service)) {
+            return;
+        }
+        let maps = self.datapath.maps();
+        let counts = flows::count(maps.flow_words(), maps.nat_entries(), flows::now());
+        for (key, service) in self.wanted.services.iter().filter(|(_, service)| chosen(service)) {
+            for (id, weight) in self.tables.weights(key, service) {
+                let flows = counts.get(&id).copied().unwrap_or(0).try_into().unwrap_or(u32::MAX);
+                maps.set_load(id, Load::new(flows, weight));
+            }
         }
     }
 

@@ -63,7 +63,7 @@ const FAMILIES: [ServerFamily; 3] = [
 fn labels(key: &ServiceKey, service: &WantedService, server: &str) -> [(&'static str, String); 5] {
     [
         ("frontend", service.frontend.clone()),
-        ("service", key.socket.to_string()),
+        ("service", key.to_string()),
         ("protocol", if key.protocol == UDP { "udp" } else { "tcp" }.to_owned()),
         ("backend", service.backend.clone()),
         ("server", server.to_owned()),

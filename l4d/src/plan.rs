@@ -4,11 +4,12 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use control::{
-    config::{self, BackendId, Frontend, ProxyOption, Transport, XdpBalance, XdpFrontend},
+    config::{self, BackendId, DeadServer, Frontend, NoServer, ProxyOption, Transport, XdpBalance, XdpFrontend},
     fleet::View,
     server_state::Status,
 };
@@ -16,7 +17,7 @@ use xdp_common::{
     flow::{TCP, UDP},
     guard::{Origin, Rule, Ruling},
     server::Hop,
-    service::{Choice, Forward, Tracking},
+    service::{Choice, Forward, OnDead, OnNone, Tracking},
 };
 
 use crate::note::Note;
@@ -24,10 +25,32 @@ use crate::note::Note;
 /// What names a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
-    /// The virtual address and port.
+    /// The virtual address and port, the first of many.
     pub socket: SocketAddr,
+    /// The last port.
+    pub last: u16,
     /// The protocol number.
     pub protocol: u8,
+}
+
+impl ServiceKey {
+    /// Names a service of one port.
+    pub const fn new(socket: SocketAddr, protocol: u8) -> Self {
+        Self { socket, last: socket.port(), protocol }
+    }
+
+    /// Tells whether it has many ports.
+    pub const fn is_range(&self) -> bool {
+        self.last != self.socket.port()
+    }
+}
+
+/// Shows address and ports.
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.socket)?;
+        if self.is_range() { write!(f, "-{}", self.last) } else { Ok(()) }
+    }
 }
 
 /// What the maps should hold.
@@ -63,6 +86,10 @@ pub struct WantedService {
     pub choice: Choice,
     /// Which flows are remembered.
     pub tracking: Tracking,
+    /// What becomes of connections of a dead server.
+    pub on_dead: OnDead,
+    /// What becomes of packets that no server can take.
+    pub on_none: OnNone,
     /// Its servers in the file's order, those without new flows included.
     pub servers: Vec<WantedServer>,
 }
@@ -141,6 +168,11 @@ pub(crate) fn holds(outer: (IpAddr, u8), inner: (IpAddr, u8)) -> bool {
     outer.1 <= inner.1 && (bits(outer.0) ^ bits(inner.0)).checked_shr(beyond).unwrap_or(0) == 0
 }
 
+/// Returns where a server listens for a service: at port 0 where it has the client's of many.
+pub(crate) fn socket_for(server: &config::Server, key: &ServiceKey) -> Option<SocketAddr> {
+    server.address_for(if key.is_range() { 0 } else { key.socket.port() })
+}
+
 /// Returns where a server of a backend listens as the file says it: with port 0 where it keeps the client's.
 pub(crate) fn as_written(config: &config::Config, backend: BackendId, socket: SocketAddr) -> SocketAddr {
     let written = config.servers_of(backend).iter().find(|server| server.address_for(socket.port()) == Some(socket));
@@ -156,15 +188,16 @@ pub fn server_addresses(config: &config::Config) -> Vec<IpAddr> {
     addresses
 }
 
-/// Returns the services of a frontend.
+/// Returns the services of a frontend: one for each bind.
 pub fn service_keys(frontend: &Frontend) -> impl Iterator<Item = ServiceKey> + '_ {
     let sockets = frontend.binds().iter().filter_map(|bind| bind.address().inet());
-    sockets.flat_map(|inet| {
+    sockets.map(|inet| {
         let protocol = match inet.transport() {
             Transport::Tcp => TCP,
             Transport::Udp => UDP,
         };
-        inet.sockets().map(move |socket| ServiceKey { socket, protocol })
+        let ports = inet.ports();
+        ServiceKey { socket: SocketAddr::new(inet.ip(), ports.first()), last: ports.last(), protocol }
     })
 }
 
@@ -181,8 +214,9 @@ fn service(
         XdpBalance::Source => Choice::Source,
         XdpBalance::Tuple => Choice::Tuple,
         XdpBalance::RoundRobin => Choice::RoundRobin,
+        XdpBalance::LeastConn => Choice::LeastConn,
     };
-    let always = choice == Choice::RoundRobin || key.protocol == UDP && xdp.track();
+    let always = !choice.is_hash() || key.protocol == UDP && xdp.track();
     let mut active = active_servers(view, xdp.backend());
     // New flows wait for nobody's next hop while there are servers whose next hop is known.
     let has_hop = |id: &config::ServerId| config.server(*id).ip().is_some_and(|ip| way(ip).hop.interface != 0);
@@ -190,7 +224,7 @@ fn service(
         active.retain(has_hop);
     }
     let servers = config.servers_of(xdp.backend()).iter().filter_map(|server| {
-        let socket = server.address_for(key.socket.port())?;
+        let socket = socket_for(server, &key)?;
         Some(WantedServer {
             name: server.name().to_owned(),
             socket,
@@ -206,6 +240,14 @@ fn service(
         forward: forward(xdp.forward()),
         choice,
         tracking: if always { Tracking::Always } else { Tracking::WhereChanged },
+        on_dead: match xdp.dead_server() {
+            DeadServer::Move => OnDead::Move,
+            DeadServer::Reset => OnDead::Reset,
+        },
+        on_none: match xdp.no_server() {
+            NoServer::Drop => OnNone::Drop,
+            NoServer::Reset => OnNone::Reset,
+        },
         servers: servers.collect(),
     }
 }
@@ -217,6 +259,7 @@ pub(crate) const fn forward(forward: config::Forward) -> Forward {
         config::Forward::Dsr => Forward::Dsr,
         config::Forward::Ipip => Forward::Ipip,
         config::Forward::Gue => Forward::Gue,
+        config::Forward::Dnat => Forward::Dnat,
     }
 }
 
@@ -295,10 +338,10 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
     }
 
     #[test]
-    fn each_port_and_protocol_of_an_accelerated_frontend_is_a_service() {
+    fn each_bind_of_an_accelerated_frontend_is_a_service() {
         let services = plan(&fleet().view(), hop, |_| Note::default()).services;
-        let keys: Vec<_> = services.iter().map(|(key, service)| (key.protocol, key.socket.port(), service.tracking)).collect();
-        assert_eq!(keys, [(UDP, 53, Tracking::Always), (TCP, 80, Tracking::Always), (TCP, 81, Tracking::Always)]);
+        let keys: Vec<_> = services.iter().map(|(key, service)| (key.protocol, key.socket.port(), key.last, service.tracking)).collect();
+        assert_eq!(keys, [(UDP, 53, 53, Tracking::Always), (TCP, 80, 81, Tracking::Always)]);
     }
 
     #[test]

@@ -15,6 +15,11 @@ impl Obstacles {
         Self(found.collect())
     }
 
+    /// Returns what is known against an address.
+    pub(crate) fn text(&self, address: IpAddr) -> Option<&str> {
+        self.0.get(&address).map(String::as_str)
+    }
+
     /// Returns what is said here and was not before.
     pub(crate) fn news<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a IpAddr, &'a str)> {
         self.0.iter().filter(|(address, text)| before.0.get(*address) != Some(*text)).map(|(address, text)| (address, text.as_str()))

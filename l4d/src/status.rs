@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use anyhow::Context;
 use control::config::Config;
-use xdp_common::{flow::UDP, service::Choice};
+use xdp_common::flow::UDP;
 
 use crate::{
     datapath::Maps,
     flows,
     plan::{self, ServiceKey},
+    preview,
     tables::{HeldServer, Tables},
 };
 
@@ -39,7 +40,7 @@ fn names(config: &Config) -> Names<'_> {
         let Some(xdp) = frontend.xdp() else { continue };
         for key in plan::service_keys(frontend) {
             let servers = config.servers_of(xdp.backend()).iter();
-            let servers = servers.filter_map(|server| Some((server.address_for(key.socket.port())?, server.name())));
+            let servers = servers.filter_map(|server| Some((plan::socket_for(server, &key)?, server.name())));
             names.insert(key, (frontend.name(), servers.collect()));
         }
     }
@@ -57,13 +58,9 @@ fn service(
     let Some(held) = tables.services.get(key) else { return Ok(()) };
     let protocol = if key.protocol == UDP { "udp" } else { "tcp" };
     let forward = held.head.forward.name();
-    let choice = match held.head.choice {
-        Choice::Source => "source hash",
-        Choice::Tuple => "tuple hash",
-        Choice::RoundRobin => "round robin",
-    };
+    let choice = preview::choice(held.head.choice);
     let frontend = names.get(key).map_or("-", |(frontend, _)| frontend);
-    writeln!(text, "{protocol} {}  {forward}, {choice}  frontend {frontend}", key.socket)?;
+    writeln!(text, "{protocol} {key}  {forward}, {choice}  frontend {frontend}")?;
     writeln!(
         text,
         "  {:<16} {:<28} {:<9} {:>6} {:>9} {:>10} {:>12} {:>15}",

@@ -14,15 +14,15 @@ use xdp_common::{
     guard::Guard,
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
-    service::{Choice, Forward, Head, Service, Tracking},
+    service::{Forward, Head, OnDead, Service, Tracking, returned},
     wire::{ICMP, ICMPV6},
 };
 
 use crate::{
     maglev::{self, Weighted},
     plan::{ServiceKey, Wanted, WantedGuard, WantedService},
-    ring,
-    tables::{Full, Held, MapOp, ServerKey, Tables},
+    ranges, ring,
+    tables::{self, Counts, Full, Held, MapOp, ServerKey, Tables, server_keys},
 };
 
 /// What a synchronisation does to the maps, and what found no room.
@@ -40,7 +40,8 @@ pub struct Synced {
 pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     let mut synced = Synced::default();
     let gone: Vec<ServiceKey> = tables.services.keys().filter(|key| !wanted.services.contains_key(*key)).copied().collect();
-    for key in gone {
+    let (ranges, exact): (Vec<_>, Vec<_>) = gone.into_iter().partition(ServiceKey::is_range);
+    for key in exact {
         remove_service(tables, &key, &mut synced.ops);
     }
     sync_guard(tables, &wanted.guard, &mut synced);
@@ -51,8 +52,67 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
             Err(full) => synced.refused.push(full),
         }
     }
+    sync_ranges(tables, wanted, &mut synced);
+    // Only now does no segment lead there.
+    for key in ranges {
+        remove_service(tables, &key, &mut synced.ops);
+    }
+    sync_returns(tables, &mut synced);
     sync_echoes(tables, &mut synced);
     synced
+}
+
+/// Has the data plane know what there is to look for, before it goes or after it has come.
+fn sync_counts(tables: &mut Tables, counts: Counts, synced: &mut Synced) {
+    if tables.counts != counts {
+        tables.counts = counts;
+        synced.ops.push(MapOp::Counts(counts));
+    }
+}
+
+/// Has the replies of every server behind `dnat` lead back to its service.
+fn sync_returns(tables: &mut Tables, synced: &mut Synced) {
+    let mut wanted: BTreeMap<(SocketAddr, u8), Service> = BTreeMap::new();
+    for (key, held) in tables.services.iter().filter(|(_, held)| held.head.forward == Forward::Dnat) {
+        for server in held.servers.keys() {
+            let head = tables::entry_head(server.socket.port(), returned(key.protocol), held.head.id);
+            // A port of many is the server's own.
+            let ring = if key.is_range() { 0 } else { u64::from(key.socket.port()) };
+            wanted.entry((server.socket, key.protocol)).or_insert(Service { address: server.socket.ip().into(), head: head.pack(), ring });
+        }
+    }
+    let gone: Vec<_> = tables.returns.keys().filter(|name| !wanted.contains_key(*name)).copied().collect();
+    let count = wanted.len() as u32;
+    for (name, service) in wanted {
+        match tables.place_return(name, service) {
+            Ok(op) => synced.ops.extend(op),
+            Err(full) => synced.refused.push(full),
+        }
+    }
+    sync_counts(tables, Counts { returns: count, ..tables.counts }, synced);
+    synced.ops.extend(gone.into_iter().filter_map(|name| tables.remove_return(name)));
+}
+
+/// Has every port of a range lead to the narrowest service that has it. New segments are complete before an address leads to them.
+fn sync_ranges(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
+    let mut directories: BTreeMap<(IpAddr, u8), Vec<(ServiceKey, u16)>> = BTreeMap::new();
+    for (key, held) in tables.services.iter().filter(|(key, _)| key.is_range() && wanted.services.contains_key(*key)) {
+        directories.entry((key.socket.ip(), key.protocol)).or_default().push((*key, held.head.id));
+    }
+    let gone: Vec<_> = tables.directories.keys().filter(|name| !directories.contains_key(*name)).copied().collect();
+    let count = directories.len();
+    for (name, services) in directories {
+        let segments = ranges::flatten(&services);
+        if tables.directories.get(&name).is_some_and(|held| held.segments == segments) {
+            continue;
+        }
+        match tables.place_directory(name, segments) {
+            Ok(ops) => synced.ops.extend(ops),
+            Err(full) => synced.refused.push(full),
+        }
+    }
+    sync_counts(tables, Counts { ranges: count as u32, ..tables.counts }, synced);
+    synced.ops.extend(gone.into_iter().filter_map(|name| tables.remove_directory(name)));
 }
 
 /// Puts the guard up: prefixes that come before those that go, and last of all whether there are any.
@@ -83,14 +143,12 @@ fn sync_echoes(tables: &mut Tables, synced: &mut Synced) {
         if tables.echoes.contains_key(&address) {
             continue;
         }
-        let key = ServiceKey { socket: SocketAddr::new(address, 0), protocol: if address.is_ipv4() { ICMP } else { ICMPV6 } };
+        let key = ServiceKey::new(SocketAddr::new(address, 0), if address.is_ipv4() { ICMP } else { ICMPV6 });
         let Some((bucket, way)) = tables.free_place(&key) else {
             synced.refused.push(Full::Services(key.socket));
             continue;
         };
-        let (forward, choice, tracking) = (Forward::Nat, Choice::Source, Tracking::WhereChanged);
-        let head = Head { port: Port::new(0), protocol: key.protocol, forward, choice, tracking, id: 0 };
-        let service = Service { address: address.into(), head: head.pack(), ring: 0 };
+        let service = Service { address: address.into(), head: tables::entry_head(0, key.protocol, 0).pack(), ring: 0 };
         let place = MapOp::Service { bucket, way, service: Some(service) };
         tables.apply(&place);
         tables.echoes.insert(address, (bucket, way));
@@ -146,11 +204,12 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
         Some(held) => held.clone(),
         None => new_service(tables, key, wanted)?,
     };
-    if is_hash(held.head.choice) != is_hash(wanted.choice) {
+    if held.head.choice.is_hash() != wanted.choice.is_hash() {
         held.region = tables.place_ring(key, wanted.choice)?;
         held.slots.clear();
     }
-    held.head = Head { forward: wanted.forward, choice: wanted.choice, tracking: wanted.tracking, ..held.head };
+    let WantedService { forward, choice, tracking, on_dead, on_none, .. } = *wanted;
+    held.head = Head { forward, choice, tracking, on_dead, on_none, ..held.head };
     let dead = sync_servers(tables, &mut held, wanted, ops)?;
     let slots = wanted_slots(&held, key, wanted, &dead);
     let moved = replace_slots(&mut held, slots);
@@ -165,8 +224,8 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
     if !tables.services.contains_key(key) {
         ops.push(MapOp::Address { service: held.head.id, address: key.socket.ip() });
     }
-    if tables.differs(held.bucket, held.way, &service) {
-        let place = MapOp::Service { bucket: held.bucket, way: held.way, service: Some(service) };
+    if tables.differs(&held, &service) {
+        let place = held.write(key, Some(service));
         tables.apply(&place);
         ops.push(place);
     }
@@ -181,16 +240,18 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
 
 fn new_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService) -> Result<Held, Full> {
     let region = tables.place_ring(key, wanted.choice)?;
-    let (id, bucket, way) = tables.place_service(key)?;
+    let (id, place) = tables.place_service(key)?;
     let head = Head {
         port: Port::new(key.socket.port()),
         protocol: key.protocol,
         forward: wanted.forward,
         choice: wanted.choice,
         tracking: wanted.tracking,
+        on_dead: wanted.on_dead,
+        on_none: wanted.on_none,
         id,
     };
-    Ok(Held { head, bucket, way, region, slots: Vec::new(), servers: BTreeMap::new(), brought_to: None })
+    Ok(Held { head, place, region, slots: Vec::new(), servers: BTreeMap::new(), brought_to: None })
 }
 
 /// Writes the servers that may be used; returns those that may not, to be written last.
@@ -240,7 +301,7 @@ fn write_server(tables: &mut Tables, id: u16, server: Server, ops: &mut Vec<MapO
 fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, dead: &BTreeMap<ServerKey, (u16, Server)>) -> Vec<Slot> {
     let keys = server_keys(wanted);
     let id_of = |index: usize| ServerId(held.servers[&keys[index]]);
-    if wanted.choice == Choice::RoundRobin {
+    if !wanted.choice.is_hash() {
         let weights: Vec<u32> = wanted.servers.iter().map(|server| server.weight).collect();
         return ring::sequence(&weights, SEQUENCE_SLOTS).into_iter().map(|index| Slot::settled(id_of(index))).collect();
     }
@@ -253,11 +314,17 @@ fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, dead: &BT
     let dead: BTreeSet<u16> = dead.values().map(|(id, _)| *id).collect();
     let remembers = wanted.forward != Forward::Nat && key.protocol == TCP && wanted.tracking == Tracking::WhereChanged;
     let before = held.slots.iter().copied().chain(std::iter::repeat(Slot::default()));
-    before.zip(owners).map(|(slot, owner)| if remembers { follow(slot, owner, &dead) } else { Slot::settled(owner) }).collect()
+    before
+        .zip(owners)
+        .map(|(slot, owner)| if remembers { follow(slot, owner, &dead, wanted.on_dead) } else { Slot::settled(owner) })
+        .collect()
 }
 
-/// Returns a slot given to `owner`, keeping the flows of living servers.
-fn follow(slot: Slot, owner: ServerId, dead: &BTreeSet<u16>) -> Slot {
+/// Returns a slot given to `owner`, keeping the flows of living servers, and those of dead ones where they are to be reset.
+fn follow(slot: Slot, owner: ServerId, dead: &BTreeSet<u16>, on_dead: OnDead) -> Slot {
+    if on_dead == OnDead::Reset {
+        return slot.changed_to(owner);
+    }
     let slot = if dead.contains(&slot.current().0) { slot.replaced_by(owner) } else { slot.changed_to(owner) };
     match slot.former() {
         Some(former) if dead.contains(&former.0) => slot.without(former),
@@ -279,7 +346,7 @@ fn replace_slots(held: &mut Held, slots: Vec<Slot>) -> Option<MapOp> {
 
 fn remove_service(tables: &mut Tables, key: &ServiceKey, ops: &mut Vec<MapOp>) {
     let Some(held) = tables.services.remove(key) else { return };
-    let place = MapOp::Service { bucket: held.bucket, way: held.way, service: None };
+    let place = held.write(key, None);
     tables.apply(&place);
     ops.push(place);
     ops.extend(free(tables, held.servers.values().copied().collect()));
@@ -293,25 +360,6 @@ fn free(tables: &mut Tables, ids: BTreeSet<u16>) -> Vec<MapOp> {
     ops.iter().for_each(|op| tables.apply(op));
     ops.push(MapOp::Forget { servers: ids });
     ops
-}
-
-const fn is_hash(choice: Choice) -> bool {
-    match choice {
-        Choice::Source | Choice::Tuple => true,
-        Choice::RoundRobin => false,
-    }
-}
-
-/// Returns the keys of a service's servers in the file's order.
-fn server_keys(wanted: &WantedService) -> Vec<ServerKey> {
-    let mut seen: BTreeMap<SocketAddr, u16> = BTreeMap::new();
-    let keys = wanted.servers.iter().map(|server| {
-        let count = seen.entry(server.socket).or_default();
-        let key = ServerKey { socket: server.socket, occurrence: *count };
-        *count += 1;
-        key
-    });
-    keys.collect()
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::{
 
 use xdp_common::{
     addr::Port,
-    flow::{HashKey, Slot},
+    flow::{HashKey, Slot, TCP, UDP},
     guard::{Guard, Rule},
-    limits::{BUCKET_SERVICES, RING_SLOTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
+    limits::{ADDRESS_SEGMENTS, BUCKET_SERVICES, RING_SLOTS, SEGMENTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
-    service::{Bucket, Choice, Head, Service, buckets},
+    service::{Bucket, Choice, Forward, Head, OnDead, OnNone, RangeService, Segment, Service, Tracking, buckets, ranged, returned},
     wire::{ICMP, ICMPV6},
 };
 
@@ -53,6 +53,22 @@ pub enum MapOp {
         /// The entry.
         service: Option<Service>,
     },
+    /// Writes a service of many ports; none frees its id.
+    Range {
+        /// Its id.
+        id: u16,
+        /// The entry.
+        service: Option<RangeService>,
+    },
+    /// Writes a run of segments.
+    Segments {
+        /// The first of them.
+        first: u32,
+        /// Their values.
+        segments: Vec<Segment>,
+    },
+    /// Writes what there is to look for besides services of one port.
+    Counts(Counts),
     /// Writes a prefix of the guard; none removes it.
     Prefix {
         /// Its first address.
@@ -71,6 +87,15 @@ pub enum MapOp {
     },
 }
 
+/// What there is to look for besides services of one port; none of a kind saves packets the search.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Addresses that have services of many ports.
+    pub ranges: u32,
+    /// Servers whose replies are translated.
+    pub returns: u32,
+}
+
 /// What names a server within its service: equal addresses in one backend are told apart by their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServerKey {
@@ -85,12 +110,43 @@ impl ServerKey {
     }
 }
 
+/// Where the entry of a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a bucket of the service table.
+    Bucket(u32, usize),
+    /// Among the services of many ports, by its id.
+    ById,
+}
+
+/// What leads from an address to its services of many ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    bucket: u32,
+    way: usize,
+    /// The first of its segments in the map.
+    first: u32,
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// What was read of the maps of services and servers.
+#[derive(Debug)]
+pub struct Contents {
+    /// The service table.
+    pub buckets: Vec<Bucket>,
+    /// Services of many ports by id.
+    pub ranges: BTreeMap<u16, RangeService>,
+    /// Segments, all of the map.
+    pub segments: Vec<Segment>,
+    /// Servers by id.
+    pub servers: BTreeMap<u16, Server>,
+}
+
 /// A service in the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) head: Head,
-    pub(crate) bucket: u32,
-    pub(crate) way: usize,
+    pub(crate) place: Place,
     /// First slot of its region in the ring map, and how many slots the region has.
     pub(crate) region: (u32, u32),
     /// The slots in use.
@@ -100,11 +156,31 @@ pub(crate) struct Held {
     pub(crate) brought_to: Option<WantedService>,
 }
 
+impl Held {
+    /// Returns the operation that writes its entry, or takes it away.
+    pub(crate) fn write(&self, key: &ServiceKey, service: Option<Service>) -> MapOp {
+        match self.place {
+            Place::Bucket(bucket, way) => MapOp::Service { bucket, way, service },
+            Place::ById => {
+                let service = service.map(|service| RangeService { service, last: key.last.into() });
+                MapOp::Range { id: self.head.id, service }
+            }
+        }
+    }
+}
+
 /// What the maps hold.
 #[derive(Debug)]
 pub struct Tables {
     key: HashKey,
     buckets: Vec<Bucket>,
+    by_id: BTreeMap<u16, RangeService>,
+    /// By address and protocol.
+    pub(crate) directories: BTreeMap<(IpAddr, u8), Directory>,
+    /// Entries for replies of servers behind `dnat`, by server and protocol, and where they stand.
+    pub(crate) returns: BTreeMap<(SocketAddr, u8), (u32, usize)>,
+    /// How many of both the data plane knows of.
+    pub(crate) counts: Counts,
     pub(crate) services: BTreeMap<ServiceKey, Held>,
     pub(crate) servers: BTreeMap<u16, Server>,
     /// Addresses that answer echo requests, and where that is noted.
@@ -125,6 +201,11 @@ pub enum Full {
     /// No server id is free.
     #[error("more than {SERVERS} servers over all services; no room for {0}")]
     Servers(SocketAddr),
+    /// No room for the ports of an address.
+    #[error(
+        "ranges of ports of all addresses make more than {SEGMENTS} pieces, or those of one more than {ADDRESS_SEGMENTS}; no room for {0}"
+    )]
+    Segments(IpAddr),
     /// No room in the ring map.
     #[error("the rings of all services take more than {capacity} slots; no room for {service}")]
     Rings {
@@ -141,6 +222,10 @@ impl Tables {
         Self {
             key,
             buckets: vec![Bucket::default(); SERVICE_BUCKETS as usize],
+            by_id: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            returns: BTreeMap::new(),
+            counts: Counts::default(),
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
             echoes: BTreeMap::new(),
@@ -152,33 +237,41 @@ impl Tables {
     }
 
     /// Reads back what maps hold.
-    pub fn read(
-        key: HashKey,
-        ring_capacity: u32,
-        buckets: Vec<Bucket>,
-        servers: BTreeMap<u16, Server>,
-        slot: impl Fn(u32) -> Slot,
-    ) -> Self {
-        let mut tables = Self { buckets, servers, ..Self::empty(key, ring_capacity) };
-        for (index, bucket) in tables.buckets.iter().enumerate() {
+    pub fn read(key: HashKey, ring_capacity: u32, contents: Contents, slot: impl Fn(u32) -> Slot) -> Self {
+        let Contents { buckets, ranges, segments, servers } = contents;
+        let mut tables = Self { buckets, by_id: ranges, servers, ..Self::empty(key, ring_capacity) };
+        let mut taken: Vec<(Service, u16, Place)> = Vec::new();
+        for (index, bucket) in (0..).zip(&tables.buckets) {
             for (way, service) in bucket.0.iter().enumerate().filter(|(_, service)| service.is_taken()) {
                 let head = service.parts();
+                let address: IpAddr = service.address.into();
                 if head.protocol == ICMP || head.protocol == ICMPV6 {
-                    tables.echoes.insert(service.address.into(), (index as u32, way));
-                    continue;
+                    tables.echoes.insert(address, (index, way));
+                } else if let Some(protocol) = [TCP, UDP].into_iter().find(|protocol| ranged(*protocol) == head.protocol) {
+                    let (first, count) = service.ring();
+                    let segments = segments.iter().skip(first as usize).take(count as usize).copied().collect();
+                    tables.directories.insert((address, protocol), Directory { bucket: index, way, first, segments });
+                } else if let Some(protocol) = [TCP, UDP].into_iter().find(|protocol| returned(*protocol) == head.protocol) {
+                    tables.returns.insert((SocketAddr::new(address, head.port.number()), protocol), (index, way));
+                } else {
+                    taken.push((*service, head.port.number(), Place::Bucket(index, way)));
                 }
-                let (first, count) = service.ring();
-                let held = Held {
-                    head,
-                    bucket: index as u32,
-                    way,
-                    region: (first, region_size(head.choice)),
-                    slots: (first..first.saturating_add(count).min(ring_capacity)).map(&slot).collect(),
-                    servers: keys_of(&tables.servers, head.id),
-                    brought_to: None,
-                };
-                tables.services.insert(service_key(service), held);
             }
+        }
+        taken.extend(tables.by_id.values().map(|range| (range.service, range.last as u16, Place::ById)));
+        for (service, last, place) in taken {
+            let head = service.parts();
+            let (first, count) = service.ring();
+            let held = Held {
+                head,
+                place,
+                region: (first, region_size(head.choice)),
+                slots: (first..first.saturating_add(count).min(ring_capacity)).map(&slot).collect(),
+                servers: keys_of(&tables.servers, head.id),
+                brought_to: None,
+            };
+            let socket = SocketAddr::new(service.address.into(), head.port.number());
+            tables.services.insert(ServiceKey { socket, last, protocol: head.protocol }, held);
         }
         tables
     }
@@ -187,6 +280,12 @@ impl Tables {
     #[must_use]
     pub fn with_guard(self, guard: WantedGuard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// Returns these tables with what the data plane knows there is to look for.
+    #[must_use]
+    pub fn with_counts(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     /// Carries out an operation.
@@ -203,23 +302,107 @@ impl Tables {
                     *place = service.unwrap_or_default();
                 }
             }
+            MapOp::Range { id, service: None } => {
+                self.by_id.remove(id);
+            }
+            MapOp::Range { id, service: Some(service) } => {
+                self.by_id.insert(*id, *service);
+            }
             // Slots are kept with their service; the rest is not needed to plan the next change.
-            MapOp::Slots { .. } | MapOp::Address { .. } | MapOp::Prefix { .. } | MapOp::Guard(_) | MapOp::Forget { .. } => {}
+            MapOp::Slots { .. }
+            | MapOp::Segments { .. }
+            | MapOp::Counts(_)
+            | MapOp::Address { .. }
+            | MapOp::Prefix { .. }
+            | MapOp::Guard(_)
+            | MapOp::Forget { .. } => {}
         }
     }
 
     /// Tells whether a service's place holds something else.
-    pub(crate) fn differs(&self, bucket: u32, way: usize, service: &Service) -> bool {
-        self.buckets[bucket as usize].0[way] != *service
+    pub(crate) fn differs(&self, held: &Held, service: &Service) -> bool {
+        match held.place {
+            Place::Bucket(bucket, way) => self.buckets[bucket as usize].0[way] != *service,
+            Place::ById => self.by_id.get(&held.head.id).is_none_or(|range| range.service != *service),
+        }
     }
 
     /// Returns a free service id and place.
-    pub(crate) fn place_service(&mut self, key: &ServiceKey) -> Result<(u16, u32, usize), Full> {
+    pub(crate) fn place_service(&mut self, key: &ServiceKey) -> Result<(u16, Place), Full> {
         let taken: BTreeSet<u16> = self.services.values().map(|held| held.head.id).collect();
         let id = next_free(self.last_service, SERVICES, |id| taken.contains(&id)).ok_or(Full::Services(key.socket))?;
-        let (bucket, way) = self.free_place(key).ok_or(Full::Services(key.socket))?;
+        let place = if key.is_range() {
+            Place::ById
+        } else {
+            let (bucket, way) = self.free_place(key).ok_or(Full::Services(key.socket))?;
+            Place::Bucket(bucket, way)
+        };
         self.last_service = id;
-        Ok((id, bucket, way))
+        Ok((id, place))
+    }
+
+    /// Puts segments in a free place and has an address lead there; returns the operations.
+    pub(crate) fn place_directory(&mut self, name: (IpAddr, u8), segments: Vec<Segment>) -> Result<Vec<MapOp>, Full> {
+        let (address, protocol) = name;
+        let full = Full::Segments(address);
+        if segments.len() > ADDRESS_SEGMENTS {
+            return Err(full);
+        }
+        let key = ServiceKey::new(SocketAddr::new(address, 0), ranged(protocol));
+        let held = self.directories.get(&name).map(|held| (held.bucket, held.way));
+        let Some((bucket, way)) = held.or_else(|| self.free_place(&key)) else { return Err(full) };
+        let mut used: Vec<(u32, u32)> = self.directories.values().map(|held| (held.first, held.segments.len() as u32)).collect();
+        used.sort_unstable();
+        let mut first = 0;
+        for (start, length) in used {
+            if first + segments.len() as u32 <= start {
+                break;
+            }
+            first = first.max(start + length);
+        }
+        if first + segments.len() as u32 > SEGMENTS {
+            return Err(full);
+        }
+        let service = Service {
+            address: address.into(),
+            head: entry_head(0, key.protocol, 0).pack(),
+            ring: Service::pack_ring(first, segments.len() as u32),
+        };
+        let place = MapOp::Service { bucket, way, service: Some(service) };
+        self.apply(&place);
+        self.directories.insert(name, Directory { bucket, way, first, segments: segments.clone() });
+        Ok(vec![MapOp::Segments { first, segments }, place])
+    }
+
+    /// Places the entry for a server's replies; returns the operation where there is something to write.
+    pub(crate) fn place_return(&mut self, name: (SocketAddr, u8), service: Service) -> Result<Option<MapOp>, Full> {
+        let (socket, protocol) = name;
+        let key = ServiceKey::new(socket, returned(protocol));
+        let held = self.returns.get(&name).copied();
+        let (bucket, way) = held.or_else(|| self.free_place(&key)).ok_or(Full::Services(socket))?;
+        if self.buckets[bucket as usize].0[way] == service {
+            return Ok(None);
+        }
+        let place = MapOp::Service { bucket, way, service: Some(service) };
+        self.apply(&place);
+        self.returns.insert(name, (bucket, way));
+        Ok(Some(place))
+    }
+
+    /// Takes away the entry for a server's replies.
+    pub(crate) fn remove_return(&mut self, name: (SocketAddr, u8)) -> Option<MapOp> {
+        let (bucket, way) = self.returns.remove(&name)?;
+        let place = MapOp::Service { bucket, way, service: None };
+        self.apply(&place);
+        Some(place)
+    }
+
+    /// Has an address lead to no segments any more.
+    pub(crate) fn remove_directory(&mut self, name: (IpAddr, u8)) -> Option<MapOp> {
+        let Directory { bucket, way, .. } = self.directories.remove(&name)?;
+        let place = MapOp::Service { bucket, way, service: None };
+        self.apply(&place);
+        Some(place)
     }
 
     /// Returns a free place for an entry of the service table.
@@ -271,9 +454,21 @@ impl Tables {
         fits.then_some((first, size)).ok_or(Full::Rings { capacity: self.ring_capacity, service: key.socket })
     }
 
+    /// Returns how many slots the rings of all services take.
+    pub(crate) fn slots_taken(&self) -> u32 {
+        self.services.values().map(|held| held.region.1).sum()
+    }
+
     /// Returns the services with their ids.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, u16)> {
         self.services.iter().map(|(key, held)| (key, held.head.id))
+    }
+
+    /// Returns the ids of a service's servers with the weights they should have.
+    pub(crate) fn weights(&self, key: &ServiceKey, wanted: &WantedService) -> Vec<(u16, u32)> {
+        let Some(held) = self.services.get(key) else { return Vec::new() };
+        let keys = server_keys(wanted);
+        keys.iter().zip(&wanted.servers).filter_map(|(key, server)| Some((*held.servers.get(key)?, server.weight))).collect()
     }
 
     /// Returns the entry of a service's server; the first of equal ones.
@@ -318,17 +513,38 @@ pub struct HeldServer {
     pub share: f64,
 }
 
+/// Returns the keys of a service's servers in the file's order.
+pub(crate) fn server_keys(wanted: &WantedService) -> Vec<ServerKey> {
+    let mut seen: BTreeMap<SocketAddr, u16> = BTreeMap::new();
+    let keys = wanted.servers.iter().map(|server| {
+        let count = seen.entry(server.socket).or_default();
+        let key = ServerKey { socket: server.socket, occurrence: *count };
+        *count += 1;
+        key
+    });
+    keys.collect()
+}
+
 /// How many slots a service of a choice reserves.
 const fn region_size(choice: Choice) -> u32 {
     match choice {
         Choice::Source | Choice::Tuple => RING_SLOTS,
-        Choice::RoundRobin => SEQUENCE_SLOTS as u32,
+        Choice::RoundRobin | Choice::LeastConn => SEQUENCE_SLOTS as u32,
     }
 }
 
-fn service_key(service: &Service) -> ServiceKey {
-    let head = service.parts();
-    ServiceKey { socket: SocketAddr::new(service.address.into(), head.port.number()), protocol: head.protocol }
+/// Returns the head of an entry that is no service itself.
+pub(crate) const fn entry_head(port: u16, protocol: u8, id: u16) -> Head {
+    Head {
+        port: Port::new(port),
+        protocol,
+        forward: Forward::Nat,
+        choice: Choice::Source,
+        tracking: Tracking::WhereChanged,
+        on_dead: OnDead::Move,
+        on_none: OnNone::Drop,
+        id,
+    }
 }
 
 fn keys_of(servers: &BTreeMap<u16, Server>, service: u16) -> BTreeMap<ServerKey, u16> {
@@ -364,22 +580,22 @@ mod tests {
     #[test]
     fn regions_do_not_overlap() {
         let mut tables = Tables::empty(HashKey::default(), 2 * RING_SLOTS + SEQUENCE_SLOTS as u32);
-        let key = |port| ServiceKey { socket: SocketAddr::new(IpAddr::from([10, 0, 0, 1]), port), protocol: 6 };
+        let key = |port| ServiceKey::new(SocketAddr::new(IpAddr::from([10, 0, 0, 1]), port), 6);
         let mut regions = Vec::new();
         for (port, choice) in [(1, Choice::Source), (2, Choice::RoundRobin), (3, Choice::Tuple)] {
-            let (id, bucket, way) = tables.place_service(&key(port)).unwrap();
+            let (id, place) = tables.place_service(&key(port)).unwrap();
             let region = tables.place_ring(&key(port), choice).unwrap();
             let head = Head {
                 port: Port::new(port),
                 protocol: 6,
-                forward: xdp_common::service::Forward::Nat,
+                forward: Forward::Nat,
                 choice,
-                tracking: xdp_common::service::Tracking::Always,
+                tracking: Tracking::Always,
+                on_dead: OnDead::Move,
+                on_none: OnNone::Drop,
                 id,
             };
-            tables
-                .services
-                .insert(key(port), Held { head, bucket, way, region, slots: Vec::new(), servers: BTreeMap::new(), brought_to: None });
+            tables.services.insert(key(port), Held { head, place, region, slots: Vec::new(), servers: BTreeMap::new(), brought_to: None });
             regions.push(region);
         }
         assert_eq!(regions, [(0, RING_SLOTS), (RING_SLOTS, SEQUENCE_SLOTS as u32), (RING_SLOTS + SEQUENCE_SLOTS as u32, RING_SLOTS)]);

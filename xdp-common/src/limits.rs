@@ -1,7 +1,7 @@
 //! Every capacity and fixed size the two sides share.
 
 /// Version of all layouts in this crate; l4d refuses pinned maps of another version.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Slots of a hash ring; prime, so that every Maglev permutation visits all of them.
 pub const RING_SLOTS: u32 = 65_537;
@@ -18,6 +18,13 @@ pub const SERVICE_BUCKETS: u32 = 4_096;
 pub const BUCKET_SERVICES: usize = 2;
 /// Service ids, and so services, that can exist at once; id 0 is none.
 pub const SERVICES: u32 = 4_096;
+
+/// Segments of ports of all addresses that have services of many ports.
+pub const SEGMENTS: u32 = 16_384;
+/// Segments that one address can have for one protocol.
+pub const ADDRESS_SEGMENTS: usize = 1_023;
+/// As many halvings find one of so many.
+pub const SEGMENT_STEPS: usize = 10;
 
 /// Server ids that can exist at once; id 0 is none.
 pub const SERVERS: u32 = 65_536;
@@ -47,6 +54,9 @@ pub const PREFIXES: u32 = 65_536;
 pub const COMMANDED_PREFIXES: u32 = 16_384;
 /// Lines of the table of sources' paces, eight in each.
 pub const PACE_LINES: u32 = 16_384;
+
+/// Clients whose next hop is remembered for replies of `dnat`; a power of two.
+pub const CLIENT_HOPS: u32 = 65_536;
 
 /// Slots of the table of interfaces, found by interface index; a power of two.
 pub const LINKS: u32 = 256;

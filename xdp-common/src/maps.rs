@@ -6,6 +6,10 @@ pub const SETTINGS: &str = "SETTINGS";
 pub const LINKS: &str = "LINKS";
 /// Services by hash: [`Bucket`](crate::service::Bucket).
 pub const SERVICES: &str = "SERVICES";
+/// Services of many ports by id: [`RangeService`](crate::service::RangeService).
+pub const RANGES: &str = "RANGES";
+/// Their ports, by address: [`Segment`](crate::service::Segment).
+pub const SEGMENTS: &str = "SEGMENTS";
 /// Addresses of services by id, for replies: [`Addr`](crate::addr::Addr).
 pub const SERVICE_ADDRESSES: &str = "SERVICE_ADDRESSES";
 /// Round robin positions by service id: `u64`.
@@ -26,6 +30,10 @@ pub const POOL: &str = "POOL";
 pub const POOL_ADDRESSES: &str = "POOL_ADDRESSES";
 /// Next hops towards clients: [`Hop`](crate::server::Hop).
 pub const RETURN_HOPS: &str = "RETURN_HOPS";
+/// Which of them is a client's, by the hash of its address: a tag and an index in one `u64`.
+pub const CLIENT_HOPS: &str = "CLIENT_HOPS";
+/// Loads by server id: [`Load`](crate::server::Load).
+pub const LOADS: &str = "LOADS";
 /// Counts by [`Reason`](crate::reason::Reason), per CPU: `u64`.
 pub const REASONS: &str = "REASONS";
 /// Denied and allowed prefixes: [`Addr`](crate::addr::Addr) with its length → the word of a [`Rule`](crate::guard::Rule).
@@ -50,11 +58,15 @@ pub enum Stage {
     Guard,
     /// Does what the first program does: where the guard sends those it has admitted.
     Balance,
+    /// Translates the destination of a client's packet, or the source of a server's reply.
+    Dnat,
+    /// Answers a segment by a reset.
+    Reset,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 4] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance];
+    pub const ALL: [Self; 6] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset];
 
     /// Returns the program's name in the object file.
     pub const fn program(self) -> &'static str {
@@ -63,6 +75,8 @@ impl Stage {
             Self::Icmp => "l4d_icmp",
             Self::Guard => "l4d_guard",
             Self::Balance => PROGRAM,
+            Self::Dnat => "l4d_dnat",
+            Self::Reset => "l4d_reset",
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     addr::Addr,
     nat::{Entry, PoolSlot},
     server::{Counters, Hop, Server},
-    service::Bucket,
+    service::{Bucket, RangeService},
     settings::{Link, Settings},
 };
 
@@ -27,6 +27,7 @@ pod! {
     Hop: 16,
     Link: 16,
     PoolSlot: 24,
+    RangeService: 40,
     Server: 64,
-    Settings: 56,
+    Settings: 64,
 }

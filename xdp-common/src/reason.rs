@@ -35,6 +35,8 @@ reasons! {
     TooBig = "too_big",
     /// Answered: an echo request to a service's address.
     Echo = "echo",
+    /// Answered: a segment by a reset, because its server or all servers are dead and the service says so.
+    Reset = "reset",
     /// Sent on: an ICMP error, to the server or client it concerns.
     Relayed = "relayed",
     /// Passed to the host: neither IPv4 nor IPv6.
@@ -59,6 +61,8 @@ reasons! {
     TooManyConnections = "too_many_connections",
     /// Dropped: the service has no server that is up.
     NoServer = "no_server",
+    /// Dropped: its server is dead, and there is nobody to be told.
+    ServerGone = "server_gone",
     /// Dropped: no free NAT entry for a new flow; add source addresses.
     NatFull = "nat_full",
     /// Dropped: the next hop is not known and the kernel's routing table does not name one.

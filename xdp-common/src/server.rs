@@ -29,7 +29,7 @@ impl Hop {
 pub struct Server {
     /// Where it is.
     pub address: Addr,
-    /// Where it listens.
+    /// Where it listens; 0: at the port that the client asked for.
     pub port: Port,
     /// The service it belongs to; an entry of another service that carries this id is a stranger's.
     pub service: u16,
@@ -77,10 +77,47 @@ impl Server {
         }
     }
 
+    /// Returns where it listens for what is sent to a port of the service.
+    #[inline(always)]
+    pub const fn port_for(&self, asked: Port) -> Port {
+        if self.port.word() == 0 { asked } else { self.port }
+    }
+
     /// Tells whether flows may go to this server.
     #[inline(always)]
     pub const fn is_usable(&self) -> bool {
         self.flags & Self::USABLE != 0
+    }
+}
+
+/// How much a server has to do: open flows, and the weight they are shared by; a word of which the program changes the count alone.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load(pub u64);
+
+impl Load {
+    /// Makes a load.
+    pub const fn new(flows: u32, weight: u32) -> Self {
+        Self(flows as u64 | (weight as u64) << 32)
+    }
+
+    /// Returns the open flows, as far as they are known.
+    #[inline(always)]
+    pub const fn flows(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Returns the weight, at least 1.
+    #[inline(always)]
+    pub const fn weight(self) -> u32 {
+        let weight = (self.0 >> 32) as u32;
+        if weight == 0 { 1 } else { weight }
+    }
+
+    /// Tells whether one more flow is less for this server's weight than for another's.
+    #[inline(always)]
+    pub const fn is_lighter_than(self, other: Self) -> bool {
+        (self.flows() as u64 + 1) * (other.weight() as u64) < (other.flows() as u64 + 1) * self.weight() as u64
     }
 }
 
@@ -123,6 +160,13 @@ mod tests {
         assert_eq!(core::mem::offset_of!(Server, source), 40);
         assert_eq!(core::mem::offset_of!(Server, mtu), 56);
         assert_eq!(core::mem::offset_of!(Server, tunnel_port), 58);
+    }
+
+    #[test]
+    fn loads_are_compared_by_weight() {
+        assert!(Load::new(3, 2).is_lighter_than(Load::new(2, 1)) && !Load::new(2, 1).is_lighter_than(Load::new(3, 2)));
+        assert!(!Load::new(5, 1).is_lighter_than(Load::new(5, 1)));
+        assert!(Load::new(0, 0).is_lighter_than(Load::new(1, 1)), "a weight that is not known yet is one");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! The table is ours, not a kernel hash map: two services fill a cache line, and each may stand in either of two buckets. The daemon fills it word by
 //! word: [`Service::head`] is written last and cleared first, so that a reader never sees half a service.
+//!
+//! A service of many ports does not stand there. An address that has such services has one entry, of the protocol [`ranged`], whose ring is a run of
+//! [`Segment`]s in the order of their ports; a segment names a [`RangeService`]. They are asked for when no service has the port itself.
 
 use crate::{
     addr::{Addr, Port},
@@ -20,11 +23,13 @@ pub enum Forward {
     Ipip,
     /// The whole packet in UDP (Generic UDP Encapsulation, variant 1: the inner IP header follows at once); the server answers the client itself.
     Gue,
+    /// The destination rewritten: the server sees the client's address, and its replies come back through us.
+    Dnat,
 }
 
 impl Forward {
     /// All ways, in the order of their numbers in a head.
-    pub const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue];
+    pub const ALL: [Self; 5] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue, Self::Dnat];
 
     /// Returns the word for it in configurations and listings.
     pub const fn name(self) -> &'static str {
@@ -33,6 +38,7 @@ impl Forward {
             Self::Dsr => "dsr",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Dnat => "dnat",
         }
     }
 
@@ -42,7 +48,8 @@ impl Forward {
             0 => Self::Nat,
             1 => Self::Dsr,
             2 => Self::Ipip,
-            _ => Self::Gue,
+            3 => Self::Gue,
+            _ => Self::Dnat,
         }
     }
 
@@ -51,7 +58,7 @@ impl Forward {
     pub const fn overhead(self, to_v4: bool) -> u16 {
         let ip = if to_v4 { 20 } else { 40 };
         match self {
-            Self::Nat | Self::Dsr => 0,
+            Self::Nat | Self::Dsr | Self::Dnat => 0,
             Self::Ipip => ip,
             Self::Gue => ip + 8,
         }
@@ -67,6 +74,36 @@ pub enum Choice {
     Tuple,
     /// The next of a weighted sequence.
     RoundRobin,
+    /// Of two random ones the one with fewer open flows for its weight.
+    LeastConn,
+}
+
+impl Choice {
+    /// Tells whether it is by a hash ring, and so repeats itself.
+    #[inline(always)]
+    pub const fn is_hash(self) -> bool {
+        matches!(self, Self::Source | Self::Tuple)
+    }
+}
+
+/// What becomes of the connections of a server that died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnDead {
+    /// Their next packets go to another server, whose reset ends them.
+    #[default]
+    Move,
+    /// Their next packets are answered by a reset at once.
+    Reset,
+}
+
+/// What becomes of packets for a service none of whose servers can be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnNone {
+    /// They are dropped: a client tries again.
+    #[default]
+    Drop,
+    /// TCP is answered by a reset: a client knows at once.
+    Reset,
 }
 
 /// Whether flows are remembered while their ring slot is settled.
@@ -103,12 +140,74 @@ pub struct Head {
     pub choice: Choice,
     /// Whether flows are remembered.
     pub tracking: Tracking,
+    /// What becomes of the connections of a dead server.
+    pub on_dead: OnDead,
+    /// What becomes of packets that no server can take.
+    pub on_none: OnNone,
     /// The service's id, never 0.
     pub id: u16,
 }
 
+/// Returns the protocol of the entry that leads to the ranges of an address.
+#[inline(always)]
+pub const fn ranged(protocol: u8) -> u8 {
+    protocol | 0x80
+}
+
+/// A service of many ports, by its id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeService {
+    /// The service; its head has the first port.
+    pub service: Service,
+    /// The number of the last port.
+    pub last: u64,
+}
+
+/// Ports that one service has, those taken out that a narrower one has.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment(pub u64);
+
+impl Segment {
+    /// Makes a segment of the ports from `first` to `last`.
+    pub const fn new(first: u16, last: u16, service: u16) -> Self {
+        Self(first as u64 | (last as u64) << 16 | (service as u64) << 32)
+    }
+
+    /// Returns the number of the first port.
+    #[inline(always)]
+    pub const fn first(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Returns the number of the last port.
+    #[inline(always)]
+    pub const fn last(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Returns the id of the service.
+    #[inline(always)]
+    pub const fn service(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
 /// Bits of a head that name the service: port and protocol.
 const NAME: u64 = 0xff_ffff;
+
+/// Bits of a head that stand for policies.
+const TRACKED: u64 = 1 << 40;
+const DEAD_RESET: u64 = 1 << 41;
+const NONE_RESET: u64 = 1 << 42;
+
+/// Returns the protocol of the entry of a server, by its address and port, that leads its replies back through [`Forward::Dnat`]; its ring is the number
+/// of the port that they come from for the client, or 0 for the server's own.
+#[inline(always)]
+pub const fn returned(protocol: u8) -> u8 {
+    protocol | 0x40
+}
 
 impl Head {
     /// Packs the parts.
@@ -118,12 +217,22 @@ impl Head {
             Choice::Source => 0,
             Choice::Tuple => 1,
             Choice::RoundRobin => 2,
+            Choice::LeastConn => 3,
         };
         let tracking = match self.tracking {
             Tracking::WhereChanged => 0,
-            Tracking::Always => 1,
+            Tracking::Always => TRACKED,
         };
-        self.port.word() as u64 | (self.protocol as u64) << 16 | forward << 24 | choice << 32 | tracking << 40 | (self.id as u64) << 48
+        let dead = if matches!(self.on_dead, OnDead::Reset) { DEAD_RESET } else { 0 };
+        let none = if matches!(self.on_none, OnNone::Reset) { NONE_RESET } else { 0 };
+        self.port.word() as u64
+            | (self.protocol as u64) << 16
+            | forward << 24
+            | choice << 32
+            | tracking
+            | dead
+            | none
+            | (self.id as u64) << 48
     }
 }
 
@@ -137,7 +246,13 @@ impl Service {
     /// Tells whether this service takes the packets of a flow.
     #[inline(always)]
     pub fn takes(&self, flow: &FlowKey) -> bool {
-        self.head & NAME == (flow.destination_port.word() as u64 | (flow.protocol as u64) << 16) && self.address == flow.destination
+        self.is(&flow.destination, flow.destination_port, flow.protocol)
+    }
+
+    /// Tells whether this is the entry of an address, port and protocol.
+    #[inline(always)]
+    pub fn is(&self, address: &Addr, port: Port, protocol: u8) -> bool {
+        self.head & NAME == (port.word() as u64 | (protocol as u64) << 16) && self.address == *address
     }
 
     /// Returns the parts of the head.
@@ -150,9 +265,12 @@ impl Service {
             choice: match (self.head >> 32) as u8 {
                 0 => Choice::Source,
                 1 => Choice::Tuple,
-                _ => Choice::RoundRobin,
+                2 => Choice::RoundRobin,
+                _ => Choice::LeastConn,
             },
-            tracking: if (self.head >> 40) as u8 == 0 { Tracking::WhereChanged } else { Tracking::Always },
+            tracking: if self.head & TRACKED == 0 { Tracking::WhereChanged } else { Tracking::Always },
+            on_dead: if self.head & DEAD_RESET == 0 { OnDead::Move } else { OnDead::Reset },
+            on_none: if self.head & NONE_RESET == 0 { OnNone::Drop } else { OnNone::Reset },
             id: (self.head >> 48) as u16,
         }
     }
@@ -174,7 +292,7 @@ impl Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket(pub [Service; BUCKET_SERVICES]);
 
-const _: () = assert!(size_of::<Service>() == 32 && size_of::<Bucket>() == 64);
+const _: () = assert!(size_of::<Service>() == 32 && size_of::<Bucket>() == 64 && size_of::<RangeService>() == 40);
 
 /// Returns the two buckets in which a service may stand.
 #[inline(always)]
@@ -192,14 +310,22 @@ mod tests {
     #[test]
     fn heads_keep_their_parts() {
         for forward in Forward::ALL {
-            for choice in [Choice::Source, Choice::Tuple, Choice::RoundRobin] {
+            for choice in [Choice::Source, Choice::Tuple, Choice::RoundRobin, Choice::LeastConn] {
                 for tracking in [Tracking::WhereChanged, Tracking::Always] {
-                    let head = Head { port: Port::new(443), protocol: 17, forward, choice, tracking, id: 0xfedc };
-                    let service = Service { head: head.pack(), ..Service::default() };
-                    assert_eq!(service.parts(), head);
+                    for (on_dead, on_none) in [(OnDead::Move, OnNone::Reset), (OnDead::Reset, OnNone::Drop)] {
+                        let head = Head { port: Port::new(443), protocol: 17, forward, choice, tracking, on_dead, on_none, id: 0xfedc };
+                        let service = Service { head: head.pack(), ..Service::default() };
+                        assert_eq!(service.parts(), head);
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn segments_keep_their_parts() {
+        let segment = Segment::new(1, 65_535, 0xfedc);
+        assert_eq!((segment.first(), segment.last(), segment.service()), (1, 65_535, 0xfedc));
     }
 
     #[test]
@@ -211,6 +337,8 @@ mod tests {
             forward: Forward::Nat,
             choice: Choice::Source,
             tracking: Tracking::WhereChanged,
+            on_dead: OnDead::Move,
+            on_none: OnNone::Drop,
             id: 1,
         };
         let service = Service { address, head: head.pack(), ring: 0 };

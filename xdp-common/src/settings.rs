@@ -7,7 +7,7 @@ use crate::{
     limits::POOL_SLOTS,
 };
 
-/// Settings that, but for the guard, never change while the program is attached.
+/// Settings that, but for the last three, never change while the program is attached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -25,8 +25,12 @@ pub struct Settings {
     pub nat_buckets_v4: u32,
     /// Buckets of the NAT table for servers of IPv6, which follow.
     pub nat_buckets_v6: u32,
-    /// What is guarded; the one part that changes while the program is attached.
+    /// What is guarded.
     pub guard: Guard,
+    /// How many addresses have services of many ports.
+    pub ranges: u32,
+    /// How many servers have an entry for the replies of [`Forward::Dnat`](crate::service::Forward::Dnat).
+    pub returns: u32,
 }
 
 impl Settings {

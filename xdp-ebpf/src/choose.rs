@@ -4,11 +4,12 @@
 //! ring cannot know it: its slot changed, or the policy does not repeat itself. `nat` services remember every flow themselves.
 
 use crate::{flows, maps, parse::Flow, stats::Age};
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use xdp_common::{
-    flow::{FlowKey, Place, ServerId, Slot, scale},
+    flow::{FlowKey, Place, ServerId, Slot, TCP, scale},
     reason::Reason,
     server::Server,
-    service::{Choice, Head, Service, Tracking},
+    service::{Choice, Head, OnDead, Service, Tracking},
     settings::Settings,
 };
 
@@ -24,7 +25,7 @@ pub(crate) struct Chosen {
 pub(crate) fn place(key: &FlowKey, head: &Head, settings: &Settings) -> Place {
     match head.choice {
         Choice::Source => key.place_by_source(&settings.key),
-        Choice::Tuple | Choice::RoundRobin => key.place_by_tuple(&settings.key),
+        Choice::Tuple | Choice::RoundRobin | Choice::LeastConn => key.place_by_tuple(&settings.key),
     }
 }
 
@@ -34,6 +35,7 @@ pub(crate) fn fresh(service: &Service, head: &Head, place: &Place) -> Result<Cho
     let slot = match head.choice {
         Choice::Source | Choice::Tuple => ring_slot(service, place)?,
         Choice::RoundRobin => next_slot(service, head)?,
+        Choice::LeastConn => return lighter(service, head),
     };
     usable(slot.current(), head).ok_or(Reason::NoServer)
 }
@@ -41,7 +43,7 @@ pub(crate) fn fresh(service: &Service, head: &Head, place: &Place) -> Result<Cho
 /// Finds the server of a packet whose flow may be established.
 #[inline(always)]
 pub(crate) fn server(service: &Service, head: &Head, flow: &Flow, place: &Place, settings: &Settings) -> Result<(Chosen, Age), Reason> {
-    if head.choice == Choice::RoundRobin || head.tracking == Tracking::Always {
+    if !head.choice.is_hash() || head.tracking == Tracking::Always {
         return flows::follow(flow, place, settings, head, || fresh(service, head, place));
     }
     let slot = ring_slot(service, place)?;
@@ -58,7 +60,7 @@ pub(crate) fn known(service: &Service, head: &Head, place: &Place, settings: &Se
     if let Some(server) = flows::peek(place, settings) {
         return usable(server, head);
     }
-    if head.choice == Choice::RoundRobin {
+    if !head.choice.is_hash() {
         return None;
     }
     usable(ring_slot(service, place).ok()?.server_without_entry(), head)
@@ -75,7 +77,39 @@ pub(crate) fn usable(id: ServerId, head: &Head) -> Option<Chosen> {
 #[inline(always)]
 fn by_changed_slot(slot: Slot, flow: &Flow, head: &Head) -> Result<Chosen, Reason> {
     let id = if flow.opens() { slot.current() } else { slot.server_without_entry() };
-    usable(id, head).or_else(|| usable(slot.current(), head)).ok_or(Reason::NoServer)
+    if let Some(chosen) = usable(id, head) {
+        return Ok(chosen);
+    }
+    if ends_with_server(flow, head) {
+        return Err(Reason::ServerGone);
+    }
+    usable(slot.current(), head).ok_or(Reason::NoServer)
+}
+
+/// Tells whether a packet's flow is not to outlive its server.
+#[inline(always)]
+pub(crate) fn ends_with_server(flow: &Flow, head: &Head) -> bool {
+    head.on_dead == OnDead::Reset && flow.key.protocol == TCP && !flow.opens()
+}
+
+/// Chooses of two random servers the one that has less to do; kept out of line, since only new flows come here.
+#[inline(never)]
+fn lighter(service: &Service, head: &Head) -> Result<Chosen, Reason> {
+    // SAFETY: the helper takes nothing and returns an integer.
+    let [one, two] = [unsafe { bpf_get_prandom_u32() }, unsafe { bpf_get_prandom_u32() }];
+    let (first, slots) = service.ring();
+    if slots == 0 {
+        return Err(Reason::NoServer);
+    }
+    let one = maps::ring_slot(first + scale(one, slots)).ok_or(Reason::Internal)?.current();
+    let two = maps::ring_slot(first + scale(two, slots)).ok_or(Reason::Internal)?.current();
+    let chosen = match (usable(one, head), usable(two, head)) {
+        (Some(one), Some(two)) if maps::load(two.id.0).is_lighter_than(maps::load(one.id.0)) => two,
+        (Some(one), _) => one,
+        (None, two) => two.ok_or(Reason::NoServer)?,
+    };
+    maps::add_load(chosen.id.0);
+    Ok(chosen)
 }
 
 #[inline(always)]

@@ -45,10 +45,14 @@ pub(crate) fn follow(
     let found = find(&line, place.fingerprint, settings);
     if let Some((way, word)) = found
         && continues(flow, word, now)
-        && let Some(chosen) = choose::usable(word.server(), head)
     {
-        line.exchange_if_changed(way, word, touched(flow, word, now));
-        return Ok((chosen, Age::Known));
+        if let Some(chosen) = choose::usable(word.server(), head) {
+            line.exchange_if_changed(way, word, touched(flow, word, now));
+            return Ok((chosen, Age::Known));
+        }
+        if choose::ends_with_server(flow, head) {
+            return Err(Reason::ServerGone);
+        }
     }
     let chosen = choose()?;
     let word = FlowWord::new(place.fingerprint, chosen.id, Stamp::new(State::New, now));

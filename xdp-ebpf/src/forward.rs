@@ -1,6 +1,7 @@
 //! Sending a packet on: rewritten as the service asks, with the next hop from the server's entry.
 
 pub(crate) mod direct;
+pub(crate) mod dnat;
 mod dsr;
 pub(crate) mod nat;
 pub(crate) mod neighbor;

@@ -24,6 +24,7 @@ mod packet;
 mod parse;
 mod pipeline;
 mod relay;
+mod reset;
 mod service;
 mod stats;
 
@@ -59,6 +60,22 @@ fn l4d_guard(context: XdpContext) -> u32 {
     let packet = Packet::new(&context);
     let step = guard::admit(&packet);
     take(&packet, step)
+}
+
+/// Translates a packet of a service whose servers see the client's address, or a reply of one of them.
+#[xdp]
+fn l4d_dnat(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(&context);
+    let sent = forward::dnat::send(&mut packet);
+    finish(&packet, sent)
+}
+
+/// Answers a segment by a reset.
+#[xdp]
+fn l4d_reset(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(&context);
+    let sent = reset::answer(&mut packet);
+    finish(&packet, sent)
 }
 
 /// Puts a packet into the tunnel to the server that was chosen.

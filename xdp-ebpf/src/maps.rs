@@ -20,8 +20,8 @@ use xdp_common::{
     maps::Stage,
     nat::{Control, Entry, PoolSlot},
     reason::{REASONS as REASON_COUNT, Reason},
-    server::{Counters, Hop, Server},
-    service::Bucket,
+    server::{Counters, Hop, Load, Server},
+    service::{Bucket, RangeService, Segment},
     settings::{Link, Settings},
 };
 
@@ -34,6 +34,10 @@ static SETTINGS: Array<Settings> = Array::pinned(1, MMAPABLE);
 static LINKS: Array<Link> = Array::pinned(limits::LINKS, MMAPABLE);
 #[map]
 static SERVICES: Array<Bucket> = Array::pinned(limits::SERVICE_BUCKETS, MMAPABLE);
+#[map]
+static RANGES: Array<RangeService> = Array::pinned(limits::SERVICES, MMAPABLE);
+#[map]
+static SEGMENTS: Array<u64> = Array::pinned(limits::SEGMENTS, MMAPABLE);
 #[map]
 static SERVICE_ADDRESSES: Array<Addr> = Array::pinned(limits::SERVICES, MMAPABLE);
 #[map]
@@ -54,6 +58,10 @@ static POOL: Array<PoolSlot> = Array::pinned(limits::POOL_SLOTS, MMAPABLE);
 static POOL_ADDRESSES: Array<Addr> = Array::pinned(limits::POOL_ADDRESSES, MMAPABLE);
 #[map]
 static RETURN_HOPS: Array<Hop> = Array::pinned(limits::RETURN_HOPS, MMAPABLE);
+#[map]
+static CLIENT_HOPS: Array<u64> = Array::pinned(limits::CLIENT_HOPS, MMAPABLE);
+#[map]
+static LOADS: Array<u64> = Array::pinned(limits::SERVERS, MMAPABLE);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNT, 0);
 
@@ -128,6 +136,18 @@ pub(crate) fn link(interface: u32) -> Option<&'static Link> {
 #[inline(always)]
 pub(crate) fn service_bucket(index: u32) -> Option<&'static Bucket> {
     SERVICES.get(index)
+}
+
+/// Returns a segment of ports.
+#[inline(always)]
+pub(crate) fn segment(index: u32) -> Option<Segment> {
+    SEGMENTS.get(index).map(|word| Segment(*word))
+}
+
+/// Returns a service of many ports.
+#[inline(always)]
+pub(crate) fn range(service: u16) -> Option<&'static RangeService> {
+    RANGES.get(u32::from(service))
 }
 
 /// Returns a service's address.
@@ -338,6 +358,39 @@ pub(crate) fn pool_slot(index: u32) -> Option<&'static PoolSlot> {
 #[inline(always)]
 pub(crate) fn pool_address(index: u32) -> Option<&'static Addr> {
     POOL_ADDRESSES.get(index)
+}
+
+/// Returns which next hop was noted for a client, with the tag it was noted under.
+#[inline(always)]
+pub(crate) fn client_hop(index: u32) -> Option<u64> {
+    CLIENT_HOPS.get(index & (limits::CLIENT_HOPS - 1)).copied()
+}
+
+/// Notes which next hop is a client's; what is noted already is not written.
+#[inline(always)]
+pub(crate) fn note_client_hop(index: u32, word: u64) {
+    if let Some(place) = CLIENT_HOPS.get_ptr_mut(index & (limits::CLIENT_HOPS - 1)) {
+        // SAFETY: one aligned word of the map.
+        if unsafe { place.read_volatile() } != word {
+            // SAFETY: as above; whoever writes last is as right as who wrote first.
+            unsafe { place.write_volatile(word) };
+        }
+    }
+}
+
+/// Returns a server's load.
+#[inline(always)]
+pub(crate) fn load(id: u16) -> Load {
+    Load(LOADS.get(u32::from(id)).copied().unwrap_or(0))
+}
+
+/// Adds a flow to a server's load, until l4d has counted again.
+#[inline(always)]
+pub(crate) fn add_load(id: u16) {
+    if let Some(load) = LOADS.get_ptr_mut(u32::from(id)) {
+        // SAFETY: an element of an array map of aligned words, valid while the program runs.
+        let _before = unsafe { atomic::fetch_add(load, 1) };
+    }
 }
 
 /// Returns a next hop towards clients.

@@ -33,6 +33,12 @@ impl Flow {
         self.flags & FIN != 0
     }
 
+    /// Tells whether a reset is an answer to it: to a segment that is none itself.
+    #[inline(always)]
+    pub(crate) const fn can_be_reset(&self) -> bool {
+        self.key.protocol == TCP && !self.resets()
+    }
+
     /// Tells whether it resets the connection.
     #[inline(always)]
     pub(crate) const fn resets(&self) -> bool {

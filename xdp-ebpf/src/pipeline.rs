@@ -10,7 +10,7 @@ use crate::{
 use xdp_common::{
     maps::Stage,
     reason::Reason,
-    service::{Forward, Service},
+    service::{Forward, OnNone, Service},
     settings::Settings,
 };
 
@@ -26,17 +26,29 @@ pub(crate) fn balance(packet: &mut Packet<'_>) -> Result<Step, Reason> {
     if let Some(reply) = nat::find_reply(&flow, settings) {
         return nat::reply(packet, &flow, &reply).map(Step::Sent);
     }
-    let service = service::find(&flow.key, settings).ok_or(Reason::NoService)?;
+    let Some(service) = service::find(&flow.key, settings) else { return foreign(&flow, settings) };
     if !settings.guard.is_idle() && !maps::take_admission() {
         return Ok(Step::Onward(Stage::Guard));
     }
-    to_server(packet, &flow, service, settings)
+    let head = service.parts();
+    match to_server(packet, &flow, service, settings) {
+        Err(Reason::NoServer) if head.on_none == OnNone::Reset && flow.can_be_reset() => Ok(Step::Onward(Stage::Reset)),
+        // Only said where the service has its flows reset.
+        Err(Reason::ServerGone) if flow.can_be_reset() => Ok(Step::Onward(Stage::Reset)),
+        step => step,
+    }
+}
+
+/// Leaves what is for no service to the host, unless it may be a reply that has to be translated.
+#[inline(always)]
+fn foreign(flow: &Flow, settings: &Settings) -> Result<Step, Reason> {
+    if settings.returns == 0 { Err(Reason::NoService) } else { direct::reply(flow) }
 }
 
 #[inline(always)]
 fn to_server(packet: &mut Packet<'_>, flow: &Flow, service: &Service, settings: &Settings) -> Result<Step, Reason> {
     match service.parts().forward {
         Forward::Nat => nat::send(packet, flow, service, settings).map(Step::Sent),
-        Forward::Dsr | Forward::Ipip | Forward::Gue => direct::send(packet, flow, service, settings),
+        Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::Dnat => direct::send(packet, flow, service, settings),
     }
 }

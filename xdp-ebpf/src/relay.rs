@@ -6,8 +6,8 @@
 use core::hint::black_box;
 
 use crate::{
-    choose,
-    forward::{Sent, Step, direct, nat, neighbor},
+    choose::{self, Chosen},
+    forward::{Sent, Step, direct, dnat, nat, neighbor},
     maps,
     packet::{Frame, Head, Packet},
     parse, service,
@@ -17,6 +17,7 @@ use xdp_common::{
     checksum::Change,
     flow::{FlowKey, TCP, UDP},
     reason::Reason,
+    server::Hop,
     service::Forward,
     settings::Settings,
     wire::{self, ICMP, ICMPV6, Icmp, Ipv4, Ipv6, Ports},
@@ -269,9 +270,13 @@ where
         let interface = neighbor::address(packet, hop, &to)?;
         return Ok(Step::Sent(Sent { interface, reason: Reason::Relayed }));
     }
-    let service = service::find(key, settings).ok_or(Reason::NotTransport)?;
+    let Some(service) = service::find(key, settings) else { return about_server::<N>(packet, key, settings) };
     let head = service.parts();
     let place = choose::place(key, &head, settings);
+    if head.forward == Forward::Dnat {
+        let chosen = choose::known(service, &head, &place, settings).ok_or(Reason::NotTransport)?;
+        return to_server::<N>(packet, key, &chosen);
+    }
     if head.forward != Forward::Nat {
         let chosen = choose::known(service, &head, &place, settings).ok_or(Reason::NotTransport)?;
         let network = &packet.head::<Frame<N, ()>>().ok_or(Reason::Truncated)?.network;
@@ -279,9 +284,34 @@ where
         return direct::pass_on(packet, &outer, &head, &chosen, &place);
     }
     let (from, chosen) = nat::known(key, &place, &head, settings).ok_or(Reason::NotTransport)?;
-    let to = FlowKey { destination: chosen.server.address, destination_port: chosen.server.port, ..from };
+    to_server::<N>(packet, &from, &chosen)
+}
+
+/// Sends an error about a translated flow to its server, with the server's own address in it.
+#[inline(always)]
+fn to_server<N: Network>(packet: &mut Packet<'_>, from: &FlowKey, chosen: &Chosen) -> Result<Step, Reason>
+where
+    Frame<N, Quoting<N>>: Head,
+{
+    let server = chosen.server;
+    let to = FlowKey { destination: server.address, destination_port: server.port_for(from.destination_port), ..*from };
     translate::<N>(packet, &to)?;
-    let interface = neighbor::address(packet, &chosen.server.hop, &to)?;
+    let interface = neighbor::address(packet, &server.hop, &to)?;
+    Ok(Step::Sent(Sent { interface, reason: Reason::Relayed }))
+}
+
+/// Sends an error about a client's packet that was translated to its server on to the client, for whom the service sent it.
+#[inline(always)]
+fn about_server<N: Network>(packet: &mut Packet<'_>, key: &FlowKey, settings: &Settings) -> Result<Step, Reason>
+where
+    Frame<N, Quoting<N>>: Head,
+{
+    if settings.returns == 0 {
+        return Err(Reason::NotTransport);
+    }
+    let to = dnat::service_of(key, settings).ok_or(Reason::NotTransport)?;
+    translate::<N>(packet, &to)?;
+    let interface = neighbor::address(packet, &Hop::default(), &to)?;
     Ok(Step::Sent(Sent { interface, reason: Reason::Relayed }))
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, ErrorReply, Forward, HashType, HttpErrors,
-    HttpReuse, InitState, Layer, Mode, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates, Request, RetryOn, SendProxy,
-    Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked,
-    UniqueId, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Forward, HashType,
+    HttpErrors, HttpReuse, InitState, Layer, Mode, NoServer, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates,
+    Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey,
+    Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -206,12 +206,14 @@ pub(super) struct XdpFrontend {
     pub(super) track: Option<bool>,
     pub(super) tunnel_port: Option<Located<u16>>,
     pub(super) tunnel_mtu: Option<Located<u16>>,
+    pub(super) dead_server: Option<DeadServer>,
+    pub(super) no_server: Option<NoServer>,
 }
 
 impl XdpFrontend {
     /// Asks for nothing but the kernel tier.
     pub(super) fn plain(location: Location) -> Self {
-        Self { location, forward: None, hash: None, track: None, tunnel_port: None, tunnel_mtu: None }
+        Self { location, forward: None, hash: None, track: None, tunnel_port: None, tunnel_mtu: None, dead_server: None, no_server: None }
     }
 }
 

@@ -22,8 +22,8 @@ use xdp_common::{
     maps,
     nat::{Control, Entry},
     reason::Reason,
-    server::{Counters, Server},
-    service::{Bucket, Service},
+    server::{Counters, Load, Server},
+    service::{Bucket, RangeService, Segment, Service},
     settings::{Link, Settings},
 };
 
@@ -33,11 +33,13 @@ use super::{
 };
 use crate::{
     plan::WantedGuard,
-    tables::{MapOp, Tables},
+    tables::{Contents, Counts, MapOp, Tables},
 };
 
 /// Words of one service.
 const SERVICE_WORDS: usize = 4;
+/// Words of one service of many ports.
+const RANGE_WORDS: usize = 5;
 /// Words of one server.
 const SERVER_WORDS: usize = 8;
 /// Words of one NAT entry.
@@ -52,6 +54,9 @@ pub struct Maps {
     settings: Memory,
     links: Memory,
     services: Memory,
+    ranges: Memory,
+    segments: Memory,
+    loads: Memory,
     addresses: Memory,
     rings: Memory,
     servers: Memory,
@@ -87,6 +92,9 @@ impl Maps {
             settings: array(maps::SETTINGS, size_of::<Settings>())?,
             links: array(maps::LINKS, size_of::<Link>())?,
             services: array(maps::SERVICES, size_of::<Bucket>())?,
+            ranges: array(maps::RANGES, size_of::<RangeService>())?,
+            segments: array(maps::SEGMENTS, size_of::<Segment>())?,
+            loads: array(maps::LOADS, size_of::<Load>())?,
             addresses: array(maps::SERVICE_ADDRESSES, size_of::<Addr>())?,
             rings: array(maps::RINGS, size_of::<xdp_common::flow::RingLine>())?,
             servers: array(maps::SERVERS, size_of::<Server>())?,
@@ -141,6 +149,8 @@ impl Maps {
             nat_buckets_v4: v4,
             nat_buckets_v6: v6,
             guard: present.guard,
+            ranges: present.ranges,
+            returns: present.returns,
         };
         if fresh {
             self.write_pool(setup, &key)?;
@@ -160,11 +170,11 @@ impl Maps {
         let (nat_buckets_v4, nat_buckets_v6) = halves(words[4]);
         let key = HashKey([words[1], words[2]]);
         let guard = Guard::from_words([words[5], words[6]]);
-        Settings { abi_version, flow_lines, key, nat_first_port, nat_ports_shift, nat_buckets_v4, nat_buckets_v6, guard }
+        let (ranges, returns) = halves(words[7]);
+        Settings { abi_version, flow_lines, key, nat_first_port, nat_ports_shift, nat_buckets_v4, nat_buckets_v6, guard, ranges, returns }
     }
 
     fn write_settings(&self, settings: &Settings) {
-        let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let words = [
             join(settings.abi_version, settings.flow_lines),
             settings.key.0[0],
@@ -229,7 +239,17 @@ impl Maps {
         let servers = servers.enumerate().filter(|(_, server)| server.service != 0).map(|(id, server)| (id as u16, server)).collect();
         let slots = self.rings.halves();
         let slot = |index: u32| Slot::from_word(slots.get(index as usize).map_or(0, |slot| slot.load(Relaxed)));
-        Tables::read(self.settings().key, slots.len() as u32, buckets, servers, slot).with_guard(self.guard())
+        let ranges = self.ranges.words().chunks_exact(RANGE_WORDS).map(|words| {
+            let [high, low, head, ring, last] = load(words);
+            RangeService { service: Service { address: Addr::from_words([high, low]), head, ring }, last }
+        });
+        let ranges = (0..).zip(ranges).filter(|(_, range)| range.service.is_taken()).collect();
+        let segments = self.segments.words().iter().map(|word| Segment(word.load(Relaxed))).collect();
+        let contents = Contents { buckets, ranges, segments, servers };
+        let settings = self.settings();
+        Tables::read(settings.key, slots.len() as u32, contents, slot)
+            .with_guard(self.guard())
+            .with_counts(Counts { ranges: settings.ranges, returns: settings.returns })
     }
 
     /// Reads back the guard.
@@ -269,17 +289,30 @@ impl Maps {
             }
             MapOp::Service { bucket, way, service } => {
                 let first = (*bucket as usize * BUCKET_SERVICES + way) * SERVICE_WORDS;
-                let words = &self.services.words()[first..first + SERVICE_WORDS];
-                let Some(service) = service else { return words[2].store(0, Release) };
-                let [high, low] = service.address.words();
-                // The head names the service: with it last, nobody finds half of one.
-                for (place, word) in [(0, high), (1, low), (3, service.ring), (2, service.head)] {
-                    words[place].store(word, Release);
-                }
+                write_service(&self.services.words()[first..first + SERVICE_WORDS], service.as_ref());
             }
+            MapOp::Range { id, service } => {
+                let first = usize::from(*id) * RANGE_WORDS;
+                let words = &self.ranges.words()[first..first + RANGE_WORDS];
+                words[4].store(service.map_or(0, |range| range.last), Release);
+                write_service(words, service.as_ref().map(|range| &range.service));
+            }
+            MapOp::Segments { first, segments } => {
+                let places = self.segments.words().get(*first as usize..).unwrap_or_default();
+                places.iter().zip(segments).for_each(|(place, segment)| place.store(segment.0, Release));
+            }
+            MapOp::Counts(counts) => store(self.settings.words(), 7, &[join(counts.ranges, counts.returns)]),
             MapOp::Prefix { address, length, rule } => self.set_prefix(*address, *length, *rule),
             MapOp::Guard(guard) => store(self.settings.words(), 5, &guard.words()),
             MapOp::Forget { servers } => self.forget(servers),
+        }
+    }
+
+    /// Tells the data plane how much a server has to do.
+    pub fn set_load(&self, id: u16, load: Load) {
+        if let Some(word) = self.loads.words().get(usize::from(id)) {
+            // A flow that begins meanwhile is counted the next time.
+            word.store(load.0, Release);
         }
     }
 
@@ -329,6 +362,11 @@ impl Maps {
         }))
     }
 
+    /// Returns the source addresses of full NAT by their indices.
+    pub fn source_addresses(&self) -> Vec<IpAddr> {
+        pairs(self.pool_addresses.words()).map(|words| Addr::from_words(words).into()).collect()
+    }
+
     /// Returns what became of packets, by reason.
     ///
     /// # Errors
@@ -362,6 +400,20 @@ fn prefixes(path: &std::path::Path) -> Result<LpmTrie<MapData, Addr, u64>, Error
     let failed = |error: MapError| Error::Map(maps::PREFIXES, chain(&error));
     let map = MapData::from_pin(path.join(maps::PREFIXES)).map_err(failed)?;
     LpmTrie::try_from(Map::LpmTrie(map)).map_err(failed)
+}
+
+/// Writes an entry of a service; none clears it.
+fn write_service(words: &[AtomicU64], service: Option<&Service>) {
+    let Some(service) = service else { return words[2].store(0, Release) };
+    let [high, low] = service.address.words();
+    // The head names the service: with it last, nobody finds half of one.
+    for (place, word) in [(0, high), (1, low), (3, service.ring), (2, service.head)] {
+        words[place].store(word, Release);
+    }
+}
+
+fn join(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
 fn store(words: &[AtomicU64], first: usize, values: &[u64]) {

@@ -1,12 +1,18 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use xdp_common::{flow::HashKey, limits::LINE_SLOTS, limits::RING_LINES, server::Hop, service::Bucket};
+use xdp_common::{
+    flow::HashKey,
+    limits::{LINE_SLOTS, RING_LINES},
+    server::Hop,
+    service::{Bucket, Choice, OnNone, RangeService, Segment, ranged},
+};
 
 use super::*;
 use crate::{
     note::Note,
     plan::{WantedServer, Way},
+    tables::{Contents, Counts},
 };
 
 const CAPACITY: u32 = RING_LINES * LINE_SLOTS as u32;
@@ -14,6 +20,9 @@ const CAPACITY: u32 = RING_LINES * LINE_SLOTS as u32;
 /// The maps as a packet sees them, changed by one operation at a time.
 struct Kernel {
     buckets: Vec<Bucket>,
+    ranges: BTreeMap<u16, RangeService>,
+    segments: Vec<Segment>,
+    counts: Counts,
     servers: BTreeMap<u16, Server>,
     slots: BTreeMap<u32, Slot>,
 }
@@ -22,6 +31,9 @@ impl Kernel {
     fn new() -> Self {
         Self {
             buckets: vec![Bucket::default(); xdp_common::limits::SERVICE_BUCKETS as usize],
+            ranges: BTreeMap::new(),
+            segments: vec![Segment::default(); xdp_common::limits::SEGMENTS as usize],
+            counts: Counts::default(),
             servers: BTreeMap::new(),
             slots: BTreeMap::new(),
         }
@@ -34,13 +46,31 @@ impl Kernel {
             }
             MapOp::Slots { first, slots } => self.slots.extend(slots.iter().enumerate().map(|(at, slot)| (first + at as u32, *slot))),
             MapOp::Service { bucket, way, service } => self.buckets[*bucket as usize].0[*way] = service.unwrap_or_default(),
+            MapOp::Range { id, service } => {
+                self.ranges.insert(*id, service.unwrap_or_default());
+            }
+            MapOp::Segments { first, segments } => {
+                let first = *first as usize;
+                self.segments[first..first + segments.len()].copy_from_slice(segments);
+            }
+            MapOp::Counts(counts) => self.counts = *counts,
             MapOp::Address { .. } | MapOp::Prefix { .. } | MapOp::Guard(_) | MapOp::Forget { .. } => {}
         }
     }
 
     /// Checks what a packet may meet between two operations: every slot in use names a server of its service that may be used.
     fn check(&self, dying: &BTreeSet<SocketAddr>) -> Result<(), TestCaseError> {
-        for service in self.buckets.iter().flat_map(|bucket| bucket.0).filter(Service::is_taken) {
+        let entries = || self.buckets.iter().flat_map(|bucket| bucket.0).filter(Service::is_taken);
+        let exact = entries().filter(|service| service.parts().id != 0);
+        let by_id = self.ranges.values().map(|range| range.service).filter(Service::is_taken);
+        for directory in entries().filter(|service| service.parts().protocol == ranged(TCP)) {
+            let (first, count) = directory.ring();
+            for segment in &self.segments[first as usize..(first + count) as usize] {
+                let service = self.ranges.get(&segment.service()).copied().unwrap_or_default().service;
+                prop_assert!(service.is_taken() && service.address == directory.address, "{:?} leads nowhere", segment);
+            }
+        }
+        for service in exact.chain(by_id) {
             let (first, count) = service.ring();
             let owners: BTreeSet<u16> = (first..first + count).map(|at| self.slots[&at].current().0).filter(|id| *id != 0).collect();
             for id in owners {
@@ -55,12 +85,23 @@ impl Kernel {
 
     fn read_back(&self) -> Tables {
         let servers = self.servers.iter().filter(|(_, server)| server.service != 0).map(|(id, server)| (*id, *server)).collect();
-        Tables::read(HashKey::default(), CAPACITY, self.buckets.clone(), servers, |at| self.slots.get(&at).copied().unwrap_or_default())
+        let ranges = self.ranges.iter().filter(|(_, range)| range.service.is_taken()).map(|(id, range)| (*id, *range)).collect();
+        let contents = Contents { buckets: self.buckets.clone(), ranges, segments: self.segments.clone(), servers };
+        let slot = |at| self.slots.get(&at).copied().unwrap_or_default();
+        Tables::read(HashKey::default(), CAPACITY, contents, slot).with_counts(self.counts)
     }
 }
 
 fn key(port: u16) -> ServiceKey {
-    ServiceKey { socket: SocketAddr::new(IpAddr::from([10, 0, 0, 10]), port), protocol: TCP }
+    ServiceKey::new(SocketAddr::new(IpAddr::from([10, 0, 0, 10]), port), TCP)
+}
+
+/// Returns one of a few services: of one port, or of many, some of which lie within others.
+fn any_key(number: u16) -> ServiceKey {
+    match number {
+        0..3 => key(80 + number),
+        _ => ServiceKey { last: 1000 * number, ..key(50 + 10 * (number % 3)) },
+    }
 }
 
 fn server(number: u8, weight: u32) -> WantedServer {
@@ -75,8 +116,9 @@ fn server(number: u8, weight: u32) -> WantedServer {
 }
 
 fn service(forward: Forward, choice: Choice, servers: Vec<WantedServer>) -> WantedService {
-    let tracking = if choice == Choice::RoundRobin { Tracking::Always } else { Tracking::WhereChanged };
-    WantedService { frontend: "f".into(), backend: "b".into(), forward, choice, tracking, servers }
+    let tracking = if choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always };
+    let (on_dead, on_none) = (OnDead::Move, OnNone::Drop);
+    WantedService { frontend: "f".into(), backend: "b".into(), forward, choice, tracking, on_dead, on_none, servers }
 }
 
 fn wanted(service: WantedService) -> Wanted {
@@ -109,6 +151,9 @@ fn servers_come_before_slots_and_slots_before_the_service() {
         MapOp::Slots { .. } => "slots",
         MapOp::Address { .. } => "address",
         MapOp::Service { .. } => "service",
+        MapOp::Range { .. } => "range",
+        MapOp::Segments { .. } => "segments",
+        MapOp::Counts(_) => "counts",
         MapOp::Prefix { .. } => "prefix",
         MapOp::Guard(_) => "guard",
         MapOp::Forget { .. } => "forget",
@@ -215,8 +260,8 @@ fn more_servers_than_ids_are_refused_without_a_trace() {
 }
 
 fn any_service() -> impl Strategy<Value = WantedService> {
-    let forward = prop_oneof![Just(Forward::Nat), Just(Forward::Dsr)];
-    let choice = prop_oneof![Just(Choice::Source), Just(Choice::Tuple), Just(Choice::RoundRobin)];
+    let forward = prop_oneof![Just(Forward::Nat), Just(Forward::Dsr), Just(Forward::Dnat)];
+    let choice = prop_oneof![Just(Choice::Source), Just(Choice::Tuple), Just(Choice::RoundRobin), Just(Choice::LeastConn)];
     let servers = prop::collection::btree_map(1u8..8, (any::<bool>(), 0u32..4), 0..6);
     (forward, choice, servers).prop_map(|(forward, choice, servers)| {
         let servers = servers.into_iter().map(|(number, (alive, weight))| if alive { server(number, weight) } else { dead(number) });
@@ -230,10 +275,10 @@ proptest! {
     /// Whatever happens to services and servers, no packet between two operations meets a slot that leads nowhere, and a daemon that reads the maps
     /// back finds nothing to do.
     #[test]
-    fn every_step_is_safe(history in prop::collection::vec(prop::collection::btree_map(80u16..83, any_service(), 0..3), 1..6)) {
+    fn every_step_is_safe(history in prop::collection::vec(prop::collection::btree_map(0u16..7, any_service(), 0..4), 1..6)) {
         let (mut tables, mut kernel) = (Tables::empty(HashKey::default(), CAPACITY), Kernel::new());
         for services in history {
-            let wanted = Wanted { services: services.into_iter().map(|(port, service)| (key(port), service)).collect(), ..Wanted::default() };
+            let wanted = Wanted { services: services.into_iter().map(|(number, service)| (any_key(number), service)).collect(), ..Wanted::default() };
             let all = wanted.services.values().flat_map(|service| &service.servers);
             let dying = all.filter(|server| !server.usable).map(|server| server.socket).collect();
             for op in sync(&mut tables, &wanted).ops {

@@ -19,7 +19,7 @@ use xdp_common::limits;
 use xdp_common::nat::Control;
 use xdp_common::reason::Reason;
 use xdp_common::server::Hop;
-use xdp_common::service::{Choice, Forward, Tracking};
+use xdp_common::service::{Forward, OnDead, OnNone, Tracking};
 
 use super::case::{Case, Ring};
 use super::pattern::Reply;
@@ -99,7 +99,9 @@ impl Balancer {
             backend: case.name.to_owned(),
             forward: case.forward,
             choice: case.choice,
-            tracking: if case.choice == Choice::RoundRobin { Tracking::Always } else { Tracking::WhereChanged },
+            tracking: if case.choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always },
+            on_dead: OnDead::Move,
+            on_none: OnNone::Drop,
             servers: servers.collect(),
         };
         let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into(), ..Wanted::default() });
@@ -140,7 +142,7 @@ const HASH_KEY: [u8; 16] = *b"bench of layer 4";
 fn setup(case: &Case, cable: &Cable) -> Result<Setup> {
     let addresses = match case.forward {
         Forward::Nat => limits::POOL_ADDRESSES,
-        Forward::Dsr | Forward::Ipip | Forward::Gue => 0,
+        Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::Dnat => 0,
     };
     let addresses = (1..=addresses).map(|number| IpAddr::from(nth_address(POOL_BASE, number)));
     Ok(Setup {
@@ -154,7 +156,7 @@ fn setup(case: &Case, cable: &Cable) -> Result<Setup> {
 }
 
 fn service_key() -> ServiceKey {
-    ServiceKey { socket: SocketAddr::new(VIP.0.into(), VIP.1), protocol: TCP }
+    ServiceKey::new(SocketAddr::new(VIP.0.into(), VIP.1), TCP)
 }
 
 fn nth_address(base: Ipv4Addr, number: u32) -> Ipv4Addr {

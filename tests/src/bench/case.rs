@@ -21,9 +21,8 @@ impl Case {
     pub(super) fn remembers(&self) -> u32 {
         match (self.forward, self.choice, self.ring) {
             (Forward::Nat, _, _) => limits::POOL_ADDRESSES << Ports::DEDICATED.shift,
-            (Forward::Dsr | Forward::Ipip | Forward::Gue, Choice::RoundRobin, _)
-            | (Forward::Dsr | Forward::Ipip | Forward::Gue, _, Ring::Changed) => limits::FLOWS,
-            (Forward::Dsr | Forward::Ipip | Forward::Gue, Choice::Source | Choice::Tuple, Ring::Settled) => 0,
+            (_, Choice::RoundRobin | Choice::LeastConn, _) | (_, _, Ring::Changed) => limits::FLOWS,
+            (_, Choice::Source | Choice::Tuple, Ring::Settled) => 0,
         }
     }
 }

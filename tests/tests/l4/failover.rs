@@ -77,7 +77,7 @@ fn a_transition_reaches_the_maps_within_fifty_milliseconds() -> Result<()> {
 /// Returns how long after the line in the log the second server's share was as it should.
 fn reaction(site: &Site, mark: Mark, line: &str, as_it_should: impl Fn(f64) -> bool + Sync) -> Result<Duration> {
     let maps = site.maps()?;
-    let service = ServiceKey { socket: site.vip(Family::V4), protocol: 6 };
+    let service = ServiceKey::new(site.vip(Family::V4), 6);
     let address = site.lab.backends()[1].at(Family::V4, site.file.server_port());
     thread::scope(|scope| {
         let seen = scope.spawn(|| {

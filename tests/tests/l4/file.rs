@@ -52,7 +52,7 @@ impl File {
 
     /// Returns the port servers listen on.
     pub(crate) fn server_port(&self) -> u16 {
-        if self.plan.forward != "nat" { PORT } else { SERVER_PORT }
+        if self.plan.is_translated() { SERVER_PORT } else { PORT }
     }
 
     /// Returns the text of the file.

@@ -154,6 +154,38 @@ fn status_shows_names_shares_and_counts() -> Result<()> {
 }
 
 #[test]
+fn a_service_manager_is_told_and_few_rights_suffice() -> Result<()> {
+    let mut site = Site::start(Plan::NAT)?;
+    site.l4d.terminate(SOON)?;
+    let name = site.socket().with_file_name("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&name)?;
+    manager.set_read_timeout(Some(SOON))?;
+    let hears = |expected: &str| -> Result<()> {
+        let mut bytes = [0; 256];
+        let deadline = std::time::Instant::now() + SOON;
+        while std::time::Instant::now() < deadline {
+            let count = manager.recv(&mut bytes)?;
+            if bytes[..count].starts_with(expected.as_bytes()) {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("never heard {expected}")
+    };
+    let mut command = site.lab.balancer().namespace().command("setpriv");
+    command.args(["--bounding-set=-all,+bpf,+net_admin,+perfmon", "--no-new-privs"]).arg(bin("l4d")?).arg("run").arg("-f").arg(site.path());
+    command.env("NOTIFY_SOCKET", &name).env("WATCHDOG_USEC", "10000000");
+    site.l4d = tests::process::Process::spawn(command)?;
+    hears("READY=1")?;
+    site.lab.client().who(site.vip(Family::V4))?;
+    hears("WATCHDOG=1")?;
+    site.l4d.signal(tests::process::Signal::HUP)?;
+    hears("RELOADING=1\nMONOTONIC_USEC=")?;
+    hears("READY=1")?;
+    site.l4d.terminate(SOON)?;
+    hears("STOPPING=1")
+}
+
+#[test]
 fn a_missing_file_is_named() -> Result<()> {
     let output = Command::new(bin("l4d")?).args(["check", "-f", "/nowhere/l4d.toml"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -50,8 +50,15 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) const NAT: Self = Self { forward: "nat", balance: "roundrobin", arms: Arms::One, servers: 3 };
     pub(crate) const DSR: Self = Self { forward: "dsr", balance: "roundrobin", arms: Arms::One, servers: 3 };
+    /// Servers see their clients, and are behind the balancer.
+    pub(crate) const DNAT: Self = Self { forward: "dnat", balance: "roundrobin", arms: Arms::Two, servers: 3 };
     /// Both ways to reach a server.
     pub(crate) const BOTH: [Self; 2] = [Self::NAT, Self::DSR];
+
+    /// Tells whether packets are rewritten, and replies come back through the balancer.
+    pub(crate) fn is_translated(self) -> bool {
+        matches!(self.forward, "nat" | "dnat")
+    }
 
     /// Returns the plan with another balance.
     pub(crate) fn by(self, balance: &'static str) -> Self {
@@ -83,7 +90,7 @@ impl Site {
     /// Starts servers and l4d on a file.
     pub(crate) fn start_on(file: File) -> Result<Self> {
         remove_abandoned_pins();
-        let returning = if file.plan.forward != "nat" { Return::Direct } else { Return::ThroughBalancer };
+        let returning = if file.plan.is_translated() { Return::ThroughBalancer } else { Return::Direct };
         let lab = Lab::new(file.plan.servers, file.plan.arms, returning)?;
         sources::add(&lab)?;
         let backends = lab.start_backends(file.server_port())?;
@@ -163,6 +170,11 @@ impl Site {
     /// Opens the data plane's maps for reading.
     pub(crate) fn maps(&self) -> Result<Maps> {
         Maps::watch(&self.pin()).context("open the maps")
+    }
+
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the directory of pins.

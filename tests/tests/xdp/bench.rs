@@ -25,8 +25,8 @@ use tests::{
 use xdp_common::{
     flow::{TCP, UDP},
     reason::Reason,
-    server::Hop,
-    service::{Choice, Forward, Tracking},
+    server::{Hop, Load},
+    service::{Choice, Forward, OnDead, OnNone, Tracking},
 };
 
 /// The router that clients are behind; test packets come from it unless they say otherwise.
@@ -210,7 +210,9 @@ impl<'a> Bench<'a> {
             backend: at.into(),
             forward,
             choice,
-            tracking: if choice == Choice::RoundRobin { Tracking::Always } else { Tracking::WhereChanged },
+            tracking: if choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always },
+            on_dead: OnDead::Move,
+            on_none: OnNone::Drop,
             servers: (1..=SERVERS).map(|number| self.server(at, forward, number)).collect(),
         };
         change(&mut service);
@@ -220,10 +222,12 @@ impl<'a> Bench<'a> {
 
     /// Describes a server of a service.
     pub(crate) fn server(&self, at: &str, forward: Forward, number: u8) -> WantedServer {
-        let socket = service_key(at).socket;
+        let key = service_key(at);
+        let socket = key.socket;
+        let own_port = if key.is_range() { 0 } else { socket.port() };
         let (port, hop) = match forward {
-            Forward::Nat => (SERVER_PORT, Hop::new(server_mac(number).0, INNER.0, self.inner)),
-            Forward::Dsr | Forward::Ipip | Forward::Gue => (socket.port(), Hop::new(server_mac(number).0, OUTER.0, self.outer)),
+            Forward::Nat | Forward::Dnat => (SERVER_PORT, Hop::new(server_mac(number).0, INNER.0, self.inner)),
+            Forward::Dsr | Forward::Ipip | Forward::Gue => (own_port, Hop::new(server_mac(number).0, OUTER.0, self.outer)),
         };
         let socket = SocketAddr::new(server_ip(number, socket.ip()), port);
         let way = Way { hop, source: tunnel_source(socket.ip()), mtu: 1500, tunnel_port: TUNNEL_PORT };
@@ -278,6 +282,17 @@ impl<'a> Bench<'a> {
         self.datapath.trial()?.run(interface, frame)
     }
 
+    /// Tells the program how many flows a server has.
+    pub(crate) fn load(&self, at: &str, number: u8, flows: u32, weight: u32) {
+        self.datapath.maps().set_load(self.id(at, number), Load::new(flows, weight));
+    }
+
+    fn id(&self, at: &str, number: u8) -> u16 {
+        let key = service_key(at);
+        let ip = server_ip(number, key.socket.ip());
+        self.tables.servers_of(&key).into_iter().find(|server| server.socket.ip() == ip).expect("a server of the service").id
+    }
+
     /// Returns the counts by reason.
     pub(crate) fn reasons(&self) -> BTreeMap<&'static str, u64> {
         self.datapath.maps().reasons().expect("a map of ours").into_iter().map(|(reason, count)| (reason.name(), count)).collect()
@@ -285,10 +300,7 @@ impl<'a> Bench<'a> {
 
     /// Returns what a server was given.
     pub(crate) fn counters(&self, at: &str, number: u8) -> ServerCounters {
-        let key = service_key(at);
-        let ip = server_ip(number, key.socket.ip());
-        let id = self.tables.servers_of(&key).into_iter().find(|server| server.socket.ip() == ip).expect("a server of the service").id;
-        self.datapath.maps().server_counters(id).expect("a map of ours")
+        self.datapath.maps().server_counters(self.id(at, number)).expect("a map of ours")
     }
 }
 
@@ -305,7 +317,10 @@ fn service_key(at: &str) -> ServiceKey {
         "udp" => UDP,
         other => panic!("no protocol is called {other}"),
     };
-    ServiceKey { socket: socket.parse().expect("tests write addresses rightly"), protocol }
+    // Many ports are written `10.77.0.10:8000-8999`.
+    let (socket, last) = socket.rsplit_once('-').map_or((socket, None), |(socket, last)| (socket, Some(last)));
+    let key = ServiceKey::new(socket.parse().expect("tests write addresses rightly"), protocol);
+    ServiceKey { last: last.map_or(key.last, |last| last.parse().expect("a port")), ..key }
 }
 
 /// What a verdict means for a frame.
@@ -329,7 +344,7 @@ pub(crate) fn verdict_class(verdict: Verdict) -> Class {
 pub(crate) fn class(reason: Reason) -> Class {
     if reason.passes() {
         Class::Passed
-    } else if matches!(reason, Reason::Forwarded | Reason::Returned | Reason::TooBig | Reason::Echo | Reason::Relayed) {
+    } else if matches!(reason, Reason::Forwarded | Reason::Returned | Reason::TooBig | Reason::Echo | Reason::Relayed | Reason::Reset) {
         Class::Sent
     } else if matches!(reason, Reason::Internal) {
         Class::Failed
@@ -345,6 +360,7 @@ pub(crate) fn assert_sound(verdict: Verdict, before: &[u8], after: &[u8]) {
         Class::Failed => panic!("aborted by\n{}", describe(before)),
         Class::Passed => assert_frame("passed", after, before),
         Class::Dropped => {}
+        Class::Sent if is_reset(after) && !is_reset(before) => tests::checksum::assert_checksums(after),
         Class::Sent if after.len() > before.len() && after.ends_with(&before[14..]) => assert_wrapped(before, after),
         Class::Sent if after.len() != before.len() => assert_reported(before, after),
         Class::Sent => {
@@ -379,6 +395,12 @@ fn assert_reported(before: &[u8], after: &[u8]) {
     if tests::checksum::verify(before).is_ok() {
         tests::checksum::assert_checksums(after);
     }
+}
+
+/// Tells whether a frame is a TCP segment that resets.
+pub(crate) fn is_reset(frame: &[u8]) -> bool {
+    let (transport, protocol) = if frame[12] == 8 { (34, frame[23]) } else { (54, frame[20]) };
+    protocol == TCP && frame.get(transport + 13).is_some_and(|flags| flags & 4 != 0)
 }
 
 /// Tells whether a frame is a datagram without checksum, which a tunnel over IPv6 repeats.

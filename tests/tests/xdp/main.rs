@@ -2,6 +2,7 @@
 
 mod affinity;
 mod bench;
+mod dnat;
 mod dsr;
 mod guard;
 mod icmp;
@@ -9,6 +10,8 @@ mod malformed;
 mod nat;
 mod next_hop;
 mod passed;
+mod policy;
 mod pool;
 mod random;
+mod ranges;
 mod tunnel;

@@ -178,7 +178,7 @@ fn random_frames_break_nothing() {
         }
         let reasons = bench.reasons();
         for (reason, count) in &reasons {
-            let expected = !["internal", "contended", "nat_full", "no_headroom", "relayed"].contains(reason);
+            let expected = !["internal", "contended", "nat_full", "no_headroom", "relayed", "reset", "server_gone"].contains(reason);
             // Nobody is guarded against here.
             let expected = expected && !["denied", "too_many_packets", "too_many_connections"].contains(reason);
             assert!(!expected || *count > 0, "the generator never meets {reason}: {reasons:?}");

@@ -1,4 +1,4 @@
-//! Services whose servers answer the client themselves: one choice of the server, then the mode's own way to it.
+//! Services that need no entry for a translation: one choice of the server, then the mode's own way to it.
 
 use crate::{
     choose::{self, Chosen},
@@ -21,6 +21,7 @@ use xdp_common::{
 pub(crate) struct Work {
     pub(crate) key: FlowKey,
     pub(crate) forward: Forward,
+    /// Its id; 0 for what may be a server's reply.
     pub(crate) server: u16,
     /// Tells flows apart for whoever spreads tunnels over queues and paths.
     pub(crate) spread: u32,
@@ -42,15 +43,26 @@ pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, sett
         stats::count_server(id, flow, age);
         return Ok(Step::Sent(sent));
     }
-    tunnel(Work {
-        key: flow.key,
-        forward: head.forward,
-        server: id.0,
-        spread: place.line,
-        length: flow.length,
-        flows: stats::flows(age),
-        reason: Reason::Forwarded,
-    })
+    let stage = if head.forward == Forward::Dnat { Stage::Dnat } else { Stage::Tunnel };
+    onward(
+        stage,
+        Work {
+            key: flow.key,
+            forward: head.forward,
+            server: id.0,
+            spread: place.line,
+            length: flow.length,
+            flows: stats::flows(age),
+            reason: Reason::Forwarded,
+        },
+    )
+}
+
+/// Leaves what may be a server's reply to the stage that knows.
+#[inline(always)]
+pub(crate) fn reply(flow: &Flow) -> Result<Step, Reason> {
+    let (forward, reason) = (Forward::Dnat, Reason::Returned);
+    onward(Stage::Dnat, Work { key: flow.key, forward, server: 0, spread: 0, length: flow.length, flows: 0, reason })
 }
 
 /// Sends an ICMP error on to the server of the flow it is about.
@@ -61,11 +73,11 @@ pub(crate) fn pass_on(packet: &mut Packet<'_>, key: &FlowKey, head: &Head, chose
         return Ok(Step::Sent(Sent { reason: Reason::Relayed, ..sent }));
     }
     let (length, server) = (packet.length(), chosen.id.0);
-    tunnel(Work { key: *key, forward: head.forward, server, spread: place.line, length, flows: 0, reason: Reason::Relayed })
+    onward(Stage::Tunnel, Work { key: *key, forward: head.forward, server, spread: place.line, length, flows: 0, reason: Reason::Relayed })
 }
 
 #[inline(always)]
-fn tunnel(work: Work) -> Result<Step, Reason> {
+fn onward(stage: Stage, work: Work) -> Result<Step, Reason> {
     maps::leave(&work).ok_or(Reason::Internal)?;
-    Ok(Step::Onward(Stage::Tunnel))
+    Ok(Step::Onward(stage))
 }

@@ -15,7 +15,7 @@ use crate::{
 use xdp_common::{
     addr::Addr,
     flow::{FlowKey, Place, ServerId, State, UDP, mix, scale},
-    limits::{NAT_WAYS, POOL_PROBES, RETURN_HOP_PROBES, RETURN_HOPS},
+    limits::{NAT_WAYS, POOL_PROBES},
     nat::{Control, Entry},
     reason::Reason,
     server::Hop,
@@ -44,7 +44,7 @@ pub(crate) struct Reply {
 pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, settings: &Settings) -> Result<Sent, Reason> {
     let head = service.parts();
     let place = choose::place(&flow.key, &head, settings);
-    let back = return_hop(&neighbor::back(packet).ok_or(Reason::Truncated)?);
+    let back = neighbor::note(&neighbor::back(packet).ok_or(Reason::Truncated)?);
     let buckets = Buckets::of(&flow.key, &place, settings);
     let name = Entry::pack_name(&flow.key, head.id);
     let (index, chosen, age) = match buckets.find(&flow.key.source, name) {
@@ -55,7 +55,7 @@ pub(crate) fn send(packet: &mut Packet<'_>, flow: &Flow, service: &Service, sett
         source: *maps::pool_address(settings.nat_address_index(index)).ok_or(Reason::Internal)?,
         destination: chosen.server.address,
         source_port: settings.nat_port(index),
-        destination_port: chosen.server.port,
+        destination_port: chosen.server.port_for(flow.key.destination_port),
         protocol: flow.key.protocol,
     };
     translation::rewrite(packet, &flow.key, &to)?;
@@ -85,7 +85,7 @@ pub(crate) fn find_reply_of(key: &FlowKey, settings: &Settings) -> Option<Reply>
     let ours = control.is_live()
         && entry.control == control.0
         && entry.protocol() == key.protocol
-        && server.port == key.source_port
+        && server.port_for(entry.service_port()) == key.source_port
         && server.address == key.source;
     ours.then_some(Reply { found: Found { bucket, index, way, control }, entry })
 }
@@ -134,6 +134,9 @@ fn continued(flow: &Flow, found: &Found, service: &Service, head: &Head, place: 
     if !reopened && let Some(chosen) = choose::usable(found.control.server(), head) {
         found.renew(spoken(flow, found.control, back));
         return Ok((found.index, chosen, Age::Known));
+    }
+    if !reopened && choose::ends_with_server(flow, head) {
+        return Err(Reason::ServerGone);
     }
     let chosen = choose::fresh(service, head, place)?;
     let control = Control::begin(chosen.id, back, flow.key.protocol, flows::now());
@@ -274,22 +277,4 @@ impl<'s> Buckets<'s> {
 fn pool_index(address: &Addr, settings: &Settings) -> Option<u32> {
     let first = pool_slot(address, &settings.key);
     (0..POOL_PROBES).filter_map(|probe| maps::pool_slot(first + probe)).find(|slot| slot.address == *address).map(|slot| slot.index)
-}
-
-/// Returns the index of a next hop towards clients, noting it if there is room; 0 is "ask the routing table".
-#[inline(always)]
-fn return_hop(hop: &Hop) -> u16 {
-    // The topmost bits: those below depend on part of the link address only.
-    let first = (mix(hop.first, u64::from(hop.second) | u64::from(hop.interface) << 32) >> 52) as u16;
-    for probe in 0..RETURN_HOP_PROBES as u16 {
-        let index = u32::from(first.wrapping_add(probe)) & (RETURN_HOPS - 1);
-        if index == 0 {
-            continue;
-        }
-        let Some(known) = maps::return_hop(index) else { return 0 };
-        if known == hop || known.first == 0 && maps::put_return_hop(index, hop) {
-            return index as u16;
-        }
-    }
-    0
 }

@@ -1,12 +1,18 @@
 //! The next hop: from an entry that is already at hand, from the kernel's routing table when that is empty.
 
-use crate::packet::Packet;
+use crate::{maps, packet::Packet};
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Query},
+    bindings::{BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Query},
     helpers::generated::bpf_fib_lookup,
 };
-use xdp_common::{flow::FlowKey, reason::Reason, server::Hop, wire::Ethernet};
+use xdp_common::{
+    flow::{FlowKey, mix},
+    limits::{RETURN_HOP_PROBES, RETURN_HOPS},
+    reason::Reason,
+    server::Hop,
+    wire::Ethernet,
+};
 
 /// Address families as the routing table names them.
 const AF_INET: u8 = 2;
@@ -15,11 +21,17 @@ const AF_INET6: u8 = 10;
 /// Addresses a frame to its next hop and returns the interface to leave by.
 #[inline(always)]
 pub(crate) fn address(packet: &mut Packet<'_>, hop: &Hop, to: &FlowKey) -> Result<u32, Reason> {
-    let hop = if hop.interface != 0 { *hop } else { look_up(packet, to).ok_or(Reason::NoNextHop)? };
+    let hop = way(packet, hop, to).map_err(|_| Reason::NoNextHop)?;
     let ethernet = packet.head_mut::<Ethernet>().ok_or(Reason::Truncated)?;
     ethernet.first = hop.first.to_ne_bytes();
     ethernet.second = hop.second.to_ne_bytes();
     Ok(hop.interface)
+}
+
+/// Returns the next hop, asked for where it is not at hand; [`Reason::NoService`] says that the packet is for the host itself.
+#[inline(always)]
+pub(crate) fn way(packet: &Packet<'_>, hop: &Hop, to: &FlowKey) -> Result<Hop, Reason> {
+    if hop.interface != 0 { Ok(*hop) } else { look_up(packet, to) }
 }
 
 /// Returns the way back to whoever sent this frame.
@@ -31,9 +43,27 @@ pub(crate) fn back(packet: &Packet<'_>) -> Option<Hop> {
     Some(Hop { first: sender | first << 48, second: (first >> 16) as u32, interface: packet.interface() })
 }
 
+/// Returns the index of a next hop towards clients, noting it if there is room; 0 is "ask the routing table".
+#[inline(always)]
+pub(crate) fn note(hop: &Hop) -> u16 {
+    // The topmost bits: those below depend on part of the link address only.
+    let first = (mix(hop.first, u64::from(hop.second) | u64::from(hop.interface) << 32) >> 52) as u16;
+    for probe in 0..RETURN_HOP_PROBES as u16 {
+        let index = u32::from(first.wrapping_add(probe)) & (RETURN_HOPS - 1);
+        if index == 0 {
+            continue;
+        }
+        let Some(known) = maps::return_hop(index) else { return 0 };
+        if known == hop || known.first == 0 && maps::put_return_hop(index, hop) {
+            return index as u16;
+        }
+    }
+    0
+}
+
 /// Asks the kernel's routing and neighbour tables; kept out of line, since entries are warm.
 #[inline(never)]
-fn look_up(packet: &Packet<'_>, to: &FlowKey) -> Option<Hop> {
+fn look_up(packet: &Packet<'_>, to: &FlowKey) -> Result<Hop, Reason> {
     // SAFETY: the query is plain integers and unions of them, for which zero is valid.
     let mut query: Query = unsafe { core::mem::zeroed() };
     query.l4_protocol = to.protocol;
@@ -52,7 +82,12 @@ fn look_up(packet: &Packet<'_>, to: &FlowKey) -> Option<Hop> {
     let context = packet.context().as_ptr();
     // SAFETY: the context is the program's own and the query lives on our stack with its true size.
     let result = unsafe { bpf_fib_lookup(context, &raw mut query, size_of::<Query>() as i32, 0) };
-    (result == i64::from(BPF_FIB_LKUP_RET_SUCCESS)).then(|| Hop::new(one_by_one(&query.dmac), one_by_one(&query.smac), query.ifindex))
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop::new(one_by_one(&query.dmac), one_by_one(&query.smac), query.ifindex)),
+        // The host has the address itself; or it forwards nothing, and so sends nothing on that is not its own.
+        BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Reason::NoService),
+        _ => Err(Reason::NoNextHop),
+    }
 }
 
 /// Copies an address that lies on the stack byte by byte: wider loads would be misaligned there, which the verifier allows only in packets.

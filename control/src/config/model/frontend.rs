@@ -9,6 +9,7 @@ use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts, UniqueId};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
 use super::{BackendId, FrontendId};
+use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
 
 /// Where clients arrive and what decides about them.
@@ -35,6 +36,7 @@ pub struct Frontend {
     pub(in crate::config) acls: Vec<Acl>,
     pub(in crate::config) rules: Vec<Located<String>>,
     pub(in crate::config) xdp: Option<XdpFrontend>,
+    pub(in crate::config) kernel_obstacles: Vec<Diagnostic>,
 }
 
 impl Frontend {
@@ -149,6 +151,11 @@ impl Frontend {
     pub fn xdp(&self) -> Option<&XdpFrontend> {
         self.xdp.as_ref()
     }
+
+    /// Returns what would keep the kernel tier from serving it, if it asked for that; empty where it does.
+    pub fn kernel_obstacles(&self) -> &[Diagnostic] {
+        &self.kernel_obstacles
+    }
 }
 
 /// The backend of the clients that ask for a name.
@@ -181,6 +188,8 @@ pub struct XdpFrontend {
     pub(in crate::config) track: bool,
     pub(in crate::config) tunnel_port: u16,
     pub(in crate::config) tunnel_mtu: Option<u16>,
+    pub(in crate::config) dead_server: DeadServer,
+    pub(in crate::config) no_server: NoServer,
 }
 
 impl XdpFrontend {
@@ -214,6 +223,16 @@ impl XdpFrontend {
         self.tunnel_mtu
     }
 
+    /// Returns what becomes of the connections of a server that died.
+    pub fn dead_server(&self) -> DeadServer {
+        self.dead_server
+    }
+
+    /// Returns what clients are told when no server, backups included, can be used.
+    pub fn no_server(&self) -> NoServer {
+        self.no_server
+    }
+
     /// Tells whether UDP flows are tracked, so that they stay with their server through changes.
     pub fn track(&self) -> bool {
         self.track
@@ -231,6 +250,26 @@ pub enum Forward {
     Ipip,
     /// Packets are put whole into UDP, replies go straight to the client.
     Gue,
+    /// The destination is rewritten, the client's address stays; replies come back this way because servers send them here.
+    Dnat,
+}
+
+/// What becomes of the connections of a server that died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadServer {
+    /// They go on to another server, which resets what it does not know.
+    Move,
+    /// They are reset at once.
+    Reset,
+}
+
+/// What becomes of packets that no server can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoServer {
+    /// They are dropped.
+    Drop,
+    /// Those of TCP are answered by a reset.
+    Reset,
 }
 
 /// How the kernel tier chooses a server.
@@ -242,4 +281,6 @@ pub enum XdpBalance {
     Tuple,
     /// In turn, by weight.
     RoundRobin,
+    /// Of two random ones the one with fewer open flows for its weight.
+    LeastConn,
 }

@@ -36,7 +36,7 @@ pub use compression::{Coding, Compression};
 pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
-pub use frontend::{Forward, Frontend, SniRoute, XdpBalance, XdpFrontend};
+pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
 pub(in crate::config) use global::Process;
 pub use global::{Global, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Resolver, place};
-use crate::config::model::{Bind, BindAddress, UnixAddress};
+use crate::config::model::{Bind, BindAddress, PortRange, UnixAddress};
 use crate::config::written::Frontend;
 
 /// Reports each address that is bound twice.
@@ -12,7 +12,8 @@ pub(super) fn compare(resolver: &mut Resolver, frontends: &[Frontend]) {
     for frontend in frontends {
         for bind in &frontend.binds {
             let others = taken.entry(Key::of(bind)).or_default();
-            if let Some((owner, other)) = others.iter().find(|(_, other)| overlap(bind, other)) {
+            let in_the_way = |owner: &Frontend, other: &Bind| overlap(bind, other) && !(in_kernel(frontend, owner) && nested(bind, other));
+            if let Some((owner, other)) = others.iter().find(|(owner, other)| in_the_way(owner, other)) {
                 let message = format!("bind {} is taken by frontend `{}`", bind.address(), owner.name);
                 let hint = format!("{} in {}", other.address(), place(other.location()));
                 resolver.error(bind.location(), message, hint);
@@ -39,6 +40,18 @@ impl<'b> Key<'b> {
             BindAddress::Inherited(number) => Self::Inherited(*number),
         }
     }
+}
+
+fn in_kernel(one: &Frontend, other: &Frontend) -> bool {
+    one.xdp.is_some() && other.xdp.is_some()
+}
+
+/// Tells whether all ports of one bind are among those of the other, which has more: the kernel tier gives them to the one with fewer.
+fn nested(one: &Bind, other: &Bind) -> bool {
+    let (Some(one), Some(other)) = (one.address().inet(), other.address().inet()) else { return false };
+    let (one, other) = (one.ports(), other.ports());
+    let holds = |outer: PortRange, inner: PortRange| outer.first() <= inner.first() && inner.last() <= outer.last();
+    one != other && (holds(one, other) || holds(other, one))
 }
 
 fn overlap(one: &Bind, other: &Bind) -> bool {

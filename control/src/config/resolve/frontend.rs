@@ -64,7 +64,9 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         }
     }
     let sni = sni(resolver, written, mode, pools);
-    let xdp = kernel::frontend(resolver, written, mode, backend.map(|backend| (backend, pools.servers_of(backend))));
+    let pool = backend.map(|backend| (backend, pools.servers_of(backend)));
+    let xdp = kernel::frontend(resolver, written, mode, pool);
+    let kernel_obstacles = kernel::obstacles(resolver, written, mode, pool);
     Frontend {
         id: target.id,
         name: written.name.clone(),
@@ -87,6 +89,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
         xdp,
+        kernel_obstacles,
     }
 }
 

@@ -1,8 +1,14 @@
 //! What the kernel tier asks of a frontend it is to serve.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use super::Resolver;
-use crate::config::model::{Backend, Balance, Bind, Forward, Inet, Mode, Server, XdpBalance, XdpFrontend};
+use crate::config::model::{
+    Backend, Balance, Bind, DeadServer, Forward, Frontend, Inet, Mode, NoServer, Server, Transport, XdpBalance, XdpFrontend,
+};
 use crate::config::written;
+use crate::config::{Diagnostic, Severity};
 
 /// Makes the kernel part of a frontend, and reports everything the kernel cannot do of it.
 pub(super) fn frontend(
@@ -11,7 +17,33 @@ pub(super) fn frontend(
     mode: Mode,
     pool: Option<(&Backend, &[Server])>,
 ) -> Option<XdpFrontend> {
-    let xdp = written.xdp.as_ref()?;
+    make(resolver, written, written.xdp.as_ref()?, mode, pool)
+}
+
+/// Returns what keeps the kernel tier from serving a frontend that is left to user space; nothing of that is wrong with it.
+pub(super) fn obstacles(
+    resolver: &mut Resolver,
+    written: &written::Frontend,
+    mode: Mode,
+    pool: Option<(&Backend, &[Server])>,
+) -> Vec<Diagnostic> {
+    if written.xdp.is_some() {
+        return Vec::new();
+    }
+    let before = resolver.found.len();
+    make(resolver, written, &written::XdpFrontend::plain(written.name.location().clone()), mode, pool);
+    let mut found = resolver.found.split_off(before);
+    found.retain(|diagnostic| diagnostic.severity() == Severity::Error);
+    found
+}
+
+fn make(
+    resolver: &mut Resolver,
+    written: &written::Frontend,
+    xdp: &written::XdpFrontend,
+    mode: Mode,
+    pool: Option<(&Backend, &[Server])>,
+) -> Option<XdpFrontend> {
     let forward = xdp.forward.unwrap_or(Forward::Nat);
     bytes_only(resolver, written, mode, &xdp.location);
     let binds: Vec<Inet> = written.binds.iter().filter_map(|bind| self::bind(resolver, bind)).collect();
@@ -28,7 +60,11 @@ pub(super) fn frontend(
     if balance.is_none() {
         let name = backend.balance().name();
         let message = format!("balance `{name}` of backend `{}` is beyond the kernel tier", backend.name());
-        resolver.error(&xdp.location, message, "it knows roundrobin, static-rr and source; or write xdp = { hash = \"source\" }");
+        resolver.error(
+            &xdp.location,
+            message,
+            "it knows roundrobin, static-rr, leastconn and source; or write xdp = { hash = \"source\" }",
+        );
     }
     tunnel_settings(resolver, xdp, forward);
     Some(XdpFrontend {
@@ -39,6 +75,8 @@ pub(super) fn frontend(
         track: xdp.track.unwrap_or(true),
         tunnel_port: xdp.tunnel_port.as_deref().copied().unwrap_or(GUE_PORT),
         tunnel_mtu: xdp.tunnel_mtu.as_deref().copied(),
+        dead_server: xdp.dead_server.unwrap_or(DeadServer::Move),
+        no_server: xdp.no_server.unwrap_or(NoServer::Drop),
     })
 }
 
@@ -48,7 +86,7 @@ const GUE_PORT: u16 = 6080;
 /// Refuses settings of tunnels where there are none.
 fn tunnel_settings(resolver: &mut Resolver, xdp: &written::XdpFrontend, forward: Forward) {
     let (wraps, in_udp) = match forward {
-        Forward::Nat | Forward::Dsr => (false, false),
+        Forward::Nat | Forward::Dsr | Forward::Dnat => (false, false),
         Forward::Ipip => (true, false),
         Forward::Gue => (true, true),
     };
@@ -59,9 +97,6 @@ fn tunnel_settings(resolver: &mut Resolver, xdp: &written::XdpFrontend, forward:
         resolver.error(mtu.location(), "`tunnel-mtu` means nothing without a tunnel".to_owned(), "write forward = \"ipip\" or \"gue\"");
     }
 }
-
-/// A service takes a map entry for each port.
-const MOST_PORTS: u32 = 1024;
 
 fn bytes_only(resolver: &mut Resolver, written: &written::Frontend, mode: Mode, location: &crate::config::location::Location) {
     if mode == Mode::Http {
@@ -113,9 +148,6 @@ fn bind(resolver: &mut Resolver, bind: &Bind) -> Option<Inet> {
         refuse("serve a multicast address", "a virtual address: for example 10.0.0.1:80");
         return None;
     }
-    if inet.ports().count() > MOST_PORTS {
-        refuse(&format!("serve {} ports in one bind", inet.ports().count()), &format!("at most {MOST_PORTS}"));
-    }
     Some(*inet)
 }
 
@@ -142,11 +174,35 @@ fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server
         let hint = "the kernel tier cannot translate between IPv4 and IPv6 yet; tunnels carry either: forward = \"ipip\"";
         resolver.error(server.address_location(), message, hint);
     }
-    let Some(port) = server.port().filter(|_| forward != Forward::Nat) else { return };
+    let Some(port) = server.port().filter(|_| !matches!(forward, Forward::Nat | Forward::Dnat)) else { return };
     let mut comparable = binds.iter().filter(|bind| crosses || bind.ip().is_ipv4() == ip.is_ipv4());
     if let Some(bind) = comparable.find(|bind| bind.ports().single() != Some(port)) {
         let message = format!("server `{}` has port {port}, bind {bind} of frontend `{}` has not", server.name(), frontend.name);
-        resolver.error(server.address_location(), message, "only nat rewrites ports: leave the server's out, or use forward = \"nat\"");
+        resolver.error(
+            server.address_location(),
+            message,
+            "only nat and dnat rewrite ports: leave the server's out, or use forward = \"nat\"",
+        );
+    }
+}
+
+/// Refuses servers that two services have by `dnat` in such a way that a reply would not say whose it is.
+pub(super) fn replies_apart(resolver: &mut Resolver, frontends: &[Frontend], servers: &[Server]) {
+    let mut taken: HashMap<(Transport, SocketAddr), (&str, Inet)> = HashMap::new();
+    for frontend in frontends {
+        let Some(xdp) = frontend.xdp().filter(|xdp| xdp.forward == Forward::Dnat) else { continue };
+        for inet in frontend.binds().iter().filter_map(|bind| bind.address().inet()) {
+            for server in servers.iter().filter(|server| server.backend() == xdp.backend) {
+                // Where servers have the client's port of many, all of their ports are this service's.
+                let Some(socket) = server.address_for(inet.ports().single().unwrap_or(0)) else { continue };
+                let (owner, other) = *taken.entry((inet.transport(), socket)).or_insert((frontend.name(), *inet));
+                if other != *inet {
+                    let message = format!("replies of {socket} could be those of bind {inet} or of {other} of frontend `{owner}`");
+                    let hint = "with dnat a server has one port for each service: give it another, or write forward = \"nat\"";
+                    resolver.error(server.address_location(), message, hint);
+                }
+            }
+        }
     }
 }
 
@@ -155,8 +211,8 @@ fn in_kernel(balance: &Balance) -> Option<XdpBalance> {
     match balance {
         Balance::RoundRobin | Balance::StaticRoundRobin => Some(XdpBalance::RoundRobin),
         Balance::Source => Some(XdpBalance::Source),
-        Balance::LeastConn
-        | Balance::First
+        Balance::LeastConn => Some(XdpBalance::LeastConn),
+        Balance::First
         | Balance::Uri(_)
         | Balance::UrlParam(_)
         | Balance::Header(_)

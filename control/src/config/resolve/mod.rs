@@ -39,6 +39,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
     backend::warnings(&mut resolver, &backends, &pools, &made);
     binds::compare(&mut resolver, &frontends);
+    kernel::replies_apart(&mut resolver, &made, &pools.servers);
     sockets_apart(&mut resolver, &global, xdp.as_ref());
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));

@@ -177,6 +177,14 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
         track: section.take("track").and_then(|item| reader.boolean(&item)),
         tunnel_port: located(reader, &mut section, "tunnel-port", 1..=u16::MAX, 6080),
         tunnel_mtu: located(reader, &mut section, "tunnel-mtu", LEAST_MTU..=u16::MAX, 1400),
+        dead_server: section
+            .take("dead-server")
+            .and_then(|item| reader.text(&item, "reset", |text| word::DEAD_SERVER.read(text)))
+            .map(|word| *word),
+        no_server: section
+            .take("no-server")
+            .and_then(|item| reader.text(&item, "reset", |text| word::NO_SERVER.read(text)))
+            .map(|word| *word),
     };
     section.finish(reader, &[]);
     Some(xdp)

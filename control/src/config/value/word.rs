@@ -2,8 +2,8 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion, InitState,
-    Late, Layer, Mode, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
+    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion,
+    InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -90,10 +90,14 @@ pub(in crate::config) const ON_STOP: Words<OnStop> =
     Words { what: "something to do on stop", words: &[("detach", OnStop::Detach), ("keep", OnStop::Keep)] };
 pub(in crate::config) const FORWARD: Words<Forward> = Words {
     what: "a way to forward",
-    words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr), ("ipip", Forward::Ipip), ("gue", Forward::Gue)],
+    words: &[("nat", Forward::Nat), ("dsr", Forward::Dsr), ("ipip", Forward::Ipip), ("gue", Forward::Gue), ("dnat", Forward::Dnat)],
 };
 pub(in crate::config) const FLOW_HASH: Words<XdpBalance> =
     Words { what: "a hash", words: &[("source", XdpBalance::Source), ("tuple", XdpBalance::Tuple)] };
+pub(in crate::config) const DEAD_SERVER: Words<DeadServer> =
+    Words { what: "a way to treat connections of a dead server", words: &[("move", DeadServer::Move), ("reset", DeadServer::Reset)] };
+pub(in crate::config) const NO_SERVER: Words<NoServer> =
+    Words { what: "a way to treat packets without a server", words: &[("drop", NoServer::Drop), ("reset", NoServer::Reset)] };
 pub(in crate::config) const HASH_METHOD: Words<HashMethod> = Words {
     what: "a way to find a server by a hash",
     words: &[("map-based", HashMethod::MapBased), ("consistent", HashMethod::Consistent)],
