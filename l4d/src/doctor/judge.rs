@@ -318,10 +318,13 @@ mod tests {
         assert_eq!(mends(&facts()), []);
     }
 
+    /// What it is called, what makes it of healthy facts, how much it matters, and its cure.
+    type Case = (&'static str, fn(&mut Facts), Weight, &'static str);
+
     #[test]
     fn each_ill_has_its_own_cure() {
         use Weight::{Note, Problem};
-        let cases: Vec<(&str, fn(&mut Facts), Weight, &str)> = vec![
+        let cases: Vec<Case> = vec![
             ("an old kernel", |facts| facts.kernel = (5, 10), Problem, "boot a later kernel"),
             ("no compiler", |facts| facts.jit = Some("0".into()), Note, "sysctl net.core.bpf_jit_enable=1"),
             ("no bpffs", |facts| facts.bpffs = false, Problem, "mount -t bpf bpf /sys/fs/bpf"),
