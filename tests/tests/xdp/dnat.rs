@@ -10,6 +10,7 @@ use xdp_common::{
 };
 
 use crate::bench::{Bench, INNER, OUTER, ROUTER, SERVER_PORT, Side, assert_frame, flow_of, number_of, on_bench, server_ip, server_mac};
+use crate::next_hop::make_routes;
 
 const SERVICES: [&str; 4] = ["tcp 10.77.0.10:80", "udp 10.77.0.10:80", "tcp [fd77::10]:80", "udp [fd77::10]:80"];
 const FLOWS: [&str; 2] = ["192.0.2.7:4000 > 10.77.0.10:80", "[2001:db8::7]:4000 > [fd77::10]:80"];
@@ -78,6 +79,25 @@ fn ranges_keep_the_port_both_ways() {
         let inside = flow_of(&sent);
         assert_eq!((inside.from, inside.to.port()), (outside.from, 8123));
         comes_back(bench, outside, inside, |flow| tcp(flow, "S."));
+    });
+}
+
+#[test]
+fn answers_to_the_hosts_own_checks_are_the_hosts() {
+    on_bench(|bench| {
+        serve(bench, Choice::Source);
+        make_routes(bench);
+        // Where the host forwards nothing, the routing table says so instead of whose the address is.
+        for forwarding in ["1", "0"] {
+            for (family, own) in [("ipv4", "10.77.1.11:8080 > 10.77.1.1:40000"), ("ipv6", "[fd77:1::11]:8080 > [fd77:1::1]:40000")] {
+                bench.namespace.sysctl(&format!("net/{family}/conf/all/forwarding"), forwarding).expect("the key exists");
+                for kind in [|flow| tcp(flow, "S."), udp as Kind] {
+                    let answer = kind(flow(own)).macs(server_mac(1), INNER).build();
+                    let passed = bench.send(Side::Inner, &answer).expect(own, Verdict::Passed, Reason::NoService);
+                    assert_frame(own, &passed, &answer);
+                }
+            }
+        }
     });
 }
 

@@ -22,7 +22,7 @@ fn forget_hops(bench: &mut Bench<'_>, at: &str) {
 }
 
 /// Gives the host routes and neighbours, and lets it forward.
-fn make_routes(bench: &Bench<'_>) {
+pub(crate) fn make_routes(bench: &Bench<'_>) {
     for family in ["ipv4", "ipv6"] {
         bench.namespace.sysctl(&format!("net/{family}/conf/all/forwarding"), "1").expect("the key exists");
     }
