@@ -210,7 +210,7 @@ default-backend = "db"
 mode = "http"
 bind = ["*:80"]
 rules = ["http-request deny if { path /x }"]
-default-backend = "db"
+default-backend = "site"
 [frontend.could]
 mode = "tcp"
 bind = ["10.0.0.1:81"]
@@ -221,6 +221,9 @@ balance = "leastconn"
 [backend.db.server]
 one = { address = "10.0.1.1", weight = 3 }
 two = "10.0.1.2"
+[backend.site]
+mode = "http"
+server.one = "10.0.1.3:80"
 "#;
 
     #[test]
@@ -234,7 +237,7 @@ two = "10.0.1.2"
             "10.0.1.2:5432                 25.0% of new flows",
             "frontend web: in user space; the kernel cannot serve it\n",
             "mode http, the kernel tier forwards bytes",
-            "l4d.toml:12:9: bind *:80: the kernel tier cannot serve every address",
+            "l4d.toml:12:10: bind *:80: the kernel tier cannot serve every address",
             "frontend could: in user space; the kernel could serve it",
             "maps: 2 of 4095 services, 4 of 65535 servers, 8192 of ",
             " ring slots, 1 prefixes",
