@@ -198,7 +198,8 @@ impl Daemon {
         let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
-        let (sharing, rights) = (launch.sharing(), Rights::of(config.global())?);
+        let heritage = launch.heritage()?;
+        let (sharing, rights) = (launch.sharing(heritage.as_ref()), Rights::of(config.global())?);
         let sockets = bind::bind_all(&wanted(&config, None), threads, sharing)?;
         let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
         let guests = peers::bind(&config, &local_peer, sharing)?;
@@ -392,7 +393,7 @@ impl Daemon {
         let mut listed = Vec::new();
         for socket in global.stats_sockets() {
             let (patience, clients) = (global.stats_timeout(), global.stats_maxconn() as usize);
-            let terms = Terms { level: socket.level(), patience, clients };
+            let terms = Terms { level: socket.level(), patience, clients, hands_over: socket.exposes() };
             for spec in bind::specs_of_admin(socket) {
                 listed.push((spec.address(), socket.level()));
                 let known = before.iter().position(|desk| desk.spec == spec).map(|place| before.swap_remove(place));

@@ -13,10 +13,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Transport, UnixAddress};
-use rustix::net::{AddressFamily, SocketAddrUnix, listen, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, listen, sockopt};
 use socket2::{Domain, Protocol, Type};
 use tracing::info;
 
+use crate::heritage::Heritage;
 use crate::inherit;
 use crate::socket::Socket;
 use file::Fresh;
@@ -37,12 +38,14 @@ enum Place {
 }
 
 /// Whether a socket may share its address with sockets that others have bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sharing {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sharing<'h> {
     /// Only with sockets bound together with it.
     Alone,
     /// Also with those that are about to be replaced.
     Replacing,
+    /// Also with those; and where one was taken over it is that one.
+    Inheriting(&'h Heritage),
 }
 
 /// Sockets that listen already, but may not have their name yet.
@@ -82,7 +85,7 @@ pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
 ///
 /// # Errors
 /// As binding; nothing is taken over from another process, or from ourselves, before it is certain that all can be.
-pub(crate) fn bind_all(specs: &[Spec], threads: usize, sharing: Sharing) -> io::Result<Vec<(Spec, Vec<OwnedFd>)>> {
+pub(crate) fn bind_all(specs: &[Spec], threads: usize, sharing: Sharing<'_>) -> io::Result<Vec<(Spec, Vec<OwnedFd>)>> {
     let bound: Vec<_> = specs.iter().map(|spec| spec.bind(threads, sharing)).collect::<io::Result<_>>()?;
     let publish = |(spec, bound): (&Spec, Bound)| {
         let sockets = bound.publish()?;
@@ -128,24 +131,33 @@ impl Spec {
     ///
     /// # Errors
     /// As binding, with the address named.
-    pub(crate) fn bind(&self, threads: usize, sharing: Sharing) -> io::Result<Bound> {
+    pub(crate) fn bind(&self, threads: usize, sharing: Sharing<'_>) -> io::Result<Bound> {
         let bound = match &self.place {
             Place::Inet { address, .. } => self.bind_inet(*address, threads, sharing).map(Bound::new),
-            Place::Unix { address, file } => self.bind_unix(address, file, threads),
+            Place::Unix { address, file } => self.bind_unix(address, file, threads, sharing),
             Place::Inherited(number) => self.adopt(*number, threads).map(Bound::new),
         };
         bound.map_err(|error| io::Error::new(error.kind(), format!("bind {self}: {error}")))
     }
 
-    fn bind_inet(&self, address: SocketAddr, threads: usize, sharing: Sharing) -> io::Result<Vec<OwnedFd>> {
-        if sharing == Sharing::Alone {
+    fn bind_inet(&self, address: SocketAddr, threads: usize, sharing: Sharing<'_>) -> io::Result<Vec<OwnedFd>> {
+        if let Sharing::Alone = sharing {
             // Sockets that share an address bind beside a stranger's just as well; this one does not.
             self.inet_socket(address, Reuse::Address)?;
         }
         let mut address = address;
         let mut sockets = Vec::with_capacity(threads);
+        let mut taken = self.taken(&address.into(), sharing).into_iter().map(socket2::Socket::from);
         for _ in 0..threads {
-            let socket = self.inet_socket(address, Reuse::AddressAndPort)?;
+            let socket = match (taken.next(), sockets.first()) {
+                (Some(socket), _) => socket,
+                (None, first) => match (self.inet_socket(address, Reuse::AddressAndPort), first) {
+                    (Ok(socket), _) => socket,
+                    // One that was taken over may not be to be shared with sockets of our own.
+                    (Err(error), Some(first)) if error.kind() == io::ErrorKind::AddrInUse => OwnedFd::try_clone(first)?.into(),
+                    (Err(error), _) => return Err(error),
+                },
+            };
             // Inherited by what is accepted, which saves a call per connection.
             socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
@@ -154,6 +166,22 @@ impl Spec {
             sockets.push(socket.into());
         }
         Ok(sockets)
+    }
+
+    /// Returns the sockets on an address that were taken over from the process before.
+    fn taken(&self, address: &SocketAddrAny, sharing: Sharing<'_>) -> Vec<OwnedFd> {
+        match sharing {
+            Sharing::Inheriting(heritage) => heritage.on(address, self.interface()),
+            Sharing::Alone | Sharing::Replacing => Vec::new(),
+        }
+    }
+
+    /// Returns the network interface that it is for; empty for all.
+    pub(crate) fn interface(&self) -> &str {
+        match &self.place {
+            Place::Inet { interface, .. } => interface.as_deref().unwrap_or_default(),
+            Place::Unix { .. } | Place::Inherited(_) => "",
+        }
     }
 
     fn inet_socket(&self, address: SocketAddr, reuse: Reuse) -> io::Result<socket2::Socket> {
@@ -176,7 +204,12 @@ impl Spec {
         Ok(socket)
     }
 
-    fn bind_unix(&self, address: &UnixAddress, file: &SocketFile, threads: usize) -> io::Result<Bound> {
+    fn bind_unix(&self, address: &UnixAddress, file: &SocketFile, threads: usize, sharing: Sharing<'_>) -> io::Result<Bound> {
+        if let Some(name) = address.abstract_name()
+            && let Some(socket) = self.taken(&SocketAddrUnix::new_abstract_name(&name)?.into(), sharing).pop()
+        {
+            return Ok(Bound::new(shared(socket, threads)?));
+        }
         let socket = Socket::open(AddressFamily::UNIX)?;
         let fresh = match address.path() {
             Some(path) => Some(Fresh::bind(&socket, path, file)?),

@@ -32,6 +32,7 @@ mod forward;
 mod forwarded;
 pub mod h1;
 mod h2;
+mod heritage;
 mod idle;
 mod inherit;
 mod inspect;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracing::warn;
 
 use crate::bind::Sharing;
+use crate::heritage::Heritage;
 
 /// How the process was started.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Launch {
     pub(crate) predecessors: Vec<Pid>,
     /// What they are told.
     pub(crate) farewell: Farewell,
+    /// The socket of the runtime interface of the process whose sockets are taken over.
+    pub(crate) ancestor: Option<PathBuf>,
     /// Where the number of this process is written, beside where the configuration says.
     pub(crate) pidfile: Option<PathBuf>,
     /// What SIGTERM asks for.
@@ -64,8 +67,20 @@ pub(crate) enum Parent {
 
 impl Launch {
     /// Tells how addresses are bound: a predecessor's are shared until it lets go of them.
-    pub(crate) fn sharing(&self) -> Sharing {
-        if self.predecessors.is_empty() { Sharing::Alone } else { Sharing::Replacing }
+    pub(crate) fn sharing<'h>(&self, heritage: Option<&'h Heritage>) -> Sharing<'h> {
+        match heritage {
+            Some(heritage) => Sharing::Inheriting(heritage),
+            None if self.predecessors.is_empty() => Sharing::Alone,
+            None => Sharing::Replacing,
+        }
+    }
+
+    /// Takes over what the process before listens on, if that is wanted.
+    ///
+    /// # Errors
+    /// Fails if that process does not answer.
+    pub(crate) fn heritage(&self) -> anyhow::Result<Option<Heritage>> {
+        self.ancestor.as_deref().map(Heritage::take).transpose()
     }
 
     /// Takes the place of the predecessors: says so in the files of the number, and to them. The addresses are bound by now, so whoever

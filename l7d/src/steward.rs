@@ -5,8 +5,7 @@
 //! all that the configuration names, and to bind addresses of the configuration that it read last, by their numbers. Whoever took over the
 //! process that serves can make it do that, and nothing else. It ends with the process it serves.
 
-use std::io::{self, BufReader, BufWriter, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -16,10 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use control::config::Config;
+use control::handover::{self, AT_ONCE};
 use control::file::{self, Copies};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -105,7 +102,9 @@ impl Steward {
         }
         let mut sockets = Vec::new();
         while sockets.len() < count as usize {
-            receive(&self.channel, &mut sockets)?;
+            if handover::receive(&self.channel, &mut [0], &mut sockets)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         Ok(Ok(sockets))
     }
@@ -175,7 +174,8 @@ fn bind_for(channel: &mut UnixStream, config: &Config, threads: usize) -> anyhow
         Ok(bound) => {
             let sockets: Vec<OwnedFd> = bound.flat_map(|(_, sockets)| sockets).collect();
             write_numbers(channel, sockets.len(), 0)?;
-            sockets.chunks(AT_ONCE).try_for_each(|sockets| send(channel, sockets))?;
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            sockets.chunks(AT_ONCE).try_for_each(|sockets| handover::send(channel, b"s", sockets))?;
         }
         Err(error) => {
             let reason = error.to_string();
@@ -196,37 +196,9 @@ fn read_number(channel: &mut UnixStream) -> io::Result<u32> {
     Ok(u32::from_be_bytes(bytes))
 }
 
-fn send(channel: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()> {
-    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
-        return Err(io::ErrorKind::OutOfMemory.into());
-    }
-    sendmsg(channel, &[IoSlice::new(b"s")], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-fn receive(channel: &UnixStream, sockets: &mut Vec<OwnedFd>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(channel, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            sockets.extend(received);
-        }
-    }
-    Ok(())
-}
-
 /// A request for copies of all files.
 const READ: u8 = b'R';
 /// A request for sockets.
 const BIND: u8 = b'B';
-/// How many sockets go in one message; Linux takes up to 253.
-const AT_ONCE: usize = 64;
 /// Longer than any configuration takes to be read.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use control::handover::Listening;
 use control::shutdown::Shutdown;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +40,8 @@ pub(crate) enum Order {
     Close(String, oneshot::Sender<()>),
     /// To list what is under way.
     List(oneshot::Sender<Vec<Session>>),
+    /// To hand out copies of the sockets that accept.
+    Share(oneshot::Sender<Vec<Listening>>),
     /// To end some of it, and tell what that was.
     End((Which, Cause), oneshot::Sender<Vec<u64>>),
 }
@@ -74,18 +77,19 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         }
     };
     runtime.block_on(async {
-        let mut listening = Listening { shutdown: shutdown.clone(), sockets: HashMap::new() };
+        let mut accepting = Doors { shutdown: shutdown.clone(), sockets: HashMap::new() };
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Serve(plan)) => {
                         sweep = tokio::time::interval(plan.site.purge_delay().clamp(SHORTEST_SWEEP, SWEEP));
-                        listening.follow(plan);
+                        accepting.follow(plan);
                     }
-                    Some(Order::Hold(frontend, done)) => listening.hold(&frontend, done),
-                    Some(Order::Resume(frontend, done)) => listening.resume(&frontend, done),
-                    Some(Order::Close(frontend, done)) => listening.close(&frontend, done),
+                    Some(Order::Hold(frontend, done)) => accepting.hold(&frontend, done),
+                    Some(Order::Resume(frontend, done)) => accepting.resume(&frontend, done),
+                    Some(Order::Close(frontend, done)) => accepting.close(&frontend, done),
+                    Some(Order::Share(answer)) => drop(answer.send(accepting.share())),
                     Some(Order::List(answer)) => drop(answer.send(sessions::all())),
                     Some(Order::End((which, cause), answer)) => drop(answer.send(sessions::end(which, cause))),
                     None => return,
@@ -94,21 +98,21 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
                 _ = sweep.tick() => pool::sweep(Instant::now()),
             }
         }
-        drop(listening);
+        drop(accepting);
         idle::begin_drain();
         // Connections go on; the end of the orders is the end of the process.
         while let Some(order) = orders.recv().await {
             match order {
                 Order::List(answer) => drop(answer.send(sessions::all())),
                 Order::End((which, cause), answer) => drop(answer.send(sessions::end(which, cause))),
-                Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) => {}
+                Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) | Order::Share(_) => {}
             }
         }
     });
 }
 
 /// The sockets of this thread.
-struct Listening {
+struct Doors {
     shutdown: Shutdown,
     sockets: HashMap<Spec, Accepting>,
 }
@@ -128,7 +132,7 @@ struct Task {
     ended: JoinHandle<()>,
 }
 
-impl Listening {
+impl Doors {
     fn follow(&mut self, order: Plan) {
         let mut new: HashMap<_, _> = order.sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.sockets);
@@ -188,6 +192,14 @@ impl Listening {
             }
         }
         let _ = done.send(());
+    }
+
+    fn share(&self) -> Vec<Listening> {
+        let copy = |(spec, accepting): (&Spec, &Accepting)| {
+            let interface = spec.interface().to_owned();
+            Some(Listening { socket: accepting.socket.try_clone().ok()?, interface })
+        };
+        self.sockets.iter().filter(|(_, accepting)| accepting.task.is_some()).filter_map(copy).collect()
     }
 
     fn close(&mut self, frontend: &str, done: oneshot::Sender<()>) {

@@ -6,9 +6,13 @@ use std::pin::Pin;
 use super::dialog::Rights;
 use super::reply::Reply;
 use crate::config::SocketLevel;
+use crate::handover::Listening;
 
 /// The answer of a command that has to wait for something.
 pub type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// All that a process listens on, once it is gathered.
+pub type Gathering = Pin<Box<dyn Future<Output = Vec<Listening>> + Send>>;
 
 /// A command; `C` is what the daemon lets it reach.
 #[derive(Debug)]
@@ -63,13 +67,31 @@ pub struct Language<C: 'static> {
     context: C,
     /// Invariant: in the order of their words.
     commands: Vec<Command<C>>,
+    listening: Option<fn(C) -> Gathering>,
 }
 
 impl<C> Language<C> {
     /// Returns a language of these commands.
     pub fn new(context: C, mut commands: Vec<Command<C>>) -> Self {
         commands.sort_by_key(|command| command.words);
-        Self { context, commands }
+        Self { context, commands, listening: None }
+    }
+
+    /// Returns it with what gathers all that the process listens on, for who takes over.
+    #[must_use]
+    pub fn handing_over(self, listening: fn(C) -> Gathering) -> Self {
+        Self { listening: Some(listening), ..self }
+    }
+
+    /// Returns all that the process listens on.
+    pub(super) async fn listening(&self) -> Vec<Listening>
+    where
+        C: Clone,
+    {
+        match self.listening {
+            Some(gather) => gather(self.context.clone()).await,
+            None => Vec::new(),
+        }
     }
 
     /// Returns what the commands reach.

@@ -16,7 +16,7 @@ pub mod servers;
 mod socket;
 mod words;
 
-pub use command::{Answering, Call, Command, Language, Run};
+pub use command::{Answering, Call, Command, Gathering, Language, Run};
 pub use dialog::Rights;
 pub use reply::{Reply, Urgency};
 pub use saved::restore;

@@ -15,6 +15,7 @@ use super::command::Language;
 use super::dialog::{Dialog, Manner};
 use super::line::{Input, Taken};
 use crate::config::SocketLevel;
+use crate::handover;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Terms {
     pub patience: Duration,
     /// How many there may be at a time.
     pub clients: usize,
+    /// Whether they may take over what the process listens on.
+    pub hands_over: bool,
 }
 
 impl Listener {
@@ -76,35 +79,60 @@ pub async fn serve<C: Clone + Send + Sync + 'static>(listener: Listener, terms: 
 }
 
 async fn inet<C: Clone>(client: tokio::net::TcpStream, terms: Terms, language: Arc<Language<C>>) {
-    log(converse(client, terms, &language).await);
+    let mut client = client;
+    let terms = Terms { hands_over: false, ..terms };
+    log(converse(&mut client, terms, &language).await);
 }
 
-async fn unix<C: Clone>(client: tokio::net::UnixStream, terms: Terms, language: Arc<Language<C>>) {
-    log(converse(client, terms, &language).await);
+async fn unix<C: Clone>(mut client: tokio::net::UnixStream, terms: Terms, language: Arc<Language<C>>) {
+    let ended = match converse(&mut client, terms, &language).await {
+        Ok(Ending::WantsSockets) => hand_over(client, &language).await.map(|()| Ending::Over),
+        ended => ended,
+    };
+    log(ended);
 }
 
-fn log(outcome: io::Result<()>) {
+fn log(outcome: io::Result<Ending>) {
     if let Err(error) = outcome {
         debug!("runtime interface: {error}");
     }
 }
 
+/// Gives a client all that the process listens on.
+async fn hand_over<C: Clone>(client: tokio::net::UnixStream, language: &Language<C>) -> io::Result<()> {
+    let all = language.listening().await;
+    let client = client.into_std()?;
+    tokio::task::spawn_blocking(move || handover::give(&client, &all)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// How a dialog ended.
+enum Ending {
+    /// Nothing is left to say.
+    Over,
+    /// The client asks for what the process listens on.
+    WantsSockets,
+}
+
 /// Holds one dialog.
-async fn converse<C: Clone>(mut client: impl AsyncRead + AsyncWrite + Unpin, terms: Terms, language: &Language<C>) -> io::Result<()> {
+async fn converse<C: Clone>(client: &mut (impl AsyncRead + AsyncWrite + Unpin), terms: Terms, language: &Language<C>) -> io::Result<Ending> {
     let (mut dialog, mut input) = (Dialog::new(terms.level, terms.patience), Input::default());
     let mut bytes = [0; 4096];
     loop {
         match input.take() {
+            // Who may not have them hears nothing, as from haproxy.
+            Taken::Sentence(sentence) if sentence.words == ["_getsocks"] => {
+                return Ok(if terms.hands_over { Ending::WantsSockets } else { Ending::Over });
+            }
             Taken::Sentence(sentence) => {
                 let answer = dialog.answer(language, sentence).await;
                 within(dialog.patience, client.write_all(answer.as_bytes())).await?;
                 if dialog.ended || (dialog.manner() == Manner::Brief && input.is_settled()) {
-                    return within(dialog.patience, client.shutdown()).await;
+                    return within(dialog.patience, client.shutdown()).await.map(|()| Ending::Over);
                 }
             }
             Taken::Part => within(dialog.patience, client.write_all(dialog.on_part().as_bytes())).await?,
             Taken::Nothing => match within(dialog.patience, client.read(&mut bytes)).await? {
-                0 => return Ok(()),
+                0 => return Ok(Ending::Over),
                 count => input.push(&bytes[..count]),
             },
             Taken::TooLong => return Err(io::Error::new(io::ErrorKind::InvalidData, "a command is too long")),

@@ -16,12 +16,15 @@ mod sessions;
 mod show;
 mod tables;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::admin::{Answering, Call, Command, Language, Reply, Run};
 use control::config::{Config, SocketLevel};
+use control::handover::Listening;
 use control::fleet::Fleet;
 use control::shutdown::Shutdown;
+use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peers::Roster;
@@ -102,6 +105,16 @@ impl Engine {
         })
     }
 
+    /// Returns copies of all sockets that accept clients, each once.
+    async fn listening(self) -> Vec<Listening> {
+        let mut seen = HashSet::new();
+        // Threads may share a socket, of which each has a descriptor.
+        let mut is_new = |one: &Listening| fstat(&one.socket).is_ok_and(|stat| seen.insert(stat.st_ino));
+        let mut all = self.ask_workers(Order::Share).await;
+        all.retain(&mut is_new);
+        all
+    }
+
     /// Returns the site in force.
     pub(crate) fn site(&self) -> Arc<Site> {
         Arc::clone(&self.site.borrow())
@@ -121,7 +134,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         explain::commands(),
     ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
-    Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
+    Language::new(engine, looking.into_iter().chain(changing).flatten().collect()).handing_over(|engine| Box::pin(engine.listening()))
 }
 
 /// Describes a command of administrators that has to wait for others of the process.

@@ -101,6 +101,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             "-Ws" => wanted.foreground = true,
             "-L" => wanted.launch.local_peer = Some(value()?),
             "-C" => wanted.directory = Some(value()?.into()),
+            "-x" => wanted.launch.ancestor = Some(value()?.into()),
             "-p" => wanted.launch.pidfile = Some(value()?.into()),
             "-dW" => wanted.strict = true,
             // Nothing here is so quiet that it had to be asked to speak, and there is no such poller or check of memory to leave out.
@@ -129,7 +130,6 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
 fn refusal(option: &str) -> String {
     let why = match option {
         "-S" => ": there is no master process; a `stats socket` takes all commands",
-        "-x" => ": addresses are shared with the process before, so that -sf alone loses no connection",
         "-dr" => ": servers have addresses, and no names that may fail to be resolved",
         _ => "",
     };
@@ -256,4 +256,5 @@ Usage : haproxy -f FILE [options]
         -dW            take warnings for errors
         -dD            tell which words mean nothing here
         -sf|-st PID…   take over from these processes, which finish or stop
+        -x SOCKET      take over what the process listens on that has this stats socket with `expose-fd listeners`
 ";

@@ -81,7 +81,7 @@ pub(crate) fn check(config: &Config, local: &str) -> Report {
 ///
 /// # Errors
 /// As binding, with the address named.
-pub(crate) fn bind(config: &Config, local: &str, sharing: Sharing) -> anyhow::Result<HashMap<Spec, OwnedFd>> {
+pub(crate) fn bind(config: &Config, local: &str, sharing: Sharing<'_>) -> anyhow::Result<HashMap<Spec, OwnedFd>> {
     let mut bound = HashMap::new();
     for spec in config.peers().iter().flat_map(|peers| specs(peers, local)) {
         let socket = bind_one(&spec, sharing)?;
@@ -96,7 +96,7 @@ fn specs(peers: &control::config::Peers, local: &str) -> Vec<Spec> {
     binds.flat_map(|bind| specs_of_peers(peers.name(), bind)).collect()
 }
 
-fn bind_one(spec: &Spec, sharing: Sharing) -> anyhow::Result<OwnedFd> {
+fn bind_one(spec: &Spec, sharing: Sharing<'_>) -> anyhow::Result<OwnedFd> {
     let socket = spec.bind(1, sharing)?.publish()?.into_iter().next().context("no socket")?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     info!("listening on {} for peers", spec.address());

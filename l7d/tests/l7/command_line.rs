@@ -129,7 +129,7 @@ fn checks_end_as_haproxys_do() {
         let alert = "config : Failed to evaluate condition: ";
         assert_eq!(text(&ours.stderr).contains(alert), text(&theirs.stderr).contains(alert), "{condition:?}");
     }
-    for (arguments, why) in [("-S x", "no master process"), ("-x x", "-sf alone"), ("-dr", "no names"), ("-m 5", "not supported")] {
+    for (arguments, why) in [("-S x", "no master process"), ("-dr", "no names"), ("-m 5", "not supported")] {
         let refused = place.run(&format!("-c -f good.cfg {arguments}"));
         assert_eq!(refused.status.code(), Some(1), "{arguments}");
         assert!(text(&refused.stderr).contains(why), "{arguments}: {}", text(&refused.stderr));

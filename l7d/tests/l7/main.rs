@@ -67,6 +67,8 @@ mod habits;
 #[cfg(test)]
 mod haproxy_cfg;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod health_log;

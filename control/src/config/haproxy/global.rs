@@ -244,10 +244,10 @@ fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result
     Ok(())
 }
 
-fn stats(line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Diagnostic> {
     let what = line.expect("socket")?;
     match what.as_str() {
-        "socket" => global.stats_sockets.push(stats_socket(line, reader)?),
+        "socket" => global.stats_sockets.push(stats_socket(line)?),
         "timeout" => global.stats_timeout = Some(*line.period()?),
         "maxconn" => global.stats_maxconn = Some(*line.integer(1..=1000)?),
         _ => return Err(unknown(&what, "`stats`", &["socket", "timeout", "maxconn"], &["bind-process"])),
@@ -256,9 +256,9 @@ fn stats(line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<()
 }
 
 /// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.
-fn stats_socket(line: &mut Line, reader: &mut Reader) -> Result<Located<StatsSocket>, Diagnostic> {
+fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
     let address = line.parse("an address", address::bind)?;
-    let (mut file, mut level) = (SocketFile::default(), SocketLevel::Operator);
+    let (mut file, mut level, mut exposes) = (SocketFile::default(), SocketLevel::Operator, false);
     while let Some(word) = line.next() {
         match word.as_str() {
             "mode" => file.mode = Some(*line.parse("permissions", text::permissions)?),
@@ -267,13 +267,12 @@ fn stats_socket(line: &mut Line, reader: &mut Reader) -> Result<Located<StatsSoc
             "uid" => file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
             "gid" => file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
             "level" => level = *line.parse("a level", |text| word::SOCKET_LEVEL.read(text))?,
-            // A reload happens inside the process, which has the listeners already.
-            "expose-fd" if line.accept("listeners") => reader.idle(word),
+            "expose-fd" if line.accept("listeners") => exposes = true,
             _ => {
                 let known = ["mode", "user", "group", "uid", "gid", "level", "expose-fd"];
                 return Err(unknown(&word, "`stats socket`", &known, &["accept-proxy", "name", "severity-output", "ssl"]));
             }
         }
     }
-    Ok(address.map(|address| StatsSocket { address, file, level }))
+    Ok(address.map(|address| StatsSocket { address, file, level, exposes }))
 }

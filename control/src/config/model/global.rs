@@ -170,6 +170,7 @@ pub struct StatsSocket {
     pub(in crate::config) address: BindAddress,
     pub(in crate::config) file: SocketFile,
     pub(in crate::config) level: SocketLevel,
+    pub(in crate::config) exposes: bool,
 }
 
 impl StatsSocket {
@@ -186,6 +187,11 @@ impl StatsSocket {
     /// Returns what a client of the socket may do.
     pub fn level(&self) -> SocketLevel {
         self.level
+    }
+
+    /// Tells whether its clients may take over what the process listens on.
+    pub fn exposes(&self) -> bool {
+        self.exposes
     }
 }
 

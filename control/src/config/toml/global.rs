@@ -96,9 +96,11 @@ fn stats_socket(reader: &mut Reader, item: &Item<'_>) -> Option<Located<StatsSoc
     };
     let file = frontend::socket_file(reader, &mut section, address.as_deref());
     let level = section.take("level").and_then(|item| reader.text(&item, "admin", |text| word::SOCKET_LEVEL.read(text)));
-    section.finish(reader, &["expose-fd", "interface", "tls"]);
+    let exposes = section.take("expose-listeners").and_then(|item| reader.boolean(&item)).unwrap_or_default();
+    section.misplaced(reader, &["expose-fd"], |_| "write expose-listeners = true".to_owned());
+    section.finish(reader, &["interface", "tls"]);
     let level = level.map_or(SocketLevel::Operator, |level| *level);
-    address.map(|address| address.map(|address| StatsSocket { address, file, level }))
+    address.map(|address| address.map(|address| StatsSocket { address, file, level, exposes }))
 }
 
 pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
