@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use control::config::Config;
-use control::handover::{self, AT_ONCE};
 use control::file::{self, Copies};
+use control::handover::{self, AT_ONCE};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 

@@ -114,7 +114,11 @@ enum Ending {
 }
 
 /// Holds one dialog.
-async fn converse<C: Clone>(client: &mut (impl AsyncRead + AsyncWrite + Unpin), terms: Terms, language: &Language<C>) -> io::Result<Ending> {
+async fn converse<C: Clone>(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    terms: Terms,
+    language: &Language<C>,
+) -> io::Result<Ending> {
     let (mut dialog, mut input) = (Dialog::new(terms.level, terms.patience), Input::default());
     let mut bytes = [0; 4096];
     loop {

@@ -62,7 +62,8 @@ impl Desk {
 /// Serves clients until the daemon stops.
 pub(crate) async fn run(listener: Listener, config: &Config, socket: &CommandSocket, desk: Desk, mut shutdown: Shutdown) {
     let global = config.global();
-    let terms = Terms { level: socket.level(), patience: global.stats_timeout(), clients: global.stats_maxconn() as usize, hands_over: false };
+    let terms =
+        Terms { level: socket.level(), patience: global.stats_timeout(), clients: global.stats_maxconn() as usize, hands_over: false };
     let commands = show::commands().into_iter().chain(servers::commands()).chain(guard::commands());
     let language = Arc::new(Language::new(desk, commands.collect()));
     tokio::select! {

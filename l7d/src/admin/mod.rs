@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use control::admin::{Answering, Call, Command, Language, Reply, Run};
 use control::config::{Config, SocketLevel};
-use control::handover::Listening;
 use control::fleet::Fleet;
+use control::handover::Listening;
 use control::shutdown::Shutdown;
 use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};

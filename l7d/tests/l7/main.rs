@@ -65,9 +65,9 @@ mod h2_pairs;
 #[cfg(test)]
 mod habits;
 #[cfg(test)]
-mod haproxy_cfg;
-#[cfg(test)]
 mod handover;
+#[cfg(test)]
+mod haproxy_cfg;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
