@@ -26,7 +26,7 @@ pub(super) fn bind(bind: &Bind) -> Value {
 
 /// Writes a socket of the runtime interface.
 pub(super) fn stats_socket(socket: &StatsSocket) -> Value {
-    let StatsSocket { address, file, level } = socket;
+    let StatsSocket { address, file, level, exposes } = socket;
     let mut table = Table::default();
     match address {
         BindAddress::Unix(UnixAddress::Path(path)) => table.put("path", path.display().to_string()),
@@ -34,6 +34,7 @@ pub(super) fn stats_socket(socket: &StatsSocket) -> Value {
     }
     socket_file(&mut table, file);
     table.put("level", word::SOCKET_LEVEL.name(level));
+    table.flags([("expose-listeners", *exposes)]);
     Value::Table(table)
 }
 
