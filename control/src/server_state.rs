@@ -107,6 +107,8 @@ pub struct Settings {
     pub thresholds: Option<Thresholds>,
     /// The administrative state the file asks for.
     pub admin: Admin,
+    /// Whether its address is known; one that is nowhere is in maintenance.
+    pub is_resolved: bool,
     /// The health to begin with, at the start and after maintenance.
     pub init: InitState,
 }
@@ -240,6 +242,7 @@ impl ServerState {
     pub fn status(&self) -> Status {
         match self.admin {
             Admin::Maint => Status::Maint,
+            Admin::Ready | Admin::Drain if !self.settings.is_resolved => Status::Maint,
             Admin::Ready | Admin::Drain if self.lead.maint => Status::Maint,
             Admin::Ready | Admin::Drain if !self.is_alive() => Status::Down,
             Admin::Ready if self.weight() > 0 && !self.stopping && !self.lead.stopping && !self.lead.drain => Status::Up,
@@ -252,7 +255,7 @@ impl ServerState {
         Lead {
             down: !self.is_alive(),
             stopping: self.stopping || self.lead.stopping,
-            maint: self.admin == Admin::Maint || self.lead.maint,
+            maint: self.admin == Admin::Maint || self.lead.maint || !self.settings.is_resolved,
             drain: self.admin == Admin::Drain || self.lead.drain,
             progress: self.progress().or(self.lead.progress),
         }
@@ -275,6 +278,11 @@ impl ServerState {
 
     fn is_alive(&self) -> bool {
         self.health.is_up() && !self.agent_down && !self.lead.down
+    }
+
+    /// Tells whether its address is known.
+    pub fn is_resolved(&self) -> bool {
+        self.settings.is_resolved
     }
 
     /// Tells whether its agent says that it is down.
@@ -421,6 +429,9 @@ impl ServerState {
             if settings.admin != old.admin {
                 state.adopt_admin(settings.admin);
             }
+            if settings.is_resolved && !old.is_resolved {
+                state.begin_anew();
+            }
             if settings.weight != old.weight {
                 state.weight_override = None;
             }
@@ -436,10 +447,15 @@ impl ServerState {
 
     fn adopt_admin(&mut self, admin: Admin) {
         if self.admin == Admin::Maint && admin != Admin::Maint {
-            self.health = Health::initial(&self.settings);
-            self.stopping = false;
+            self.begin_anew();
         }
         self.admin = admin;
+    }
+
+    /// Forgets what was known of its health.
+    fn begin_anew(&mut self) {
+        self.health = Health::initial(&self.settings);
+        self.stopping = false;
     }
 
     /// Applies `change`, then settles what follows from it: the time of the status and the ramp.

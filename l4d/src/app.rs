@@ -10,7 +10,9 @@ use anyhow::Context;
 use control::{
     admin::Listener,
     config::{Config, OnStop, Xdp},
-    descriptors, exposition,
+    descriptors,
+    dns::{self, Book, Moves},
+    exposition,
     fleet::Fleet,
     health,
     shutdown::Trigger,
@@ -18,6 +20,7 @@ use control::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
@@ -47,7 +50,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     descriptors::raise_limit();
     // From here on a signal is answered in its turn rather than by death: whoever reads "ready" may send one.
     let signals = Signals::take()?;
-    let config = Arc::new(load(file)?);
+    let config = Arc::new(settled(load(file)?, None).await?);
     let setup = setup::gather(&config).await?;
     let fleet = Fleet::new(Arc::clone(&config));
     let neighbors = Neighbors::spawn();
@@ -69,13 +72,15 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     let trigger = Trigger::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(health::run(fleet.clone(), trigger.shutdown()));
+    let (book, (movers, moves)) = (Book::default(), mpsc::channel(1));
+    tasks.spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
     if let Some(listener) = metrics_listener {
         let (kernel, fleet) = (Arc::clone(&kernel), fleet.clone());
         let write = move |metrics: &mut exposition::Metrics| metrics::write(metrics, &lock(&kernel), &fleet);
         tasks.spawn(exposition::serve(listener, write, |_| None, trigger.shutdown()));
     }
     if let (Some(listener), Some(socket)) = (desk_listener, config.xdp().and_then(Xdp::stats_socket).cloned()) {
-        let desk = Desk::new(fleet.clone(), &kernel, neighbors.subscribe());
+        let desk = Desk::new(fleet.clone(), &kernel, neighbors.subscribe(), book);
         let (config, shutdown) = (Arc::clone(&config), trigger.shutdown());
         tasks.spawn(async move { admin::run(listener, &config, &socket, desk, shutdown).await });
     }
@@ -83,7 +88,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     let manager = Manager::find();
     manager.ready();
 
-    let mut daemon = Daemon { file: file.to_owned(), config, fleet, neighbors, kernel, manager };
+    let mut daemon = Daemon { file: file.to_owned(), config, fleet, neighbors, kernel, manager, moves };
     daemon.serve(signals).await?;
     daemon.manager.stopping();
 
@@ -100,6 +105,11 @@ fn load(file: &Path) -> anyhow::Result<Config> {
         warn!("{place}: {}", warning.message());
     }
     Ok(config)
+}
+
+/// Finds the first addresses of servers that have names.
+async fn settled(config: Config, before: Option<&Config>) -> anyhow::Result<Config> {
+    dns::settle(config, before).await.map_err(|report| anyhow::anyhow!("{}", report.to_string().trim_end()))
 }
 
 /// Waits, though not for ever, until it is known of every server whether it can be reached: the first packets shall find the way.
@@ -165,6 +175,8 @@ struct Daemon {
     neighbors: Neighbors,
     kernel: Arc<Mutex<Kernel>>,
     manager: Manager,
+    /// Servers whose names lead elsewhere.
+    moves: mpsc::Receiver<Moves>,
 }
 
 impl Daemon {
@@ -180,12 +192,13 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = transitions.next() => self.reconcile(),
+                Some(moves) = self.moves.recv() => self.relocate(moves),
                 Ok(()) = hops.changed() => self.reconcile(),
                 _ = housekeeping.tick() => self.keep_house().await,
                 _ = second.tick() => self.keep_time(),
                 _ = signals.hangup.recv() => {
                     self.manager.reloading();
-                    self.reload();
+                    self.reload().await;
                     self.manager.ready();
                 }
                 _ = signals.terminate.recv() => return Ok(()),
@@ -219,13 +232,27 @@ impl Daemon {
         }
     }
 
+    /// Brings servers to where their names lead.
+    fn relocate(&self, Moves { moves, done }: Moves) {
+        let config = Arc::new(self.fleet.config().with_moves(&moves));
+        self.neighbors.watch(plan::server_addresses(&config));
+        self.fleet.relocate(config, &moves);
+        self.reconcile();
+        // Nobody waits any more at the end.
+        let _ = done.send(());
+    }
+
     fn reconcile(&self) {
         lock(&self.kernel).reconcile(&self.fleet, &self.neighbors.snapshot());
     }
 
     /// Puts the file in force as it is now; one that cannot be changes nothing.
-    fn reload(&mut self) {
-        let config = match load(&self.file) {
+    async fn reload(&mut self) {
+        let read = match load(&self.file) {
+            Ok(config) => settled(config, Some(&self.fleet.config())).await,
+            Err(error) => Err(error),
+        };
+        let config = match read {
             Ok(config) => Arc::new(config),
             Err(error) => return error!("reload refused, the old configuration stays in force:\n{error}"),
         };

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Reply, Terms};
 use control::config::{Config, Diagnostic, Report};
+use control::dns::{self, Book, Moves};
 use control::exposition::{self, Metrics};
 use control::file;
 use control::fleet::Fleet;
@@ -59,6 +60,12 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// Finds the first addresses of servers that have names; `before` is the configuration that this one takes the place of.
+    async fn settled(self, before: Option<&Config>) -> anyhow::Result<Self> {
+        let config = dns::settle(self.config, before).await.map_err(|report| anyhow::anyhow!("{}", report.to_string().trim_end()))?;
+        Ok(Self { config, ..self })
+    }
+
     /// Returns everything that is valid and will surprise.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
         let advice = support::advise(&self.config);
@@ -95,11 +102,20 @@ pub(crate) fn explain(loaded: Loaded, question: &Question) -> anyhow::Result<Exp
     let certificate =
         question.cert.as_ref().map(|path| file::read(path, LONGEST_CERTIFICATE).with_context(|| path.display().to_string())).transpose()?;
     let logs = Logs::silent(&loaded.config);
-    let Loaded { config, rules, tls, peers: _, local_peer: _ } = loaded;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let Loaded { config, rules, tls, peers: _, local_peer: _ } = runtime.block_on(loaded.settled(None))?;
     let fleet = Fleet::new(Arc::new(config));
     let site = Site::new(&fleet, logs, (rules, tls), 1, None);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
     runtime.block_on(explain::explain(&site, question, certificate.as_deref())).map_err(anyhow::Error::msg)
+}
+
+/// Looks whether the names of servers lead somewhere, where they have to.
+///
+/// # Errors
+/// Those that do not; fails also if the system lacks what that needs.
+pub(crate) fn check_names(config: &Config) -> anyhow::Result<Result<(), Report>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    Ok(runtime.block_on(dns::settle(config.clone(), None)).map(drop))
 }
 
 /// Serves the configuration in `files` until told to stop.
@@ -113,6 +129,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
         let mut signals = Signals::new()?;
         life::find_manager();
         let silence = launch.silence()?;
+        let loaded = loaded.settled(None).await?;
         let mut daemon = Daemon::start(files.to_owned(), loaded, &launch).await?;
         life::notify("READY=1");
         if let Some(silence) = silence {
@@ -125,6 +142,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
                     wish @ (Wish::Drain | Wish::Terminate) => break wish,
                 },
                 Some(amendment) = daemon.wishes.recv() => daemon.amend(amendment).await,
+                Some(moves) = daemon.moves.recv() => daemon.relocate(moves).await,
             }
         };
         life::notify("STOPPING=1");
@@ -167,6 +185,8 @@ struct Daemon {
     steward: Option<Steward>,
     /// What commands want of the configuration.
     wishes: mpsc::Receiver<Amendment>,
+    /// Servers whose names lead elsewhere.
+    moves: mpsc::Receiver<Moves>,
     peering: Peering,
     /// What keeps the tables in their file.
     archive: Option<tokio::task::JoinHandle<()>>,
@@ -225,13 +245,15 @@ impl Daemon {
             .collect();
         tokio::spawn(log::follow(fleet.events(), site.subscribe()));
         tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
+        let (book, (movers, moves)) = (Book::default(), mpsc::channel(1));
+        tokio::spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());
         let workers = workers.context("no thread")?;
         let (app, wishes) = mpsc::channel(1);
         let peering = Peering::default();
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
-        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster()));
+        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster(), book));
         tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));
         let language = Arc::new(admin::language(engine.clone()));
         let (local, admin) = (launch.local_peer.clone(), Vec::new());
@@ -249,6 +271,7 @@ impl Daemon {
             admin,
             steward,
             wishes,
+            moves,
             peering,
             archive: None,
         };
@@ -282,6 +305,7 @@ impl Daemon {
         for warning in loaded.warnings() {
             warn!("{warning}");
         }
+        let loaded = loaded.settled(Some(&self.fleet.config())).await?;
         let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
             warn!("the number of threads changes at the next start");
@@ -327,6 +351,22 @@ impl Daemon {
         };
         // Who asked may have left.
         let _ = done.send(reply);
+    }
+
+    /// Brings servers to where their names lead.
+    async fn relocate(&mut self, Moves { moves, done }: Moves) {
+        let (before, config) = (Arc::clone(&self.site.borrow()), self.fleet.config().with_moves(&moves));
+        match before.tls().amended(&config) {
+            Err(error) => error!("servers stay where they are: {error}"),
+            Ok(tls) => {
+                before.supersede();
+                self.fleet.relocate(Arc::new(config), &moves);
+                self.put_in_force(before.amended(&self.fleet, tls));
+                self.order(Vec::new()).await;
+            }
+        }
+        // Nobody waits any more at the end.
+        let _ = done.send(());
     }
 
     fn put_in_force(&self, site: Site) {

@@ -157,7 +157,11 @@ enum Idle {
 
 fn check(files: &[PathBuf], local_peer: Option<&str>, idle: Idle) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    match app::load(files, local_peer, None) {
+    let loaded = match app::load(files, local_peer, None) {
+        Ok(loaded) => app::check_names(&loaded.config)?.map(|()| loaded),
+        Err(report) => Err(report),
+    };
+    match loaded {
         Ok(loaded) => {
             if let Idle::Listed = idle {
                 for word in loaded.config.idle() {

@@ -19,6 +19,7 @@ mod words;
 pub use command::{Answering, Call, Command, Gathering, Language, Run};
 pub use dialog::Rights;
 pub use reply::{Reply, Urgency};
+pub(crate) use saved::addresses as saved_addresses;
 pub use saved::restore;
 pub use socket::{Listener, Terms, serve};
 pub use words::environment;

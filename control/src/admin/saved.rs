@@ -1,9 +1,11 @@
 //! States of servers that a process before this one has written down, in the form in which `show servers state` prints them.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Backend, Config, ServerId, StateSource};
+use crate::config::{Backend, Config, NamedAddress, ServerId, StateSource};
 use crate::file;
 use crate::fleet::Fleet;
 use crate::server_state::{Admin, Verdict};
@@ -12,6 +14,8 @@ use crate::server_state::{Admin, Verdict};
 struct Saved<'t> {
     backend: &'t str,
     server: &'t str,
+    ip: Option<IpAddr>,
+    host: Option<&'t str>,
     port: Option<u16>,
     is_stopped: bool,
     admin: u8,
@@ -21,10 +25,29 @@ struct Saved<'t> {
 
 /// Gives servers the states that the files of the configuration say they had, and returns what is wrong with the files.
 pub fn restore(fleet: &Fleet) -> Vec<String> {
-    let (config, mut complaints) = (fleet.config(), Vec::new());
+    let config = fleet.config();
+    walk(&config, |server, saved| apply(fleet, server, saved))
+}
+
+/// Returns where servers that have names were, by backend and server, as far as the files say.
+pub(crate) fn addresses(config: &Config) -> HashMap<(String, String), IpAddr> {
+    let mut found = HashMap::new();
+    // What is wrong with the files is told when the states are restored.
+    let _told_later = walk(config, |server, saved| {
+        let host = config.server(server).address().named().and_then(NamedAddress::host);
+        if let Some(ip) = saved.ip.filter(|_| host == saved.host) {
+            found.insert((saved.backend.to_owned(), saved.server.to_owned()), ip);
+        }
+    });
+    found
+}
+
+/// Goes through what the files say of servers that are there, and returns what is wrong with the files.
+fn walk(config: &Config, mut visit: impl FnMut(ServerId, &Saved<'_>)) -> Vec<String> {
+    let mut complaints = Vec::new();
     let mut known: Option<(PathBuf, String)> = None;
     for backend in config.backends() {
-        let Some(path) = place(&config, backend) else { continue };
+        let Some(path) = place(config, backend) else { continue };
         if known.as_ref().is_none_or(|(known, _)| *known != path) {
             let text = file::read_text(&path, file::LARGEST).unwrap_or_else(|error| {
                 complaints.push(format!("server state file {}: {error}", path.display()));
@@ -36,7 +59,7 @@ pub fn restore(fleet: &Fleet) -> Vec<String> {
         let text = known.as_ref().map_or("", |(_, text)| text);
         for saved in text.lines().skip(1).filter_map(parse).filter(|saved| saved.backend == backend.name()) {
             if let Some(server) = config.server_named(backend.name(), saved.server) {
-                apply(fleet, server.id(), &saved);
+                visit(server.id(), &saved);
             }
         }
     }
@@ -71,6 +94,8 @@ fn parse(line: &str) -> Option<Saved<'_>> {
     Some(Saved {
         backend: field(1)?,
         server: field(3)?,
+        ip: field(4).and_then(|ip| ip.parse().ok()),
+        host: field(17).filter(|host| *host != "-"),
         port,
         is_stopped: field(5)? == "0",
         admin: field(6)?.parse().ok()?,

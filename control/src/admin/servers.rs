@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::command::Call;
 use super::reply::Reply;
-use crate::config::{Backend, Balance, HashMethod, Server, ServerId, Target};
+use crate::config::{Backend, Balance, HashMethod, NamedAddress, Server, ServerId, Target};
 use crate::fleet::{CheckResult, Fleet, ServerSnapshot, Snapshot, View};
 use crate::server_state::{Admin, Checking, MAX_WEIGHT, Status, Verdict};
 
@@ -171,11 +171,16 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
         Admin::Maint => 1,
         Admin::Drain => 8,
     };
-    let admin = own | u8::from(state.lead.maint) << 1 | u8::from(state.lead.drain) << 4;
+    let is_lost = server.lack().is_some() && state.admin != Admin::Maint;
+    // 64 says that the name is not the one of the file: that of a machine of a service never is.
+    let named = server.address().named();
+    let (host, service) = (named.and_then(NamedAddress::host), named.and_then(NamedAddress::service));
+    let unresolved = u8::from(server.lack().is_some()) << 5 | u8::from(service.and(host).is_some()) << 6;
+    let admin = own | unresolved | u8::from(state.lead.maint) << 1 | u8::from(state.lead.drain) << 4;
     let last = state.last_check.as_ref().map(|last| last.outcome.result);
     let (status, result) = last.map_or((1, 0), check_numbers);
     let checks = match (server.check(), state.checking) {
-        (Some(_), Checking::On) if state.admin != Admin::Maint => 6,
+        (Some(_), Checking::On) if state.admin != Admin::Maint && !is_lost => 6,
         (Some(_), Checking::On) => 14,
         (Some(_), Checking::Resting) => 2,
         (None, _) if state.admin == Admin::Maint && server.disabled() => 8,
@@ -188,6 +193,8 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
     };
     let health = match (server.check(), state.admin) {
         (None, Admin::Maint) => 0,
+        // Begun without an address, it was never up.
+        (_, _) if is_lost => 0,
         (None, _) => 2,
         (Some(_), _) => state.health,
     };
@@ -199,14 +206,16 @@ fn write_state(text: &mut String, snapshot: &Snapshot, backend: &Backend, state:
     let since = snapshot.at.saturating_duration_since(state.since).as_secs();
     let _ = writeln!(
         text,
-        "{} {} {} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} {agents} 0 0 - {} - {} 0 - - {}",
+        "{} {} {} {} {address} {operation} {admin} {} {} {since} {status} {result} {health} {checks} {agents} 0 0 {} {} {} {} 0 - - {}",
         backend_number(snapshot, backend),
         backend.name(),
         server.number(),
         server.name(),
         state.weight,
         server.weight(),
+        host.unwrap_or("-"),
         server.port().unwrap_or(0),
+        service.unwrap_or("-"),
         u8::from(server.tls().is_some()),
         server.agent().map_or(0, |agent| match agent.check().target() {
             Target::Inet(address) => address.port(),

@@ -2,11 +2,26 @@
 //!
 //! None of them outlives a reload, which reads the files anew.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::{Diagnostic, Severity};
-use super::model::{BackendId, Config, FrontendId, Server, ServerAddress, ServerId, Target};
+use super::model::{BackendId, Config, FrontendId, NamedAddress, Server, ServerAddress, ServerId, Target};
 use super::{haproxy, resolve};
+
+/// A server whose name leads elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The name of its backend.
+    pub backend: String,
+    /// Its own.
+    pub server: String,
+    /// Where it is now.
+    pub to: NamedAddress,
+    /// Its weight, where a record says it.
+    pub weight: Option<u16>,
+    /// Who said so.
+    pub by: String,
+}
 
 impl Config {
     /// Returns a copy with another server at the end of a backend, described by the words that stand behind `server` in a file of
@@ -33,17 +48,49 @@ impl Config {
         copy
     }
 
-    /// Returns a copy in which a server has another address; a check that goes to the old one follows.
+    /// Returns a copy in which a server has another address; checks and agents that go to the old one follow.
     pub fn with_address(&self, server: ServerId, ip: IpAddr, port: Option<u16>) -> Self {
-        self.with(server, |server| {
-            let old = (server.ip(), server.port());
-            if let Some(Target::Inet(target)) = server.check.as_mut().map(|check| &mut check.target) {
-                let follows = [old.0 == Some(target.ip()), old.1 == Some(target.port())];
-                target.set_ip(if follows[0] { ip } else { target.ip() });
-                target.set_port(port.filter(|_| follows[1]).unwrap_or(target.port()));
-            }
-            server.address = server.address.clone().map(|_| ServerAddress::Inet(ip, port));
+        self.with(server, |server| match &server.address.value() {
+            ServerAddress::Named(named) => server.relocate(ServerAddress::Named(NamedAddress { ip: Some(ip), port, lack: None, ..named.clone() })),
+            ServerAddress::Inet(..) | ServerAddress::Unix(_) => server.relocate(ServerAddress::Inet(ip, port)),
         })
+    }
+
+    /// Returns a copy in which a server is found by another name; until that leads somewhere, it stays where it is.
+    pub fn with_name(&self, server: ServerId, host: &str) -> Self {
+        self.with(server, |server| {
+            let (ip, port) = (server.ip(), server.port());
+            let named = NamedAddress { service: None, host: Some(host.to_owned()), port, ip, ..NamedAddress::default() };
+            server.relocate(ServerAddress::Named(named));
+        })
+    }
+
+    /// Returns a copy in which servers are where their names lead now.
+    pub fn with_moves(&self, moves: &[Move]) -> Self {
+        let mut copy = self.clone();
+        for movement in moves {
+            let found = copy.server_named(&movement.backend, &movement.server).map(Server::id);
+            if let Some(server) = found.and_then(|id| copy.servers.get_mut(id.index())) {
+                server.relocate(ServerAddress::Named(movement.to.clone()));
+            }
+        }
+        copy
+    }
+
+    /// Takes over where the servers of another configuration are, as far as they have the same names.
+    pub fn with_addresses_of(&self, other: &Self) -> Self {
+        let mut copy = self.clone();
+        for server in &mut copy.servers {
+            let backend = other.backend_named(copy.backends[server.backend.index()].name());
+            let known = backend.and_then(|backend| other.servers_of(backend.id()).iter().find(|known| known.name() == server.name()));
+            let Some((own, known)) = server.address.named().zip(known.and_then(|known| known.address().named())) else { continue };
+            let same_port = own.service.is_some() || own.port == known.port;
+            let same_host = own.service.is_some() || own.host == known.host;
+            if own.service == known.service && same_host && same_port {
+                server.relocate(ServerAddress::Named(known.clone()));
+            }
+        }
+        copy
     }
 
     /// Returns a copy in which the check of a server goes elsewhere; a part that is not given stays.
@@ -95,6 +142,26 @@ impl Config {
         }
     }
 }
+
+impl Server {
+    /// Moves to another address; checks and agents that go to the old one follow.
+    fn relocate(&mut self, address: ServerAddress) {
+        let [old_ip, new_ip] = [self.ip(), address.ip()].map(|ip| ip.unwrap_or(NOWHERE));
+        let [old_port, new_port] = [self.port(), address.port()].map(|port| port.unwrap_or(0));
+        if let Some(Target::Inet(target)) = self.check.as_mut().map(|check| &mut check.target) {
+            target.set_ip(if target.ip() == old_ip { new_ip } else { target.ip() });
+            target.set_port(if target.port() == old_port { new_port } else { target.port() });
+        }
+        // The port of an agent is always its own.
+        if let Some(Target::Inet(target)) = self.agent.as_mut().map(|agent| &mut agent.check.target) {
+            target.set_ip(if target.ip() == old_ip { new_ip } else { target.ip() });
+        }
+        self.address = self.address.clone().map(|_| address);
+    }
+}
+
+/// Where checks go that are not made because nobody knows the address of the server.
+pub(super) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Returns the first error.
 fn first(found: &[Diagnostic]) -> String {

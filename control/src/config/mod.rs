@@ -19,7 +19,7 @@ mod model;
 mod resolve;
 pub mod suggest;
 mod toml;
-mod value;
+pub(crate) mod value;
 mod written;
 
 #[cfg(test)]
@@ -28,6 +28,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use amend::Move;
 pub use convert::{Conversion, ConvertedLine, Fate, convert};
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};
@@ -56,6 +57,11 @@ pub fn condition(text: &str) -> Result<bool, String> {
 /// Returns the features of HAProxy's builds, and whether what they stand for is here; `feature` asks the same.
 pub fn features() -> &'static [(&'static str, bool)] {
     haproxy::FEATURES
+}
+
+/// Brings a name of the DNS to the form in which it is asked for; none if it cannot be one.
+pub fn canonical_name(text: &str) -> Option<String> {
+    value::naming::canonical(text)
 }
 
 /// Reads a prefix of addresses, such as `192.0.2.0/24`, as files have it.

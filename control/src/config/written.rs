@@ -11,10 +11,7 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Forward, HashType,
-    HttpErrors, HttpReuse, InitState, Layer, Mode, NoServer, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates,
-    Request, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey,
-    Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward, HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -38,6 +35,7 @@ pub(super) struct Written {
     pub(super) backends: Vec<Backend>,
     pub(super) tables: Vec<Table>,
     pub(super) peers: Vec<Peers>,
+    pub(super) resolvers: Vec<Resolvers>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
     /// Words that are accepted and mean nothing here.
@@ -286,6 +284,17 @@ pub(super) struct ServerSettings {
     pub(super) send_proxy: Option<ProxySwitch>,
     pub(super) tls: ServerTlsSettings,
     pub(super) pool: ServerPoolSettings,
+    pub(super) naming: NamingSettings,
+}
+
+/// How the name of a server becomes an address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NamingSettings {
+    pub(super) resolvers: Option<Located<String>>,
+    pub(super) init: Option<Vec<InitAddress>>,
+    pub(super) prefer: Option<Family>,
+    pub(super) networks: Option<Vec<Prefix>>,
+    pub(super) options: Option<NamingOptions>,
 }
 
 /// How long connections to a server are kept for further requests.

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::outcome::CheckOutcome;
 use super::transition::Transition;
 use super::{Core, Fleet};
-use crate::config::{ProxyOption, Server, ServerId};
+use crate::config::{Move, NamedAddress, ProxyOption, Server, ServerId};
 use crate::server_state::Status;
 
 /// Something that happened to a server.
@@ -15,6 +15,17 @@ pub enum Event {
     Checked(Checked),
     /// The status changed.
     Changed(Box<Changed>),
+    /// The name of a server leads elsewhere.
+    Moved(Box<Moved>),
+}
+
+/// A server whose name leads elsewhere.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// Where it is now, and who said so.
+    pub to: Move,
+    /// Where it was.
+    pub from: NamedAddress,
 }
 
 /// A check that ended otherwise than the one before.
@@ -52,6 +63,8 @@ pub struct Changed {
     pub transition: Transition,
     /// Whether the server takes traffic only when no other can.
     pub is_backup: bool,
+    /// What it is called in the DNS, if it has such a name.
+    pub host: Option<String>,
     /// Whether it is given nothing new because its checks ask for it.
     pub is_stopping: bool,
     /// Whether the check that caused it is told in a line of its own.
@@ -68,6 +81,19 @@ impl Fleet {
         let (sender, receiver) = mpsc::channel(MOST_EVENTS);
         self.shared.core().events = Some(sender);
         receiver
+    }
+}
+
+impl Fleet {
+    /// Tells of servers that are about to move.
+    pub(super) fn tell_moves(&self, moves: &[Move]) {
+        let core = self.shared.core();
+        let Some(events) = &core.events else { return };
+        for to in moves {
+            let server = core.view.config().server_named(&to.backend, &to.server);
+            let Some(from) = server.and_then(|server| server.address().named()).cloned() else { continue };
+            let _ = events.try_send(Event::Moved(Box::new(Moved { to: to.clone(), from })));
+        }
     }
 }
 
@@ -108,6 +134,7 @@ impl Core {
         let _ = events.try_send(Event::Changed(Box::new(Changed {
             transition: transition.clone(),
             is_backup: server.backup(),
+            host: server.address().named().and_then(NamedAddress::host).map(str::to_owned),
             is_stopping: record.state.is_stopping(),
             is_explained: self.is_explained(server),
             active: up(false),

@@ -30,14 +30,14 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 pub use bond::Errors;
-pub use event::{Changed, Checked, Event, Probe};
+pub use event::{Changed, Checked, Event, Moved, Probe};
 pub use outcome::{AgentReport, CheckOutcome, CheckResult, Weighting};
 pub use snapshot::{LastCheck, ServerSnapshot, Snapshot};
 pub use transition::{Batch, Changes, Reason, Transition};
 pub use view::View;
 pub(crate) use view::same_machine;
 
-use crate::config::{Backend, Check, Config, Origin, Server, ServerId};
+use crate::config::{Backend, Check, Config, Move, Origin, Server, ServerId};
 use crate::server_state::{Admin, Change, Checking, Lead, MAX_WEIGHT, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
@@ -248,20 +248,35 @@ impl Fleet {
     /// A server with the same backend, name, address and port keeps its health, counts and what was set at run time, unless the new
     /// file says something new about it; all others start fresh.
     pub fn replace(&self, config: Arc<Config>) {
-        self.adopt(config, same_machine);
+        self.adopt(config, same_machine, |_| Reason::Configuration);
     }
 
     /// Puts a configuration in force that a command has made of the present one: servers are what they were, wherever they are now.
     pub fn amend(&self, config: Arc<Config>) {
-        self.adopt(config, |_, _| true);
+        self.adopt(config, |_, _| true, |_| Reason::Configuration);
     }
 
-    fn adopt(&self, config: Arc<Config>, same: fn(&Server, &Server) -> bool) {
+    /// Puts a configuration in force in which servers are where these moves have brought them.
+    pub fn relocate(&self, config: Arc<Config>, moves: &[Move]) {
+        self.tell_moves(moves);
+        self.adopt(config, |_, _| true, |server| Reason::Resolution(server.lack()));
+        let view = self.view();
+        for (movement, weight) in moves.iter().filter_map(|movement| Some((movement, movement.weight?))) {
+            if let Some(server) = view.config().server_named(&movement.backend, &movement.server) {
+                self.set_weight(&view, server.id(), Some(weight));
+            }
+        }
+    }
+
+    fn adopt(&self, config: Arc<Config>, same: fn(&Server, &Server) -> bool, reason: fn(&Server) -> Reason) {
         let now = now();
         let mut core = self.shared.core();
         let changes = core.adopt(config, same, now);
-        let mut notices: Vec<_> =
-            changes.into_iter().filter_map(|(id, change)| core.note(id, change, Reason::Configuration, now)).collect();
+        let mut notices: Vec<Notice> = Vec::new();
+        for (id, change) in changes {
+            let reason = core.view.server(id).map_or(Reason::Configuration, reason);
+            notices.extend(core.note(id, change, reason, now));
+        }
         notices.extend(core.lead_all(now));
         let view = Arc::clone(&core.view);
         for server in view.config().servers() {
@@ -418,6 +433,7 @@ fn settings(server: &Server) -> Settings {
         slowstart: server.slowstart().unwrap_or_default(),
         thresholds: server.check().map(|check| Thresholds { rise: check.rise(), fall: check.fall() }),
         admin: if server.disabled() || server.origin() == Origin::Command { Admin::Maint } else { Admin::Ready },
+        is_resolved: server.lack().is_none(),
         init: server.check().map(Check::init_state).unwrap_or_default(),
     }
 }
@@ -450,7 +466,9 @@ impl Record {
 
     fn shown(&self, now: Instant) -> Shown {
         let state = &self.state;
-        let (status, checking, asking) = (state.status(), state.checking(), self.asking);
+        let (status, checking) = (state.status(), state.checking());
+        // There is nobody to ask at no address.
+        let asking = if state.is_resolved() { self.asking } else { Checking::Resting };
         Shown { status, checking, asking, ramp: state.ramp(now), weight: state.effective_weight(now) }
     }
 

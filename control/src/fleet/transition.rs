@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::outcome::CheckOutcome;
+use crate::config::Lack;
 use crate::server_state::{Admin, Status};
 
 /// A server's change of status.
@@ -48,6 +49,8 @@ pub enum Reason {
         /// Whether it is what an administrator wants of that one.
         by_admin: bool,
     },
+    /// Its name leads somewhere again, or for this reason nowhere.
+    Resolution(Option<Lack>),
     /// A new configuration asks for it.
     Configuration,
 }
@@ -63,6 +66,8 @@ impl fmt::Display for Reason {
             Self::Weight => f.write_str("weight set by an administrator"),
             Self::Health => f.write_str("health set by an administrator"),
             Self::Tracked { server, .. } => write!(f, "tracks {server}"),
+            Self::Resolution(None) => f.write_str("resolves again"),
+            Self::Resolution(Some(lack)) => f.write_str(lack.as_str().trim_end()),
             Self::Configuration => f.write_str("new configuration"),
         }
     }

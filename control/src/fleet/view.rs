@@ -109,7 +109,7 @@ impl View {
 
 /// Tells whether two servers of one name in one backend are the same machine: same address.
 pub(crate) fn same_machine(one: &Server, other: &Server) -> bool {
-    one.address() == other.address()
+    one.address().is_same_place(other.address())
 }
 
 impl Cell {

@@ -325,7 +325,7 @@ mod tests {
             let (interval, alive) = (ms(interval), ms(alive));
             let (fast, timeout) = (interval * u32::try_from(fast).unwrap() / 100, interval * u32::try_from(timeout).unwrap() / 100);
             let thresholds = Some(Thresholds { rise: 2, fall });
-            let settings = Settings { weight: 1, slowstart: Duration::ZERO, thresholds, admin: Admin::Ready, init: InitState::Up };
+            let settings = Settings { weight: 1, slowstart: Duration::ZERO, thresholds, admin: Admin::Ready, is_resolved: true, init: InitState::Up };
             let took = time_to_detect(settings, [interval, fast, interval], timeout, alive);
             // While probes time out one after the other, the interval cannot be shorter than the timeout.
             prop_assert!(took <= interval + fast.max(timeout) * (fall - 1) + timeout, "{took:?}");

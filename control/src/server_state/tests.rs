@@ -7,6 +7,7 @@ const SETTINGS: Settings = Settings {
     slowstart: Duration::from_secs(16),
     thresholds: Some(Thresholds { rise: 2, fall: 3 }),
     admin: Admin::Ready,
+    is_resolved: true,
     init: InitState::Up,
 };
 
@@ -225,6 +226,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     (0_u16..=MAX_WEIGHT, 0_u64..40_000, 1_u32..5, 1_u32..5).prop_map(|(weight, slowstart, rise, fall)| Settings {
+        is_resolved: true,
         weight,
         slowstart: Duration::from_millis(slowstart),
         thresholds: Some(Thresholds { rise, fall }),

@@ -17,6 +17,7 @@ use std::{
 use control::{
     admin::{Call, Command, Language, Listener, Reply, Run, Terms, serve},
     config::{CommandSocket, Config, SocketLevel},
+    dns::Book,
     fleet::Fleet,
     shutdown::Shutdown,
 };
@@ -33,13 +34,15 @@ pub(crate) struct Desk {
     /// Not ours to keep: at the end the daemon takes the data plane away.
     kernel: Weak<Mutex<Kernel>>,
     hops: watch::Receiver<Outcomes>,
+    /// What is counted of the servers of the DNS.
+    names: Book,
     started: Instant,
 }
 
 impl Desk {
     /// Returns what commands reach.
-    pub(crate) fn new(fleet: Fleet, kernel: &Arc<Mutex<Kernel>>, hops: watch::Receiver<Outcomes>) -> Self {
-        Self { fleet, kernel: Arc::downgrade(kernel), hops, started: Instant::now() }
+    pub(crate) fn new(fleet: Fleet, kernel: &Arc<Mutex<Kernel>>, hops: watch::Receiver<Outcomes>, names: Book) -> Self {
+        Self { fleet, kernel: Arc::downgrade(kernel), hops, names, started: Instant::now() }
     }
 
     /// Answers from the data plane, while there is one.

@@ -16,6 +16,9 @@ pub(super) fn commands() -> Vec<Command<Desk>> {
         now("show servers state", "[<backend>]", "dump the states of servers", SocketLevel::User, |desk, call| {
             servers::states(&desk.fleet, call)
         }),
+        now("show resolvers", "[<section>]", "count what servers of the DNS were asked and said", SocketLevel::User, |desk, call| {
+            desk.names.show(call.word(0)).map_or_else(|| Reply::error("Can't find that resolvers section"), Reply::Output)
+        }),
         now("get weight", "<backend>/<server>", "tell the weight of a server", SocketLevel::User, |desk, call| {
             servers::with_server(&desk.fleet, call, |_, server| servers::weight(&desk.fleet, server))
         }),

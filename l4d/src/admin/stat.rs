@@ -8,7 +8,7 @@ use control::{
     admin::{Call, Reply, servers::backend_number},
     config::{BackendId, Config, Frontend, XdpFrontend},
     fleet::{ServerSnapshot, Snapshot},
-    server_state::Status,
+    server_state::{Admin, Status},
 };
 use xdp_common::server::Counters;
 
@@ -194,9 +194,10 @@ fn server_row(snapshot: &Snapshot, backend: &str, number: usize, place: usize, s
     (row.server, row.status) = (place, Some(state.status));
     let since = snapshot.at.saturating_duration_since(state.since).as_secs();
     let spare = usize::from(server.backup());
+    let is_lost = server.lack().is_some() && state.admin != Admin::Maint;
     let mut row = row.with([
         ("sid", place.to_string()),
-        ("status", state.status.as_str().to_owned()),
+        ("status", if is_lost { "MAINT (resolution)" } else { state.status.as_str() }.to_owned()),
         ("weight", state.weight.to_string()),
         ("act", (1 - spare).to_string()),
         ("bck", spare.to_string()),

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use control::admin::{Answering, Call, Command, Language, Reply, Run};
 use control::config::{Config, SocketLevel};
+use control::dns::Book;
 use control::fleet::Fleet;
 use control::handover::Listening;
 use control::shutdown::Shutdown;
@@ -43,6 +44,8 @@ pub(crate) struct Engine {
     stats: Stats,
     shutdown: Shutdown,
     peers: Roster,
+    /// What is counted of the servers of the DNS.
+    names: Book,
     /// Where the interface itself listens, with the level of its clients.
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
     /// Where changes of the configuration are carried out.
@@ -76,10 +79,10 @@ impl Engine {
         site: watch::Receiver<Arc<Site>>,
         stats: Stats,
         shutdown: Shutdown,
-        (hands, peers): (Hands, Roster),
+        (hands, peers, names): (Hands, Roster, Book),
     ) -> Self {
         let Hands { app, workers } = hands;
-        Self { fleet, site, stats, shutdown, peers, sockets: Arc::default(), app, workers: workers.into() }
+        Self { fleet, site, stats, shutdown, peers, names, sockets: Arc::default(), app, workers: workers.into() }
     }
 
     /// Says where the interface listens now.

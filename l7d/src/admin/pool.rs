@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use control::admin::{Call, Command, Reply, Urgency, servers};
-use control::config::{Config, ServerId};
+use control::config::{Config, NamedAddress, ServerId, canonical_name};
 use control::server_state::Status;
 
 use super::{Engine, later};
@@ -81,6 +81,7 @@ pub(super) fn set_address(engine: &Engine, config: &Config, call: &Call) -> Outc
     match model.ip() {
         Some(old) if old == ip => said.push("no need to change the addr".to_owned()),
         Some(old) => said.push(format!("IP changed from '{old}' to '{ip}'")),
+        None if model.address().named().is_some() => said.push(format!("IP changed from '' to '{ip}'")),
         None => return Err(Reply::error("a server on a Unix socket keeps its address.")),
     }
     let mut port = model.port();
@@ -98,6 +99,31 @@ pub(super) fn set_address(engine: &Engine, config: &Config, call: &Call) -> Outc
         }
     }
     Ok((config.with_address(server, ip, port), Reply::message(Urgency::Info, format!("{} {BY}", said.join(", ")))))
+}
+
+/// Answers `set server <b>/<s> fqdn <name>`.
+pub(super) fn set_name(engine: &Engine, config: &Config, call: &Call) -> Outcome {
+    let server = servers::find(&engine.fleet.view(), call.word(0))?;
+    let (model, host) = (config.server(server), call.word(2));
+    if host.is_empty() {
+        return Err(Reply::error("set server <b>/<s> fqdn requires a FQDN."));
+    }
+    let named = model.address().named();
+    if named.and_then(NamedAddress::service).is_some() {
+        return Err(Reply::error("set server <b>/<s> fqdn failed because SRV resolution is configured."));
+    }
+    if model.naming().resolvers().is_none() || model.address().unix().is_some() {
+        return Err(Reply::error("set server <b>/<s> fqdn failed because no resolution is configured."));
+    }
+    if canonical_name(host).is_none() || host.starts_with('_') {
+        return Err(Reply::error(format!("could not update {} FQDN {BY}", call.word(0))));
+    }
+    let before = named.and_then(NamedAddress::host);
+    if before == Some(host) {
+        return Err(Reply::error(format!("no need to change the FDQN {BY}")));
+    }
+    let said = format!("{} changed its FQDN from {} to {host} {BY}", call.word(0), before.unwrap_or("(null)"));
+    Ok((config.with_name(server, host), Reply::message(Urgency::Info, said)))
 }
 
 /// Answers `set server <b>/<s> check-addr <address> [port <port>]` and `check-port <port>`.

@@ -23,6 +23,7 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         later("set server", "<backend>/<server> [opts]", "change the state, weight or address of a server", |engine, call| {
             match call.word(1) {
                 "addr" => engine.amend(call, pool::set_address),
+                "fqdn" => engine.amend(call, pool::set_name),
                 "check-addr" | "check-port" => engine.amend(call, pool::set_check_target),
                 _ => Box::pin(std::future::ready(set(&engine, &call))),
             }
@@ -66,8 +67,6 @@ fn set(engine: &Engine, call: &Call) -> Reply {
             }
             "agent-send" => Reply::error("agent checks are not enabled on this server."),
             "agent-addr" | "agent-port" => Reply::Message(Urgency::Error, "agent checks are not enabled on this server".to_owned()),
-            "fqdn" if call.word(2).is_empty() => Reply::error("set server <b>/<s> fqdn requires a FQDN."),
-            "fqdn" => Reply::error("set server <b>/<s> fqdn failed because no resolution is configured."),
             "ssl" => Reply::error("'set server <srv> ssl' cannot be set.  default-server should define ssl settings"),
             _ => Reply::error(
                 "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr | check-port | \

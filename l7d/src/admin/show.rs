@@ -15,13 +15,15 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         now("show stat", "[<proxy> <kinds> <server>] [json|no-maint|typed|up]*", "report on frontends, backends and servers", User, stat),
         now("show backend", "", "list the backends", User, backend),
         now("show version", "", "tell the version", User, |_, _| Reply::Output(format!("{}\n", version::full()))),
+        now("show resolvers", "[<section>]", "count what servers of the DNS were asked and said", User, |engine, call| {
+            engine.names.show(call.word(0)).map_or_else(|| Reply::error("Can't find that resolvers section"), Reply::Output)
+        }),
         now("show env", "[<name>]", "list the variables of the environment", Operator, |_, call| admin::environment(call)),
         now("show cli sockets", "", "list the sockets of this interface", Operator, sockets),
         // HAProxy's commands about its own inside: refused with the reason, rather than as words that nobody knows.
         now("show activity", "", "(not here)", User, |_, _| refuse("show activity", "threads share nothing whose use it would count")),
         now("show events", "", "(not here)", User, |_, _| refuse("show events", "there are no sinks; lines go to targets of logs")),
         now("show pools", "", "(not here)", User, |_, _| refuse("show pools", "memory is the system's; see PoolUsed_MB in 'show info'")),
-        now("show resolvers", "", "(not here)", User, |_, _| refuse("show resolvers", "servers have addresses, which nobody resolves")),
         now("show threads", "", "(not here)", User, |_, _| refuse("show threads", "threads are the system's; see /proc/PID/task")),
     ]
 }

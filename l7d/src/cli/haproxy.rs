@@ -169,6 +169,9 @@ fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if wanted.task == Task::Check {
+        if let Err(report) = app::check_names(&loaded.config)? {
+            return Ok(refuse(&report));
+        }
         return if wanted.volume == Volume::Quiet { Ok(ExitCode::SUCCESS) } else { write_out("Configuration file is valid\n") };
     }
     let background = (wanted.background || loaded.config.global().daemon()) && !wanted.foreground;

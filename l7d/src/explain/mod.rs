@@ -231,10 +231,11 @@ fn stop(verdict: Verdict) -> Stopped {
 
 /// Shows where a server is; the port is missing where the client's is kept.
 fn address(server: &config::Server) -> String {
-    match server.address() {
-        config::ServerAddress::Unix(unix) => unix.to_string(),
-        config::ServerAddress::Inet(ip, Some(port)) => SocketAddr::new(*ip, *port).to_string(),
-        config::ServerAddress::Inet(ip, None) => ip.to_string(),
+    match (server.address(), server.ip(), server.port()) {
+        (config::ServerAddress::Unix(unix), _, _) => unix.to_string(),
+        (config::ServerAddress::Inet(..) | config::ServerAddress::Named(_), Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
+        (config::ServerAddress::Inet(..) | config::ServerAddress::Named(_), Some(ip), None) => ip.to_string(),
+        (config::ServerAddress::Inet(..) | config::ServerAddress::Named(_), None, _) => "-".to_owned(),
     }
 }
 

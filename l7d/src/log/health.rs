@@ -1,9 +1,10 @@
 //! Lines about servers: checks that end otherwise than before, and changes of status, in the words of HAProxy.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use control::fleet::{Changed, CheckOutcome, Checked, Event, Probe, Reason};
+use control::fleet::{Changed, CheckOutcome, Checked, Event, Moved, Probe, Reason};
 use control::server_state::{Admin, Status};
 use tokio::sync::{mpsc, watch};
 
@@ -19,11 +20,13 @@ pub(crate) async fn follow(mut events: mpsc::Receiver<Event>, site: watch::Recei
         let name = match &event {
             Event::Checked(checked) => &checked.backend,
             Event::Changed(changed) => &changed.transition.backend,
+            Event::Moved(moved) => &moved.to.backend,
         };
         let Some(backend) = site.backends().iter().find(|backend| backend.name() == name) else { continue };
         let lines = match &event {
             Event::Checked(checked) => vec![(Level::Notice, of_check(checked))],
             Event::Changed(changed) => of_change(changed, backend),
+            Event::Moved(moved) => of_move(moved),
         };
         for (level, text) in lines {
             backend.log().write(Line { level, text: text.as_bytes(), structured: b"" }, &mut packet);
@@ -63,6 +66,18 @@ fn reason(outcome: &CheckOutcome) -> String {
     text
 }
 
+/// Says that a server is elsewhere, or called otherwise.
+fn of_move(Moved { to, from }: &Moved) -> Vec<(Level, String)> {
+    let name = format!("{}/{}", to.backend, to.server);
+    let host = to.to.host().filter(|host| from.host() != Some(host));
+    let called =
+        host.map(|host| format!("{name} changed its FQDN from {} to {host} by 'SRV record'", from.host().unwrap_or("(null)")));
+    let (old, new) = (from.ip(), to.to.ip());
+    let shown = |ip: Option<IpAddr>| ip.map_or_else(|| "(none)".to_owned(), |ip| ip.to_string());
+    let is_there = (old != new && new.is_some()).then(|| format!("{name} changed its IP from {} to {} by {}.", shown(old), shown(new), to.by));
+    called.into_iter().chain(is_there).map(|text| (Level::Notice, text)).collect()
+}
+
 fn of_change(changed: &Changed, backend: &Backend) -> Vec<(Level, String)> {
     let transition = &changed.transition;
     let name = format!("{} {}/{}", if changed.is_backup { "Backup Server" } else { "Server" }, transition.backend, transition.server);
@@ -70,14 +85,21 @@ fn of_change(changed: &Changed, backend: &Backend) -> Vec<(Level, String)> {
         Reason::Check(outcome) | Reason::Agent(outcome) if !changed.is_explained => format!(", {}", reason(outcome)),
         Reason::Health => ", changed from CLI".to_owned(),
         Reason::Tracked { server, .. } => format!(" via {server}"),
-        Reason::Check(_) | Reason::Agent(_) | Reason::Admin(_) | Reason::Weight | Reason::Configuration => String::new(),
+        Reason::Resolution(Some(lack)) => format!(" ({})", lack.as_str()),
+        Reason::Check(_) | Reason::Agent(_) | Reason::Admin(_) | Reason::Weight | Reason::Configuration | Reason::Resolution(None) => {
+            String::new()
+        }
     };
-    let via = if matches!(transition.reason, Reason::Tracked { .. }) { why.as_str() } else { "" };
+    let via = if matches!(transition.reason, Reason::Tracked { .. } | Reason::Resolution(_)) { why.as_str() } else { "" };
     let (left, online) = (rest(changed, backend, "left"), rest(changed, backend, "online"));
     let line = match (transition.from, transition.to, &transition.reason) {
         (_, _, Reason::Weight) => None,
         (_, Status::Maint, _) => Some((Level::Alert, format!("{name} is going DOWN for maintenance{via}. {left}"))),
         (Status::Maint, to, Reason::Tracked { .. }) => Some((Level::Notice, format!("{name} is {to}/READY (leaving maintenance)."))),
+        (Status::Maint, to, Reason::Resolution(_)) => {
+            let host = changed.host.as_deref().unwrap_or_default();
+            Some((Level::Notice, format!("{name} ('{host}') is {to}/READY (resolves again).")))
+        }
         (Status::Maint, to, _) => Some((Level::Notice, format!("{name} is {to}/READY (leaving forced maintenance)."))),
         (_, Status::Down, _) => Some((Level::Alert, format!("{name} is DOWN{why}. {left}"))),
         (_, Status::Drain, _) if changed.is_stopping => Some((Level::Notice, format!("{name} is stopping{why}. {online}"))),
@@ -89,7 +111,9 @@ fn of_change(changed: &Changed, backend: &Backend) -> Vec<(Level, String)> {
     };
     let is_last = transition.from == Status::Up && changed.active + changed.backup == 0;
     let none = is_last.then(|| (Level::Emergency, format!("backend {} has no server available!", transition.backend)));
-    line.into_iter().chain(none).collect()
+    let is_back = transition.from == Status::Maint && matches!(transition.reason, Reason::Resolution(_));
+    let ready = is_back.then(|| (Level::Notice, format!("{name} administratively READY thanks to valid DNS answer.")));
+    line.into_iter().chain(ready).chain(none).collect()
 }
 
 /// Says what is left of a backend, and what becomes of the server's clients.

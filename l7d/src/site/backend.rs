@@ -378,7 +378,7 @@ impl Backend {
             // A newer configuration may have taken it away; who came in before it is still served.
             Status::Down | Status::Maint => self.superseded.load(Ordering::Acquire),
         };
-        self.servers.get(place).is_some_and(is_up)
+        self.servers.get(place).filter(|server| server.model.lack().is_none()).is_some_and(is_up)
     }
 
     /// Returns what makes a failed request go to a server again.
@@ -499,7 +499,8 @@ impl Backend {
     /// Returns the servers to which `weight` gives any.
     fn candidates(&self, weight: impl Fn(&Server) -> u32) -> impl Iterator<Item = Candidate> {
         self.servers.iter().enumerate().filter_map(move |(place, server)| {
-            let weight = weight(server);
+            // One that has just been found is up before this site's successor knows where it is.
+            let weight = if server.model.lack().is_none() { weight(server) } else { 0 };
             (weight > 0).then(|| {
                 let busy = server.load.active().saturating_add(server.load.waiting());
                 Candidate { place, weight, busy, room: self.queue.room(&server.load), seed: server.seed }
@@ -515,7 +516,7 @@ impl Server {
         threads: usize,
         before: Option<&Backend>,
     ) -> Self {
-        let same = |old: &&Self| old.name == model.name() && old.model.address() == model.address();
+        let same = |old: &&Self| old.name == model.name() && old.model.address().is_same_place(model.address());
         let old = before.and_then(|backend| backend.servers.iter().find(same));
         let limits = limits(model, None);
         let load = match old {
@@ -647,7 +648,9 @@ fn cookie_value(model: &config::Server, key: Option<&str>) -> Option<Box<[u8]>> 
 /// Returns an address in the system's form.
 fn address(model: &ServerAddress) -> Option<SocketAddrAny> {
     match model {
-        ServerAddress::Inet(ip, port) => port.map(|port| SocketAddr::new(*ip, port).into()),
+        ServerAddress::Inet(..) | ServerAddress::Named(_) => {
+            Some(SocketAddr::new(model.ip()?, model.port()?).into())
+        }
         ServerAddress::Unix(unix) => {
             let address = match unix.path() {
                 Some(path) => SocketAddrUnix::new(path),

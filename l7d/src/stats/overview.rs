@@ -275,7 +275,8 @@ fn of_pool(meter: &Meter, column: &str) -> u64 {
 }
 
 fn of_check<'a>(server: &Server, state: &'a ServerSnapshot, column: &str) -> Option<Value<'a>> {
-    let check = server.model().check()?;
+    // Nobody is asked at no address.
+    let check = server.model().check().filter(|_| server.model().lack().is_none())?;
     let last = || state.last_check.as_ref().map(|last| &last.outcome);
     Some(match column {
         "chkfail" => Value::Count(state.failed_checks),
@@ -319,6 +320,9 @@ fn status(model: &config::Server, state: &ServerSnapshot) -> Cow<'static, str> {
         (Status::Drain, Some(_), Checking::On) if state.admin == Admin::Drain => return Cow::Borrowed("DRAIN (agent)"),
         _ => {}
     }
+    if model.lack().is_some() && state.admin != Admin::Maint {
+        return Cow::Borrowed("MAINT (resolution)");
+    }
     if let Some(track) = model.track().filter(|_| state.lead.maint) {
         return Cow::Owned(format!("{name} (via {track})"));
     }
@@ -340,7 +344,8 @@ pub(crate) fn address(model: &config::Server) -> String {
     match (model.ip(), model.port()) {
         (Some(IpAddr::V4(ip)), port) => format!("{ip}:{}", port.unwrap_or(0)),
         (Some(IpAddr::V6(ip)), port) => format!("[{ip}]:{}", port.unwrap_or(0)),
-        (None, _) => "unix".to_owned(),
+        (None, _) if model.address().unix().is_some() => "unix".to_owned(),
+        (None, _) => String::new(),
     }
 }
 

@@ -133,7 +133,21 @@ fn mistakes_are_told_where_they_are() {
         ("backend b\nbackend b\n", "haproxy.cfg:6:9: `b` is the name of a backend already"),
         ("frontend f from other\n", "haproxy.cfg:5:17: no defaults `other` before this line"),
         ("userlist u\n user x password y groups z\n", "haproxy.cfg:6:27: no group `z` in userlist `u`"),
-        ("resolvers r\n nameserver a 127.0.0.1:53\n", "haproxy.cfg:5:1: section `resolvers` is not supported yet"),
+        ("resolvers r\n nameserver a example:53\n", "haproxy.cfg:6:15: `example:53` is not the address of a server"),
+        ("resolvers r\n nameserver a 10.0.0.1\n nameserver a 10.0.0.2\n", "haproxy.cfg:7:13: there is a nameserver `a` already"),
+        ("resolvers r\n hold ever 1s\n", "haproxy.cfg:6:7: unknown keyword `ever` in `hold`"),
+        ("resolvers r\n timeout resolve 0\n", "haproxy.cfg:6:18: must be longer than zero"),
+        ("resolvers r\n accepted_payload_size 100\n", "haproxy.cfg:6:24: `100` is not a number from 512 to 65535"),
+        ("resolvers r\nresolvers r\n", "haproxy.cfg:6:11: there is a section resolvers `r` already"),
+        ("backend b\n server s a.b:80 resolvers r\n", "haproxy.cfg:6:28: no section resolvers `r`"),
+        ("backend b\n server s a..b:80\n", "haproxy.cfg:6:11: `a..b` cannot be a name"),
+        ("backend b\n server s _a._tcp.b\n", "haproxy.cfg:6:11: `_a._tcp.b` is a service, and nobody is asked for its records"),
+        ("backend b\n server s a.b:80 init-addr last,never\n", "haproxy.cfg:6:33: `never` is no place to find an address in"),
+        ("backend b\n server s a.b:80 resolve-opts allow-dup\n", "haproxy.cfg:6:31: `allow-dup` is no option of resolution"),
+        ("backend b\n server s a.b:80 resolve-prefer ipv5\n", "haproxy.cfg:6:33: `ipv5` is not a family of addresses"),
+        ("backend b\n server-template s 0 a.b:80\n", "haproxy.cfg:6:20: `0` is not a number of servers"),
+        ("backend b\n server-template s 3-1 a.b:80\n", "haproxy.cfg:6:20: `3-1` is not a number of servers"),
+        ("backend b\n server s2 10.0.0.1:80\n server-template s 3 a.b:80\n", "haproxy.cfg:7:18: there is a server `s2` already"),
     ];
     for (config, expected) in cases {
         let (is_valid, said) = check(&format!("{base}{config}"));

@@ -89,6 +89,8 @@ mod maps;
 #[cfg(test)]
 mod marked;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod peers;

@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 10] = [
+pub(crate) const LAB: [Package; 11] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -29,6 +29,7 @@ pub(crate) const LAB: [Package; 10] = [
         why: "a gRPC client and server that are not ours",
     },
     Package { name: "nghttp2-client", proof: "h2load", why: "many requests while everything changes" },
+    Package { name: "dnsmasq-base", proof: "dnsmasq", why: "a server of the DNS that is not ours" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 

@@ -107,6 +107,11 @@ fn sections(written: &Written) -> Vec<Section> {
     for peers in &written.peers {
         sections.push(Section::filled(&["peers", &peers.name], Some(peers.name.location()), |section| rest::peers(section, peers)));
     }
+    for resolvers in &written.resolvers {
+        sections.push(Section::filled(&["resolvers", resolvers.name()], Some(resolvers.location()), |section| {
+            rest::resolvers(section, resolvers)
+        }));
+    }
     for table in &written.tables {
         let names = match (&table.peers, &table.shared_as) {
             (Some(peers), Some(own)) => vec!["peers", peers.as_str(), "table", own.trim_start_matches('/')],

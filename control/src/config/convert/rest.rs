@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{HttpErrors, Password, Process};
+use crate::config::model::{Carrier, HttpErrors, Password, Process, Resolvers};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -124,5 +124,36 @@ pub(super) fn table(section: &mut Section, table: &written::Table) {
         keys.put("store", Value::List(store.iter().map(|stored| words::stored(**stored).into()).collect()));
     }
     keys.maybe("peers", peers.as_ref().filter(|_| shared_as.is_none()).map(|peers| peers.value().clone()));
+    section.keys(&keys);
+}
+
+/// Writes a section of servers of the DNS; those of the system are named one by one.
+pub(super) fn resolvers(section: &mut Section, resolvers: &Resolvers) {
+    let Resolvers { name: _, nameservers, payload, retries, resolve, retry, hold } = resolvers;
+    let mut servers = Table::default();
+    for nameserver in nameservers {
+        let prefix = if nameserver.carrier() == Carrier::Tcp { "tcp@" } else { "" };
+        servers.put(nameserver.name(), format!("{prefix}{}", nameserver.address()));
+    }
+    let mut keys = Table::default();
+    keys.table("nameserver", servers);
+    keys.put("accepted-payload-size", u32::from(*payload));
+    keys.put("resolve-retries", *retries);
+    let mut timeouts = Table::default();
+    timeouts.put("resolve", words::duration(*resolve));
+    timeouts.put("retry", words::duration(*retry));
+    keys.table("timeout", timeouts);
+    let mut held = Table::default();
+    for (name, period) in [
+        ("valid", hold.valid),
+        ("nx", hold.nx),
+        ("refused", hold.refused),
+        ("timeout", hold.timeout),
+        ("other", hold.other),
+        ("obsolete", hold.obsolete),
+    ] {
+        held.put(name, words::duration(period));
+    }
+    keys.table("hold", held);
     section.keys(&keys);
 }

@@ -2,10 +2,10 @@
 
 use super::value::{Table, Value};
 use super::{bind, words};
-use crate::config::model::{Request, SendProxy, ServerSource};
+use crate::config::model::{Family, InitAddress, Request, SendProxy, ServerSource};
 use crate::config::value::word;
 use crate::config::written::{
-    AgentSettings, CheckOption, CheckSettings, CheckSwitch, ProxySwitch, Recipe, Server, ServerPoolSettings, ServerSettings,
+    AgentSettings, CheckOption, CheckSettings, CheckSwitch, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings, ServerSettings,
     ServerTlsSettings,
 };
 
@@ -39,6 +39,7 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
         send_proxy,
         tls,
         pool,
+        naming,
     } = settings;
     table.maybe("weight", weight.map(u32::from));
     table.maybe("backup", *backup);
@@ -57,10 +58,31 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
     table.maybe("check", check.as_ref().and_then(self::check));
     table.maybe("agent", self::agent(agent));
     table.maybe("track", track.as_ref().map(|track| track.to_string()));
+    names(table, naming);
     let ServerPoolSettings { most_idle, purge_delay, most_reuses } = pool;
     table.maybe("pool-max-conn", most_idle.map(limit));
     table.maybe("pool-purge-delay", purge_delay.map(words::duration));
     table.maybe("max-reuse", most_reuses.map(limit));
+}
+
+/// Writes how a name becomes an address.
+fn names(table: &mut Table, naming: &NamingSettings) {
+    let NamingSettings { resolvers, init, prefer, networks, options } = naming;
+    let place = |place: &InitAddress| match place {
+        InitAddress::Last => "last".to_owned(),
+        InitAddress::Libc => "libc".to_owned(),
+        InitAddress::None => "none".to_owned(),
+        InitAddress::Ip(ip) => ip.to_string(),
+    };
+    table.maybe("resolvers", resolvers.as_ref().map(|name| name.value().clone()));
+    table.some("init-addr", init.iter().flatten().map(place));
+    table.maybe("resolve-prefer", prefer.map(|family| if family == Family::V4 { "ipv4" } else { "ipv6" }));
+    table.some("resolve-net", networks.iter().flatten().map(ToString::to_string));
+    let options = options.map(|options| {
+        let shared = if options.allow_duplicates { "allow-dup-ip" } else { "prevent-dup-ip" };
+        [Some(shared), options.ignore_weight.then_some("ignore-weight")]
+    });
+    table.some("resolve-opts", options.into_iter().flatten().flatten());
 }
 
 fn limit(limit: Option<u32>) -> Value {

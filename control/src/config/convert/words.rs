@@ -36,6 +36,10 @@ pub(super) fn address(address: &ServerAddress) -> String {
         ServerAddress::Inet(ip, None) => ip.to_string(),
         ServerAddress::Inet(ip, Some(port)) => std::net::SocketAddr::new(*ip, *port).to_string(),
         ServerAddress::Unix(unix) => unix.to_string(),
+        ServerAddress::Named(named) => {
+            let name = named.service().or(named.host()).unwrap_or_default();
+            named.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+        }
     }
 }
 

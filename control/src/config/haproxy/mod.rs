@@ -40,6 +40,7 @@ pub(super) mod protocol;
 mod proxy;
 mod reader;
 mod reply;
+mod resolvers;
 mod rules;
 mod section;
 pub(super) mod sequence;

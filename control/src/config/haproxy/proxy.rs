@@ -64,6 +64,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (BACK, "server-state-file-name", backend::state_name),
     (DEFAULTS_BACK, "retry-on", backend::retry_on),
     (BACK, "server", server::server),
+    (BACK, "server-template", server::template),
     (BACK, "source", backend::source),
     (FRONT, "declare", rules::rule),
     (FRONT, "ssl-default-bind-options", misplaced_tls),
@@ -132,7 +133,6 @@ const LATER: &[&str] = &[
     "max-keep-alive-queue",
     "max-session-srv-conns",
     "quic-initial",
-    "server-template",
 ];
 
 /// Reads one line of a proxy.
@@ -162,7 +162,7 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft
 }
 
 /// Keywords without which a section is not what it was meant to be; HAProxy warns of the others where they do not belong.
-const FIRM: [&str; 4] = ["bind", "server", "use-server", "use_backend"];
+const FIRM: [&str; 5] = ["bind", "server", "server-template", "use-server", "use_backend"];
 
 fn misplaced(line: &Line, kinds: Kinds, kind: Kind) -> Diagnostic {
     let all = [Kind::Defaults, Kind::Frontend, Kind::Backend, Kind::Listen];

@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, peers, proxy, reply, userlist};
+use super::{global, peers, proxy, reply, resolvers, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::HttpErrors;
+use crate::config::model::{HttpErrors, Resolvers};
 use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
@@ -26,6 +26,7 @@ pub(super) enum Section {
     HttpErrors(HttpErrors),
     Userlist(Userlist),
     Peers(Box<peers::Draft>),
+    Resolvers(Resolvers),
     Proxy(Box<Draft>),
 }
 
@@ -39,12 +40,13 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("listen", |line, files| files.proxy(Kind::Listen, line)),
     ("userlist", |line, _| userlist::section(line).map(Section::Userlist)),
     ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
+    ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
 ];
 
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "acme",
     "cache",
     "crt-store",
@@ -54,7 +56,6 @@ const LATER: [&str; 12] = [
     "log-profile",
     "mailers",
     "program",
-    "resolvers",
     "ring",
     "traces",
 ];
@@ -144,6 +145,7 @@ impl Files {
                 Section::HttpErrors(errors) => &errors.name,
                 Section::Userlist(list) => &list.name,
                 Section::Peers(draft) => draft.name(),
+                Section::Resolvers(section) => section.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -164,6 +166,7 @@ impl Files {
             Section::HttpErrors(errors) => reply::section_line(keyword, line, errors),
             Section::Userlist(list) => userlist::section_line(keyword, line, list, reader),
             Section::Peers(draft) => draft.line(keyword, line, reader),
+            Section::Resolvers(section) => resolvers::section_line(keyword, line, section),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -243,6 +246,7 @@ impl Files {
                 }
             }
             Section::Peers(draft) => draft.finish(&mut self.written),
+            Section::Resolvers(section) => self.written.resolvers.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

@@ -10,7 +10,7 @@ use super::tls;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Location, Source};
 use crate::config::model::{SendProxy, ServerSource};
-use crate::config::value::{address, text, word};
+use crate::config::value::{address, naming, text, word};
 use crate::config::written::{CheckSettings, CheckSwitch, ProxySwitch, Server, ServerSettings};
 
 /// The settings of a server while its words are read.
@@ -110,6 +110,11 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.fastinter = Some(*line.period()?);
         Ok(())
     }),
+    ("init-addr", |line, server, _| {
+        server.server.naming.init =
+            Some(line.parse("where to find an address", |text| naming::list(text, naming::init))?.value().clone());
+        Ok(())
+    }),
     ("init-state", |line, server, _| {
         server.check.init_state = Some(*line.parse("up, down, fully-up or fully-down", |text| word::INIT_STATE.read(text))?);
         Ok(())
@@ -197,6 +202,26 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("proxy-v2-options", proxy_options),
+    ("resolve-net", |line, server, _| {
+        server.server.naming.networks = Some(line.parse("networks", naming::networks)?.value().clone());
+        Ok(())
+    }),
+    ("resolve-opts", |line, server, _| {
+        let start = server.server.naming.options.unwrap_or_default();
+        let read = |text: &str| {
+            text.split(',').try_fold(start, |options, part| naming::option(options, part).map_err(|mistake| mistake.at(text, part)))
+        };
+        server.server.naming.options = Some(*line.parse("options", read)?);
+        Ok(())
+    }),
+    ("resolve-prefer", |line, server, _| {
+        server.server.naming.prefer = Some(*line.parse("ipv4 or ipv6", naming::family)?);
+        Ok(())
+    }),
+    ("resolvers", |line, server, _| {
+        server.server.naming.resolvers = Some(line.expect("a section `resolvers`")?);
+        Ok(())
+    }),
     ("rise", |line, server, _| {
         server.check.rise = Some(*line.integer(1..=MOST_PROBES)?);
         Ok(())
@@ -239,7 +264,6 @@ const LATER: &[&str] = &[
     "guid",
     "hash-key",
     "idle-ping",
-    "init-addr",
     "log-proto",
     "namespace",
     "no-check-reuse-pool",
@@ -253,10 +277,6 @@ const LATER: &[&str] = &[
     "npn",
     "pool-conn-name",
     "redir",
-    "resolve-net",
-    "resolve-opts",
-    "resolve-prefer",
-    "resolvers",
     "send-proxy-v2-ssl",
     "send-proxy-v2-ssl-cn",
     "set-proxy-v2-tlv-fmt",
@@ -300,8 +320,23 @@ const MOST_PROBES: u32 = 1000;
 /// Extensions of the PROXY header HAProxy can send and this model has no place for.
 const LATER_OPTIONS: [&str; 7] = ["authority", "cert-cn", "cert-key", "cert-sig", "ssl", "ssl-cipher", "unique-id"];
 
+/// Reads `server NAME ADDRESS WORDS`.
 pub(super) fn server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let name = line.expect("its name")?;
+    check_name(&name, draft)?;
+    add(line, vec![name], draft, reader)
+}
+
+/// Reads `server-template PREFIX NUMBER|FIRST-LAST NAME[:PORT] WORDS`: so many servers, called PREFIX1, PREFIX2 and so on.
+pub(super) fn template(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let prefix = line.expect("what their names begin with")?;
+    let range = line.parse("how many they are", text::count_or_range)?;
+    let names: Vec<_> = range.value().clone().map(|number| prefix.clone().map(|prefix| format!("{prefix}{number}"))).collect();
+    names.iter().try_for_each(|name| check_name(name, draft))?;
+    add(line, names, draft, reader)
+}
+
+fn check_name(name: &Located<String>, draft: &Draft) -> Result<(), Diagnostic> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     if name.is_empty() || !name.chars().all(allowed) {
         let error = Diagnostic::error(name.location(), format!("`{name}` cannot be the name of a server"));
@@ -312,13 +347,19 @@ pub(super) fn server(line: &mut Line, draft: &mut Draft, reader: &mut Reader) ->
         let error = Diagnostic::error(name.location(), format!("there is a server `{name}` already"));
         return Err(error.hint(format!("{}:{}", first.file(), first.line())));
     }
+    Ok(())
+}
+
+/// Reads an address and what follows it, for servers of these names.
+fn add(line: &mut Line, names: Vec<Located<String>>, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let word = line.expect("its address")?;
     let address = parse_word(&word, address::server);
     let mut settings = Settings::default();
     let outcome = words(line, &mut settings, reader);
     // A server without an address stays known by its name.
     let address = address.map_err(|error| reader.push(error)).ok();
-    draft.backend.servers.push(Server { name, address, settings: settings.finish() });
+    let settings = settings.finish();
+    draft.backend.servers.extend(names.into_iter().map(|name| Server { name, address: address.clone(), settings: settings.clone() }));
     outcome
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::bind::PortRange;
+use super::resolvers::Lack;
 use super::unix::UnixAddress;
 
 /// Where a server is.
@@ -13,6 +14,48 @@ pub enum ServerAddress {
     Inet(IpAddr, Option<u16>),
     /// A Unix stream socket.
     Unix(UnixAddress),
+    /// Wherever a name leads.
+    Named(NamedAddress),
+}
+
+/// A name of the DNS, and where it leads at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedAddress {
+    pub(crate) service: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) ip: Option<IpAddr>,
+    /// Why the address does not count any more.
+    pub(crate) lack: Option<Lack>,
+    /// What a record of the service says of its weight.
+    pub(crate) weight: Option<u16>,
+}
+
+impl NamedAddress {
+    /// Returns the name of the service whose records say which machines there are; none for the name of a machine.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// Returns the name of the machine; none where no record of the service is left for this server.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Returns its address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    /// Returns its port.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns why it is not to be connected to; none while it has an address that counts.
+    pub fn lack(&self) -> Option<Lack> {
+        self.lack.or(self.ip.is_none().then_some(Lack::NoAddress))
+    }
 }
 
 impl ServerAddress {
@@ -20,14 +63,21 @@ impl ServerAddress {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(ip, _) => Some(*ip),
+            Self::Named(named) => named.ip,
             Self::Unix(_) => None,
         }
+    }
+
+    /// Tells whether both are the same place at present, whatever it is called.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (self.ip(), self.port(), self.unix()) == (other.ip(), other.port(), other.unix())
     }
 
     /// Returns the port.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Inet(_, port) => *port,
+            Self::Named(named) => named.port,
             Self::Unix(_) => None,
         }
     }
@@ -35,8 +85,16 @@ impl ServerAddress {
     /// Returns the Unix socket.
     pub fn unix(&self) -> Option<&UnixAddress> {
         match self {
-            Self::Inet(..) => None,
+            Self::Inet(..) | Self::Named(_) => None,
             Self::Unix(address) => Some(address),
+        }
+    }
+
+    /// Returns the name that leads there.
+    pub fn named(&self) -> Option<&NamedAddress> {
+        match self {
+            Self::Inet(..) | Self::Unix(_) => None,
+            Self::Named(named) => Some(named),
         }
     }
 }

@@ -18,6 +18,7 @@ mod observe;
 mod peers;
 mod proxy;
 mod reply;
+mod resolvers;
 mod retry;
 mod reuse;
 mod sequence;
@@ -33,7 +34,7 @@ pub use backend::{Backend, Balance, HeaderHash, StateSource, UriHash};
 pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
-pub use connection::{SendProxy, ServerAddress, ServerSource, Target};
+pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
@@ -45,6 +46,7 @@ pub use observe::{InitState, Layer, Observe, OnError, Tracked};
 pub use peers::{Peer, Peers};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
 pub use reply::{ErrorReply, HttpErrors};
+pub use resolvers::{Carrier, Family, Hold, InitAddress, Lack, Nameserver, Naming, NamingOptions, Resolvers};
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
 pub use reuse::{HttpReuse, ServerPool};
@@ -121,6 +123,7 @@ pub struct Config {
     pub(in crate::config) servers: Vec<Server>,
     pub(in crate::config) tables: Vec<Table>,
     pub(in crate::config) peers: Vec<Peers>,
+    pub(in crate::config) resolvers: Vec<Resolvers>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) idle: Vec<Located<String>>,
@@ -163,6 +166,11 @@ impl Config {
     /// Returns the sections of peers, in the order of the file.
     pub fn peers(&self) -> &[Peers] {
         &self.peers
+    }
+
+    /// Returns the sections of servers that are asked for names, in the order of the file.
+    pub fn resolvers(&self) -> &[Resolvers] {
+        &self.resolvers
     }
 
     /// Returns the sections of files for statuses, in the order of the file.

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::check::{Agent, Check};
-use super::connection::{SendProxy, ServerAddress, ServerSource};
+use super::connection::{NamedAddress, SendProxy, ServerAddress, ServerSource};
 use super::observe::Tracked;
+use super::resolvers::{Lack, Naming};
 use super::{BackendId, ServerId, ServerPool, ServerTls};
 use crate::config::location::{Located, Location};
 
@@ -35,6 +36,7 @@ pub struct Server {
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
     pub(in crate::config) pool: ServerPool,
+    pub(in crate::config) naming: Naming,
     pub(in crate::config) origin: Origin,
 }
 
@@ -92,7 +94,7 @@ impl Server {
         &self.address
     }
 
-    /// Returns the IP address; none for a Unix socket.
+    /// Returns the IP address; none for a Unix socket, and for a name that has none.
     pub fn ip(&self) -> Option<IpAddr> {
         self.address.ip()
     }
@@ -102,7 +104,17 @@ impl Server {
         self.address.port()
     }
 
-    /// Returns where a client that connected to `client_port` is sent; none for a Unix socket.
+    /// Returns how its name becomes an address, where it has one or is given one.
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// Returns why its name leads nowhere; none where it does, and for a server without a name.
+    pub fn lack(&self) -> Option<Lack> {
+        self.address.named().and_then(NamedAddress::lack)
+    }
+
+    /// Returns where a client that connected to `client_port` is sent; none for a Unix socket, and for a name that has no address.
     pub fn address_for(&self, client_port: u16) -> Option<SocketAddr> {
         self.ip().map(|ip| SocketAddr::new(ip, self.port().unwrap_or(client_port)))
     }

@@ -7,6 +7,7 @@ use super::Resolver;
 use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::log;
+use super::naming;
 use super::proxy;
 use super::tls;
 use super::track;
@@ -123,6 +124,10 @@ pub(in crate::config) fn add_server(config: &mut Config, id: BackendId, written:
     let others = &config.servers[backend.servers.clone()];
     let number = (1..).find(|number| others.iter().all(|other| other.number != *number)).unwrap_or(others.len() + 1);
     let place = Place { backend: id, id: ServerId::from_index(end), number, timeouts: &backend.timeouts };
+    if let Some(address) = written.address.as_ref().filter(|address| address.named().is_some()) {
+        resolver.error(address.location(), "a server that is added at run time has no name", "an IP address");
+    }
+    resolver.resolvers.clone_from(&config.resolvers);
     let server = server(&mut resolver, &config.ground[id.index()], written, &place);
     if let Some(track) = server.as_ref().and_then(|server| server.track.as_ref()) {
         resolver.error(track.location(), "a server that is added at run time cannot track another", "write it in the file");
@@ -253,8 +258,9 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         Some(ProxySwitch::On(version)) => Some(version),
         Some(ProxySwitch::Off) | None => None,
     };
+    let naming = naming::naming(resolver, written, &layers);
     family(resolver, written, source.as_ref());
-    let source = source.filter(|_| address.ip().is_some());
+    let source = source.filter(|_| address.unix().is_none());
     let protocol = last(&layers, |settings| settings.protocol);
     let tls = tls::tls(resolver, written, &layers, protocol);
     let (timeouts, tls_of) = (place.timeouts, tls.as_ref());
@@ -289,6 +295,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         tls,
         source,
         send_proxy,
+        naming,
         origin: Origin::File,
         pool: pool(&layers),
     })

@@ -10,6 +10,7 @@ use crate::config::model::{
     Action, Agent, Check, InitState, Layer, Mode, Observe, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target,
     Timeout, Timeouts,
 };
+use crate::config::amend::NOWHERE;
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
 /// How connections to a server are made.
@@ -93,7 +94,8 @@ pub(super) fn agent(resolver: &mut Resolver, server: &written::Server, connectio
     let on = of(|settings| settings.agent.on.is_some()).and_then(|agent| agent.on.clone()).filter(|on| *on.value())?;
     let port = of(|settings| settings.agent.port.is_some()).and_then(|agent| agent.port);
     let own = of(|settings| settings.agent.address.is_some()).and_then(|agent| agent.address);
-    let Some((ip, port)) = own.or_else(|| server.address.as_ref()?.ip()).zip(port) else {
+    let of_server = |address: &ServerAddress| address.ip().or(address.named().map(|_| NOWHERE));
+    let Some((ip, port)) = own.or_else(|| of_server(server.address.as_ref()?)).zip(port) else {
         let message = format!("the agent of server `{}` has no port", server.name);
         resolver.error(on.location(), message, "write agent-port, and agent-addr for a Unix socket");
         return None;
@@ -146,6 +148,12 @@ fn target(settings: &CheckSettings, address: &ServerAddress) -> Option<Target> {
             .or(*port)
             .or(names_ports(settings.sequence.as_ref()).then_some(0))
             .map(|port| Target::Inet(SocketAddr::new(own.unwrap_or(*ip), port))),
+        (ServerAddress::Named(named), own) => settings
+            .port
+            .or(named.port)
+            // The records of a service have ports.
+            .or((named.service.is_some() || names_ports(settings.sequence.as_ref())).then_some(0))
+            .map(|port| Target::Inet(SocketAddr::new(own.unwrap_or(NOWHERE), port))),
         (ServerAddress::Unix(_), Some(own)) => settings.port.map(|port| Target::Inet(SocketAddr::new(own, port))),
         (ServerAddress::Unix(unix), None) => Some(Target::Unix(unix.clone())),
     }

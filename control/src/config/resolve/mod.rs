@@ -9,6 +9,7 @@ mod frontend;
 mod kernel;
 mod limits;
 mod log;
+mod naming;
 mod peers;
 mod proxy;
 mod rules;
@@ -23,14 +24,14 @@ use std::time::Duration;
 
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
-use super::model::{AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, StatsSocket, Table, TableKey, Xdp};
+use super::model::{AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp};
 use super::suggest;
 use super::written::{self, Written};
 
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, peers, http_errors, userlists, idle, lines: _ } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, http_errors, userlists, idle, lines: _ } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -46,10 +47,11 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let peers = peers.iter().map(|peers| peers::peers(&mut resolver, peers)).collect();
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
+    let resolvers = naming::sections(&mut resolver);
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
-    Config { global, xdp, frontends: made, backends, servers, tables, peers, http_errors, userlists, idle, warnings: report, ground }
+    Config { global, xdp, frontends: made, backends, servers, tables, peers, resolvers, http_errors, userlists, idle, warnings: report, ground }
 }
 
 pub(super) use backend::add_server;
@@ -61,6 +63,8 @@ struct Resolver {
     tables: Vec<Located<String>>,
     peers: Vec<Located<String>>,
     http_errors: Vec<Located<String>>,
+    /// Those that were written, and that of the system where somebody names it.
+    resolvers: Vec<Resolvers>,
     backend_ids: HashMap<String, BackendId>,
     /// Where lines of the process go.
     log: Vec<Located<String>>,
@@ -83,8 +87,9 @@ impl Resolver {
         let tables = written.tables.iter().map(|table| table.name.clone()).collect();
         let peers = written.peers.iter().map(|peers| peers.name.clone()).collect();
         let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
+        let resolvers = written.resolvers.clone();
         let (log, log_tag) = (written.global.log.clone(), written.global.log_tag.clone());
-        Self { backends, tables, peers, http_errors, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
+        Self { backends, tables, peers, http_errors, resolvers, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {

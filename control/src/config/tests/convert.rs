@@ -23,7 +23,7 @@ fn corpus() -> Vec<(String, String)> {
 /// Shows a model without where its values were written, and without what was said about it.
 fn shown(config: &Config) -> String {
     let mut text = format!(
-        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
         config.global(),
         config.xdp(),
         config.frontends(),
@@ -31,6 +31,7 @@ fn shown(config: &Config) -> String {
         config.servers(),
         config.tables(),
         config.peers(),
+        config.resolvers(),
         config.http_errors(),
         config.userlists(),
     );

@@ -31,6 +31,8 @@ pub(super) fn backend(reader: &mut Reader, name: Located<String>, presets: &Pres
 /// Reads what only backends have.
 pub(super) fn own(reader: &mut Reader, section: &mut Section<'_>, plain: (Located<String>, Arc<Defaults>, Proxy)) -> Backend {
     let (name, defaults, proxy) = plain;
+    let mut servers = server::servers(reader, section);
+    servers.extend(server::templates(reader, section, &servers));
     let backend = Backend {
         name,
         defaults,
@@ -46,7 +48,7 @@ pub(super) fn own(reader: &mut Reader, section: &mut Section<'_>, plain: (Locate
         rules: Vec::new(),
         source: connection::source(reader, section).map(|source| source.value().clone()),
         default_server: server::default_server(reader, section),
-        servers: server::servers(reader, section),
+        servers,
     };
     section.misplaced(reader, &["stick"], |_| "write it as one of the rules, for example \"stick on src table per_ip\"".to_owned());
     section.misplaced(reader, &["stick-table"], |_| {

@@ -17,6 +17,7 @@ mod pool;
 mod proxy;
 mod reader;
 mod reply;
+mod resolvers;
 mod section;
 mod server;
 mod stats;
@@ -52,7 +53,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 6] = ["cache", "crt-store", "log-profile", "mailers", "resolvers", "ring"];
+const LATER: [&str; 5] = ["cache", "crt-store", "log-profile", "mailers", "ring"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -71,6 +72,8 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
         written.tables.extend(tables);
     }
     written.tables.sort_by_key(|table| table.name.location().line());
+    written.resolvers =
+        root.named(reader, "resolvers").into_iter().map(|(name, section)| resolvers::resolvers(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     written.userlists =

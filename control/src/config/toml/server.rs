@@ -1,12 +1,15 @@
 //! Servers of a backend, and what they have in common.
 
+use std::ops::RangeInclusive;
+
 use ::toml::de::DeValue;
 
 use super::check;
 use super::connection::{self, source};
 use super::reader::{Item, Reader};
 use super::section::Section;
-use super::tls;
+use super::{resolvers, tls};
+use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::ServerAddress;
 use crate::config::value::word::Words;
@@ -14,7 +17,7 @@ use crate::config::value::{Mistake, address, text, word};
 use crate::config::written::{Server, ServerPoolSettings, ServerSettings};
 
 /// Settings HAProxy has for servers and this model has no place for.
-const LATER: [&str; 5] = ["id", "init-addr", "redir", "resolve-prefer", "resolvers"];
+const LATER: [&str; 2] = ["id", "redir"];
 
 pub(super) fn servers(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Server> {
     let title = format!("`server` of {}", section.title());
@@ -44,6 +47,42 @@ fn server(reader: &mut Reader, item: Item<'_>) -> Option<Server> {
     let settings = settings(reader, &mut section);
     section.finish(reader, &LATER);
     Some(Server { name: item.key, address, settings })
+}
+
+/// Reads `server-template`: tables with the address and the number of servers, by what the names of the servers begin with.
+pub(super) fn templates(reader: &mut Reader, section: &mut Section<'_>, known: &[Server]) -> Vec<Server> {
+    let title = format!("`server-template` of {}", section.title());
+    let example = "{ web = { count = 3, address = \"web.example:80\" } }";
+    let Some(item) = section.take("server-template") else { return Vec::new() };
+    let Some(mut inner) = reader.section(&item, title, example) else { return Vec::new() };
+    let mut servers: Vec<Server> = Vec::new();
+    for item in inner.names() {
+        if !reader.name(&item.key, "servers") {
+            continue;
+        }
+        let Some(mut section) = reader.section(&item, format!("server-template `{}`", *item.key), example) else { continue };
+        let range = section.require(reader, "count", "3").and_then(|item| count_of(reader, &item));
+        let address = section.require(reader, "address", "\"web.example:80\"").and_then(|item| server_address(reader, &item));
+        let settings = settings(reader, &mut section);
+        section.finish(reader, &LATER);
+        for number in range.into_iter().flatten() {
+            let name = item.key.clone().map(|prefix| format!("{prefix}{number}"));
+            if known.iter().chain(&servers).any(|other| other.name.value() == name.value()) {
+                reader.push(Diagnostic::error(name.location(), format!("there is a server `{name}` already")));
+                break;
+            }
+            servers.push(Server { name, address: address.clone(), settings: settings.clone() });
+        }
+    }
+    servers
+}
+
+/// Reads how many servers a template makes: a number, or a text with the first and the last.
+fn count_of(reader: &mut Reader, item: &Item<'_>) -> Option<RangeInclusive<u32>> {
+    if let DeValue::String(_) = item.value {
+        return reader.text(item, "5-8", text::count_or_range).map(|range| range.value().clone());
+    }
+    reader.integer(item, 1..=text::MOST_SERVERS, 3).map(|count| 1..=count)
 }
 
 fn server_address(reader: &mut Reader, item: &Item<'_>) -> Option<Located<ServerAddress>> {
@@ -83,6 +122,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         send_proxy: connection::send_proxy(reader, section),
         tls: tls::server(reader, section),
         pool: pool(reader, section),
+        naming: resolvers::settings(reader, section),
     };
     section.misplaced(reader, &["pool-low-conn"], |_| "leave it out: threads never take each other's connections".to_owned());
     section.misplaced(reader, &["send-proxy-v2"], |_| "write send-proxy = \"v2\"".to_owned());

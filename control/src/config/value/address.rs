@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Mistake, later};
+use super::{Mistake, later, naming};
 use crate::config::model::{BindAddress, Inet, PortRange, Prefix, ServerAddress, ServerSource, Transport, UnixAddress};
 use crate::config::suggest;
 
@@ -82,13 +82,13 @@ pub(in crate::config) fn any_source(text: &str) -> Result<ServerSource, Mistake>
     if text == "*" { Ok(ServerSource { ip: None, ports: None, interface: None }) } else { source(text) }
 }
 
-/// Reads the address of a server: an IP address, if need be with a port, or a Unix socket.
+/// Reads the address of a server: an IP address or a name, if need be with a port, or a Unix socket.
 pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
     if let Some(address) = unix(text)? {
         return Ok(ServerAddress::Unix(address));
     }
     if text.contains('@') {
-        return Err(Mistake::new(format!("`{text}`: servers at anything but IP addresses and Unix sockets are not supported yet"))
+        return Err(Mistake::new(format!("`{text}`: servers at anything but IP addresses, names and Unix sockets are not supported yet"))
             .hint(SERVER_FORM));
     }
     let (host, port) = host_and_port(text, SERVER_FORM)?;
@@ -103,6 +103,9 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
             Some(range.single().ok_or_else(|| one().at(text, text_of_port))?)
         }
     };
+    if is_name(host) {
+        return naming::named(host, port).map(ServerAddress::Named).map_err(|mistake| mistake.at(text, host));
+    }
     let ip = ip_or_bracketed(host, SERVER_FORM).map_err(|mistake| mistake.at(text, host))?;
     if ip.is_unspecified() || ip.is_multicast() {
         return Err(Mistake::new(format!("`{host}` is not the address of one machine")).at(text, host).hint(SERVER_FORM));
@@ -190,12 +193,16 @@ fn ip_or_bracketed(host: &str, form: &str) -> Result<IpAddr, Mistake> {
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(address.into());
     }
-    let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let name_like = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
-    if name_like && !numeric {
-        return Err(Mistake::new(format!("`{host}`: host names are not supported yet, only IP addresses")).hint(form));
+    if is_name(host) {
+        return Err(Mistake::new(format!("`{host}`: only servers may have names, everything else has an IP address")).hint(form));
     }
     Err(Mistake::new(format!("`{host}` is not an IP address")).hint(form))
+}
+
+/// Tells whether a host is meant to be a name.
+fn is_name(host: &str) -> bool {
+    let is_numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
+    !is_numeric && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
 }
 
 #[cfg(test)]
@@ -280,7 +287,7 @@ mod tests {
             "0.0.0.0:80",
             "224.0.0.1:80",
             "[::]:80",
-            "a.example:80",
+            "a..example:80",
             "10.0.0.1:80-81",
             "10.0.0.1:+1",
             "unix@x",

@@ -166,6 +166,20 @@ const LONGEST_LOG_WORD: usize = 48;
 const LONGEST_INTERFACE: usize = 15;
 const FEWEST_SOURCE_PORTS: u32 = 1024;
 
+/// Reads how many there are of something, or the numbers of the first and the last.
+pub(in crate::config) fn count_or_range(text: &str) -> Result<std::ops::RangeInclusive<u32>, Mistake> {
+    let wrong = || Mistake::new(format!("`{text}` is not a number of servers")).hint(format!("for example 3 or 5-8, at most {MOST_SERVERS}"));
+    let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong);
+    let range = match text.split_once('-') {
+        None => 1..=number(text)?,
+        Some((first, last)) => number(first)?..=number(last)?,
+    };
+    if range.is_empty() || range.end() - range.start() >= MOST_SERVERS { Err(wrong()) } else { Ok(range) }
+}
+
+/// How many servers one line makes at most.
+pub(in crate::config) const MOST_SERVERS: u32 = 4096;
+
 #[cfg(test)]
 mod tests {
     use super::*;
