@@ -51,7 +51,9 @@ impl Config {
     /// Returns a copy in which a server has another address; checks and agents that go to the old one follow.
     pub fn with_address(&self, server: ServerId, ip: IpAddr, port: Option<u16>) -> Self {
         self.with(server, |server| match &server.address.value() {
-            ServerAddress::Named(named) => server.relocate(ServerAddress::Named(NamedAddress { ip: Some(ip), port, lack: None, ..named.clone() })),
+            ServerAddress::Named(named) => {
+                server.relocate(ServerAddress::Named(NamedAddress { ip: Some(ip), port, lack: None, ..named.clone() }))
+            }
             ServerAddress::Inet(..) | ServerAddress::Unix(_) => server.relocate(ServerAddress::Inet(ip, port)),
         })
     }

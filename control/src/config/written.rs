@@ -11,7 +11,10 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward, HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward, HashType,
+    HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange, Prefix,
+    Preset, Protocol, Rates, Request, Resolvers, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
+    StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;

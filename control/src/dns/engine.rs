@@ -120,7 +120,8 @@ impl Engine {
     pub(super) fn tidy(&mut self, sections: &[Resolvers], now: Instant) {
         let hold = |key: &Key| sections.iter().find(|section| section.name() == key.resolvers).map(|section| section.hold().valid);
         self.lookups.retain(|key, lookup| {
-            let is_young = || lookup.valid.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < hold(key).unwrap_or_default());
+            let is_young =
+                || lookup.valid.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) < hold(key).unwrap_or_default());
             lookup.standing || lookup.phase != Phase::Resting(None) || is_young()
         });
     }

@@ -154,7 +154,10 @@ impl Question {
             let mut services: Vec<Service> = Vec::new();
             for record in own {
                 let Data::Service(service) = &record.data else { continue };
-                if services.len() < MOST && !service.host.is_empty() && services.iter().all(|known| (&known.host, known.port) != (&service.host, service.port)) {
+                if services.len() < MOST
+                    && !service.host.is_empty()
+                    && services.iter().all(|known| (&known.host, known.port) != (&service.host, service.port))
+                {
                     services.push(Service { ip: address_of(&service.host, more), ..service.clone() });
                 }
             }

@@ -74,11 +74,15 @@ impl Book {
             let page = before.iter().find(|page| page.section == section)?;
             page.nameservers.iter().find(|(known, _)| known == name).map(|(_, counters)| Arc::clone(counters))
         };
-        *sections = config.resolvers().iter().map(|section| {
-            let counters = |name: &str| known(section.name(), name).unwrap_or_default();
-            let nameservers = section.nameservers().iter().map(|one| (one.name().to_owned(), counters(one.name()))).collect();
-            Page { section: section.name().to_owned(), nameservers }
-        }).collect();
+        *sections = config
+            .resolvers()
+            .iter()
+            .map(|section| {
+                let counters = |name: &str| known(section.name(), name).unwrap_or_default();
+                let nameservers = section.nameservers().iter().map(|one| (one.name().to_owned(), counters(one.name()))).collect();
+                Page { section: section.name().to_owned(), nameservers }
+            })
+            .collect();
     }
 
     fn counters(&self, section: &str, nameserver: &str) -> Arc<Counters> {
@@ -176,7 +180,8 @@ impl Resolver {
         while self.exchanges.len() < MOST_EXCHANGES
             && let Some((ask, place)) = self.waiting.pop_front()
         {
-            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?))) else {
+            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?)))
+            else {
                 continue;
             };
             let (payload, patience, nameserver) = (section.payload(), section.retry(), nameserver.clone());

@@ -70,11 +70,11 @@ fn reason(outcome: &CheckOutcome) -> String {
 fn of_move(Moved { to, from }: &Moved) -> Vec<(Level, String)> {
     let name = format!("{}/{}", to.backend, to.server);
     let host = to.to.host().filter(|host| from.host() != Some(host));
-    let called =
-        host.map(|host| format!("{name} changed its FQDN from {} to {host} by 'SRV record'", from.host().unwrap_or("(null)")));
+    let called = host.map(|host| format!("{name} changed its FQDN from {} to {host} by 'SRV record'", from.host().unwrap_or("(null)")));
     let (old, new) = (from.ip(), to.to.ip());
     let shown = |ip: Option<IpAddr>| ip.map_or_else(|| "(none)".to_owned(), |ip| ip.to_string());
-    let is_there = (old != new && new.is_some()).then(|| format!("{name} changed its IP from {} to {} by {}.", shown(old), shown(new), to.by));
+    let is_there =
+        (old != new && new.is_some()).then(|| format!("{name} changed its IP from {} to {} by {}.", shown(old), shown(new), to.by));
     called.into_iter().chain(is_there).map(|text| (Level::Notice, text)).collect()
 }
 

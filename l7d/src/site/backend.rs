@@ -648,9 +648,7 @@ fn cookie_value(model: &config::Server, key: Option<&str>) -> Option<Box<[u8]>> 
 /// Returns an address in the system's form.
 fn address(model: &ServerAddress) -> Option<SocketAddrAny> {
     match model {
-        ServerAddress::Inet(..) | ServerAddress::Named(_) => {
-            Some(SocketAddr::new(model.ip()?, model.port()?).into())
-        }
+        ServerAddress::Inet(..) | ServerAddress::Named(_) => Some(SocketAddr::new(model.ip()?, model.port()?).into()),
         ServerAddress::Unix(unix) => {
             let address = match unix.path() {
                 Some(path) => SocketAddrUnix::new(path),

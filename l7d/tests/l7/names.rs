@@ -371,12 +371,8 @@ fn machines_of_a_service_come_and_go() {
     let (directory, front) = (directory(), unused_address());
     let socket = directory.join("s");
     let section = format!(" nameserver n1 {}\n hold obsolete 300ms\n", first.address());
-    let _daemon = Daemon::start_haproxy(&config(
-        &socket,
-        front,
-        &section,
-        "backend b\n balance static-rr\n server-template s 2 _app._tcp.example\n",
-    ));
+    let _daemon =
+        Daemon::start_haproxy(&config(&socket, front, &section, "backend b\n balance static-rr\n server-template s 2 _app._tcp.example\n"));
     let shown = || ask(&socket, "show servers state b\n");
     let has = |ip: IpAddr, rest: &str| shown().contains(&format!("{ip} {rest}"));
     wait_until("resolved", || has(one.ip(), "2 64 1 1") && has(two.ip(), "2 64 256 1"));

@@ -5,8 +5,8 @@ use super::{bind, words};
 use crate::config::model::{Family, InitAddress, Request, SendProxy, ServerSource};
 use crate::config::value::word;
 use crate::config::written::{
-    AgentSettings, CheckOption, CheckSettings, CheckSwitch, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings, ServerSettings,
-    ServerTlsSettings,
+    AgentSettings, CheckOption, CheckSettings, CheckSwitch, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings,
+    ServerSettings, ServerTlsSettings,
 };
 
 /// Writes a server: its address alone where that says it all.

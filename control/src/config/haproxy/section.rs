@@ -46,19 +46,8 @@ const SECTIONS: &[(&str, Begin)] = &[
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 11] = [
-    "acme",
-    "cache",
-    "crt-store",
-    "dynamic-update",
-    "fcgi-app",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "program",
-    "ring",
-    "traces",
-];
+const LATER: [&str; 11] =
+    ["acme", "cache", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "ring", "traces"];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {

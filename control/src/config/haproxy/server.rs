@@ -111,8 +111,7 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("init-addr", |line, server, _| {
-        server.server.naming.init =
-            Some(line.parse("where to find an address", |text| naming::list(text, naming::init))?.value().clone());
+        server.server.naming.init = Some(line.parse("where to find an address", |text| naming::list(text, naming::init))?.value().clone());
         Ok(())
     }),
     ("init-state", |line, server, _| {

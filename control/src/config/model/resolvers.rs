@@ -56,8 +56,7 @@ impl Resolvers {
     /// Begins a section of which nothing is known but its name.
     pub(in crate::config) fn new(name: Located<String>) -> Self {
         let (long, second) = (Duration::from_secs(30), Duration::from_secs(1));
-        let hold =
-            Hold { valid: Duration::from_secs(10), nx: long, refused: long, timeout: long, other: long, obsolete: Duration::ZERO };
+        let hold = Hold { valid: Duration::from_secs(10), nx: long, refused: long, timeout: long, other: long, obsolete: Duration::ZERO };
         Self { name, nameservers: Vec::new(), payload: 512, retries: 3, resolve: second, retry: second, hold }
     }
 

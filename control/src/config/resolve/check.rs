@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Resolver, proxy};
+use crate::config::amend::NOWHERE;
 use crate::config::haproxy::sequence;
 use crate::config::model::{
     Action, Agent, Check, InitState, Layer, Mode, Observe, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target,
     Timeout, Timeouts,
 };
-use crate::config::amend::NOWHERE;
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
 /// How connections to a server are made.

@@ -24,14 +24,17 @@ use std::time::Duration;
 
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
-use super::model::{AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp};
+use super::model::{
+    AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp,
+};
 use super::suggest;
 use super::written::{self, Written};
 
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, http_errors, userlists, idle, lines: _ } = written;
+    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, http_errors, userlists, idle, lines: _ } =
+        written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -51,7 +54,21 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
-    Config { global, xdp, frontends: made, backends, servers, tables, peers, resolvers, http_errors, userlists, idle, warnings: report, ground }
+    Config {
+        global,
+        xdp,
+        frontends: made,
+        backends,
+        servers,
+        tables,
+        peers,
+        resolvers,
+        http_errors,
+        userlists,
+        idle,
+        warnings: report,
+        ground,
+    }
 }
 
 pub(super) use backend::add_server;

@@ -76,10 +76,7 @@ pub(super) fn settings(reader: &mut Reader, section: &mut Section<'_>) -> Naming
     NamingSettings {
         resolvers: section.take("resolvers").and_then(|item| reader.string(&item, "dns")),
         init: section.take("init-addr").map(|item| values(reader.texts(&item, "libc", naming::init))),
-        prefer: section
-            .take("resolve-prefer")
-            .and_then(|item| reader.text(&item, "ipv4", naming::family))
-            .map(|family| *family.value()),
+        prefer: section.take("resolve-prefer").and_then(|item| reader.text(&item, "ipv4", naming::family)).map(|family| *family.value()),
         networks: section.take("resolve-net").map(|item| values(reader.texts(&item, "10.0.0.0/8", crate::config::value::address::prefix))),
         options,
     }

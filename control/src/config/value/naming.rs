@@ -21,7 +21,9 @@ pub(crate) fn is_plain(byte: u8) -> bool {
 /// Reads the name of a machine, or of a service, which begins with an underscore.
 pub(in crate::config) fn named(host: &str, port: Option<u16>) -> Result<NamedAddress, Mistake> {
     if canonical(host).is_none() {
-        return Err(Mistake::new(format!("`{host}` cannot be a name")).hint("labels of up to 63 letters, digits, - and _ with dots between"));
+        return Err(
+            Mistake::new(format!("`{host}` cannot be a name")).hint("labels of up to 63 letters, digits, - and _ with dots between")
+        );
     }
     let is_service = host.starts_with('_');
     let (service, host) = if is_service { (Some(host.to_owned()), None) } else { (None, Some(host.to_owned())) };
@@ -43,9 +45,11 @@ pub(in crate::config) fn init(text: &str) -> Result<InitAddress, Mistake> {
         "last" => InitAddress::Last,
         "libc" => InitAddress::Libc,
         "none" => InitAddress::None,
-        _ => InitAddress::Ip(address::ip(text).map_err(|_| {
-            Mistake::new(format!("`{text}` is no place to find an address in")).hint("last, libc, none or an IP address")
-        })?),
+        _ => {
+            InitAddress::Ip(address::ip(text).map_err(|_| {
+                Mistake::new(format!("`{text}` is no place to find an address in")).hint("last, libc, none or an IP address")
+            })?)
+        }
     })
 }
 
@@ -83,7 +87,8 @@ pub(in crate::config) fn nameserver(name: &str, text: &str) -> Result<Nameserver
     let bare = rest.parse().ok().or_else(|| rest.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
     let address: Option<SocketAddr> = bare.map(|ip| SocketAddr::new(ip, PORT)).or_else(|| rest.parse().ok());
     let address = address.filter(|address| !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() > 0);
-    let address = address.ok_or_else(|| Mistake::new(format!("`{rest}` is not the address of a server")).at(text, rest).hint(NAMESERVER_FORM))?;
+    let address =
+        address.ok_or_else(|| Mistake::new(format!("`{rest}` is not the address of a server")).at(text, rest).hint(NAMESERVER_FORM))?;
     Ok(Nameserver { name: name.to_owned(), address, carrier })
 }
 
@@ -135,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_systems_file_is_read_as_far_as_it_says_something() {
-        let found = system("# x\nsearch example\nnameserver 10.0.0.1\nnameserver\nnameserver fd00::1%eth0\noptions rotate\n nameserver 10.0.0.2\n");
+        let found =
+            system("# x\nsearch example\nnameserver 10.0.0.1\nnameserver\nnameserver fd00::1%eth0\noptions rotate\n nameserver 10.0.0.2\n");
         assert_eq!(found.iter().map(Nameserver::name).collect::<Vec<_>>(), ["10.0.0.1", "10.0.0.2"]);
     }
 }

@@ -168,7 +168,8 @@ const FEWEST_SOURCE_PORTS: u32 = 1024;
 
 /// Reads how many there are of something, or the numbers of the first and the last.
 pub(in crate::config) fn count_or_range(text: &str) -> Result<std::ops::RangeInclusive<u32>, Mistake> {
-    let wrong = || Mistake::new(format!("`{text}` is not a number of servers")).hint(format!("for example 3 or 5-8, at most {MOST_SERVERS}"));
+    let wrong =
+        || Mistake::new(format!("`{text}` is not a number of servers")).hint(format!("for example 3 or 5-8, at most {MOST_SERVERS}"));
     let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong);
     let range = match text.split_once('-') {
         None => 1..=number(text)?,
