@@ -1,5 +1,6 @@
 //! Lookups in maps: a file of patterns, each with a value.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use control::config::Diagnostic;
@@ -53,9 +54,10 @@ impl Map {
         let name = call.required(0, "the name of a file")?;
         let file = names.patterns(&name.text, FileKind::Map).map_err(|message| call.error_in(name, message))?;
         let index = file.index(way, Case::Kept).map_err(|bad| call.error_in(name, bad.to_string()))?;
-        for (_, entry) in file.entries().iter().filter(|_| makes != Kind::Text) {
+        let valued = if makes == Kind::Text { Vec::new() } else { file.entries() };
+        for (_, entry) in &valued {
             if read(makes, &entry.value).is_none() {
-                let line = entry.line.unwrap_or_default();
+                let line = entry.line.map_or(0, NonZeroU32::get);
                 let message = format!("line {line} of the file: `{}` is not {}", entry.value.escape_ascii(), makes.name());
                 return Err(call.error_in(name, message));
             }

@@ -5,12 +5,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
+use bytes::Bytes;
 use regex::bytes::Regex;
 
-use super::{BadPattern, Entry};
+use super::{BadPattern, Chains, Entry};
 use crate::rules::fetch::hexadecimal;
 use crate::rules::pattern::{Case, Comparison, Network, Numbers, embedded, masked, regex};
 use crate::rules::replace::Replacement;
@@ -55,9 +56,9 @@ enum Data {
     Networks(Networks),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Texts {
-    entries: HashMap<Box<[u8]>, Vec<Entry>>,
+    entries: Chains,
     /// How many texts there are of each length.
     lengths: BTreeMap<usize, usize>,
 }
@@ -72,7 +73,7 @@ struct List {
 
 #[derive(Debug, Clone)]
 struct Item {
-    key: Arc<[u8]>,
+    key: Bytes,
     test: ItemTest,
     entry: Entry,
 }
@@ -89,7 +90,7 @@ enum ItemTest {
 struct Networks(BTreeMap<(bool, Reverse<u32>), OfLength>);
 
 /// The networks of one family and length, each with the patterns that name it.
-type OfLength = HashMap<IpAddr, Vec<(Arc<[u8]>, Entry)>>;
+type OfLength = HashMap<IpAddr, Vec<(Bytes, Entry)>>;
 
 impl Way {
     /// Returns HAProxy's name of it.
@@ -112,8 +113,8 @@ impl Way {
 }
 
 impl Index {
-    pub(super) fn new(way: Way, case: Case, entries: &[(Arc<[u8]>, Entry)]) -> Result<Self, BadPattern> {
-        let mut frozen = Data::new(way);
+    pub(super) fn new(way: Way, case: Case, entries: &[(&Bytes, &Entry)]) -> Result<Self, BadPattern> {
+        let mut frozen = Data::with_capacity(way, entries.len());
         for (key, entry) in entries {
             let bad = |reason| BadPattern { line: entry.line, reason };
             frozen.insert(way, case, key, entry).map_err(bad)?;
@@ -152,8 +153,8 @@ impl Index {
     }
 
     /// Replaces all patterns by others, which were checked.
-    pub(super) fn renew(&self, entries: &[(Arc<[u8]>, Entry)]) {
-        let mut data = Data::new(self.way);
+    pub(super) fn renew(&self, entries: &[(&Bytes, &Entry)]) {
+        let mut data = Data::with_capacity(self.way, entries.len());
         for (key, entry) in entries {
             let inserted = data.insert(self.way, self.case, key, entry);
             debug_assert!(inserted.is_ok(), "it was checked");
@@ -175,13 +176,13 @@ impl Index {
 
     /// Tells whether a pattern can be compared so.
     pub(super) fn check(&self, key: &[u8]) -> Result<(), BadPattern> {
-        let entry = Entry { order: 0, line: None, value: Arc::default() };
-        let tried = Data::new(self.way).insert(self.way, self.case, &key.into(), &entry);
+        let entry = Entry { order: 0, line: None, value: Bytes::new() };
+        let tried = Data::with_capacity(self.way, 0).insert(self.way, self.case, &Bytes::copy_from_slice(key), &entry);
         tried.map_err(|reason| BadPattern { line: None, reason })
     }
 
     /// Adds a pattern that was checked.
-    pub(super) fn insert(&self, key: &Arc<[u8]>, entry: &Entry) {
+    pub(super) fn insert(&self, key: &Bytes, entry: &Entry) {
         self.change(|data| data.insert(self.way, self.case, key, entry).is_ok());
     }
 
@@ -190,7 +191,7 @@ impl Index {
         self.change(|data| {
             data.each(self.way, self.case, key, |found| {
                 if found.order == entry.order {
-                    found.value = Arc::clone(&entry.value);
+                    found.value = entry.value.clone();
                 }
                 true
             });
@@ -229,27 +230,35 @@ impl<'d> Found<'d> {
 }
 
 impl Data {
-    fn new(way: Way) -> Self {
+    fn with_capacity(way: Way, count: usize) -> Self {
         match way {
-            Way::Str | Way::Bin | Way::Beg | Way::End | Way::Dir | Way::Dom => Self::Texts(Texts::default()),
+            Way::Str | Way::Bin | Way::Beg | Way::End | Way::Dir | Way::Dom => {
+                Self::Texts(Texts { entries: Chains::with_capacity(count), lengths: BTreeMap::new() })
+            }
             Way::Sub | Way::Reg | Way::RegGroups | Way::Int | Way::Len => Self::List(List::default()),
             Way::Ip => Self::Networks(Networks::default()),
         }
     }
 
-    fn insert(&mut self, way: Way, case: Case, key: &Arc<[u8]>, entry: &Entry) -> Result<(), String> {
+    fn insert(&mut self, way: Way, case: Case, key: &Bytes, entry: &Entry) -> Result<(), String> {
         match self {
-            Self::Texts(texts) => texts.insert(text(way, case, key)?.into(), entry.clone()),
+            Self::Texts(texts) => {
+                let text = match text(way, case, key)? {
+                    Cow::Borrowed(text) => key.slice_ref(text),
+                    Cow::Owned(text) => text.into(),
+                };
+                texts.insert(text, entry.clone());
+            }
             Self::List(list) => {
                 let test = test(way, case, key)?;
                 let place = list.items.partition_point(|item| item.entry.order < entry.order);
-                list.items.insert(place, Item { key: Arc::clone(key), test, entry: entry.clone() });
+                list.items.insert(place, Item { key: key.clone(), test, entry: entry.clone() });
             }
             Self::Networks(networks) => {
                 let network = network(key)?;
                 let (address, length) = (network.address(), network.length());
                 let of_length = networks.0.entry((address.is_ipv4(), Reverse(length))).or_default();
-                of_length.entry(masked(address, length)).or_default().push((Arc::clone(key), entry.clone()));
+                of_length.entry(masked(address, length)).or_default().push((key.clone(), entry.clone()));
             }
         }
         Ok(())
@@ -335,19 +344,14 @@ fn network(key: &[u8]) -> Result<Network, String> {
 }
 
 impl Texts {
-    fn insert(&mut self, key: Box<[u8]>, entry: Entry) {
+    fn insert(&mut self, key: Bytes, entry: Entry) {
         *self.lengths.entry(key.len()).or_default() += 1;
-        self.entries.entry(key).or_default().push(entry);
+        self.entries.insert(key, entry);
     }
 
     fn each(&mut self, key: &[u8], keep: impl FnMut(&mut Entry) -> bool) {
-        let Some(entries) = self.entries.get_mut(key) else { return };
-        let before = entries.len();
-        entries.retain_mut(keep);
-        let gone = before - entries.len();
-        if entries.is_empty() {
-            self.entries.remove(key);
-        }
+        let (before, after) = self.entries.each(key, keep);
+        let gone = before - after;
         if let Some(count) = self.lengths.get_mut(&key.len()) {
             *count -= gone;
             if *count == 0 {
@@ -357,7 +361,7 @@ impl Texts {
     }
 
     fn first(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(key)?.first()
+        self.entries.first(key)
     }
 
     fn find(&self, way: Way, case: Case, sample: &[u8]) -> Option<&Entry> {

@@ -6,16 +6,19 @@
 //! Locks: [`PatternFile`] locks its entries, and while it holds them each index in turn; an index that was never changed is read without
 //! a lock.
 
+mod chains;
 mod index;
 mod versions;
 
-use std::collections::HashMap;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use control::file;
 
+use chains::Chains;
 pub(super) use index::{Index, Way};
 use versions::Coming;
 pub(crate) use versions::{Named, PatternKind, Patterns, Refused};
@@ -42,7 +45,7 @@ struct Content {
     /// How many there ever were.
     count: u64,
     /// What each pattern leads to, in the order of the file.
-    entries: HashMap<Arc<[u8]>, Vec<Entry>>,
+    entries: Chains,
     indexes: Vec<(Way, Case, Arc<Index>)>,
     /// The version in force, and the last that was prepared.
     current: u32,
@@ -56,16 +59,16 @@ pub(in crate::rules) struct Entry {
     /// Its place in the order of the file.
     pub(in crate::rules) order: u64,
     /// The line it was read from; none for one that came later.
-    pub(in crate::rules) line: Option<usize>,
+    pub(in crate::rules) line: Option<NonZeroU32>,
     /// The value; empty in a list.
-    pub(in crate::rules) value: Arc<[u8]>,
+    pub(in crate::rules) value: Bytes,
 }
 
 /// A pattern that cannot be one, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::rules) struct BadPattern {
     /// The line of the file; none for one that did not come from it.
-    pub(in crate::rules) line: Option<usize>,
+    pub(in crate::rules) line: Option<NonZeroU32>,
     /// Why.
     pub(in crate::rules) reason: String,
 }
@@ -86,11 +89,14 @@ impl PatternFile {
     /// As reading.
     pub(in crate::rules) fn load(name: &str, kind: FileKind) -> io::Result<Self> {
         let text = file::read_text(Path::new(name), file::LARGEST)?;
-        Ok(Self::of_text(kind, &text))
+        Ok(Self::of_text(kind, text))
     }
 
-    fn of_text(kind: FileKind, text: &str) -> Self {
-        let mut content = Content::default();
+    fn of_text(kind: FileKind, text: impl Into<String>) -> Self {
+        // Patterns and values are slices of it.
+        let whole = Bytes::from(text.into());
+        let text = str::from_utf8(&whole).unwrap_or_default();
+        let mut content = Content { entries: Chains::with_capacity(memchr::memchr_iter(b'\n', &whole).count()), ..Content::default() };
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim_start_matches([' ', '\t']).trim_end_matches('\r');
             if line.is_empty() || line.starts_with('#') {
@@ -100,7 +106,8 @@ impl PatternFile {
                 FileKind::List => (line, ""),
                 FileKind::Map => line.split_once([' ', '\t']).unwrap_or((line, "")),
             };
-            content.insert(key.as_bytes(), value.trim_matches([' ', '\t']).as_bytes(), Some(number));
+            let value = value.trim_matches([' ', '\t']);
+            content.insert(whole.slice_ref(key.as_bytes()), whole.slice_ref(value.as_bytes()), NonZeroU32::new(number));
         }
         Self { content: Mutex::new(content) }
     }
@@ -110,12 +117,8 @@ impl PatternFile {
     }
 
     /// Returns every pattern with its value, in the order of the file.
-    pub(in crate::rules) fn entries(&self) -> Vec<(Arc<[u8]>, Entry)> {
-        let content = self.content();
-        let each = content.entries.iter().flat_map(|(key, entries)| entries.iter().map(|entry| (Arc::clone(key), entry.clone())));
-        let mut all: Vec<_> = each.collect();
-        all.sort_unstable_by_key(|(_, entry)| entry.order);
-        all
+    pub(in crate::rules) fn entries(&self) -> Vec<(Bytes, Entry)> {
+        self.content().entries.in_order().into_iter().map(|(key, entry)| (key.clone(), entry.clone())).collect()
     }
 
     /// Returns the index for a way to compare, made at the first call.
@@ -123,11 +126,12 @@ impl PatternFile {
     /// # Errors
     /// Names the first line that cannot be compared so.
     pub(in crate::rules) fn index(&self, way: Way, case: Case) -> Result<Arc<Index>, BadPattern> {
-        if let Some((_, _, index)) = self.content().indexes.iter().find(|(of, fold, _)| (*of, *fold) == (way, case)) {
+        let mut content = self.content();
+        if let Some((_, _, index)) = content.indexes.iter().find(|(of, fold, _)| (*of, *fold) == (way, case)) {
             return Ok(Arc::clone(index));
         }
-        let index = Arc::new(Index::new(way, case, &self.entries())?);
-        self.content().indexes.push((way, case, Arc::clone(&index)));
+        let index = Arc::new(Index::new(way, case, &content.entries.in_order())?);
+        content.indexes.push((way, case, Arc::clone(&index)));
         Ok(index)
     }
 
@@ -140,7 +144,7 @@ impl PatternFile {
         for (_, _, index) in &content.indexes {
             index.check(key)?;
         }
-        let (key, entry) = content.insert(key, value, None);
+        let (key, entry) = content.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value), None);
         for (_, _, index) in &content.indexes {
             index.insert(&key, &entry);
         }
@@ -159,20 +163,20 @@ impl PatternFile {
     fn set(&self, key: &[u8], value: &[u8]) -> bool {
         let mut content = self.content();
         let content = &mut *content;
-        let Some(entries) = content.entries.get_mut(key) else { return false };
-        for entry in entries.iter_mut().filter(|entry| *entry.value != *value) {
-            entry.value = value.into();
-            for (_, _, index) in &content.indexes {
-                index.set(key, entry);
+        let (found, _) = content.entries.each(key, |entry| {
+            if *entry.value != *value {
+                entry.value = Bytes::copy_from_slice(value);
+                content.indexes.iter().for_each(|(_, _, index)| index.set(key, entry));
             }
-        }
-        true
+            true
+        });
+        found > 0
     }
 
     /// Takes a pattern out, wherever it stands; tells whether it was there.
     pub(in crate::rules) fn remove(&self, key: &[u8]) -> bool {
         let mut content = self.content();
-        let found = content.entries.remove(key).is_some();
+        let found = content.entries.each(key, |_| false).0 > 0;
         if found {
             content.indexes.iter().for_each(|(_, _, index)| index.remove(key));
         }
@@ -181,20 +185,11 @@ impl PatternFile {
 }
 
 impl Content {
-    fn insert(&mut self, key: &[u8], value: &[u8], line: Option<usize>) -> (Arc<[u8]>, Entry) {
-        let entry = Entry { order: self.count, line, value: value.into() };
+    fn insert(&mut self, key: Bytes, value: Bytes, line: Option<NonZeroU32>) -> (Bytes, Entry) {
+        let entry = Entry { order: self.count, line, value };
         self.count += 1;
-        match self.entries.get_key_value(key).map(|(key, _)| Arc::clone(key)) {
-            Some(key) => {
-                self.entries.entry(Arc::clone(&key)).or_default().push(entry.clone());
-                (key, entry)
-            }
-            None => {
-                let key: Arc<[u8]> = key.into();
-                self.entries.insert(Arc::clone(&key), vec![entry.clone()]);
-                (key, entry)
-            }
-        }
+        self.entries.insert(key.clone(), entry.clone());
+        (key, entry)
     }
 }
 
@@ -229,7 +224,7 @@ mod tests {
         for (way, text, expected) in cases {
             assert_eq!(found(&map, way, text).as_deref(), expected, "{way:?} {text}");
         }
-        assert_eq!(map.index(Way::Int, Case::Kept).unwrap_err().line, Some(2));
+        assert_eq!(map.index(Way::Int, Case::Kept).unwrap_err().line.map(NonZeroU32::get), Some(2));
         let numbers = PatternFile::of_text(FileKind::Map, "7 five\n8:10 six\n9 no");
         for (number, expected) in [(7, Some("five")), (9, Some("six")), (11, None)] {
             let value = numbers.index(Way::Int, Case::Kept).unwrap().value(&Sample::Int(number)).map(std::borrow::Cow::into_owned);
@@ -266,7 +261,7 @@ mod tests {
     #[test]
     fn a_hundred_thousand_lines_are_read_and_changed_at_once() {
         let text: String = (0..100_000).map(|number| format!("host{number}.example backend{}\n", number % 7)).collect();
-        let map = PatternFile::of_text(FileKind::Map, &text);
+        let map = PatternFile::of_text(FileKind::Map, text);
         for round in 0..10_000_u32 {
             assert_eq!(found(&map, Way::Str, "host99999.example").as_deref(), Some("backend4"));
             map.put(format!("new{round}").as_bytes(), b"x").unwrap();

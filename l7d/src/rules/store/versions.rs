@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{BadPattern, Content, Entry, FileKind, Index, PatternFile, Way};
+use bytes::Bytes;
+
+use super::{BadPattern, Chains, Content, Entry, FileKind, Index, PatternFile, Way};
 use crate::rules::pattern::Case;
 use crate::rules::sample::Sample;
 
@@ -45,9 +47,9 @@ pub(crate) struct Listed {
     /// What it can be named by.
     pub(crate) reference: u64,
     /// The pattern.
-    pub(crate) key: Arc<[u8]>,
+    pub(crate) key: Bytes,
     /// The value; empty in a list.
-    pub(crate) value: Arc<[u8]>,
+    pub(crate) value: Bytes,
 }
 
 /// What a pattern is named by.
@@ -82,7 +84,7 @@ pub(crate) struct Lookup {
 }
 
 /// A pattern and its value.
-type Pair = (Arc<[u8]>, Arc<[u8]>);
+type Pair = (Bytes, Bytes);
 
 /// Patterns of versions that are not in force.
 pub(super) type Coming = BTreeMap<u32, Vec<Pair>>;
@@ -101,8 +103,7 @@ impl Patterns {
     pub(crate) fn counts(&self) -> Counts {
         let content = self.file.content();
         let coming: usize = content.coming.values().map(Vec::len).sum();
-        let present: usize = content.entries.values().map(Vec::len).sum();
-        Counts { current: content.current, next: content.next, entries: present + coming }
+        Counts { current: content.current, next: content.next, entries: content.entries.len() + coming }
     }
 
     /// Lists a version; none is the one in force.
@@ -133,7 +134,7 @@ impl Patterns {
         content.indexes.iter().try_for_each(|(_, _, index)| index.check(key.as_bytes())).map_err(bad)?;
         // One that has gone by takes nothing any more.
         if version > content.current {
-            content.coming.entry(version).or_default().push((key.as_bytes().into(), value.as_bytes().into()));
+            content.coming.entry(version).or_default().push((Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes())));
         }
         Ok(())
     }
@@ -148,11 +149,11 @@ impl Patterns {
         self.key_of(named).is_some_and(|key| self.file.remove(&key))
     }
 
-    fn key_of(&self, named: Named<'_>) -> Option<Arc<[u8]>> {
+    fn key_of(&self, named: Named<'_>) -> Option<Bytes> {
         match named {
-            Named::Key(key) => Some(key.as_bytes().into()),
+            Named::Key(key) => Some(Bytes::copy_from_slice(key.as_bytes())),
             Named::Reference(reference) => {
-                let place = |entry: &Entry| listed(entry.order + 1, &Arc::default(), &Arc::default()).reference == reference;
+                let place = |entry: &Entry| reference_of(entry.order + 1) == reference;
                 self.file.entries().into_iter().find(|(_, entry)| place(entry)).map(|(key, _)| key)
             }
         }
@@ -207,20 +208,22 @@ impl Patterns {
     }
 }
 
-fn listed(place: u64, key: &Arc<[u8]>, value: &Arc<[u8]>) -> Listed {
-    Listed { reference: place << 4, key: Arc::clone(key), value: Arc::clone(value) }
+fn listed(place: u64, key: &Bytes, value: &Bytes) -> Listed {
+    Listed { reference: reference_of(place), key: key.clone(), value: value.clone() }
+}
+
+fn reference_of(place: u64) -> u64 {
+    place << 4
 }
 
 impl Content {
     /// Replaces everything; whoever looks something up meets the old patterns or the new ones.
     fn renew(&mut self, patterns: Vec<Pair>) {
-        self.entries.clear();
-        for (key, value) in &patterns {
+        self.entries = Chains::with_capacity(patterns.len());
+        for (key, value) in patterns {
             self.insert(key, value, None);
         }
-        let each = self.entries.iter().flat_map(|(key, entries)| entries.iter().map(|entry| (Arc::clone(key), entry.clone())));
-        let mut all: Vec<_> = each.collect();
-        all.sort_unstable_by_key(|(_, entry)| entry.order);
+        let all = self.entries.in_order();
         self.indexes.iter().for_each(|(_, _, index)| index.renew(&all));
     }
 }
