@@ -134,7 +134,11 @@ impl Patterns {
         content.indexes.iter().try_for_each(|(_, _, index)| index.check(key.as_bytes())).map_err(bad)?;
         // One that has gone by takes nothing any more.
         if version > content.current {
-            content.coming.entry(version).or_default().push((Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes())));
+            content
+                .coming
+                .entry(version)
+                .or_default()
+                .push((Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes())));
         }
         Ok(())
     }
