@@ -4,7 +4,7 @@ use control::admin::{self, Call, Command, Reply};
 use control::config::SocketLevel;
 
 use super::{Engine, now};
-use crate::stats::{Detail, Form, Health, Life, Scope, Wanted};
+use crate::stats::{Depth, Detail, Form, Health, Life, Scope, Wanted};
 use crate::version;
 
 /// Returns the commands.
@@ -14,6 +14,7 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         now("show info", "[desc|json|typed]*", "report on the process", User, info),
         now("show stat", "[<proxy> <kinds> <server>] [json|no-maint|typed|up]*", "report on frontends, backends and servers", User, stat),
         now("show backend", "", "list the backends", User, backend),
+        now("show health", "[all]", "tell which limits are near, or all of them", User, health),
         now("show version", "", "tell the version", User, |_, _| Reply::Output(format!("{}\n", version::full()))),
         now("show resolvers", "[<section>]", "count what servers of the DNS were asked and said", User, |engine, call| {
             engine.names.show(call.word(0)).map_or_else(|| Reply::error("Can't find that resolvers section"), Reply::Output)
@@ -37,6 +38,14 @@ fn info(engine: &Engine, call: &Call) -> Reply {
     let has = |word: &str| call.arguments.iter().any(|argument| argument == word);
     let detail = if has("desc") { Detail::Described } else { Detail::Plain };
     Reply::Output(engine.stats.info(life, detail, form(call)))
+}
+
+fn health(engine: &Engine, call: &Call) -> Reply {
+    match call.word(0) {
+        "" => Reply::Output(engine.stats.health(Depth::Worrying)),
+        "all" => Reply::Output(engine.stats.health(Depth::Everything)),
+        other => Reply::error(format!("'show health' takes 'all', or nothing, and not '{other}'.")),
+    }
 }
 
 fn form(call: &Call) -> Form {

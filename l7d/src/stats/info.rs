@@ -138,6 +138,12 @@ fn node() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Returns how many descriptors the process has open, and how many it may.
+pub(super) fn descriptors() -> (Option<u64>, Option<u64>) {
+    let open = std::fs::read_dir("/proc/self/fd").map(|entries| entries.count() as u64).ok();
+    (open, getrlimit(Resource::Nofile).current)
+}
+
 /// Returns how many bytes the process has resident.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -8,6 +8,7 @@ mod csv;
 mod dump;
 mod entrance;
 mod info;
+mod limits;
 mod meter;
 mod metrics;
 mod overview;
@@ -26,6 +27,7 @@ pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, show};
 pub(crate) use info::{Detail, Life};
+pub(crate) use limits::Depth;
 pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread};
 
 use crate::site::Site;

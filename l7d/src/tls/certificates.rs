@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control::tls::Identity;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use super::crt_list;
 use super::store::{Line, Listed, Store};
@@ -78,6 +80,21 @@ impl Certificates {
     pub(crate) fn list(&self) -> (Option<PathBuf>, Vec<PathBuf>) {
         let state = self.state();
         (state.change.as_ref().map(|(path, _)| path.clone()), state.files.keys().cloned().collect())
+    }
+
+    /// Returns until when each certificate in use is valid, in seconds since 1970.
+    pub(crate) fn ends(&self) -> Vec<(PathBuf, i64)> {
+        let mut ends: Vec<(PathBuf, i64)> = self
+            .lines()
+            .filter_map(|line| {
+                let leaf = line.identity.key.cert.first()?;
+                let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+                Some((line.path, certificate.validity().not_after.timestamp()))
+            })
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 
     /// Returns what is in a file, or with a star before its name what is to be put into it.

@@ -79,6 +79,8 @@ mod kit;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod log;

@@ -1,0 +1,57 @@
+//! Which limits are near, as the command tells it.
+
+use std::io::Write;
+
+use crate::certs::Authority;
+use crate::http::server;
+use crate::kit::{Daemon, connect, directory, unused_address};
+use crate::tables::tell;
+
+/// Asks until an answer has all of these in it.
+fn settled(socket: &std::path::Path, command: &str, wanted: &[&str]) -> String {
+    let end = std::time::Instant::now() + crate::kit::PATIENCE;
+    loop {
+        let answer = tell(socket, command);
+        if wanted.iter().all(|text| answer.contains(text)) {
+            return answer;
+        }
+        assert!(std::time::Instant::now() < end, "{wanted:?} not in\n{answer}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn limits_that_are_near_are_told_in_words() {
+    let (front, tls, directory) = (unused_address(), unused_address(), directory());
+    let socket = directory.join("s");
+    let authority = Authority::new();
+    let issued = authority.issue_with(&["short.example"], "ec -pkeyopt ec_paramgen_curve:P-256", 3);
+    let pem = authority.join("short.pem", &[&issued.certificate, &issued.key]);
+    let (server, _) = server(|_: &str, _: &str| "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned());
+    let dead = unused_address();
+    let _daemon = Daemon::start_haproxy(&format!(
+        "global\n nbthread 1\n maxconn 100\n stats socket {socket}\ndefaults\n mode http\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n\
+         frontend front\n bind {front}\n maxconn 2\n tcp-request connection track-sc0 src table seen\n default_backend back\n\
+         frontend sealed\n bind {tls} ssl crt {pem}\n default_backend back\n\
+         backend back\n server s1 {server}\nbackend gone\n server g1 {dead} check inter 50ms fall 1\n\
+         backend seen\n stick-table type ip size 1 expire 1h store conn_cnt\n",
+        socket = socket.display(),
+        pem = pem.display(),
+        server = server.address(),
+    ));
+    let calm = settled(&socket, "show health", &["bad   backend gone, servers: none of 1 takes traffic", "near  server gone/g1"]);
+    assert!(calm.contains(&format!("near  certificate {}: expires in ", pem.display())), "{calm}");
+    assert!(!calm.contains("well  ") && !calm.contains("frontend front"), "{calm}");
+    let mut clients = [connect(front), connect(front)];
+    for client in &mut clients {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n").expect("connected");
+    }
+    let busy = settled(&socket, "show health", &["bad   frontend front, connections: 2 of 2, full: new clients wait"]);
+    assert!(busy.contains("near  table seen, entries: 1 of 1, full: the oldest entries go"), "{busy}");
+    let all = tell(&socket, "show health all");
+    assert!(all.contains("well  process, descriptors: ") && all.contains("well  backend back, servers: 1 of 1 take traffic"), "{all}");
+    assert!(tell(&socket, "show health some").contains("and not 'some'"));
+    drop(clients);
+    tell(&socket, "clear table seen");
+    let _ = std::fs::remove_dir_all(directory);
+}
