@@ -21,7 +21,7 @@ use crate::reply::Reply;
 use crate::review::{Review, Ruling};
 use crate::rules::{ProxyRules, Rest, Wait};
 use crate::site::{Backend, Frontend};
-use crate::stats::Entrance;
+use crate::stats::{Entrance, Visitor};
 use crate::stick::Affinity;
 
 /// Why a request gets no further than this.
@@ -135,7 +135,14 @@ async fn pass(
     judged?;
     let Some(entrance) = stage.entrance().filter(|entrance| entrance.is_for(head)) else { return Ok(()) };
     match review.admit(stage.rules(), head) {
-        Ok(()) => Err(Stop::Shown(entrance.answer(head))),
+        Ok(()) => {
+            if head.method_text() == b"POST" && head.seen.is_none() {
+                let end = tokio::time::Instant::now() + FORM;
+                Box::pin(look_at(client, head, body, (Until::Whole, Some(end)), record)).await?;
+            }
+            let may_change = stage.rules().administers(&review.view(head));
+            Err(Stop::Shown(entrance.answer(head, if may_change { Visitor::Administrator } else { Visitor::Reader })))
+        }
         Err(ruling) => {
             record.names_statistics();
             Err(Stop::Ruled(ruling))
@@ -229,5 +236,7 @@ async fn heed(client: &mut Downstream<'_>, review: &mut Review<'_>, record: &mut
     }
 }
 
+/// How long a form for the page of statistics may take to come.
+const FORM: Duration = Duration::from_secs(10);
 /// How long an interim response may take to be written.
 const INTERIM: Duration = Duration::from_secs(1);

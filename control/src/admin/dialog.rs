@@ -16,6 +16,11 @@ pub struct Rights {
     pub expert: bool,
 }
 
+impl Rights {
+    /// Those of an administrator.
+    pub const ALL: Self = Self { level: SocketLevel::Admin, expert: true };
+}
+
 /// One client's dialog.
 #[derive(Debug)]
 pub(super) struct Dialog {

@@ -94,6 +94,14 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
         "stats" => {
             needs_http(first, place)?;
             let what = words.expect("http-request")?;
+            if what.text() == "admin" {
+                if words.peek().is_none() {
+                    return Err(words.error("`stats admin` lacks its condition").hint("for example stats admin if { src 127.0.0.1 }"));
+                }
+                let condition = Condition::parse(words, compiler, Needs::Request)?;
+                proxy.administrators.push(Rule { condition, action: (), id: compiler.names.rule() });
+                return Ok(());
+            }
             if what.text() != "http-request" {
                 return Err(what.error(format!("`stats {}` is not a rule", what.text())).hint("it has a key of its own in this file"));
             }

@@ -57,6 +57,8 @@ pub(crate) struct ProxyRules {
     pub(super) failures: Vec<Condition>,
     /// Who may see the statistics.
     pub(super) statistics: Vec<Rule<Action>>,
+    /// Who may change servers by the page of statistics.
+    pub(super) administrators: Vec<Rule<()>>,
     pub(super) response: Vec<Rule<Action>>,
     pub(super) persistence: Vec<Rule<Persist>>,
     /// Which server is used.
@@ -137,6 +139,11 @@ impl ProxyRules {
     /// Tells whether whoever asks whether we are there is told that we are not.
     pub(crate) fn fails_monitor(&self, view: &View<'_>) -> bool {
         self.failures.iter().any(|condition| condition.holds(view))
+    }
+
+    /// Tells whether the sender of a request may change servers by the page of statistics.
+    pub(crate) fn administers(&self, view: &View<'_>) -> bool {
+        self.administrators.iter().any(|rule| rule.applies(view))
     }
 
     /// Returns the answer of this proxy for a status; none where it has none of its own.

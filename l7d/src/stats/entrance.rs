@@ -7,12 +7,21 @@ use std::time::Duration;
 use control::config::StatsPage;
 
 use super::page::{Filter, Legends};
-use super::{Stats, csv, dump, page};
+use super::{Stats, csv, dump, manage, page};
 use crate::base64;
 use crate::message::head::RequestHead;
 use crate::reply::Reply;
 use crate::rules::hostname;
 use crate::stats::overview::Overview;
+
+/// What a client of the page may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visitor {
+    /// It may look.
+    Reader,
+    /// It may change servers.
+    Administrator,
+}
 
 /// Where clients of a proxy see the statistics.
 #[derive(Debug)]
@@ -74,7 +83,7 @@ impl Entrance {
     }
 
     /// Answers a request for the page.
-    pub(crate) fn answer(&self, head: &RequestHead) -> Reply {
+    pub(crate) fn answer(&self, head: &RequestHead, visitor: Visitor) -> Reply {
         let (Some(stats), Some(rest)) = (SHOWN.get(), self.options(head)) else { return Reply::page(404) };
         if !self.admits(head) {
             let mut reply = Reply::page(401);
@@ -85,10 +94,32 @@ impl Entrance {
             });
             return reply;
         }
-        self.show(stats, rest)
+        if head.method_text() == b"POST" {
+            return self.change(stats, head, visitor);
+        }
+        self.show(stats, rest, visitor)
     }
 
-    fn show(&self, stats: &Stats, rest: &str) -> Reply {
+    /// Carries out a form that an administrator sends, and sends the client back to the page.
+    fn change(&self, stats: &Stats, head: &RequestHead, visitor: Visitor) -> Reply {
+        let form = head.seen.as_deref().unwrap_or_default();
+        let outcome = match visitor {
+            Visitor::Reader => manage::Outcome::Denied,
+            Visitor::Administrator if manage::is_foreign(head) => manage::Outcome::Denied,
+            Visitor::Administrator if form.len() > LONGEST_FORM => manage::Outcome::TooLong,
+            Visitor::Administrator => manage::carry_out(&stats.fleet, form),
+        };
+        let up = if self.options(head).is_some_and(|rest| rest.split(';').any(|part| part == "up")) { ";up" } else { "" };
+        let mut reply = Reply::new(303);
+        let location = format!("{};st={}{up}", self.uri, outcome.letters());
+        for (name, value) in [(&b"Cache-Control"[..], "no-cache"), (b"Location", location.as_str())] {
+            reply.add(name, value.as_bytes()).expect("the configuration allows no control characters");
+        }
+        reply.set_body(b"text/plain", Vec::new());
+        reply
+    }
+
+    fn show(&self, stats: &Stats, rest: &str, visitor: Visitor) -> Reply {
         let (site, fleet) = (std::sync::Arc::clone(&stats.site.borrow()), stats.fleet.snapshot());
         let overview = Overview::new(&site, &fleet);
         let has = |option: &str| rest.split([';', '?', '&']).any(|part| part == option);
@@ -111,7 +142,8 @@ impl Entrance {
             return reply;
         }
         reply.add(b"Content-Security-Policy", page::POLICY.as_bytes()).expect("plain text");
-        let words = page::Words { title: &self.title, uri: &self.uri, metrics: None, filter, legends: self.legends };
+        let outcome = rest.split(';').find_map(|part| manage::Outcome::of(part.strip_prefix("st=")?));
+        let words = page::Words { title: &self.title, uri: &self.uri, metrics: None, filter, legends: self.legends, visitor, outcome };
         reply.set_body(b"text/html; charset=utf-8", page::write(&overview, stats.start, &words).into_bytes());
         reply
     }
@@ -131,6 +163,9 @@ impl Entrance {
         scheme.eq_ignore_ascii_case("basic") && is_known
     }
 }
+
+/// How many bytes a form may have.
+const LONGEST_FORM: usize = 8192;
 
 /// Compares in a time that depends on the lengths only.
 fn is_same(known: &[u8], given: &[u8]) -> bool {

@@ -7,6 +7,8 @@ use std::time::Instant;
 use aws_lc_rs::digest;
 
 use super::Start;
+use super::entrance::Visitor;
+use super::manage::Outcome;
 use super::overview::{Overview, Row, Subject, Value};
 use crate::base64;
 
@@ -23,6 +25,10 @@ pub(super) struct Words<'a> {
     pub(super) filter: Filter<'a>,
     /// Whether it says where servers are and how they are chosen.
     pub(super) legends: Legends,
+    /// Who sees it.
+    pub(super) visitor: Visitor,
+    /// What came of a form, if one was sent.
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// What a page leaves out.
@@ -47,7 +53,15 @@ impl Words<'_> {
     /// Returns those of the page beside the metrics.
     pub(super) fn own() -> Self {
         let title = concat!("l7d ", env!("CARGO_PKG_VERSION"));
-        Self { title, uri: "/stats", metrics: Some("/metrics"), filter: Filter::default(), legends: Legends::Shown }
+        Self {
+            title,
+            uri: "/stats",
+            metrics: Some("/metrics"),
+            filter: Filter::default(),
+            legends: Legends::Shown,
+            visitor: Visitor::Reader,
+            outcome: None,
+        }
     }
 }
 
@@ -76,7 +90,7 @@ pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) ->
          <title>{0}</title><style>{STYLE}",
         Escaped(words.title)
     );
-    write_labels(&mut page);
+    write_labels(&mut page, words.visitor);
     page.push_str("</style>");
     write_header(&mut page, start, words);
     page.push_str("<main>");
@@ -85,21 +99,28 @@ pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) ->
     for (title, ..) in COLUMNS {
         let _ = write!(page, "<th>{title}");
     }
+    if words.visitor == Visitor::Administrator {
+        let _ = write!(page, "<th>{CHANGE}");
+    }
     let _ = write!(page, "<th>{HISTORY}</thead>");
     for (place, row) in rows.iter().enumerate() {
         if place == 0 || rows[place - 1].number() != row.number() {
             let _ = write!(page, "<tbody data-n=\"{}\">", Escaped(row.proxy()));
         }
-        write_row(&mut page, row, words.legends);
+        write_row(&mut page, row, words);
     }
     let _ = writeln!(page, "</table></main><script>{SCRIPT}</script></html>");
     page
 }
 
 /// Writes what small screens show in front of each value.
-fn write_labels(page: &mut String) {
+fn write_labels(page: &mut String, visitor: Visitor) {
     page.push_str("@media(max-width:800px){");
-    let titles = ["proxy", "name"].into_iter().chain(COLUMNS.iter().map(|(title, _)| *title)).chain([HISTORY]);
+    let titles = ["proxy", "name"]
+        .into_iter()
+        .chain(COLUMNS.iter().map(|(title, _)| *title))
+        .chain((visitor == Visitor::Administrator).then_some(CHANGE))
+        .chain([HISTORY]);
     for (place, title) in (1..).zip(titles) {
         let _ = write!(page, "td:nth-child({place})::before{{content:\"{title}\"}}");
     }
@@ -129,7 +150,8 @@ fn write_header(page: &mut String, start: Start, words: &Words<'_>) {
     let _ = write!(
         page,
         "<form method=\"get\" action=\"{uri}\" id=\"tools\"{shown}><label>Names with <input name=\"scope\" value=\"{text}\" type=\"search\"></label>\
-         <label><input type=\"checkbox\" id=\"live\" checked> live</label><output id=\"say\"></output></form></header>"
+         <label><input type=\"checkbox\" id=\"live\" checked> live</label><output id=\"say\">{}</output></form></header>",
+        words.outcome.map(Outcome::words).unwrap_or_default(),
     );
 }
 
@@ -152,7 +174,7 @@ fn write_summary(page: &mut String, rows: &[Row<'_>]) {
     );
 }
 
-fn write_row(page: &mut String, row: &Row<'_>, legends: Legends) {
+fn write_row(page: &mut String, row: &Row<'_>, words: &Words<'_>) {
     let (kind, server) = match row.subject {
         Subject::Frontend(..) => ("frontend", 0),
         Subject::Server(_, place, _) => ("server", place + 1),
@@ -167,7 +189,7 @@ fn write_row(page: &mut String, row: &Row<'_>, legends: Legends) {
         count(row, "rate"),
         Escaped(row.proxy()),
     );
-    if legends == Legends::Shown {
+    if words.legends == Legends::Shown {
         write_legend(page, row);
     }
     let _ = write!(page, ">{}", Escaped(row.name()));
@@ -186,7 +208,33 @@ fn write_row(page: &mut String, row: &Row<'_>, legends: Legends) {
             };
         }
     }
+    if words.visitor == Visitor::Administrator {
+        page.push_str("<td>");
+        if matches!(row.subject, Subject::Server(..)) {
+            write_form(page, row, words.uri);
+        }
+    }
     page.push_str("<td>\n");
+}
+
+/// Writes what administrators change a server by, with HAProxy's fields and one of ours, the weight.
+fn write_form(page: &mut String, row: &Row<'_>, uri: &str) {
+    let _ = write!(
+        page,
+        "<form method=\"post\" action=\"{}\" class=\"do\"><input type=\"hidden\" name=\"b\" value=\"{}\"><input type=\"hidden\" name=\"s\" value=\"{}\">\
+         <select name=\"action\" required aria-label=\"action\"><option value=\"\">…",
+        Escaped(uri),
+        Escaped(row.proxy()),
+        Escaped(row.name()),
+    );
+    for (action, label) in ACTIONS {
+        let _ = write!(page, "<option value=\"{action}\">{label}");
+    }
+    let weight = count(row, "uweight");
+    let _ = write!(
+        page,
+        "</select><input name=\"weight\" type=\"number\" min=\"0\" max=\"256\" value=\"{weight}\" aria-label=\"weight\"><button>apply</button></form>"
+    );
 }
 
 /// Writes where a server is and how it is chosen, for who points at its name.
@@ -252,6 +300,25 @@ impl std::fmt::Display for Bytes {
         }
     }
 }
+
+/// What administrators do.
+const CHANGE: &str = "change";
+
+/// What can be done to a server, and what it is called.
+const ACTIONS: [(&str, &str); 12] = [
+    ("ready", "ready: takes traffic"),
+    ("drain", "drain: nothing new"),
+    ("maint", "maint: out of service"),
+    ("weight", "set weight"),
+    ("dhlth", "checks off"),
+    ("ehlth", "checks on"),
+    ("hrunn", "health: up"),
+    ("hnolb", "health: stopping"),
+    ("hdown", "health: down"),
+    ("dagent", "agent off"),
+    ("eagent", "agent on"),
+    ("adown", "agent: down"),
+];
 
 /// What the script draws.
 const HISTORY: &str = "last two minutes: sessions a second, time";

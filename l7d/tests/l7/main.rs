@@ -87,6 +87,8 @@ mod log;
 #[cfg(test)]
 mod log_format;
 #[cfg(test)]
+mod manage;
+#[cfg(test)]
 mod maps;
 #[cfg(test)]
 mod marked;

@@ -9,9 +9,21 @@ use super::rules;
 use crate::config::error::Diagnostic;
 use crate::config::value::{text, units};
 
-const KNOWN: &[&str] =
-    &["auth", "enable", "hide-version", "http-request", "realm", "refresh", "scope", "show-desc", "show-legends", "show-node", "uri"];
-const LATER: &[&str] = &["admin", "show-modules"];
+const KNOWN: &[&str] = &[
+    "admin",
+    "auth",
+    "enable",
+    "hide-version",
+    "http-request",
+    "realm",
+    "refresh",
+    "scope",
+    "show-desc",
+    "show-legends",
+    "show-node",
+    "uri",
+];
+const LATER: &[&str] = &["show-modules"];
 
 /// Reads one setting of the page, any of which switches it on.
 pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
@@ -21,10 +33,10 @@ pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> 
     }
     let page = draft.settings.proxy.stats.get_or_insert_default();
     match what.as_str() {
-        "http-request" if draft.kind == Kind::Defaults => {
-            return Err(line.error("`stats http-request` has no place in section `defaults`"));
+        "http-request" | "admin" if draft.kind == Kind::Defaults => {
+            return Err(line.error(format!("`stats {}` has no place in section `defaults`", what.as_str())));
         }
-        "http-request" => return rules::rule(line, draft, reader),
+        "http-request" | "admin" => return rules::rule(line, draft, reader),
         "auth" => page.accounts.push(line.parse("a name and a password", text::account)?.value().clone()),
         "hide-version" => page.hides_version = true,
         "realm" => page.realm = line.parse("a realm", text::header_text)?.value().clone(),

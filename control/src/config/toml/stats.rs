@@ -6,9 +6,6 @@ use super::section::Section;
 use crate::config::model::StatsPage;
 use crate::config::value::text;
 
-/// Settings HAProxy has for its page and this model has no place for.
-const LATER: [&str; 1] = ["admin"];
-
 pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<StatsPage> {
     let title = format!("`stats` of {}", section.title());
     let item = section.take("stats")?;
@@ -41,7 +38,10 @@ pub(super) fn stats(reader: &mut Reader, section: &mut Section<'_>) -> Option<St
         shows_legends: inner.take("show-legends").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         description: plain(reader, &mut inner, "show-desc", "edge of the shop"),
     };
-    inner.misplaced(reader, &["http-request"], |_| "write rules = [\"stats http-request auth unless ...\"]".to_owned());
-    inner.finish(reader, &LATER);
+    inner.misplaced(reader, &["admin", "http-request"], |key| match key {
+        "admin" => "write rules = [\"stats admin if ...\"]".to_owned(),
+        _ => "write rules = [\"stats http-request auth unless ...\"]".to_owned(),
+    });
+    inner.finish(reader, &[]);
     Some(page)
 }

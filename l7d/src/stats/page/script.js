@@ -44,7 +44,8 @@ function draw() {
 }
 
 async function refresh() {
-  if (document.hidden || !live.checked) return;
+  // What is being chosen is not taken away.
+  if (document.hidden || !live.checked || main.querySelector('form.do :focus, form.do option:checked:not([value=""])')) return;
   try {
     const answer = await fetch(location.href, { cache: "no-store" });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
@@ -60,6 +61,11 @@ async function refresh() {
 
 document.querySelector("#tools").hidden = false;
 box.addEventListener("input", filter);
+main.addEventListener("submit", (event) => {
+  const form = event.target;
+  const what = form.elements.action.selectedOptions[0].textContent;
+  if (!confirm(`${form.elements.b.value}/${form.elements.s.value}: ${what}?`)) event.preventDefault();
+});
 document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 draw();
 filter();
