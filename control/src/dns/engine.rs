@@ -58,8 +58,8 @@ struct Lookup {
     standing: bool,
     /// What the next round asks.
     kind: Kind,
-    /// How many more rounds there may be before the fault counts.
-    left: u32,
+    /// How many more rounds there may be before the fault counts; none before the first fault.
+    left: Option<u32>,
     /// What the family that was asked first has brought.
     first_fault: Option<Fault>,
     known: Vec<Seen>,
@@ -98,7 +98,7 @@ enum Record {
 impl Lookup {
     fn new(kind: Kind) -> Self {
         let phase = Phase::Resting(None);
-        Self { phase, standing: false, kind, left: 0, first_fault: None, known: Vec::new(), valid: None, last: None }
+        Self { phase, standing: false, kind, left: None, first_fault: None, known: Vec::new(), valid: None, last: None }
     }
 }
 
@@ -215,8 +215,9 @@ impl Lookup {
         // Of two families without addresses, the one that was asked for says why.
         let fault = self.first_fault.take().unwrap_or(fault);
         self.kind = preferred;
-        if self.left > 0 && !is_answer {
-            self.left -= 1;
+        let left = self.left.unwrap_or(section.retries() - 1);
+        if left > 0 && !is_answer {
+            self.left = Some(left - 1);
             // Who said nothing was given time enough.
             let pause = if fault == Fault::Timeout { Duration::ZERO } else { section.retry() };
             self.phase = Phase::Resting(Some(now + pause));
@@ -227,8 +228,7 @@ impl Lookup {
     }
 
     fn end(&mut self, preferred: Kind, outcome: Result<(), Fault>, section: &Resolvers, now: Instant) {
-        (self.last, self.kind, self.first_fault) = (Some(outcome), preferred, None);
-        self.left = section.retries().saturating_sub(1);
+        (self.last, self.kind, self.first_fault, self.left) = (Some(outcome), preferred, None, None);
         self.phase = Phase::Resting(self.standing.then(|| now + section.resolve()));
     }
 

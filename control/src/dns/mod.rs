@@ -9,6 +9,8 @@ mod engine;
 mod exchange;
 mod first;
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

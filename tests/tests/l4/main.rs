@@ -10,6 +10,7 @@ mod failover;
 mod file;
 mod guard;
 mod lifecycle;
+mod names;
 mod neighbor;
 mod passing;
 mod policy;
