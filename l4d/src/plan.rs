@@ -3,7 +3,7 @@
 //! `app` plans anew after every change and `sync` works out the difference to what is there; nothing here knows ids or places in maps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
@@ -223,8 +223,14 @@ fn service(
     if active.iter().any(has_hop) {
         active.retain(has_hop);
     }
+    let crosses = matches!(xdp.forward(), config::Forward::Ipip | config::Forward::Gue);
+    let mut taken = BTreeSet::new();
     let servers = config.servers_of(xdp.backend()).iter().filter_map(|server| {
-        let socket = socket_for(server, &key)?;
+        let socket = socket_for(server, &key).filter(|socket| crosses || socket.is_ipv4() == key.socket.is_ipv4())?;
+        // Names may lead two servers to one place, where there is but one machine.
+        if !taken.insert(socket) && server.address().named().is_some() {
+            return None;
+        }
         Some(WantedServer {
             name: server.name().to_owned(),
             socket,

@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::dns::Asker;
+
 use crate::downstream::{Downstream, Wire};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
@@ -19,7 +21,7 @@ use crate::message::headers::Known;
 use crate::peer::Peer;
 use crate::reply::Reply;
 use crate::review::{Review, Ruling};
-use crate::rules::{ProxyRules, Rest, Wait};
+use crate::rules::{Lookup, Pause, ProxyRules, Rest, Wait};
 use crate::site::{Backend, Frontend};
 use crate::stats::{Entrance, Visitor};
 use crate::stick::Affinity;
@@ -62,6 +64,13 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn asker(self) -> &'a Asker {
+        match self {
+            Self::Frontend(frontend) => frontend.asker(),
+            Self::Backend(backend) => backend.asker(),
+        }
+    }
+
     fn rules(self) -> &'a ProxyRules {
         match self {
             Self::Frontend(frontend) => frontend.rules(),
@@ -70,7 +79,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Takes a request through the rules about requests, as far as they go without waiting.
-    fn judge(self, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Option<Wait>, Ruling> {
+    fn judge(self, review: &mut Review<'_>, head: &mut RequestHead) -> Result<Option<Pause>, Ruling> {
         match self {
             Self::Frontend(_) => review.enter(head),
             Self::Backend(_) => review.leave(head),
@@ -159,8 +168,20 @@ async fn judge(
     record: &mut Record<'_>,
 ) -> Result<(), Stop> {
     inspect(client, review, head).await?;
-    while let Some(wait) = stage.judge(review, head)? {
-        Box::pin(look_at(client, head, body, until(wait), record)).await?;
+    while let Some(pause) = stage.judge(review, head)? {
+        match pause {
+            Pause::Body(wait) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
+            Pause::Name(lookup) => resolve(client, review, &lookup, stage.asker()).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Finds an address that a rule waits for; without one the variable is not set.
+async fn resolve(client: &mut Downstream<'_>, review: &mut Review<'_>, lookup: &Lookup, asker: &Asker) -> Result<(), ExchangeError> {
+    let asking = Box::pin(asker.ask(&lookup.resolvers, &lookup.name, lookup.prefer));
+    if let Some(ip) = client.wire.unless_left(pin!(asking)).await.map_err(ExchangeError::TakenBack)? {
+        review.found(lookup, ip);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the rules make of one exchange: the frontend's and the backend's, in the order a request and its response meet them.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::exchange::Turn;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
-use crate::rules::{Content, Memory, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wait, Wishes};
+use crate::rules::{Content, Lookup, Memory, Pause, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wait, Wishes};
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::stream::Privacy;
@@ -135,13 +135,18 @@ impl<'a> Review<'a> {
     ///
     /// # Errors
     /// A rule ended the exchange.
-    pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<Option<Wait>, Ruling> {
+    pub(crate) fn enter(&mut self, head: &mut RequestHead) -> Result<Option<Pause>, Ruling> {
         let verdict = self.frontend.rules().on_request(&mut self.next, head, &mut self.scene, self.memory);
         if let Verdict::Wait(wait) = verdict {
             return Ok(Some(wait));
         }
         self.judge(verdict, Phase::Request, head)?;
         self.restrict(self.frontend.name_policy(), head).map(|()| None)
+    }
+
+    /// Takes in the address that a rule has waited for.
+    pub(crate) fn found(&mut self, lookup: &Lookup, ip: IpAddr) {
+        self.memory.found(self.scene.shared, lookup, ip);
     }
 
     /// Tells whether any rule looks at bodies.
@@ -253,7 +258,7 @@ impl<'a> Review<'a> {
     ///
     /// # Errors
     /// A rule ended the exchange.
-    pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<Option<Wait>, Ruling> {
+    pub(crate) fn leave(&mut self, head: &mut RequestHead) -> Result<Option<Pause>, Ruling> {
         let Some(backend) = self.other_half() else { return Ok(None) };
         let verdict = backend.rules().on_request(&mut self.next, head, &mut self.scene, self.memory);
         if let Verdict::Wait(wait) = verdict {
@@ -318,7 +323,7 @@ impl<'a> Review<'a> {
         for (rules, judge, after) in judges {
             let Some(rules) = rules.filter(|_| self.judge <= judge) else { continue };
             let verdict = rules.on_response(&mut self.next, request, head, &mut self.scene, self.memory);
-            if let Verdict::Wait(wait) = verdict {
+            if let Verdict::Wait(Pause::Body(wait)) = verdict {
                 return Ok(Some(wait));
             }
             (self.judge, self.next) = (after, 0);

@@ -116,6 +116,32 @@ impl Engine {
         }
     }
 
+    /// Has a name asked for once; false if there are too many such names.
+    pub(super) fn ask_once(&mut self, key: &Key, now: Instant) -> bool {
+        if !self.lookups.contains_key(key) && self.lookups.values().filter(|lookup| !lookup.standing).count() >= MOST_ONCE {
+            return false;
+        }
+        let lookup = self.lookups.entry(key.clone()).or_insert_with(|| Lookup::new(key.kind));
+        if matches!(lookup.phase, Phase::Resting(_)) {
+            lookup.phase = Phase::Resting(Some(now));
+        }
+        true
+    }
+
+    /// Returns an address that was found so recently that it is not asked for again.
+    pub(super) fn fresh(&self, key: &Key, section: &Resolvers, now: Instant) -> Option<IpAddr> {
+        let lookup = self.lookups.get(key)?;
+        let (at, _) = lookup.valid.as_ref().filter(|_| lookup.last == Some(Ok(())))?;
+        let is_fresh = now.saturating_duration_since(*at) < section.hold().valid;
+        lookup.known.iter().filter(|_| is_fresh).find_map(|seen| seen.record.address())
+    }
+
+    /// Returns the address that the last answer has brought, if it has.
+    pub(super) fn first(&self, key: &Key) -> Option<IpAddr> {
+        let lookup = self.lookups.get(key).filter(|lookup| lookup.last == Some(Ok(())))?;
+        lookup.known.iter().find_map(|seen| seen.record.address())
+    }
+
     /// Forgets names that nobody asks for any more.
     pub(super) fn tidy(&mut self, sections: &[Resolvers], now: Instant) {
         let hold = |key: &Key| sections.iter().find(|section| section.name() == key.resolvers).map(|section| section.hold().valid);
@@ -304,3 +330,5 @@ impl Fault {
 
 /// How many records of one name are kept, those that are gone included.
 const MOST_RECORDS: usize = 2048;
+/// How many names that rules have asked for are remembered.
+const MOST_ONCE: usize = 10_000;

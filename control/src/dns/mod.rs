@@ -2,7 +2,7 @@
 //!
 //! [`run`] asks the servers of the `resolvers` sections for the names of the fleet's servers, again and again, and hands what follows
 //! to the daemon: [`Moves`], which it puts in force. `engine` knows when to ask and what is known, `assign` which server is where;
-//! both are pure. `exchange` carries one question, `message` is the form it has.
+//! both are pure. Rules ask for names, too, through an [`Asker`]. `exchange` carries one question, `message` is the form it has.
 
 mod assign;
 mod engine;
@@ -12,8 +12,9 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,12 +24,12 @@ use tokio::time::{Instant, sleep_until};
 
 pub use first::settle;
 
-use crate::config::{Config, Move, Resolvers};
+use crate::config::{Config, Family, Move, Resolvers, canonical_name};
 use crate::fleet::Fleet;
 use crate::shutdown::Shutdown;
-use engine::{Ask, Engine};
+use engine::{Ask, Engine, Key};
 use exchange::{Count, Counters};
-use message::{Answer, Fault};
+use message::{Answer, Fault, Kind};
 
 /// Servers that have to move, and whom to tell that they have.
 #[derive(Debug)]
@@ -37,6 +38,36 @@ pub struct Moves {
     pub moves: Vec<Move>,
     /// Who waits.
     pub done: oneshot::Sender<()>,
+}
+
+/// A name that a rule wants an address of.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    resolvers: String,
+    name: String,
+    prefer: Family,
+    answer: oneshot::Sender<Option<IpAddr>>,
+}
+
+/// Where rules ask for names.
+#[derive(Debug, Clone)]
+pub struct Asker(mpsc::Sender<Wish>);
+
+impl Asker {
+    /// Returns one, and where its wishes arrive.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Wish>) {
+        let (wishes, arriving) = mpsc::channel(MOST_WISHES);
+        (Self(wishes), arriving)
+    }
+
+    /// Returns an address of a name, found by a section of servers; none if there is none.
+    pub async fn ask(&self, resolvers: &str, name: &str, prefer: Family) -> Option<IpAddr> {
+        let (answer, answered) = oneshot::channel();
+        let wish = Wish { resolvers: resolvers.to_owned(), name: canonical_name(name)?, prefer, answer };
+        // At the end of the process nobody answers any more.
+        self.0.send(wish).await.ok()?;
+        answered.await.ok()?
+    }
 }
 
 /// What is counted of the servers of the DNS; clones share it.
@@ -98,6 +129,7 @@ impl Book {
 /// Resolves the names of a fleet's servers until the drain begins.
 pub async fn run(fleet: Fleet, book: Book, out: mpsc::Sender<Moves>, mut shutdown: Shutdown) {
     let mut changes = fleet.subscribe();
+    let mut wishes = fleet.take_wishes();
     let mut resolver = Resolver::new(fleet, book, out);
     loop {
         resolver.ask();
@@ -113,6 +145,7 @@ pub async fn run(fleet: Fleet, book: Book, out: mpsc::Sender<Moves>, mut shutdow
                 resolver.follow();
             }
             _ = changes.next() => resolver.follow(),
+            Some(wish) = wishes.recv() => resolver.wish(wish),
             () = sleep_until(wake) => {}
         }
     }
@@ -131,6 +164,8 @@ struct Resolver {
     telling: Option<oneshot::Receiver<()>>,
     /// Whether servers may have to move.
     is_news: bool,
+    /// Rules that wait for a name.
+    wishes: HashMap<Key, Vec<oneshot::Sender<Option<IpAddr>>>>,
 }
 
 struct Done {
@@ -152,6 +187,7 @@ impl Resolver {
             out,
             telling: None,
             is_news: false,
+            wishes: HashMap::new(),
         };
         resolver.adopt(config);
         resolver
@@ -167,6 +203,8 @@ impl Resolver {
     fn adopt(&mut self, config: Arc<Config>) {
         self.book.follow(&config);
         self.engine.follow(assign::wanted(&config), Instant::now().into_std());
+        // Who waits for a section that is gone waits no longer.
+        self.wishes.retain(|key, _| config.resolvers().iter().any(|section| section.name() == key.resolvers));
         self.config = config;
         self.is_news = true;
     }
@@ -203,7 +241,29 @@ impl Resolver {
     fn take(&mut self, Done { ask, nameserver, reply }: Done) {
         let config = Arc::clone(&self.config);
         let Some(section) = config.resolvers().iter().find(|section| section.name() == ask.key.resolvers) else { return };
-        self.is_news |= self.engine.on_reply(&ask, section, reply, &nameserver, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        if self.engine.on_reply(&ask, section, reply, &nameserver, now) {
+            self.is_news = true;
+            let found = self.engine.first(&ask.key);
+            // Who asked may have left.
+            for answer in self.wishes.remove(&ask.key).into_iter().flatten() {
+                let _ = answer.send(found);
+            }
+        }
+    }
+
+    /// Answers a rule, or has the name asked for.
+    fn wish(&mut self, Wish { resolvers, name, prefer, answer }: Wish) {
+        let now = Instant::now().into_std();
+        let kind = if prefer == Family::V4 { Kind::A } else { Kind::Aaaa };
+        let key = Key { resolvers, name, kind };
+        let section = self.config.resolvers().iter().find(|section| section.name() == key.resolvers);
+        match section.filter(|section| !section.nameservers().is_empty()).map(|section| self.engine.fresh(&key, section, now)) {
+            Some(None) if self.engine.ask_once(&key, now) => self.wishes.entry(key).or_default().push(answer),
+            found => {
+                let _ = answer.send(found.flatten());
+            }
+        }
     }
 
     /// Has servers moved, unless the last moves are still under way.
@@ -241,5 +301,7 @@ async fn told(telling: &mut Option<oneshot::Receiver<()>>) {
 
 /// How many questions are under way at a time.
 const MOST_EXCHANGES: usize = 512;
+/// How many rules may wait to be heard.
+const MOST_WISHES: usize = 256;
 /// How long to sleep when nothing is planned; any change wakes the task before.
 const IDLE: Duration = Duration::from_secs(3600);

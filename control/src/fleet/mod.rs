@@ -38,6 +38,7 @@ pub use view::View;
 pub(crate) use view::same_machine;
 
 use crate::config::{Backend, Check, Config, Move, Origin, Server, ServerId};
+use crate::dns::{Asker, Wish};
 use crate::server_state::{Admin, Change, Checking, Lead, MAX_WEIGHT, Phase, ServerState, Settings, Status, Thresholds, Verdict};
 use transition::Log;
 use view::{Cell, Shown};
@@ -52,6 +53,9 @@ pub struct Fleet {
 struct Shared {
     view: ArcSwap<View>,
     core: Mutex<Core>,
+    /// Where rules ask for names, and where what they ask for arrives, until somebody takes it.
+    asker: Asker,
+    wishes: Mutex<Option<mpsc::Receiver<Wish>>>,
 }
 
 #[derive(Debug)]
@@ -111,7 +115,19 @@ impl Fleet {
         let (followers, suspects) = (bond::followers(view.config()), Vec::new());
         let mut core = Core { view: Arc::clone(&view), records, ramping, followers, suspects, log, events: None, generation };
         drop(core.lead_all(now));
-        Self { shared: Arc::new(Shared { view: ArcSwap::new(view), core: Mutex::new(core) }) }
+        let (asker, wishes) = Asker::new();
+        Self { shared: Arc::new(Shared { view: ArcSwap::new(view), core: Mutex::new(core), asker, wishes: Mutex::new(Some(wishes)) }) }
+    }
+
+    /// Returns where rules ask for names.
+    pub fn asker(&self) -> Asker {
+        self.shared.asker.clone()
+    }
+
+    /// Hands out what rules ask for, to the first who wants it.
+    pub(crate) fn take_wishes(&self) -> mpsc::Receiver<Wish> {
+        let taken = self.shared.wishes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.unwrap_or_else(|| mpsc::channel(1).1)
     }
 
     /// Returns the configuration in force with the states of its servers; ids found in it stay valid with it.

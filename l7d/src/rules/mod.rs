@@ -55,7 +55,7 @@ pub(crate) use observer::{Considered, Note, Observer, Step as Noted};
 pub(crate) use program::{ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
 pub(crate) use store::{Named, PatternKind, Patterns, Refused};
-pub(crate) use view::{Content, Keepsake, Loudness, Memory, Repetition, Rest, Scene, Shared, View, Wait, Wishes};
+pub(crate) use view::{Content, Keepsake, Lookup, Loudness, Memory, Pause, Repetition, Rest, Scene, Shared, View, Wait, Wishes};
 
 /// What rules decided about a message.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ pub(crate) enum Verdict {
     Challenge(Box<[u8]>),
     /// A rule forgets the connection, and the client is not told.
     Vanish,
-    /// A rule wants to see more of the body, and the rules behind it wait for that.
-    Wait(Wait),
+    /// A rule wants to see more of the body, or an address, and the rules behind it wait for that.
+    Wait(Pause),
     /// A rule would have made it something that cannot be sent.
     Fail,
 }

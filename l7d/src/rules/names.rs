@@ -103,11 +103,10 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 18] = [
+pub(super) const LATER_ACTIONS: [&str; 17] = [
     "cache-store",
     "cache-use",
     "do-log",
-    "do-resolve",
     "expect-netscaler-cip",
     "expect-proxy",
     "pause",

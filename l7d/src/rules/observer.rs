@@ -11,6 +11,7 @@ use control::config::Located;
 use super::action::Effect;
 use super::condition::Outcome;
 use super::sample::Sample;
+use super::view::Pause;
 use crate::stick::{Entry, Key, Table, now};
 
 /// The number of a rule among all of a configuration.
@@ -123,7 +124,8 @@ impl Observer {
             Effect::Tarpitted(reply) => format!("held for a while, then denied with status {}", reply.status()),
             Effect::Challenged(challenge) => format!("asked who it is: {}", String::from_utf8_lossy(challenge)),
             Effect::Vanished => "forgotten without a word".to_owned(),
-            Effect::Waits(wait) => format!("waits up to {:?} for the body", wait.time),
+            Effect::Waits(Pause::Body(wait)) => format!("waits up to {:?} for the body", wait.time),
+            Effect::Waits(Pause::Name(lookup)) => format!("asks `{}` for {}", lookup.resolvers, lookup.name),
         });
     }
 

@@ -306,6 +306,8 @@ pub(super) struct Names {
     at: Option<config::Location>,
     /// The servers of every backend.
     servers: HashMap<String, Vec<String>>,
+    /// The sections of servers that are asked for names.
+    resolvers: Vec<Arc<str>>,
     asks_destination: bool,
     /// Whether any rule looks at bodies.
     pub(super) looks_at_bodies: bool,
@@ -332,6 +334,7 @@ impl Names {
         for (number, model) in config.userlists().iter().enumerate() {
             self.userlists.insert(model.name().to_owned(), Arc::new(Userlist::new(number, model, found)));
         }
+        self.resolvers = config.resolvers().iter().map(|section| section.name().into()).collect();
         for backend in config.backends() {
             let servers = config.servers_of(backend.id()).iter().map(|server| server.name().to_owned()).collect();
             self.servers.insert(backend.name().to_owned(), servers);
@@ -339,6 +342,11 @@ impl Names {
     }
 
     /// Tells whether there is a backend of that name.
+    pub(super) fn resolvers(&self, name: &str) -> Result<Arc<str>, String> {
+        self.resolvers.iter().find(|known| &***known == name).cloned().ok_or_else(|| format!("no section resolvers `{name}`"))
+    }
+
+    /// Tells whether there is a backend of this name.
     pub(super) fn has_backend(&self, name: &str) -> bool {
         self.servers.contains_key(name)
     }

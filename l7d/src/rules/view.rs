@@ -1,12 +1,14 @@
 //! What rules look at: the connection, the messages, and the variables other rules have set.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+use control::config::Family;
 
 use super::capture;
 use super::observer::Observer;
@@ -147,6 +149,28 @@ impl<'a> Scene<'a> {
             observer: None,
         }
     }
+}
+
+/// What rules wait for.
+#[derive(Debug)]
+pub(crate) enum Pause {
+    /// More of the body.
+    Body(Wait),
+    /// An address.
+    Name(Lookup),
+}
+
+/// A name that a rule wants an address of.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    /// The section of servers that is asked.
+    pub(crate) resolvers: Arc<str>,
+    /// The name.
+    pub(crate) name: String,
+    /// The family that is asked for first.
+    pub(crate) prefer: Family,
+    /// Where the address is put.
+    pub(super) variable: VariableId,
 }
 
 /// How much of a message's body a rule waits for, and for how long.
@@ -380,6 +404,11 @@ impl Memory {
     pub(super) fn set(&mut self, shared: &Shared, id: VariableId, value: Sample<'static>) {
         self.settle();
         if id.lifetime == Lifetime::Process { shared.change(|values| put(values, id, value)) } else { put(&mut self.own, id, value) }
+    }
+
+    /// Takes in the address that a rule has waited for.
+    pub(crate) fn found(&mut self, shared: &Shared, lookup: &Lookup, ip: IpAddr) {
+        self.set(shared, lookup.variable, Sample::Address(ip));
     }
 
     /// Forgets a variable.

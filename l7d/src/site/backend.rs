@@ -13,6 +13,7 @@ use control::config::{
     self, BackendId, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress,
     ServerId, Timeouts,
 };
+use control::dns::Asker;
 use control::fleet::{Fleet, View};
 use control::server_state::Status;
 use control::tls::Host;
@@ -64,6 +65,8 @@ pub(crate) struct Backend {
     /// The name of the cookie by which clients of RDP come back to their servers.
     rdp_cookie: Option<String>,
     rules: Arc<ProxyRules>,
+    /// Where its rules ask for names.
+    asker: Asker,
     is_twin: bool,
     forward_for: Option<ForwardFor>,
     compression: Option<Compression>,
@@ -207,6 +210,7 @@ impl Backend {
             sticky: subject(model.balance()).map(|subject| (subject, Hasher::new(model.hash_type()))),
             all_backups: has(model.options(), &ProxyOption::AllBackups),
             rules: rules.of_backend(model),
+            asker: fleet.asker(),
             is_twin: model.is_twin(),
             forward_for: forward_for(model.options()),
             compression: model.compression().map(Compression::new),
@@ -386,6 +390,11 @@ impl Backend {
         self.retry_on
     }
 
+    /// Returns where its rules ask for names.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// Returns the rules.
     pub(crate) fn rules(&self) -> &ProxyRules {
         &self.rules
@@ -550,14 +559,17 @@ impl Server {
         &self.name
     }
 
-    /// Returns where clients are sent; none if that depends on the port they connected to.
+    /// Returns where clients are sent; none if that depends on where they wanted to go.
     pub(crate) fn address(&self) -> Option<&SocketAddrAny> {
         self.address.as_ref()
     }
 
-    /// Returns where a client that connected to `client_port` is sent.
-    pub(crate) fn address_for(&self, client_port: u16) -> Option<SocketAddrAny> {
-        self.model.address_for(client_port).map(SocketAddrAny::from)
+    /// Returns where a client is sent that wanted to go to `destination`.
+    pub(crate) fn address_for(&self, destination: SocketAddr) -> Option<SocketAddrAny> {
+        let own = self.model.address_for(destination.port())?;
+        let ip = if own.ip().is_unspecified() { destination.ip() } else { own.ip() };
+        // Nobody is there, and connecting would lead back to this host.
+        (!ip.is_unspecified()).then(|| SocketAddr::new(ip, own.port()).into())
     }
 
     /// Returns where connections to it come from; none leaves it to the system.
@@ -648,7 +660,9 @@ fn cookie_value(model: &config::Server, key: Option<&str>) -> Option<Box<[u8]>> 
 /// Returns an address in the system's form.
 fn address(model: &ServerAddress) -> Option<SocketAddrAny> {
     match model {
-        ServerAddress::Inet(..) | ServerAddress::Named(_) => Some(SocketAddr::new(model.ip()?, model.port()?).into()),
+        ServerAddress::Inet(..) | ServerAddress::Named(_) => {
+            Some(SocketAddr::new(model.ip().filter(|ip| !ip.is_unspecified())?, model.port()?).into())
+        }
         ServerAddress::Unix(unix) => {
             let address = match unix.path() {
                 Some(path) => SocketAddrUnix::new(path),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Instant;
 
 use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};
+use control::dns::Asker;
 use tokio::sync::Semaphore;
 
 use super::backend::{Backend, Backends};
@@ -61,6 +62,8 @@ pub(crate) struct Frontend {
     mode: Mode,
     timeouts: Timeouts,
     rules: Arc<ProxyRules>,
+    /// Where its rules ask for names.
+    asker: Asker,
     backends: Arc<Backends>,
     backend: Option<Arc<Backend>>,
     names: Option<Names>,
@@ -157,6 +160,7 @@ impl Frontend {
             mode: model.mode(),
             timeouts: *model.timeouts(),
             rules: shared.rules.of_frontend(model),
+            asker: shared.asker.clone(),
             backend: model.default_backend().and_then(|id| backends.of(id)).map(Arc::clone),
             names: Names::new(model, backends.all()),
             backends: Arc::clone(backends),
@@ -341,6 +345,11 @@ impl Frontend {
     /// Returns the backend of whatever no rule sends elsewhere.
     pub(crate) fn default_backend(&self) -> Option<&Backend> {
         self.backend.as_deref()
+    }
+
+    /// Returns where its rules ask for names.
+    pub(crate) fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Returns the rules.

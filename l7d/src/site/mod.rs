@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use control::config::{self, Located, NamePolicy, ProxyOption};
+use control::dns::Asker;
 use control::fleet::{Changes, Fleet};
 
 pub(crate) use backend::{Backend, Outlook, Reuse, Server, Standing};
@@ -53,6 +54,7 @@ pub(crate) struct Site {
 struct Shared {
     logs: Logs,
     rules: Arc<Rules>,
+    asker: Asker,
     connections: Arc<AtomicU32>,
     /// The numbers of the process.
     meter: Arc<Meter>,
@@ -77,7 +79,7 @@ impl Site {
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
-        let shared = Shared { logs, rules, connections, meter, threads };
+        let shared = Shared { logs, rules, asker: fleet.asker(), connections, meter, threads };
         shared.rules.tables().settle(config);
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));

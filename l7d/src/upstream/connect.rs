@@ -76,8 +76,10 @@ async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectEr
     let socket = match server.address() {
         Some(address) => dial(server, address).await?,
         None => {
-            let port = inbound.destination().map(|destination| destination.port());
-            let address = port.and_then(|port| server.address_for(port)).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+            let address = inbound
+                .destination()
+                .and_then(|destination| server.address_for(destination))
+                .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
             dial(server, &address).await?
         }
     };

@@ -82,7 +82,8 @@ impl<'a> Sharing<'a> {
 
     /// Finds a connection that may serve the exchange.
     pub(crate) fn find(&self, server: &Server, key: Key) -> Option<Upstream> {
-        if self.reach == Reach::Nowhere {
+        // A connection to a server without an address of its own leads to where one request wanted to go.
+        if self.reach == Reach::Nowhere || server.address().is_none() {
             return None;
         }
         if let Some(connection) = self.own.take(key) {
@@ -104,6 +105,9 @@ impl<'a> Sharing<'a> {
     /// Lets further exchanges have a part in a connection of HTTP/2 that was opened for this one.
     pub(crate) fn opened(&self, server: &Server, key: Key, connection: &Upstream) {
         let Upstream::H2(sender) = connection else { return };
+        if server.address().is_none() {
+            return;
+        }
         match self.reuse {
             Reuse::Nothing => {}
             Reuse::Own | Reuse::Safe => self.own.hold(key, connection),
@@ -116,6 +120,9 @@ impl<'a> Sharing<'a> {
 
     /// Keeps a connection that has served the exchange.
     pub(crate) fn give_back(&self, server: &Server, key: Key, connection: Upstream) {
+        if server.address().is_none() {
+            return;
+        }
         let is_own = self.reuse == Reuse::Own || !server.shares_connections();
         match connection {
             Upstream::H1(mut link) => {

@@ -135,6 +135,8 @@ fn mistakes_are_told_where_they_are() {
         ("userlist u\n user x password y groups z\n", "haproxy.cfg:6:27: no group `z` in userlist `u`"),
         ("resolvers r\n nameserver a example:53\n", "haproxy.cfg:6:15: `example:53` is not the address of a server"),
         ("resolvers r\n nameserver a 10.0.0.1\n nameserver a 10.0.0.2\n", "haproxy.cfg:7:13: there is a nameserver `a` already"),
+        ("frontend f\n bind :80\n http-request do-resolve(txn.ip) hdr(host)\n", "haproxy.cfg:7:15: `do-resolve` wants a variable"),
+        ("frontend f\n bind :80\n http-request do-resolve(txn.ip,r) hdr(host)\n", "haproxy.cfg:7:15: no section resolvers `r`"),
         ("resolvers r\n hold ever 1s\n", "haproxy.cfg:6:7: unknown keyword `ever` in `hold`"),
         ("resolvers r\n timeout resolve 0\n", "haproxy.cfg:6:18: must be longer than zero"),
         ("resolvers r\n accepted_payload_size 100\n", "haproxy.cfg:6:24: `100` is not a number from 512 to 65535"),

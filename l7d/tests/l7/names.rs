@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::http::{ok, read_head};
 use crate::kit::{Daemon, Haproxy, PATIENCE, Server, connect, directory, echo, read, unused_address};
 use crate::runtime::ask;
 
@@ -444,4 +445,47 @@ fn the_native_format_says_all_of_it() {
     ));
     daemon.wait_for_log("server b/s is UP: resolves again");
     wait_until("in force", || greeting(front).as_deref() == Some("yes"));
+}
+
+#[test]
+fn rules_resolve_names_and_send_clients_there_as_in_haproxy() {
+    let machines = [("one", unused_address()), ("two", unused_address())];
+    let _servers = machines.map(|(name, at)| {
+        Server::at(at, move |mut stream| while !read_head(&mut stream).is_empty() && stream.write_all(ok(name).as_bytes()).is_ok() {})
+    });
+    let dns = Dns::start(&machines.map(|(name, at)| host(at.ip(), &format!("{name}.example"))), "");
+    let config = |front: SocketAddr| {
+        format!(
+            "resolvers dns\n nameserver n1 {}\n timeout retry 300ms\n hold valid 5s\ndefaults\n mode http\n timeout connect 2s\n \
+             timeout client 20s\n timeout server 20s\nfrontend f\n bind {front}\n \
+             http-request do-resolve(txn.ip,dns,ipv4) hdr(host),lower if {{ hdr(host) -m found }}\n \
+             http-request return status 200 content-type text/plain lf-string \"none %[req.hdr(x)]\" unless {{ var(txn.ip) -m found }}\n \
+             http-request set-dst var(txn.ip)\n http-request set-dst-port int(7000)\n \
+             default_backend b\nbackend b\n http-request do-resolve(txn.other,dns) str(two.example)\n \
+             http-request set-header x %[var(txn.other)]\n http-response set-header found %[var(txn.ip)],%[var(txn.other)]\n \
+             server any 0.0.0.0:0\n",
+            dns.address()
+        )
+    };
+    let fronts = [unused_address(), unused_address()];
+    let _ours = Daemon::start_haproxy(&config(fronts[0]));
+    let _theirs = Haproxy::find().start(&config(fronts[1]), fronts[1]);
+    let mut clients = fronts.map(connect);
+    for (host, body) in [
+        ("one.example", "one"),
+        ("TWO.example", "two"),
+        ("one.example", "one"),
+        ("none.example", "none "),
+        ("two.example", "two"),
+        ("a..b", "none "),
+        ("two.example", "two"),
+    ] {
+        let [ours, theirs] = [0, 1].map(|who| {
+            let (head, body) = crate::http::ask(&mut clients[who], &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let found = head.lines().find_map(|line| line.strip_prefix("found: ")).map(str::to_owned);
+            (head.lines().next().unwrap_or_default().to_owned(), found, body)
+        });
+        assert_eq!(ours, theirs, "{host}");
+        assert_eq!(ours.2, body, "{host}");
+    }
 }

@@ -36,7 +36,8 @@ fn a_server_follows_its_name_and_its_sessions_stay() -> Result<()> {
     say(scratch.path(), first)?;
     let conf = "no-resolv\nno-hosts\nlocal=/example/\nport=5353\nlisten-address=127.0.0.1\nbind-interfaces\n";
     let hosts = scratch.path().join("hosts");
-    let conf = scratch.write("conf", format!("{conf}addn-hosts={}\npid-file={}\n", hosts.display(), scratch.path().join("pid").display()))?;
+    let conf =
+        scratch.write("conf", format!("{conf}addn-hosts={}\npid-file={}\n", hosts.display(), scratch.path().join("pid").display()))?;
     let mut command = site.lab.balancer().namespace().command("dnsmasq");
     command.arg("-k").arg("-C").arg(conf).stdin(Stdio::null());
     let mut dns = Process::spawn(command).context("dnsmasq: `cargo xtask setup` installs it")?;

@@ -115,6 +115,8 @@ impl Server {
     }
 
     /// Returns where a client that connected to `client_port` is sent; none for a Unix socket, and for a name that has no address.
+    ///
+    /// One that is at no address of its own is wherever clients wanted to go, which is not known here.
     pub fn address_for(&self, client_port: u16) -> Option<SocketAddr> {
         self.ip().map(|ip| SocketAddr::new(ip, self.port().unwrap_or(client_port)))
     }

@@ -165,17 +165,22 @@ fn server(resolver: &mut Resolver, frontend: &written::Frontend, server: &Server
     if server.source().is_some() {
         refuse(resolver, "choose a source for each server", "write source-addresses in [xdp], and leave out `source`");
     }
-    let Some(ip) = server.ip() else {
+    if server.address().unix().is_some() {
         return refuse(resolver, "reach a Unix socket", "an address and a port: for example 10.0.0.11:8080");
-    };
+    }
+    if server.ip().is_some_and(|ip| ip.is_unspecified()) {
+        return refuse(resolver, "send each client where it wanted to go", "the address of one machine: for example 10.0.0.11:8080");
+    }
+    // Of a name it is not known yet where it leads; the planner takes what is of the right family.
+    let family = server.ip().map(|ip| ip.is_ipv4());
     let crosses = matches!(forward, Forward::Ipip | Forward::Gue);
-    if let Some(bind) = binds.iter().find(|bind| !crosses && bind.ip().is_ipv4() != ip.is_ipv4()) {
+    if let Some(bind) = binds.iter().find(|bind| !crosses && family.is_some_and(|family| bind.ip().is_ipv4() != family)) {
         let message = format!("server `{}` is of another family than bind {bind} of frontend `{}`", server.name(), frontend.name);
         let hint = "the kernel tier cannot translate between IPv4 and IPv6 yet; tunnels carry either: forward = \"ipip\"";
         resolver.error(server.address_location(), message, hint);
     }
     let Some(port) = server.port().filter(|_| !matches!(forward, Forward::Nat | Forward::Dnat)) else { return };
-    let mut comparable = binds.iter().filter(|bind| crosses || bind.ip().is_ipv4() == ip.is_ipv4());
+    let mut comparable = binds.iter().filter(|bind| crosses || family.is_none_or(|family| bind.ip().is_ipv4() == family));
     if let Some(bind) = comparable.find(|bind| bind.ports().single() != Some(port)) {
         let message = format!("server `{}` has port {port}, bind {bind} of frontend `{}` has not", server.name(), frontend.name);
         resolver.error(

@@ -93,7 +93,7 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
     }
     let (host, port) = host_and_port(text, SERVER_FORM)?;
     let port = match port {
-        None => None,
+        None | Some("0") => None,
         Some(port) if port.starts_with(['+', '-']) => {
             return Err(Mistake::new(format!("`{port}`: ports relative to the client's are not supported yet")).at(text, port));
         }
@@ -107,7 +107,7 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
         return naming::named(host, port).map(ServerAddress::Named).map_err(|mistake| mistake.at(text, host));
     }
     let ip = ip_or_bracketed(host, SERVER_FORM).map_err(|mistake| mistake.at(text, host))?;
-    if ip.is_unspecified() || ip.is_multicast() {
+    if ip.is_multicast() {
         return Err(Mistake::new(format!("`{host}` is not the address of one machine")).at(text, host).hint(SERVER_FORM));
     }
     Ok(ServerAddress::Inet(ip, port))
@@ -281,19 +281,7 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_refused() {
-        for text in [
-            "",
-            "*:80",
-            "0.0.0.0:80",
-            "224.0.0.1:80",
-            "[::]:80",
-            "a..example:80",
-            "10.0.0.1:80-81",
-            "10.0.0.1:+1",
-            "unix@x",
-            "fd@3",
-            "fd00::1:80",
-        ] {
+        for text in ["", "*:80", "224.0.0.1:80", "a..example:80", "10.0.0.1:80-81", "10.0.0.1:+1", "unix@x", "fd@3", "fd00::1:80"] {
             assert!(server(text).is_err(), "{text}");
         }
     }

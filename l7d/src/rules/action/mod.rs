@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::config::Family;
 use regex::bytes::Regex;
 use tracing::debug;
 
@@ -30,7 +31,7 @@ use super::log_format::Format;
 use super::sample::Sample;
 use super::stick::{Update, Value, key_of};
 use super::store::PatternFile;
-use super::view::{Loudness, Memory, Repetition, Scene, Tracking, VariableId, View, Wait};
+use super::view::{Lookup, Loudness, Memory, Pause, Repetition, Scene, Tracking, VariableId, View, Wait};
 use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
@@ -140,6 +141,8 @@ pub(super) enum Action {
     SetPriorityOffset(Expression),
     /// The rules that follow wait for the body.
     Wait(Wait),
+    /// The rules that follow wait for an address of a name.
+    Resolve(Box<Resolve>),
     /// The rules that follow wait for the handshake, which is over before anything is asked, as no early data is taken.
     WaitForHandshake,
     Track(Box<Track>),
@@ -177,6 +180,15 @@ pub(super) enum FileChange {
     Put(Format),
     /// The pattern is taken out.
     Remove,
+}
+
+/// A name that is asked for, and where its address is put.
+#[derive(Debug)]
+pub(super) struct Resolve {
+    pub(super) variable: VariableId,
+    pub(super) resolvers: Arc<str>,
+    pub(super) prefer: Family,
+    pub(super) name: Expression,
 }
 
 /// What is tracked, under which number, and for how long.
@@ -237,8 +249,8 @@ pub(super) enum Effect {
     Challenged(Box<[u8]>),
     /// As [`Closed`](Self::Closed), and the client is not even told that.
     Vanished,
-    /// The next rule, once so much of the body is there.
-    Waits(Wait),
+    /// The next rule, once so much of the body is there, or an address is found or not.
+    Waits(Pause),
 }
 
 impl Message<'_> {
@@ -353,7 +365,8 @@ impl Action {
             Self::Reject => return Ok(Effect::Closed),
             Self::Cut => return Ok(Effect::Cut),
             Self::Vanish => return Ok(Effect::Vanished),
-            Self::Wait(wait) => return Ok(Effect::Waits(*wait)),
+            Self::Wait(wait) => return Ok(Effect::Waits(Pause::Body(*wait))),
+            Self::Resolve(resolve) => return Ok(resolve.run(&passage.view())),
             Self::WaitForHandshake => {}
             Self::SetPriorityClass(value) => {
                 if let Some(class) = value.value(&passage.view()).and_then(|value| value.to_int()) {
@@ -451,6 +464,17 @@ impl Action {
             Self::UpdateTracked(update) => update.run(&passage.view()),
         }
         Ok(Effect::Next)
+    }
+}
+
+impl Resolve {
+    /// Asks for the name, if there is one.
+    fn run(&self, view: &View<'_>) -> Effect {
+        let Some(name) = self.name.value(view).and_then(|name| String::from_utf8(name.to_bytes().into_owned()).ok()) else {
+            return Effect::Next;
+        };
+        let Self { resolvers, prefer, variable, .. } = self;
+        Effect::Waits(Pause::Name(Lookup { resolvers: Arc::clone(resolvers), name, prefer: *prefer, variable: *variable }))
     }
 }
 

@@ -1,11 +1,13 @@
 //! The words of an action.
 
-use control::config::{self, Diagnostic, suggest};
+use control::config::{self, Diagnostic, Family, suggest};
 
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
-use super::{Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Stage, Strictness, Track};
+use super::{
+    Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Resolve, Stage, Strictness, Track,
+};
 use crate::level::Level;
 use crate::message::headers::{Known, is_field_byte, is_token};
 use crate::rules::auth::challenge;
@@ -22,7 +24,7 @@ use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 54] = [
+const ACTIONS: [(&str, &[Stage]); 55] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -35,6 +37,7 @@ const ACTIONS: [(&str, &[Stage]); 54] = [
     ("del-map", &[Stage::Request, Stage::Response]),
     ("deny", &[Stage::Statistics, Stage::Request, Stage::Response]),
     ("disable-l7-retry", &[Stage::Request]),
+    ("do-resolve", &[Stage::Request]),
     ("early-hint", &[Stage::Request]),
     ("normalize-uri", &[Stage::Request]),
     ("redirect", &[Stage::Request, Stage::Response]),
@@ -142,6 +145,7 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "silent-drop" => Action::Vanish,
         "set-priority-class" => Action::SetPriorityClass(reader.expression()?),
         "set-priority-offset" => Action::SetPriorityOffset(reader.expression()?),
+        "do-resolve" => Action::Resolve(Box::new(reader.resolve(word)?)),
         "wait-for-body" => reader.wait()?,
         "wait-for-handshake" => Action::WaitForHandshake,
         "add-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Put(Format::text(b""))))?,
@@ -353,6 +357,25 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
             Stage::Statistics | Stage::Request | Stage::Answer | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
         };
         Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))
+    }
+
+    /// Reads `do-resolve(VARIABLE,RESOLVERS[,ipv4|ipv6]) EXPRESSION`.
+    fn resolve(&mut self, word: &Word<'_>) -> Result<Resolve, Diagnostic> {
+        let text = word.text();
+        let inner = text.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or_default();
+        let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
+        let (variable, resolvers, prefer) = match parts[..] {
+            [variable, resolvers] => (variable, resolvers, Family::V6),
+            [variable, resolvers, "ipv4"] => (variable, resolvers, Family::V4),
+            [variable, resolvers, "ipv6"] => (variable, resolvers, Family::V6),
+            _ => {
+                let error = word.error("`do-resolve` wants a variable, a section `resolvers`, and if need be a family, in parentheses");
+                return Err(error.hint("for example do-resolve(txn.ip,dns,ipv4)"));
+            }
+        };
+        let resolvers = self.compiler.names.resolvers(resolvers).map_err(|message| word.error(message))?;
+        let variable = self.compiler.names.variable(variable).map_err(|message| word.error(message))?;
+        Ok(Resolve { variable, resolvers, prefer, name: self.expression()? })
     }
 
     /// Reads how long a body is waited for.
