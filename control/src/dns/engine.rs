@@ -31,6 +31,17 @@ pub(super) struct Ask {
     pub(super) kind: Kind,
 }
 
+/// What an answer does to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on, or was over before.
+    Open,
+    /// It is over, and what was known still holds.
+    Same,
+    /// It is over, and servers may have to move.
+    News,
+}
+
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Knowledge<'e> {
@@ -89,7 +100,7 @@ struct Seen {
     at: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Record {
     Address(IpAddr),
     Service(Service),
@@ -178,29 +189,37 @@ impl Engine {
         self.lookups.values().filter_map(time).min()
     }
 
-    /// Takes in what one of the servers said; returns whether that ends the question.
-    pub(super) fn on_reply(&mut self, ask: &Ask, section: &Resolvers, reply: Result<Answer, Fault>, by: &str, now: Instant) -> bool {
-        let Some(lookup) = self.lookups.get_mut(&ask.key) else { return false };
-        let Phase::Asking { round, pending, fault } = &mut lookup.phase else { return false };
+    /// Takes in what one of the servers said; returns what that does to the question.
+    pub(super) fn on_reply(&mut self, ask: &Ask, section: &Resolvers, reply: Result<Answer, Fault>, by: &str, now: Instant) -> Progress {
+        let Some(lookup) = self.lookups.get_mut(&ask.key) else { return Progress::Open };
+        let Phase::Asking { round, pending, fault } = &mut lookup.phase else { return Progress::Open };
         if *round != ask.round {
-            return false;
+            return Progress::Open;
         }
         match reply {
             Ok(answer) => {
-                lookup.merge(answer, section.hold().obsolete, now);
+                let is_news = lookup.merge(answer, section.hold().obsolete, now) || lookup.last != Some(Ok(()));
                 lookup.valid = Some((now, format!("{}/{by}", section.name())));
                 lookup.end(ask.key.kind, Ok(()), section, now);
-                true
+                if is_news { Progress::News } else { Progress::Same }
             }
             Err(found) => {
                 *fault = Some(fault.map_or(found, |known| known.or_rather(found)));
                 *pending -= 1;
                 if *pending > 0 {
-                    return false;
+                    return Progress::Open;
                 }
                 let fault = fault.unwrap_or(found);
                 lookup.on_fault(ask.key.kind, fault, section, now)
             }
+        }
+    }
+
+    /// Forgets a name whose section is gone; if that comes back, it is asked for anew.
+    pub(super) fn forget(&mut self, ask: &Ask) {
+        let is_of = |lookup: &Lookup| matches!(lookup.phase, Phase::Asking { round, .. } if round == ask.round);
+        if self.lookups.get(&ask.key).is_some_and(is_of) {
+            self.lookups.remove(&ask.key);
         }
     }
 
@@ -230,13 +249,13 @@ impl Engine {
 }
 
 impl Lookup {
-    /// Goes on after a round in which nobody had an answer; returns whether that ends the question.
-    fn on_fault(&mut self, preferred: Kind, fault: Fault, section: &Resolvers, now: Instant) -> bool {
+    /// Goes on after a round in which nobody had an answer; returns what that does to the question.
+    fn on_fault(&mut self, preferred: Kind, fault: Fault, section: &Resolvers, now: Instant) -> Progress {
         let is_answer = matches!(fault, Fault::NoName | Fault::NoRecord);
         if let Some(other) = self.kind.other_family().filter(|_| self.kind == preferred && fault != Fault::Timeout) {
             (self.kind, self.first_fault) = (other, Some(fault));
             self.phase = Phase::Resting(Some(now));
-            return false;
+            return Progress::Open;
         }
         // Of two families without addresses, the one that was asked for says why.
         let fault = self.first_fault.take().unwrap_or(fault);
@@ -247,10 +266,11 @@ impl Lookup {
             // Who said nothing was given time enough.
             let pause = if fault == Fault::Timeout { Duration::ZERO } else { section.retry() };
             self.phase = Phase::Resting(Some(now + pause));
-            return false;
+            return Progress::Open;
         }
         self.end(preferred, Err(fault), section, now);
-        true
+        // The last good answer may have become too old.
+        Progress::News
     }
 
     fn end(&mut self, preferred: Kind, outcome: Result<(), Fault>, section: &Resolvers, now: Instant) {
@@ -258,22 +278,32 @@ impl Lookup {
         self.phase = Phase::Resting(self.standing.then(|| now + section.resolve()));
     }
 
-    /// Takes in the records of an answer, and forgets those that answers have had no more for too long.
-    fn merge(&mut self, answer: Answer, obsolete: Duration, now: Instant) {
+    /// Takes in the records of an answer, and forgets those that answers have had no more for too long; returns whether any is new,
+    /// other or gone.
+    fn merge(&mut self, answer: Answer, obsolete: Duration, now: Instant) -> bool {
         let records: Vec<Record> = match answer {
             Answer::Addresses(addresses) => addresses.into_iter().map(Record::Address).collect(),
             Answer::Services(services) => services.into_iter().map(Record::Service).collect(),
         };
+        let mut is_news = false;
         for record in records {
             match self.known.iter_mut().find(|seen| seen.record.is_same(&record)) {
-                Some(seen) => *seen = Seen { record, at: now },
-                None => self.known.push(Seen { record, at: now }),
+                Some(seen) => {
+                    is_news |= seen.record != record;
+                    *seen = Seen { record, at: now };
+                }
+                None => {
+                    is_news = true;
+                    self.known.push(Seen { record, at: now });
+                }
             }
         }
+        let before = self.known.len();
         self.known.retain(|seen| seen.at == now || now.saturating_duration_since(seen.at) < obsolete);
         // What is gone stays at the end, so that it is chosen last.
         self.known.sort_by_key(|seen| seen.at != now);
         self.known.truncate(MOST_RECORDS);
+        is_news || self.known.len() != before
     }
 }
 

@@ -27,7 +27,7 @@ pub use first::settle;
 use crate::config::{Config, Family, Move, Resolvers, canonical_name};
 use crate::fleet::Fleet;
 use crate::shutdown::Shutdown;
-use engine::{Ask, Engine, Key};
+use engine::{Ask, Engine, Key, Progress};
 use exchange::{Count, Counters};
 use message::{Answer, Fault, Kind};
 
@@ -138,7 +138,11 @@ pub async fn run(fleet: Fleet, book: Book, out: mpsc::Sender<Moves>, mut shutdow
         tokio::select! {
             () = shutdown.begun() => return,
             Some(done) = resolver.exchanges.join_next() => {
-                resolver.take(done.expect("exchanges do not panic, and are aborted only with the set"));
+                resolver.take(done.expect(NO_PANIC));
+                // What has come meanwhile is taken in before anything follows from it.
+                while let Some(done) = resolver.exchanges.try_join_next() {
+                    resolver.take(done.expect(NO_PANIC));
+                }
             }
             () = told(&mut resolver.telling) => {
                 resolver.telling = None;
@@ -212,16 +216,19 @@ impl Resolver {
     /// Asks what is due, as far as there is room.
     fn ask(&mut self) {
         let now = Instant::now().into_std();
-        self.engine.tidy(self.config.resolvers(), now);
-        for ask in self.engine.due(self.config.resolvers(), now) {
-            let count = self.section(&ask).map_or(0, |section| section.nameservers().len());
-            self.waiting.extend((0..count).map(|place| (ask.clone(), place)));
+        if self.engine.next_at().is_some_and(|at| at <= now) {
+            self.engine.tidy(self.config.resolvers(), now);
+            for ask in self.engine.due(self.config.resolvers(), now) {
+                let count = self.section(&ask).map_or(0, |section| section.nameservers().len());
+                self.waiting.extend((0..count).map(|place| (ask.clone(), place)));
+            }
         }
         while self.exchanges.len() < MOST_EXCHANGES
             && let Some((ask, place)) = self.waiting.pop_front()
         {
-            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?)))
-            else {
+            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?))) else {
+                // A reload has taken it away meanwhile.
+                self.take(Done { ask, nameserver: String::new(), reply: Err(Fault::Unreachable) });
                 continue;
             };
             let (payload, patience, nameserver) = (section.payload(), section.retry(), nameserver.clone());
@@ -240,10 +247,13 @@ impl Resolver {
 
     fn take(&mut self, Done { ask, nameserver, reply }: Done) {
         let config = Arc::clone(&self.config);
-        let Some(section) = config.resolvers().iter().find(|section| section.name() == ask.key.resolvers) else { return };
+        let Some(section) = config.resolvers().iter().find(|section| section.name() == ask.key.resolvers) else {
+            return self.engine.forget(&ask);
+        };
         let now = Instant::now().into_std();
-        if self.engine.on_reply(&ask, section, reply, &nameserver, now) {
-            self.is_news = true;
+        let progress = self.engine.on_reply(&ask, section, reply, &nameserver, now);
+        self.is_news |= progress == Progress::News;
+        if progress != Progress::Open {
             let found = self.engine.first(&ask.key);
             // Who asked may have left.
             for answer in self.wishes.remove(&ask.key).into_iter().flatten() {
@@ -299,6 +309,8 @@ async fn told(telling: &mut Option<oneshot::Receiver<()>>) {
     }
 }
 
+/// Why there is always something to take.
+const NO_PANIC: &str = "exchanges do not panic, and are aborted only with the set";
 /// How many questions are under way at a time.
 const MOST_EXCHANGES: usize = 512;
 /// How many rules may wait to be heard.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::assign;
-use super::engine::{Ask, Engine, Key, Knowledge};
+use super::engine::{Ask, Engine, Key, Knowledge, Progress};
 use super::message::{Answer, Fault, Kind, Service};
 use crate::config::{Config, Lack, Resolvers};
 
@@ -43,7 +43,7 @@ impl Lab {
         self.engine.due(self.config.resolvers(), self.now)
     }
 
-    fn reply(&mut self, ask: &Ask, by: &str, reply: Result<Answer, Fault>) -> bool {
+    fn reply(&mut self, ask: &Ask, by: &str, reply: Result<Answer, Fault>) -> Progress {
         let section = self.section().clone();
         self.engine.on_reply(ask, &section, reply, by, self.now)
     }
@@ -90,12 +90,31 @@ fn the_first_good_answer_ends_a_question_and_the_last_bad_one() {
     let mut lab = lab("server = { s = \"app.example:80\" }");
     let asks = lab.due();
     assert_eq!((asks.len(), asks[0].kind, lab.due().len()), (1, Kind::A, 0));
-    assert!(!lab.reply(&asks[0], "a", Err(Fault::NoName)));
-    assert!(lab.reply(&asks[0], "b", addresses(&[1])));
-    assert!(!lab.reply(&asks[0], "a", addresses(&[2])), "too late");
+    assert_eq!(lab.reply(&asks[0], "a", Err(Fault::NoName)), Progress::Open);
+    assert_eq!(lab.reply(&asks[0], "b", addresses(&[1])), Progress::News);
+    assert_eq!(lab.reply(&asks[0], "a", addresses(&[2])), Progress::Open, "too late");
     assert_eq!(lab.engine.answered_by(&asks[0].key), "dns/b");
     assert!(lab.due().is_empty());
-    lab.pass(10);
+    for (answer, progress) in [(&[1][..], Progress::Same), (&[1, 2], Progress::News), (&[2, 1], Progress::Same), (&[2], Progress::Same)] {
+        lab.pass(10);
+        let asks = lab.due();
+        assert_eq!(asks.len(), 1);
+        assert_eq!(lab.reply(&asks[0], "a", addresses(answer)), progress, "{answer:?}");
+    }
+    lab.pass(20);
+    let asks = lab.due();
+    assert_eq!(lab.reply(&asks[0], "a", addresses(&[2])), Progress::News, "one is obsolete");
+}
+
+#[test]
+fn a_name_whose_section_was_gone_for_a_while_is_asked_for_anew() {
+    let mut lab = lab("server = { s = \"app.example:80\" }");
+    let asks = lab.due();
+    lab.engine.forget(&Ask { round: asks[0].round + 1, ..asks[0].clone() });
+    lab.follow();
+    assert_eq!(lab.due(), [], "it is being asked for");
+    lab.engine.forget(&asks[0]);
+    lab.follow();
     assert_eq!(lab.due().len(), 1);
 }
 
