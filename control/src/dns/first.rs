@@ -11,13 +11,17 @@ use tokio::time::timeout;
 use crate::admin;
 use crate::config::{Config, Diagnostic, InitAddress, Move, NamedAddress, Report, Server};
 
-/// Finds the first addresses of servers that have names; those that `before` knows stay where they are.
+/// Finds the first addresses of servers that have names. Those that `before` knows stay where they are, but for names that are asked
+/// for at the start and at reloads alone.
 ///
 /// # Errors
 /// The servers whose names lead nowhere, where that is not allowed.
 pub async fn settle(config: Config, before: Option<&Config>) -> Result<Config, Report> {
     let config = before.map(|before| config.with_addresses_of(before)).unwrap_or(config);
-    let homeless = |server: &&Server| server.ip().is_none() && server.address().named().is_some_and(|named| named.host().is_some());
+    let homeless = |server: &&Server| {
+        let is_settled = server.ip().is_some() && server.naming().resolvers().is_some();
+        !is_settled && server.address().named().is_some_and(|named| named.host().is_some())
+    };
     let homeless: Vec<&Server> = config.servers().iter().filter(homeless).collect();
     if homeless.is_empty() {
         return Ok(config);
@@ -30,11 +34,13 @@ pub async fn settle(config: Config, before: Option<&Config>) -> Result<Config, R
     for server in homeless {
         match first(server, last(server), &found) {
             Some(None) => {}
+            Some(Some(ip)) if has(server, ip, &found) => {}
             Some(Some(ip)) => {
                 let to = NamedAddress { ip: Some(ip), ..server.address().named().cloned().unwrap_or_default() };
                 let (backend, server) = (config.backend(server.backend()).name().to_owned(), server.name().to_owned());
                 moves.push(Move { backend, server, to, weight: None, by: String::new() });
             }
+            None if server.ip().is_some() => {}
             None => {
                 let host = server.address().named().and_then(NamedAddress::host).unwrap_or_default();
                 let error = Diagnostic::error(server.address_location(), format!("`{host}` has no address now"));
@@ -43,6 +49,13 @@ pub async fn settle(config: Config, before: Option<&Config>) -> Result<Config, R
         }
     }
     if wrong.is_empty() { Ok(config.with_moves(&moves)) } else { Err(wrong.into()) }
+}
+
+/// Tells whether a server is at an address already, or at another one of its name.
+fn has(server: &Server, ip: IpAddr, system: &HashMap<String, Vec<IpAddr>>) -> bool {
+    let host = server.address().named().and_then(NamedAddress::host);
+    let known = host.and_then(|host| system.get(host)).filter(|known| known.contains(&ip));
+    server.ip().is_some_and(|own| own == ip || known.is_some_and(|known| known.contains(&own)))
 }
 
 /// Returns the first address of a server, or none where it may begin without one; nothing at all where it may not.

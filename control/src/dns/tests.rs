@@ -201,6 +201,25 @@ fn servers_of_a_service_are_its_machines() {
     assert_eq!(lab.places().into_values().collect::<Vec<_>>(), ["NoAddress", "10.1.0.2:8002"]);
 }
 
+#[tokio::test]
+async fn a_reload_asks_the_system_again_for_what_nobody_else_is_asked_for() {
+    for (server, expected) in [
+        ("{ address = \"localhost:80\" }", "the system's"),
+        ("{ address = \"localhost:80\", resolvers = \"dns\" }", "127.9.9.9"),
+        ("{ address = \"localhost:80\", init-addr = \"none\" }", "127.9.9.9"),
+        ("{ address = \"nobody.invalid:80\" }", "127.9.9.9"),
+        ("{ address = \"nobody.invalid:80\", init-addr = [\"libc\", \"127.9.9.8\"] }", "127.9.9.8"),
+    ] {
+        let text = format!("[resolvers.dns]\nnameserver = {{ a = \"10.0.0.1\" }}\n[backend.b]\nserver = {{ s = {server} }}\n");
+        let config = Config::parse("site.toml", &text).unwrap();
+        let before = config.with_address(config.servers()[0].id(), [127, 9, 9, 9].into(), Some(80));
+        let after = super::settle(config, Some(&before)).await.unwrap();
+        let found = after.servers()[0].ip().unwrap();
+        let shown = if found.to_string().starts_with("127.9.9.") { found.to_string() } else { "the system's".to_owned() };
+        assert_eq!(shown, expected, "{server}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_answered_every_name_is_asked_for_again(replies in prop::collection::vec((0_u8..7, 0_u8..4, 0_u64..4), 1..60)) {
