@@ -226,7 +226,8 @@ impl Resolver {
         while self.exchanges.len() < MOST_EXCHANGES
             && let Some((ask, place)) = self.waiting.pop_front()
         {
-            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?))) else {
+            let Some((section, nameserver)) = self.section(&ask).and_then(|section| Some((section, section.nameservers().get(place)?)))
+            else {
                 // A reload has taken it away meanwhile.
                 self.take(Done { ask, nameserver: String::new(), reply: Err(Fault::Unreachable) });
                 continue;

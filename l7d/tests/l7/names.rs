@@ -254,8 +254,12 @@ fn a_name_changes_its_address_under_traffic_and_nobody_notices() {
     assert_eq!(read(&mut connect(front), 3), "two");
     // Nor does it forget to ask.
     for _ in 0..5 {
-        daemon.reload(&text.replace(" server s app.example:7000", " server s 127.0.0.1:9").replace("resolvers dns\n", "resolvers other\n")
-            .replace(" default-server init-addr none resolvers other\n", ""));
+        daemon.reload(
+            &text
+                .replace(" server s app.example:7000", " server s 127.0.0.1:9")
+                .replace("resolvers dns\n", "resolvers other\n")
+                .replace(" default-server init-addr none resolvers other\n", ""),
+        );
         daemon.reload(&text);
     }
     wait_until("asked again", || greeting(front).as_deref() == Some("two"));
