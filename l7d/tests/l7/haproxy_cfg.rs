@@ -209,3 +209,36 @@ fn all_mistakes_are_told_at_once_and_what_is_harmful_is_warned_of() {
     let (_, said) = check("listen l\n bind :80\n server s 10.0.0.1:80\n");
     assert!(said.contains("for example timeout client 30s here or in defaults"), "{said}");
 }
+
+#[test]
+fn words_that_are_gone_name_what_took_their_place() {
+    let gone = [
+        ("block", "http-request deny"),
+        ("reqadd", "http-request add-header"),
+        ("reqallow", "http-request allow"),
+        ("reqdel", "http-request del-header"),
+        ("reqdeny", "http-request deny"),
+        ("reqiallow", "http-request allow"),
+        ("reqidel", "http-request del-header"),
+        ("reqideny", "http-request deny"),
+        ("reqipass", "http-request allow"),
+        ("reqirep", "http-request replace-header or replace-path"),
+        ("reqitarpit", "http-request tarpit"),
+        ("reqpass", "http-request allow"),
+        ("reqrep", "http-request replace-header or replace-path"),
+        ("reqtarpit", "http-request tarpit"),
+        ("rspadd", "http-response add-header"),
+        ("rspdel", "http-response del-header"),
+        ("rspdeny", "http-response deny"),
+        ("rspidel", "http-response del-header"),
+        ("rspirep", "http-response replace-header"),
+        ("rsprep", "http-response replace-header"),
+    ];
+    let lines: String = gone.iter().map(|(word, _)| format!(" {word} ^x y\n")).collect();
+    let (is_valid, said) = check(&format!("backend b\n{lines}"));
+    assert!(!is_valid);
+    for (index, (word, instead)) in gone.iter().enumerate() {
+        let line = said.split("haproxy.cfg:").find(|part| part.starts_with(&format!("{}:", index + 2))).unwrap_or_default();
+        assert!(line.contains(&format!("`{word}` is gone from the language")) && line.contains(instead), "{word}\n{said}");
+    }
+}

@@ -57,7 +57,7 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
     table.maybe("tls", self::tls(tls));
     table.maybe("check", check.as_ref().and_then(self::check));
     table.maybe("agent", self::agent(agent));
-    table.maybe("track", track.as_ref().map(|track| track.to_string()));
+    table.maybe("track", track.as_ref().map(|track| words::tracked(track)));
     names(table, naming);
     let ServerPoolSettings { most_idle, purge_delay, most_reuses } = pool;
     table.maybe("pool-max-conn", most_idle.map(limit));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::location::Located;
 use crate::config::model::{
     Balance, Format, ForwardFor, Forwarded, HashType, NamePolicy, Piece, ProxyOption, RETRIED_STATUSES, RetryCause, RetryOn, ServerAddress,
-    Stored, TableKey,
+    Stored, TableKey, Tracked,
 };
 use crate::config::value::option::Switch;
 use crate::config::value::word;
@@ -41,6 +41,11 @@ pub(super) fn address(address: &ServerAddress) -> String {
             named.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
         }
     }
+}
+
+/// Writes the name of a server, with that of its backend where it is another one's.
+pub(super) fn tracked(tracked: &Tracked) -> String {
+    if tracked.backend.is_empty() { tracked.server.clone() } else { tracked.to_string() }
 }
 
 pub(super) fn balance(balance: &Balance) -> String {

@@ -125,7 +125,7 @@ pub(super) fn dynamic_cookie_key(line: &mut Line, draft: &mut Draft, _: &mut Rea
     Ok(())
 }
 
-const COOKIE: [&str; 14] = [
+pub(super) const COOKIE: [&str; 14] = [
     "attr", "domain", "dynamic", "httponly", "indirect", "insert", "maxidle", "maxlife", "nocache", "postonly", "prefix", "preserve",
     "rewrite", "secure",
 ];

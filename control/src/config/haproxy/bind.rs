@@ -202,7 +202,7 @@ pub(super) const WORDS: &[(&str, Read)] = &[
 
 /// Words that only number a bind or say which thread is to serve it: accepted, and listed by `check -v`; and whether a value
 /// follows them.
-const IDLE: [(&str, bool); 6] =
+pub(super) const IDLE: [(&str, bool); 6] =
     [("defer-accept", false), ("id", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
 
 /// Words HAProxy has and this model has no place for.

@@ -287,6 +287,7 @@ pub(in crate::config) const FEATURES: &[(&str, bool)] = &[
     ("ZLIB", true),
 ];
 const ENABLED: [&str; 2] = ["EPOLL", "SPLICE"];
-const PREDICATES: [&str; 8] = ["defined", "enabled", "feature", "streq", "strneq", "strstr", "version_atleast", "version_before"];
+pub(super) const PREDICATES: [&str; 8] =
+    ["defined", "enabled", "feature", "streq", "strneq", "strstr", "version_atleast", "version_before"];
 /// How many blocks or parentheses there may be inside each other.
 const DEEPEST: usize = 32;

@@ -146,7 +146,7 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
 
 /// Keywords that tell HAProxy how to go about what it does: l7d goes about it in its own way, so they are accepted, and listed by
 /// `check -v`.
-const IDLE: &[&str] = &[
+pub(super) const IDLE: &[&str] = &[
     "busy-polling",
     "cpu-map",
     "cpu-policy",

@@ -50,6 +50,8 @@ mod steps;
 mod table;
 mod tls;
 mod userlist;
+#[cfg(test)]
+mod vocabulary;
 
 pub(super) use bind::overrule;
 pub(super) use condition::{FEATURES, ask as condition};

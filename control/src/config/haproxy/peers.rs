@@ -24,10 +24,10 @@ pub(super) struct Draft {
 }
 
 /// Reads the words of a keyword.
-type Read = fn(&mut Line, &mut Draft, &mut Reader) -> Result<(), Diagnostic>;
+pub(super) type Read = fn(&mut Line, &mut Draft, &mut Reader) -> Result<(), Diagnostic>;
 
 /// Keywords by name, and what reads them.
-const KEYWORDS: &[(&str, Read)] = &[
+pub(super) const KEYWORDS: &[(&str, Read)] = &[
     ("bind", |line, draft, reader| {
         let binds = binds_from(line, draft.bind_settings(reader), reader)?;
         draft.binds.extend(binds);

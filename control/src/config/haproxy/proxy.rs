@@ -82,11 +82,16 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     // Gone from the language; whoever reads rules says what took their place.
     (PROXIES, "block", rules::rule),
     (PROXIES, "reqadd", rules::rule),
+    (PROXIES, "reqallow", rules::rule),
     (PROXIES, "reqdel", rules::rule),
     (PROXIES, "reqdeny", rules::rule),
+    (PROXIES, "reqiallow", rules::rule),
     (PROXIES, "reqidel", rules::rule),
     (PROXIES, "reqideny", rules::rule),
+    (PROXIES, "reqipass", rules::rule),
     (PROXIES, "reqirep", rules::rule),
+    (PROXIES, "reqitarpit", rules::rule),
+    (PROXIES, "reqpass", rules::rule),
     (PROXIES, "reqrep", rules::rule),
     (PROXIES, "reqtarpit", rules::rule),
     (PROXIES, "rspadd", rules::rule),
@@ -98,10 +103,10 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
 ];
 
 /// Keywords that only name or number a proxy for people: accepted, and listed by `check -v`.
-const IDLE: [&str; 2] = ["description", "id"];
+pub(super) const IDLE: [&str; 2] = ["description", "id"];
 
 /// Options that tell HAProxy how to move bytes: l7d moves them in its own way, so they are accepted, and listed by `check -v`.
-const IDLE_OPTIONS: [&str; 8] = [
+pub(super) const IDLE_OPTIONS: [&str; 8] = [
     "contstats",
     "http-no-delay",
     "http-use-htx",

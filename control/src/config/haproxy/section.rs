@@ -43,6 +43,12 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
 ];
 
+/// Returns the words that begin sections.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().map(|(name, _)| *name)
+}
+
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.

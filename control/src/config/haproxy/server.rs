@@ -290,7 +290,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Words that mean nothing here: threads never take each other's idle connections, however few they are.
-const IDLE: [&str; 2] = ["id", "pool-low-conn"];
+pub(super) const IDLE: [&str; 2] = ["id", "pool-low-conn"];
 
 /// Words about checks.
 const CHECK: [&str; 20] = [

@@ -9,7 +9,7 @@ use super::rules;
 use crate::config::error::Diagnostic;
 use crate::config::value::{text, units};
 
-const KNOWN: &[&str] = &[
+pub(super) const KNOWN: &[&str] = &[
     "admin",
     "auth",
     "enable",

@@ -218,9 +218,10 @@ fn expect(line: &mut Line, script: Script, comment: &mut Option<String>) -> Resu
     Ok(expect)
 }
 
-const EXPECT: [&str; 8] = ["comment", "error-status", "min-recv", "ok-status", "on-error", "on-success", "status-code", "tout-status"];
-const HTTP_PATTERNS: [&str; 8] = ["fhdr", "hdr", "rstatus", "rstring", "status", "string", "string-lf", "!"];
-const TCP_PATTERNS: [&str; 7] = ["binary", "binary-lf", "rbinary", "rstring", "string", "string-lf", "!"];
+pub(super) const EXPECT: [&str; 8] =
+    ["comment", "error-status", "min-recv", "ok-status", "on-error", "on-success", "status-code", "tout-status"];
+pub(super) const HTTP_PATTERNS: [&str; 8] = ["fhdr", "hdr", "rstatus", "rstring", "status", "string", "string-lf", "!"];
+pub(super) const TCP_PATTERNS: [&str; 7] = ["binary", "binary-lf", "rbinary", "rstring", "string", "string-lf", "!"];
 
 /// Reads a pattern by its first word; none if there is no such word.
 fn pattern(line: &mut Line, script: Script, name: &str) -> Result<Option<Pattern>, Diagnostic> {

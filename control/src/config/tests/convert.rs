@@ -22,7 +22,7 @@ fn corpus() -> Vec<(String, String)> {
 
 /// Shows a model without where its values were written, and without what was said about it.
 fn shown(config: &Config) -> String {
-    let mut text = format!(
+    let text = format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
         config.global(),
         config.xdp(),
@@ -40,8 +40,18 @@ fn shown(config: &Config) -> String {
         let is_number = |part: Option<&str>| part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
         is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some_and(|rest| rest.contains("site."))
     };
-    text = text.lines().filter(|line| !is_place(line)).flat_map(|line| [line, "\n"]).collect();
-    text
+    // What is said of the kernel tier is said in the words of the language.
+    let mut said = None;
+    let mut is_said = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        if said.is_none() && line.trim_start().starts_with("kernel_obstacles: [") && !line.ends_with("],") {
+            said = Some(indent);
+        }
+        let is_said = said.is_some();
+        said = said.filter(|first| *first != indent || !line.trim_start().starts_with(']'));
+        is_said
+    };
+    text.lines().filter(|line| !is_place(line) && !is_said(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Says where two texts differ first.

@@ -77,7 +77,7 @@ fn of_check(name: &str) -> Mistake {
     Mistake::new(format!("option `{name}` is a key of its own"))
 }
 
-const KNOWN: [&str; 26] = [
+pub(in crate::config) const KNOWN: [&str; 26] = [
     "abortonclose",
     "allbackups",
     "clitcpka",
