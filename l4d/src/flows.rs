@@ -82,6 +82,13 @@ mod tests {
     }
 
     #[test]
+    fn servers_of_flows_renewed_during_the_look_are_busy() {
+        let words = [word(1, 7, State::Confirmed, 1001), word(2, 8, State::Closing, 1001)];
+        assert_eq!(busy(words.into_iter(), std::iter::empty(), 1000), BTreeSet::from([7, 8]));
+        assert_eq!(count(words.into_iter(), std::iter::empty(), 1000), BTreeMap::from([(7, 1)]));
+    }
+
+    #[test]
     fn a_slot_stays_open_while_a_flow_disagrees() {
         let slots = [Slot::settled(ServerId(1)).changed_to(ServerId(2)); 4];
         let servers = BTreeSet::from([1, 2]);

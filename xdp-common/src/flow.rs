@@ -225,6 +225,8 @@ pub struct Stamp(u16);
 
 /// Bits of a stamp that hold the time.
 const TICKS: u16 = 0x3fff;
+/// By how much a stamp may be ahead of whoever looks at it: the daemon reads its clock once for a whole table.
+const AHEAD: u16 = 60;
 
 impl Stamp {
     /// Stamps a state with the time.
@@ -261,9 +263,12 @@ impl Stamp {
     }
 
     /// Returns how many ticks ago the flow was last seen.
+    ///
+    /// One seen a little after `now` is one that another CPU renewed since `now` was read, and not one from the last time round.
     #[inline(always)]
     pub const fn idle(self, now: u16) -> u16 {
-        now.wrapping_sub(self.0) & TICKS
+        let ticks = now.wrapping_sub(self.0) & TICKS;
+        if ticks > TICKS - AHEAD { 0 } else { ticks }
     }
 }
 
@@ -443,6 +448,15 @@ mod tests {
     #[test]
     fn idle_time_wraps() {
         assert_eq!(Stamp::new(State::New, 0x3fff).idle(0x4002), 3);
+    }
+
+    #[test]
+    fn flows_renewed_since_the_clock_was_read_are_not_idle() {
+        for (tick, now, idle) in
+            [(1001, 1000, 0), (1060, 1000, 0), (2, 0x3ffe, 0), (1000, 1000, 0), (999, 1000, 1), (1100, 1000, 0x3fff - 99)]
+        {
+            assert_eq!(Stamp::new(State::Confirmed, tick).idle(now), idle, "{tick} at {now}");
+        }
     }
 
     #[test]

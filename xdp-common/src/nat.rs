@@ -73,6 +73,9 @@ impl Control {
     /// A UDP flow, which is forgotten sooner.
     const UDP: u64 = 1 << 52;
 
+    /// What changes while an entry stays with its flow: return hop, stamp and what has been seen of either side.
+    const RENEWED: u64 = 0xffff_ffff << 16 | Self::CLIENT_FIN | Self::SERVER_FIN | Self::ANSWERED;
+
     const FLAGS: u64 = Self::CLIENT_FIN | Self::SERVER_FIN | Self::ANSWERED | Self::UDP;
 
     /// Makes the word of a flow that begins.
@@ -120,6 +123,12 @@ impl Control {
     #[inline(always)]
     pub const fn is_live(self) -> bool {
         self.server().0 != 0 && self.0 & Self::CLAIMED == 0
+    }
+
+    /// Tells whether an entry was one flow's from this reading of its word to a later one; another CPU may have renewed it between them.
+    #[inline(always)]
+    pub const fn lasted_to(self, later: Self) -> bool {
+        self.is_live() && (self.0 ^ later.0) & !Self::RENEWED == 0
     }
 
     /// Returns the server.
@@ -180,6 +189,20 @@ pub struct PoolSlot {
 mod tests {
     use super::*;
     use crate::flow::TCP;
+
+    #[test]
+    fn a_renewed_entry_is_still_its_flows_and_one_given_away_is_not() {
+        let word = Control::begin(ServerId(7), 3, TCP, 1000);
+        let renewed =
+            word.returning_by(9).with(Control::ANSWERED | Control::CLIENT_FIN | Control::SERVER_FIN).stamped(State::Closing, 1001);
+        assert!(word.lasted_to(word) && word.lasted_to(renewed) && renewed.lasted_to(word));
+        for other in
+            [word.claimed(), Control::default(), Control::begin(ServerId(8), 3, TCP, 1000), Control::begin(ServerId(7), 3, UDP, 1000)]
+        {
+            assert!(!word.lasted_to(other) && !other.lasted_to(word), "{other:?}");
+        }
+        assert!(!Control::default().lasted_to(Control::default()) && !word.claimed().lasted_to(word.claimed()));
+    }
 
     #[test]
     fn control_words_keep_their_parts() {

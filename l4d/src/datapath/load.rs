@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, ProgramArray},
     programs::{
         Xdp, XdpMode,
@@ -66,6 +66,7 @@ impl Program {
             .map_max_entries(maps::NAT, (v4 + v6).max(1))
             .map_max_entries(maps::REASONS, REASONS)
             .default_map_pin_directory(pins.path())
+            .verifier_log_level(verifier_log())
             .load(OBJECT)
             .map_err(Box::new)?;
         xdp(&mut ebpf, maps::PROGRAM)?.load().map_err(Box::new)?;
@@ -174,4 +175,12 @@ fn hint(error: &aya::programs::ProgramError) -> &'static str {
         Some(rustix::io::Errno::PERM) => "; needs root, or CAP_BPF and CAP_NET_ADMIN",
         _ => "",
     }
+}
+
+/// Returns what the kernel says of a program it does not take at once.
+///
+/// A signal sends it back from its work, and to do that over with every instruction written down takes ten times as long; so that is only done for whoever
+/// asked for details.
+fn verifier_log() -> VerifierLogLevel {
+    if tracing::enabled!(tracing::Level::DEBUG) { VerifierLogLevel::DEBUG | VerifierLogLevel::STATS } else { VerifierLogLevel::STATS }
 }

@@ -1,10 +1,11 @@
 //! Full NAT: exact frames both ways.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, thread};
 
 use l4d::datapath::Verdict;
 use tests::{
     checksum::assert_checksums,
+    link::Mac,
     packet::{Flow, Packet, flow, tcp, udp},
 };
 use xdp_common::{
@@ -187,6 +188,33 @@ fn counters_tell_packets_bytes_and_flows_of_each_server() {
             let found = bench.counters(SERVICES[0], number);
             assert_eq!((found.packets, found.bytes, found.flows), expected[usize::from(number)], "server {number}");
             assert_eq!(found.flows, 4, "round robin gives each its share");
+        }
+    });
+}
+
+#[test]
+fn a_flow_is_found_while_another_cpu_renews_it() {
+    on_bench(|bench| {
+        serve(bench, Choice::RoundRobin);
+        let bench = &*bench;
+        for outside in TCP_FLOWS.map(flow) {
+            let inside = goes_in(bench, "SYN", outside, |flow| tcp(flow, "S"));
+            let reply = tcp(inside.reversed(), "P.").macs(server_mac(number_of(inside.to.ip())), INNER).build();
+            // Each packet comes from another station than the last one, which is noted for the replies.
+            let packets = [ROUTER, Mac([2, 0, 0, 0, 0, 3])].map(|router| tcp(outside, "P.").macs(router, OUTER).build());
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    bench.namespace.run(|| {
+                        for packet in packets.iter().cycle().take(20_000) {
+                            let (verdict, frame) = bench.run(Side::Outer, packet);
+                            assert_eq!((verdict, flow_of(&frame)), (Verdict::Redirected, inside));
+                        }
+                    });
+                });
+                for _ in 0..20_000 {
+                    assert_eq!(bench.run(Side::Inner, &reply).0, Verdict::Redirected);
+                }
+            });
         }
     });
 }

@@ -79,11 +79,11 @@ pub(crate) fn find_reply_of(key: &FlowKey, settings: &Settings) -> Option<Reply>
     let index = settings.nat_index(pool_index(&key.destination, settings)?, key.destination_port);
     let bucket = maps::nat_bucket(index / NAT_WAYS as u32)?;
     let way = index as usize % NAT_WAYS;
-    let control = bucket.control(way);
+    let before = bucket.control(way);
     let entry = bucket.entry_of(way);
+    let control = Control(entry.control);
     let server = maps::server(control.server().0)?;
-    let ours = control.is_live()
-        && entry.control == control.0
+    let ours = before.lasted_to(control)
         && entry.protocol() == key.protocol
         && server.port_for(entry.service_port()) == key.source_port
         && server.address == key.source;
@@ -236,11 +236,11 @@ impl<'s> Buckets<'s> {
         for index in self.indices {
             let bucket = maps::nat_bucket(index)?;
             for way in 0..NAT_WAYS {
-                let control = bucket.control(way);
+                let before = bucket.control(way);
                 let entry = bucket.entry_of(way);
+                let control = Control(entry.control);
                 // Read before and after the name: another CPU may be giving the entry to another flow.
-                let whole = control.is_live() && entry.control == control.0;
-                if whole && entry.client == *client && entry.name == name {
+                if before.lasted_to(control) && entry.client == *client && entry.name == name {
                     let way = self.settings.blur(way as u32);
                     return Some(Found { bucket, index: index * NAT_WAYS as u32 + way, way: way as usize, control });
                 }
