@@ -34,6 +34,9 @@ pub(crate) const SERVER_PORT: u16 = 8080;
 /// A deadline for what should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
+/// A deadline for a start: the kernel judges every way through the program first, and takes its time for that on a busy machine.
+pub(crate) const STARTED: Duration = Duration::from_secs(60);
+
 /// How a site balances.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -99,7 +102,7 @@ impl Site {
         file.xdp += &format!("stats-socket = {{ path = \"{}\", level = \"admin\" }}\n", scratch.path().join("l4d.sock").display());
         let path = scratch.write(FILE, file.text(&lab))?;
         let l4d = spawn(lab.balancer().namespace(), &path)?;
-        l4d.wait_for_line("ready:", SOON)?;
+        l4d.wait_for_line("ready:", STARTED)?;
         Ok(Self { l4d, backends, file, lab, path, scratch })
     }
 
@@ -136,7 +139,7 @@ impl Site {
     /// Starts l4d again after it ended.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.l4d = self.spawn_l4d()?;
-        self.l4d.wait_for_line("ready:", SOON).map(drop)
+        self.l4d.wait_for_line("ready:", STARTED).map(drop)
     }
 
     /// Runs `l4d COMMAND -f FILE` to its end.
