@@ -34,7 +34,7 @@ pub(crate) const SERVER_PORT: u16 = 8080;
 /// A deadline for what should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A deadline for a start: the kernel judges every way through the program first, and takes its time for that on a busy machine.
+/// A deadline for starts and changes: the kernel judges every way through the program, and rings are made anew, beside all that a busy machine does.
 pub(crate) const STARTED: Duration = Duration::from_secs(60);
 
 /// How a site balances.
@@ -118,7 +118,7 @@ impl Site {
         self.write_text(text)?;
         let mark = self.l4d.mark();
         self.l4d.signal(Signal::HUP)?;
-        self.l4d.wait_for_line_after(mark, expected, SOON)
+        self.l4d.wait_for_line_after(mark, expected, STARTED)
     }
 
     /// Writes the file as it is now, for the next start.
