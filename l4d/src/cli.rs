@@ -13,6 +13,7 @@ use crate::{
     advice, app, datapath,
     decap::{self, DecapArgs},
     doctor::{self, DoctorArgs},
+    explain::{self, Tuple},
     listing::{self, Selection},
     plan, preview, status,
 };
@@ -43,6 +44,8 @@ enum Command {
     Plan(PlanArgs),
     /// Lists the flows the kernel remembers, with their servers and how long they have been silent.
     Flows(FlowsArgs),
+    /// Says which service and server packets of a flow go to, and why: guard, remembered flow, ring slot.
+    Explain(ExplainArgs),
     /// Looks at an interface and the machine around it; exit status 1 if something must be mended.
     ///
     /// Driver and mode, MTU, offloads, VLANs and bonds, queues, helpers of the kernel, and with a file next hops and tunnels. Each finding comes with the command
@@ -81,6 +84,14 @@ struct FlowsArgs {
     /// Says it for programs.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    pin: PinArgs,
+    #[command(flatten)]
+    tuple: Tuple,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +141,10 @@ impl Cli {
                 } else {
                     listing::text(config.as_ref(), &pin, selection)?
                 })
+            }
+            Command::Explain(args) => {
+                let (config, pin) = args.pin.resolve()?;
+                print(&explain::text(config.as_ref(), &pin, &args.tuple)?)
             }
             Command::Doctor(args) => {
                 let report = doctor::run(&args)?;

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod datapath;
 mod decap;
 mod doctor;
+mod explain;
 pub mod flows;
 mod kernel;
 mod listing;

@@ -174,7 +174,7 @@ impl Row {
     }
 }
 
-const fn state(stamp: Stamp) -> &'static str {
+pub(crate) const fn state(stamp: Stamp) -> &'static str {
     match stamp.state() {
         State::New => "new",
         State::Confirmed => "open",
@@ -183,6 +183,6 @@ const fn state(stamp: Stamp) -> &'static str {
 }
 
 /// Returns ticks of 2^30 nanoseconds as seconds.
-fn seconds(ticks: u16) -> u64 {
+pub(crate) fn seconds(ticks: u16) -> u64 {
     (u64::from(ticks) << 30) / 1_000_000_000
 }

@@ -32,9 +32,9 @@ pub(crate) fn show(config: Option<&Config>, pin: &Path) -> anyhow::Result<String
 }
 
 /// The frontend, and the servers by address.
-type Names<'a> = BTreeMap<ServiceKey, (&'a str, BTreeMap<std::net::SocketAddr, &'a str>)>;
+pub(crate) type Names<'a> = BTreeMap<ServiceKey, (&'a str, BTreeMap<std::net::SocketAddr, &'a str>)>;
 
-fn names(config: &Config) -> Names<'_> {
+pub(crate) fn names(config: &Config) -> Names<'_> {
     let mut names = Names::new();
     for frontend in config.frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
@@ -85,7 +85,7 @@ fn service(
     Ok(())
 }
 
-fn state(server: &HeldServer) -> &'static str {
+pub(crate) fn state(server: &HeldServer) -> &'static str {
     match (server.usable, server.share > 0.0, server.reachable) {
         (false, _, _) => "down",
         (true, false, _) => "no new",

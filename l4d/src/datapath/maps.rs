@@ -18,7 +18,7 @@ use xdp_common::{
     addr::Addr,
     flow::{FlowWord, HashKey, ServerId, Slot},
     guard::{Guard, Rule},
-    limits::{ABI_VERSION, BUCKET_SERVICES, LINKS, SERVERS},
+    limits::{ABI_VERSION, BUCKET_SERVICES, FLOW_WAYS, LINKS, SERVERS},
     maps,
     nat::{Control, Entry},
     reason::Reason,
@@ -142,7 +142,7 @@ impl Maps {
         let (v4, v6) = setup.pool.buckets();
         let wanted = Settings {
             abi_version: ABI_VERSION,
-            flow_lines: setup.flows / xdp_common::limits::FLOW_WAYS as u32,
+            flow_lines: setup.flows / FLOW_WAYS as u32,
             key,
             nat_first_port: u32::from(setup.pool.ports().first),
             nat_ports_shift: setup.pool.ports().shift,
@@ -201,7 +201,7 @@ impl Maps {
         let pool: Vec<IpAddr> = pairs(self.pool_addresses.words()).map(|words| Addr::from_words(words).into()).collect();
         let same_pool = setup.pool.addresses().zip(pool).all(|(wanted, present)| wanted == present);
         let difference = if present.flow_lines != wanted.flow_lines {
-            let words = |settings: &Settings| settings.flow_lines * xdp_common::limits::FLOW_WAYS as u32;
+            let words = |settings: &Settings| settings.flow_lines * FLOW_WAYS as u32;
             format!("flows = {} instead of {}", words(present), words(wanted))
         } else if present.key != wanted.key {
             "another hash-key".to_owned()
@@ -332,6 +332,12 @@ impl Maps {
                 let _lost = entry[3].compare_exchange(control, 0, Relaxed, Relaxed);
             }
         }
+    }
+
+    /// Returns what one line of the flow table remembers under a fingerprint.
+    pub fn flow_word(&self, line: u32, fingerprint: u32) -> Option<FlowWord> {
+        let words = self.flows.words().get(line as usize * FLOW_WAYS..)?;
+        words.iter().take(FLOW_WAYS).map(|word| FlowWord::from_bits(word.load(Relaxed))).find(|word| word.is(fingerprint))
     }
 
     /// Returns all remembered flows of the flow table.

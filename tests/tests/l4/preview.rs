@@ -1,11 +1,15 @@
-//! `l4d plan`, `l4d flows` and `l4d doctor` on a running site.
+//! `l4d plan`, `l4d flows`, `l4d explain` and `l4d doctor` on a running site.
+
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use tests::{process::bin, topology::Family};
 
 use crate::{
+    crowd::Crowd,
     file::File,
     site::{Plan, Site},
+    sources,
 };
 
 /// Mounts the /sys of the network namespace, keeps the pins, and goes on as another program.
@@ -45,6 +49,53 @@ fn remembered_flows_have_a_server_and_no_client() -> Result<()> {
     let session = site.lab.client().session(site.vip(Family::V4))?;
     let text = site.l4d("flows")?;
     ensure!(text.lines().any(|line| line.starts_with("tcp  #") && line.contains(session.server())), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_flow_is_explained_as_it_is_forwarded() -> Result<()> {
+    for balance in ["source", "tuple", "roundrobin", "leastconn"] {
+        let site = Site::start_on(File::new(Plan::DSR.by(balance)).with_fixed_key())?;
+        for family in Family::BOTH {
+            let (from, vip) = (SocketAddr::new(sources::address(family, 3), 20_000), site.vip(family));
+            let path = site.path().to_str().context("a plain path")?;
+            let explain = |service: SocketAddr| run(&site, &["explain", "-f", path, &from.to_string(), &service.to_string()]);
+            let (_, before) = explain(vip)?;
+            let mut crowd = Crowd::default();
+            crowd.join(&site.lab, family, vip, 1)?;
+            let server = crowd.servers().into_iter().next().context("one server")?.to_owned();
+            // The member's own flow.
+            let from = SocketAddr::new(sources::address(family, 0), 20_000);
+            let (fine, said) = run(&site, &["explain", "-f", path, &from.to_string(), &vip.to_string()])?;
+            let hashes = matches!(balance, "source" | "tuple");
+            let line = if hashes { "new       slot " } else { "flow      remembered, " };
+            let named = said.lines().any(|found| found.starts_with(line) && found.contains(&format!(": {server} ")));
+            ensure!(fine && named, "{balance}: by {server}, but\n{said}");
+            ensure!(hashes || before.contains("flow      not remembered\n"), "{balance}: {before}");
+            let (_, host) = explain(SocketAddr::new(vip.ip(), 9))?;
+            ensure!(host.contains("service   none: its packets are the host's"), "{host}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn denied_clients_and_translated_flows_are_explained() -> Result<()> {
+    let mut file = File::new(Plan::NAT);
+    file.xdp = "deny = [\"192.0.2.0/24\"]\n".to_owned();
+    let site = Site::start_on(file)?;
+    let path = site.path().to_str().context("a plain path")?;
+    let mut crowd = Crowd::default();
+    crowd.join(&site.lab, Family::V4, site.vip(Family::V4), 1)?;
+    crowd.talk()?;
+    let server = crowd.servers().into_iter().next().context("one server")?.to_owned();
+    let vip = site.vip(Family::V4).to_string();
+    let (_, said) = run(&site, &["explain", "-f", path, &format!("{}:20000", sources::address(Family::V4, 0)), &vip])?;
+    ensure!(said.contains("flow      remembered, open, ") && said.contains(&format!("s: {server} ")), "by {server}, but\n{said}");
+    let (_, said) = run(&site, &["explain", "-f", path, "192.0.2.7:4000", &vip])?;
+    ensure!(said.ends_with("guard     dropped: 192.0.2.0/24 is denied\n"), "{said}");
+    let (fine, said) = run(&site, &["explain", "-f", path, "[::1]:1", &vip])?;
+    ensure!(!fine && said.contains("two families"), "{said}");
     Ok(())
 }
 
