@@ -4,9 +4,10 @@
 
 mod encode;
 mod facts;
+mod json;
 mod variable;
 
-use control::config::{Diagnostic, LineFormat, Located, Mode};
+use control::config::{Diagnostic, Language, LineFormat, Located, Mode};
 
 pub(crate) use facts::{Counts, Ends, Facts, Steps};
 
@@ -24,12 +25,24 @@ pub(crate) struct Format {
     pieces: Box<[Piece]>,
     asks_ends: bool,
     asks_numbers: bool,
+    encoding: Encoding,
+}
+
+/// What a whole text is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// Its pieces one behind the other.
+    Plain,
+    /// An object of JSON with those pieces that have names.
+    Json,
 }
 
 #[derive(Debug)]
 struct Piece {
     content: Content,
     flags: Flags,
+    /// What it is called where names count.
+    name: Option<json::Name>,
 }
 
 #[derive(Debug)]
@@ -75,6 +88,9 @@ impl Format {
             LineFormat::Http => Self::of_line(&named(HTTP), names, mode),
             LineFormat::HttpClf => Self::of_line(&named(CLF), names, mode),
             LineFormat::Tcp => Self::of_line(&named(TCP), names, mode),
+            LineFormat::Text(text) if *text.value() == "json" && text.location().language() == Language::Toml => {
+                Self::of_line(&named(if mode == Mode::Http { json::HTTP } else { json::TCP }), names, mode)
+            }
             LineFormat::Text(text) => Self::of_line(text, names, mode),
             LineFormat::Https => Self::of_line(&named(&format!("{HTTP} {HTTPS}")), names, mode),
         }
@@ -84,18 +100,24 @@ impl Format {
         let any = |test: fn(Variable) -> bool| {
             pieces.iter().any(|piece| if let Content::Variable(variable) = piece.content { test(variable) } else { false })
         };
-        Self { asks_ends: any(Variable::asks_ends), asks_numbers: any(Variable::asks_numbers), pieces: pieces.into() }
+        Self {
+            asks_ends: any(Variable::asks_ends),
+            asks_numbers: any(Variable::asks_numbers),
+            pieces: pieces.into(),
+            encoding: Encoding::Plain,
+        }
     }
 
     /// Returns a format that prints a text as it is.
     pub(super) fn text(text: &[u8]) -> Self {
-        let piece = Piece { content: Content::Text(text.into()), flags: Flags::default() };
+        let piece = Piece { content: Content::Text(text.into()), flags: Flags::default(), name: None };
         Self::of_pieces(if text.is_empty() { Vec::new() } else { vec![piece] })
     }
 
     /// Returns what it prints, if that is always the same.
     pub(super) fn constant(&self) -> Option<&[u8]> {
         match &*self.pieces {
+            _ if self.encoding == Encoding::Json => None,
             [] => Some(&[]),
             [Piece { content: Content::Text(text), .. }] => Some(text),
             _ => None,
@@ -114,6 +136,9 @@ impl Format {
 
     /// Appends the text with the samples of this view.
     pub(super) fn write(&self, view: &View<'_>, out: &mut Vec<u8>) {
+        if self.encoding == Encoding::Json {
+            return json::write(&self.pieces, view, None, out);
+        }
         for piece in &self.pieces {
             let start = out.len();
             let is_text = match &piece.content {
@@ -140,6 +165,9 @@ impl Format {
 
     /// Appends the line about an exchange that has ended; of several spaces in a row only one stays.
     pub(crate) fn write_line(&self, view: &View<'_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        if self.encoding == Encoding::Json {
+            return json::write(&self.pieces, view, Some(facts), out);
+        }
         let mut is_spaced = true;
         for piece in &self.pieces {
             let start = out.len();
@@ -193,13 +221,15 @@ struct Reader<'w, 'r> {
     flags: Flags,
     pieces: Vec<Piece>,
     plain: Vec<u8>,
+    encoding: Encoding,
 }
 
 impl Reader<'_, '_> {
     fn read(word: &Word<'_>, names: &mut Names, purpose: Purpose) -> Result<Format, Diagnostic> {
-        let mut reader = Reader { word, purpose, at: 0, flags: Flags::default(), pieces: Vec::new(), plain: Vec::new() };
+        let mut reader =
+            Reader { word, purpose, at: 0, flags: Flags::default(), pieces: Vec::new(), plain: Vec::new(), encoding: Encoding::Plain };
         reader.pieces(names)?;
-        Ok(Format::of_pieces(reader.pieces))
+        Ok(Format { encoding: reader.encoding, ..Format::of_pieces(reader.pieces) })
     }
 
     fn pieces(&mut self, names: &mut Names) -> Result<(), Diagnostic> {
@@ -234,12 +264,18 @@ impl Reader<'_, '_> {
             self.at += 1;
             return Ok(());
         }
-        if text[self.at..].starts_with('{') {
-            flags = self.read_flags(flags)?;
+        let mut name = None;
+        loop {
+            match text[self.at..].chars().next() {
+                Some('{') => flags = self.read_flags(flags)?,
+                Some('(') if name.is_none() => name = Some(self.name()?),
+                _ => break,
+            }
         }
         if text[self.at..].starts_with('[') {
-            return self.expression(start, flags, names);
+            return self.expression(start, (flags, name), names);
         }
+        let label = name;
         let length = text[self.at..].bytes().take_while(u8::is_ascii_alphanumeric).count();
         let name = &text[self.at..self.at + length];
         self.at += length;
@@ -252,7 +288,7 @@ impl Reader<'_, '_> {
         let asks = matches!(self.purpose, Purpose::Rule(_)) && variable.asks_ends();
         let variable = if asks { names.destination(variable) } else { variable };
         self.end_plain();
-        self.pieces.push(Piece { content: Content::Variable(variable), flags });
+        self.pieces.push(Piece { content: Content::Variable(variable), flags, name: label });
         Ok(())
     }
 
@@ -275,7 +311,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn expression(&mut self, start: usize, flags: Flags, names: &mut Names) -> Result<(), Diagnostic> {
+    fn expression(&mut self, start: usize, (flags, label): (Flags, Option<json::Name>), names: &mut Names) -> Result<(), Diagnostic> {
         let (calls, end) = calls(self.word, self.at + 1)?;
         if !self.word.text()[end..].starts_with(']') {
             return Err(self.word.error_at(start..end, "this expression is not closed by `]`"));
@@ -295,11 +331,11 @@ impl Reader<'_, '_> {
             }
             Purpose::Rule(_) | Purpose::Line(_) => {}
         }
-        match expression.constant().filter(|_| !flags.quote && !flags.escape) {
+        match expression.constant().filter(|_| !flags.quote && !flags.escape && label.is_none()) {
             Some(value) => value.write(&mut self.plain),
             None => {
                 self.end_plain();
-                self.pieces.push(Piece { content: Content::Sample(Box::new(expression)), flags });
+                self.pieces.push(Piece { content: Content::Sample(Box::new(expression)), flags, name: label });
             }
         }
         Ok(())
@@ -320,6 +356,11 @@ impl Reader<'_, '_> {
                 "-E" => flags.escape = false,
                 "+X" => flags.hex = true,
                 "-X" => flags.hex = false,
+                "+json" if self.word.text()[list.end + 1..].starts_with('o') => self.encoding = Encoding::Json,
+                "+json" => return Err(self.word.error_at(list, "`json` is for the whole text: %{+json}o")),
+                "+cbor" | "+bin" => {
+                    return Err(self.word.error_at(list, format!("`{flag}` is not supported: lines are text")).hint("%{+json}o"));
+                }
                 other => {
                     let error = self.word.error_at(list, format!("`{other}` is not a flag of a log format"));
                     return Err(error.hint("Q for quotes, E for escapes, X for hexadecimal, each with + or -"));
@@ -330,10 +371,20 @@ impl Reader<'_, '_> {
         Ok(flags)
     }
 
+    /// Reads `(name)` or `(name:type)`.
+    fn name(&mut self) -> Result<json::Name, Diagnostic> {
+        let (from, text) = (self.at + 1, self.word.text());
+        let Some(length) = text[from..].find(')') else {
+            return Err(self.word.error_at(self.at..from, "this parenthesis is not closed"));
+        };
+        self.at = from + length + 1;
+        json::Name::parse(&text[from..from + length]).map_err(|message| self.word.error_at(from..from + length, message))
+    }
+
     fn end_plain(&mut self) {
         if !self.plain.is_empty() {
             let text = std::mem::take(&mut self.plain).into();
-            self.pieces.push(Piece { content: Content::Text(text), flags: Flags::default() });
+            self.pieces.push(Piece { content: Content::Text(text), flags: Flags::default(), name: None });
         }
     }
 }

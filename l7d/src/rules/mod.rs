@@ -288,8 +288,15 @@ fn run(next: &mut usize, passage: &mut Passage<'_>, lists: &[&[Rule<Action>]]) -
             }
             match carry_out(&rule.action, passage) {
                 Step::Next => {}
-                Step::Done => break,
-                Step::Over(verdict) => return verdict,
+                Step::Done => {
+                    passage.memory.decide(rule.id);
+                    break;
+                }
+                Step::Over(Verdict::Wait(wait)) => return Verdict::Wait(wait),
+                Step::Over(verdict) => {
+                    passage.memory.decide(rule.id);
+                    return verdict;
+                }
             }
         }
         before += list.len();
@@ -306,6 +313,7 @@ fn judge_content(rules: &[Rule<Action>], next: &mut usize, passage: &mut Passage
             Outcome::No => {}
             Outcome::Yes => {
                 if let Some(verdict) = carry_out(&rule.action, passage).into_verdict() {
+                    passage.memory.decide(rule.id);
                     return Some(verdict);
                 }
             }

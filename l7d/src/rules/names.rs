@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 69] = [
+pub(super) const LATER_FETCHES: [&str; 67] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -44,8 +44,6 @@ pub(super) const LATER_FETCHES: [&str; 69] = [
     "fe_req_rate",
     "fe_sess_rate",
     "last_entity",
-    "last_rule_file",
-    "last_rule_line",
     "lat_ns_avg",
     "lat_ns_tot",
     "meth",

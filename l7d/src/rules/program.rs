@@ -121,6 +121,11 @@ impl ProxyRules {
         &self.sources
     }
 
+    /// Returns where a rule of the configuration was written.
+    pub(super) fn source(&self, rule: RuleId) -> Option<&config::Location> {
+        self.sources.get(rule.0 as usize).map(Located::location)
+    }
+
     /// Returns the variables of the process.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared

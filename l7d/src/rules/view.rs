@@ -11,7 +11,7 @@ use std::time::Duration;
 use control::config::Family;
 
 use super::capture;
-use super::observer::Observer;
+use super::observer::{Observer, RuleId};
 use super::sample::Sample;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
@@ -263,6 +263,8 @@ pub(crate) struct Memory {
     unique: RefCell<Option<Vec<u8>>>,
     /// Which lists of users, by number, admit the sender of the request, where that was computed.
     verified: Vec<(usize, bool)>,
+    /// The last rule that decided about the exchange.
+    last_rule: Option<RuleId>,
 }
 
 /// A client's [`Memory`], which takes no room of its own while there is nothing to remember.
@@ -442,6 +444,7 @@ impl Memory {
         self.wishes = Wishes::default();
         self.of_exchange.clear();
         self.verified.clear();
+        self.last_rule = None;
         self.server_tls = None;
         *self.captured.get_mut() = None;
     }
@@ -461,6 +464,16 @@ impl Memory {
     /// Takes the interim responses for the client.
     pub(crate) fn take_hints(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.hints)
+    }
+
+    /// Notes the rule that decided.
+    pub(super) fn decide(&mut self, rule: RuleId) {
+        self.last_rule = Some(rule);
+    }
+
+    /// Returns the last rule that decided.
+    pub(super) fn last_rule(&self) -> Option<RuleId> {
+        self.last_rule
     }
 
     /// Notes which lists of users admit the sender of the request.

@@ -75,6 +75,8 @@ mod health_log;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod json_log;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod life;

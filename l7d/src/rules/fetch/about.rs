@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use control::config::{HashFunction, Timeout};
+use control::config::{HashFunction, Location, Timeout};
 
 use super::Part;
 use crate::balance::Hasher;
@@ -44,6 +44,10 @@ pub(in crate::rules) enum About {
     TargetAddress,
     /// The port behind it.
     TargetPort,
+    /// The file of the last rule that decided.
+    LastRuleFile,
+    /// The line of it.
+    LastRuleLine,
     RequestFields,
     ResponseFields,
 }
@@ -59,7 +63,7 @@ impl About {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::IsStopping | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
-            Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields => Kind::Text,
+            Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields | Self::LastRuleFile => Kind::Text,
             Self::HashAndSource(_) => Kind::Binary,
             Self::TargetAddress => Kind::Address,
             Self::Connections
@@ -71,6 +75,7 @@ impl About {
             | Self::CurrentTimeout(_)
             | Self::WireVersion
             | Self::Hash(_)
+            | Self::LastRuleLine
             | Self::TargetPort => Kind::Int,
         }
     }
@@ -91,6 +96,8 @@ impl About {
             | Self::CurrentTimeout(_)
             | Self::WireVersion
             | Self::SourceIsLocal
+            | Self::LastRuleFile
+            | Self::LastRuleLine
             | Self::DestinationIsLocal => super::Needs::Connection,
         }
     }
@@ -127,10 +134,18 @@ impl About {
             }
             Self::TargetAddress => Sample::Address(endpoint(view.request?)?.0),
             Self::TargetPort => Sample::Int(endpoint(view.request?)?.1.into()),
+            Self::LastRuleFile => Sample::text(last_rule(view)?.file().as_bytes()),
+            Self::LastRuleLine => Sample::Int(i64::try_from(last_rule(view)?.line()).ok()?),
             Self::RequestFields => Sample::own(fields(&view.request?.headers)),
             Self::ResponseFields => Sample::own(fields(&view.response?.headers)),
         })
     }
+}
+
+/// Returns where the last rule that decided was written.
+fn last_rule<'v>(view: &View<'v>) -> Option<&'v Location> {
+    let rule = view.memory.last_rule()?;
+    view.scene.site?.rules().source(rule)
 }
 
 fn milliseconds<'v>(time: Duration) -> Option<Sample<'v>> {

@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 216] = [
+const TABLE: [(&str, Build); 218] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -100,6 +100,8 @@ const TABLE: [(&str, Build); 216] = [
     ("int", |call, _| integer(call)),
     ("ipv4", |call, _| address(call)),
     ("ipv6", |call, _| address(call)),
+    ("last_rule_file", |call, _| plain(call, Fetch::About(About::LastRuleFile))),
+    ("last_rule_line", |call, _| plain(call, Fetch::About(About::LastRuleLine))),
     ("method", |call, _| plain(call, Fetch::Method)),
     ("nbproc", |call, _| plain(call, Fetch::About(About::Processes))),
     ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),

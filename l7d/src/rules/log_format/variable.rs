@@ -246,6 +246,17 @@ impl Variable {
         }
     }
 
+    /// Tells whether the value is a whole number.
+    pub(super) fn is_number(self) -> bool {
+        match self {
+            Self::BytesReceived | Self::BytesSent | Self::Count(_) | Self::Milliseconds | Self::Port(_) | Self::Process => true,
+            Self::Seconds | Self::Status | Self::Step(_) => true,
+            Self::Address(_) | Self::Backend | Self::Cookie(_) | Self::Frontend | Self::FrontendAndTransport | Self::Hostname => false,
+            Self::Captures(..) | Self::Date(..) | Self::Line(_) | Self::Server | Self::Termination | Self::TerminationAndCookie => false,
+            Self::TlsCipher | Self::TlsVersion | Self::UniqueId => false,
+        }
+    }
+
     /// Tells whether it asks for the addresses of connections beside the client's.
     pub(super) fn asks_ends(self) -> bool {
         matches!(self, Self::Address(end) | Self::Port(end) if end != End::Client)
