@@ -34,8 +34,8 @@ fn native_lines_have_stable_names_and_the_rule_that_decided() {
     let config = format!(
         "[global]\nlog = [\"{} len 4096 local0\"]\n[defaults]\ntimeout = {{ connect = \"2s\", client = \"30s\", server = \"30s\" }}\nlog-format = \"json\"\n\
          [frontend.web]\nmode = \"http\"\nbind = \"{front}\"\nrules = [\n  \"http-request allow if {{ path /fine }}\",\n  \"http-request deny if {{ path /bad }}\",\n]\n\
-         backend = \"app\"\n[backend.app]\nmode = \"http\"\nserver.s1 = \"{server}\"\n\
-         [frontend.raw]\nmode = \"tcp\"\nbind = \"{raw}\"\nbackend = \"bytes\"\n[backend.bytes]\nmode = \"tcp\"\nserver.s1 = \"{server}\"\n",
+         default-backend = \"app\"\n[backend.app]\nmode = \"http\"\nserver.s1 = \"{server}\"\n\
+         [frontend.raw]\nmode = \"tcp\"\nbind = \"{raw}\"\ndefault-backend = \"bytes\"\n[backend.bytes]\nmode = \"tcp\"\nserver.s1 = \"{server}\"\n",
         log.local_addr().expect("bound"),
         server = server.address(),
     );
@@ -114,7 +114,7 @@ fn the_rule_that_decided_is_haproxys() {
 fn what_no_json_can_be_made_of_is_refused() {
     let text = |format: &str| {
         format!(
-            "[frontend.web]\nmode = \"http\"\nbind = \"127.0.0.1:1\"\nbackend = \"b\"\nlog-format = '{format}'\n[backend.b]\nmode = \"http\"\nserver.s1 = \"127.0.0.1:2\"\n"
+            "[frontend.web]\nmode = \"http\"\nbind = \"127.0.0.1:1\"\ndefault-backend = \"b\"\nlog-format = '{format}'\n[backend.b]\nmode = \"http\"\nserver.s1 = \"127.0.0.1:2\"\n"
         )
     };
     for (format, message) in [

@@ -127,7 +127,7 @@ fn other_sites_change_nothing() {
 fn the_rule_needs_its_condition() {
     let text = |rule: &str| {
         format!(
-            "[frontend.web]\nmode = \"http\"\nbind = \"127.0.0.1:1\"\nstats = {{ uri = \"/st\" }}\nrules = [\"{rule}\"]\nbackend = \"b\"\n[backend.b]\nmode = \"http\"\nserver.s1 = \"127.0.0.1:2\"\n"
+            "[frontend.web]\nmode = \"http\"\nbind = \"127.0.0.1:1\"\nstats = {{ uri = \"/st\" }}\nrules = [\"{rule}\"]\ndefault-backend = \"b\"\n[backend.b]\nmode = \"http\"\nserver.s1 = \"127.0.0.1:2\"\n"
         )
     };
     assert!(refusal(&text("stats admin")).contains("`stats admin` lacks its condition"));
