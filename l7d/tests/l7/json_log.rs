@@ -93,7 +93,7 @@ fn the_rule_that_decided_is_haproxys() {
             "global\n log {} local0\n nbthread 1\ndefaults\n mode http\n log global\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n\
              frontend front\n bind {front}\n tcp-request content accept if {{ path /early }}\n http-request deny if {{ path /deny }}\n \
              http-request allow if {{ path /allow }}\n http-request redirect location / if {{ path /move }}\n http-request return status 204 if {{ path /return }}\n \
-             http-response deny if {{ var(txn.bad) -m found }}\n log-format 'rule=%[last_rule_line] st=%ST'\n default_backend back\n\
+             http-response deny if {{ var(txn.bad) -m found }}\n log-format 'rule=%[last_rule_line] %[last_rule_file,word(-1,/)] st=%ST'\n default_backend back\n\
              backend back\n http-request deny deny_status 429 if {{ path /slow }}\n server s1 {}\n",
             log.local_addr().expect("bound"),
             server.address(),
