@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Reply, Terms};
-use control::config::{Config, Diagnostic, Report};
+use control::config::{Config, Diagnostic, Report, StatsSocket};
 use control::dns::{self, Book, Moves};
 use control::exposition::{self, Metrics};
 use control::file;
@@ -27,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Amendment, Engine, Hands};
+use crate::admin::{self, Amendment, Engine, Errand, Hands, Reloaded};
 use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::explain::{self, Explanation, Question};
@@ -132,16 +132,21 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
         let loaded = loaded.settled(None).await?;
         let mut daemon = Daemon::start(files.to_owned(), loaded, &launch).await?;
         life::notify("READY=1");
+        life::watchdog().into_iter().for_each(|every| drop(tokio::spawn(daemon.engine.clone().reassure(every))));
         if let Some(silence) = silence {
             life::detach(&silence)?;
         }
         let wish = loop {
             tokio::select! {
                 wish = signals.next() => match wish {
-                    Wish::Reload => daemon.reload().await,
+                    Wish::Reload => drop(daemon.reload().await),
                     wish @ (Wish::Drain | Wish::Terminate) => break wish,
                 },
-                Some(amendment) = daemon.wishes.recv() => daemon.amend(amendment).await,
+                Some(errand) = daemon.wishes.recv() => match errand {
+                    Errand::Amend(amendment) => daemon.amend(amendment).await,
+                    // Who asked may have left.
+                    Errand::Reload(done) => drop(done.send(daemon.reload().await)),
+                },
                 Some(moves) = daemon.moves.recv() => daemon.relocate(moves).await,
             }
         };
@@ -184,7 +189,7 @@ struct Daemon {
     /// Who can still do what this process gave up.
     steward: Option<Steward>,
     /// What commands want of the configuration.
-    wishes: mpsc::Receiver<Amendment>,
+    wishes: mpsc::Receiver<Errand>,
     /// Servers whose names lead elsewhere.
     moves: mpsc::Receiver<Moves>,
     peering: Peering,
@@ -222,6 +227,8 @@ impl Daemon {
         let (sharing, rights) = (launch.sharing(heritage.as_ref()), Rights::of(config.global())?);
         let sockets = bind::bind_all(&wanted(&config, None), threads, sharing)?;
         let desks = open(bind::bind_all(&wanted_for_commands(&config, &[]), 1, sharing)?);
+        let masters: Vec<Spec> = launch.master.iter().flat_map(bind::specs_of_admin).collect();
+        let masters = bind::bind_all(&masters, 1, sharing)?;
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
         pace::follow(config.global().rates());
@@ -280,31 +287,38 @@ impl Daemon {
         daemon.follow_peers(&local_peer, guests, start);
         daemon.order(sockets).await;
         daemon.follow_admin(desks)?;
+        daemon.serve_master(launch.master.as_ref(), masters)?;
         daemon.follow_metrics().await?;
         info!("serving {} with {threads} threads", shown(&daemon.files));
         Ok(daemon)
     }
 
     /// Reads the file again; keeps everything as it was if that cannot be served.
-    async fn reload(&mut self) {
+    async fn reload(&mut self) -> Reloaded {
         info!("reloading {}", shown(&self.files));
         life::notify(&life::reloading());
-        if let Err(error) = self.try_reload().await {
-            error!("configuration unchanged: {error:#}");
-        }
+        let outcome = match self.try_reload().await {
+            Ok(warnings) => Reloaded::Done(warnings),
+            Err(error) => {
+                error!("configuration unchanged: {error:#}");
+                Reloaded::Refused(format!("{error:#}"))
+            }
+        };
+        self.engine.reloads().count(&outcome);
         life::notify("READY=1");
+        outcome
     }
 
-    async fn try_reload(&mut self) -> anyhow::Result<()> {
+    /// Returns the warnings about what is in force then.
+    async fn try_reload(&mut self) -> anyhow::Result<Vec<String>> {
         let before = Arc::clone(&self.site.borrow());
         let local = self.local_peer.as_deref();
         let loaded = match &mut self.steward {
             Some(steward) => file::from(steward.read()?, || load(&self.files, local, Some(&before)))?,
             None => load(&self.files, local, Some(&before))?,
         };
-        for warning in loaded.warnings() {
-            warn!("{warning}");
-        }
+        let warnings: Vec<String> = loaded.warnings().map(|warning| warning.to_string()).collect();
+        warnings.iter().for_each(|warning| warn!("{warning}"));
         let loaded = loaded.settled(Some(&self.fleet.config())).await?;
         let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
@@ -328,7 +342,7 @@ impl Daemon {
             error!("no runtime interface: {error:#}");
         }
         info!("configuration replaced");
-        Ok(())
+        Ok(warnings)
     }
 
     /// Carries out what a command wants of the configuration.
@@ -465,6 +479,20 @@ impl Daemon {
         let listener = Listener::new(socket.try_clone()?)?;
         let task = tokio::spawn(control::admin::serve(listener, terms, Arc::clone(&self.language)));
         Ok(Desk { spec, terms, socket, task })
+    }
+
+    /// Serves the master's socket, which no reload changes.
+    fn serve_master(&self, socket: Option<&StatsSocket>, bound: Listening) -> anyhow::Result<()> {
+        let Some(socket) = socket else { return Ok(()) };
+        let config = self.fleet.config();
+        let (patience, clients) = (config.global().stats_timeout(), config.global().stats_maxconn() as usize);
+        let terms = Terms { level: socket.level(), patience, clients, hands_over: false };
+        let language = Arc::new(admin::master_language(self.engine.clone()));
+        for socket in bound.into_iter().flat_map(|(_, sockets)| sockets) {
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            tokio::spawn(control::admin::serve(Listener::new(socket)?, terms, Arc::clone(&language)));
+        }
+        Ok(())
     }
 
     /// Brings back what the tables held before a crash, and keeps it from now on.

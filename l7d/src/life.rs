@@ -6,9 +6,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use control::config::{Account, Global};
+use control::config::{Account, Global, StatsSocket};
 use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, setgid, setgroups, setuid};
 use rustix::process::{Pid, Signal, kill_process};
 use tracing::warn;
@@ -27,6 +28,8 @@ pub(crate) struct Launch {
     pub(crate) ancestor: Option<PathBuf>,
     /// Where the number of this process is written, beside where the configuration says.
     pub(crate) pidfile: Option<PathBuf>,
+    /// Where the commands of a master are taken.
+    pub(crate) master: Option<StatsSocket>,
     /// What SIGTERM asks for.
     pub(crate) terminate: Terminate,
     /// Who waits for this process to serve.
@@ -157,6 +160,13 @@ pub(crate) fn notify(state: &str) {
     if let Some(Err(error)) = MANAGER.get().map(|manager| manager.send(state.as_bytes())) {
         warn!("the service manager is not told: {error}");
     }
+}
+
+/// Returns how often the service manager wants to hear that the process lives; none if it does not.
+pub(crate) fn watchdog() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    number("WATCHDOG_USEC").filter(|limit| is_ours && *limit > 0).map(|limit| Duration::from_micros(limit) / 2)
 }
 
 /// Returns what a service manager is told at the beginning of a reload.

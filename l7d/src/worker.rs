@@ -38,6 +38,8 @@ pub(crate) enum Order {
     Resume(String, oneshot::Sender<()>),
     /// To close the sockets of the frontend.
     Close(String, oneshot::Sender<()>),
+    /// To answer, which shows that it lives.
+    Answer(oneshot::Sender<Vec<()>>),
     /// To list what is under way.
     List(oneshot::Sender<Vec<Session>>),
     /// To hand out copies of the sockets that accept.
@@ -89,6 +91,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
                     Some(Order::Hold(frontend, done)) => accepting.hold(&frontend, done),
                     Some(Order::Resume(frontend, done)) => accepting.resume(&frontend, done),
                     Some(Order::Close(frontend, done)) => accepting.close(&frontend, done),
+                    Some(Order::Answer(answer)) => drop(answer.send(Vec::new())),
                     Some(Order::Share(answer)) => drop(answer.send(accepting.share())),
                     Some(Order::List(answer)) => drop(answer.send(sessions::all())),
                     Some(Order::End((which, cause), answer)) => drop(answer.send(sessions::end(which, cause))),
@@ -103,6 +106,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
         // Connections go on; the end of the orders is the end of the process.
         while let Some(order) = orders.recv().await {
             match order {
+                Order::Answer(answer) => drop(answer.send(Vec::new())),
                 Order::List(answer) => drop(answer.send(sessions::all())),
                 Order::End((which, cause), answer) => drop(answer.send(sessions::end(which, cause))),
                 Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) | Order::Share(_) => {}

@@ -68,19 +68,32 @@ pub struct Language<C: 'static> {
     /// Invariant: in the order of their words.
     commands: Vec<Command<C>>,
     listening: Option<fn(C) -> Gathering>,
+    /// The language of a worker, where this is the one of its master.
+    behind: Option<Box<Self>>,
 }
 
 impl<C> Language<C> {
     /// Returns a language of these commands.
     pub fn new(context: C, mut commands: Vec<Command<C>>) -> Self {
         commands.sort_by_key(|command| command.words);
-        Self { context, commands, listening: None }
+        Self { context, commands, listening: None, behind: None }
     }
 
     /// Returns it with what gathers all that the process listens on, for who takes over.
     #[must_use]
     pub fn handing_over(self, listening: fn(C) -> Gathering) -> Self {
         Self { listening: Some(listening), ..self }
+    }
+
+    /// Returns it as the language of a master, whose worker understands another.
+    #[must_use]
+    pub fn in_front_of(self, worker: Self) -> Self {
+        Self { behind: Some(Box::new(worker)), ..self }
+    }
+
+    /// Returns the language of the worker, if this is the one of a master.
+    pub(super) fn behind(&self) -> Option<&Self> {
+        self.behind.as_deref()
     }
 
     /// Returns all that the process listens on.
@@ -109,10 +122,15 @@ impl<C> Language<C> {
         self.commands.iter().filter(begins).map(|command| (command, own(command))).max_by_key(|(_, own)| *own)
     }
 
+    fn own(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        if self.behind.is_some() { &OF_MASTER } else { &OWN }
+    }
+
     /// Lists what a client of this level may use: all, or those that begin with as many of these words as any does.
     pub(super) fn list(&self, level: SocketLevel, words: &[String]) -> Listing {
         let allowed = self.commands.iter().filter(|command| command.level <= level);
-        let mut all: Vec<_> = allowed.map(|command| (command.words, command.arguments, command.help)).chain(OWN).collect();
+        let mut all: Vec<_> =
+            allowed.map(|command| (command.words, command.arguments, command.help)).chain(self.own().iter().copied()).collect();
         all.sort_unstable();
         let common = |known: &str| known.split(' ').zip(words).take_while(|(own, word)| own == word).count();
         let most = all.iter().map(|(known, ..)| common(known)).max().unwrap_or(0);
@@ -142,6 +160,16 @@ const OWN: [(&str, &str, &str); 6] = [
     ("operator", "", "give up the rights of an administrator"),
     ("set severity-output", "[none|number|string]", "mark messages with their urgency"),
     ("set timeout cli", "<delay>", "set how many seconds of silence end the connection"),
+    ("show cli level", "", "tell what this client may do"),
+    ("user", "", "give up all rights but to look"),
+];
+
+/// Those of every dialog with a master.
+const OF_MASTER: [(&str, &str, &str); 6] = [
+    ("@!<pid>", "", "send a command to the process of this number"),
+    ("@<relative pid>", "", "send a command to a worker"),
+    ("@master", "", "send a command to the master"),
+    ("operator", "", "give up the rights of an administrator"),
     ("show cli level", "", "tell what this client may do"),
     ("user", "", "give up all rights but to look"),
 ];

@@ -29,6 +29,26 @@ pub(super) struct Dialog {
     marking: Marking,
     pub(super) patience: Duration,
     pub(super) ended: bool,
+    /// Who is spoken to, where there is a choice.
+    target: Target,
+}
+
+/// One of two who may be spoken to over one socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Master,
+    Worker,
+}
+
+impl Target {
+    /// Reads what stands behind `@`: one process is both here, and is the worker by its number.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "" | "0" | "!0" | "master" => Some(Self::Master),
+            "1" => Some(Self::Worker),
+            other => (other.strip_prefix('!')?.parse() == Ok(std::process::id())).then_some(Self::Worker),
+        }
+    }
 }
 
 /// How long a dialog lasts.
@@ -43,7 +63,7 @@ pub(super) enum Manner {
 impl Dialog {
     pub(super) fn new(level: SocketLevel, patience: Duration) -> Self {
         let rights = Rights { level, expert: false };
-        Self { rights, manner: Manner::Brief, marking: Marking::None, patience, ended: false }
+        Self { rights, manner: Manner::Brief, marking: Marking::None, patience, ended: false, target: Target::Master }
     }
 
     pub(super) fn manner(&self) -> Manner {
@@ -52,15 +72,53 @@ impl Dialog {
 
     /// Carries out a command and returns what is sent for it.
     pub(super) async fn answer<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> String {
+        match language.behind() {
+            Some(worker) => self.pass_on(language, worker, sentence).await,
+            None => {
+                let reply = self.reply(language, sentence).await;
+                self.finish(reply, self.end())
+            }
+        }
+    }
+
+    /// Lets the master or its worker carry out a command, as the word before it says, which alone says it of all that follow.
+    async fn pass_on<C: Clone>(&mut self, master: &Language<C>, worker: &Language<C>, mut sentence: Sentence) -> String {
+        let mut target = self.target;
+        if let Some(name) = sentence.words.first().and_then(|word| word.strip_prefix('@')) {
+            let Some(named) = Target::named(name) else {
+                self.ended = true;
+                return format!("Can't find the target PID matching the prefix '@{name}'\n");
+            };
+            target = named;
+            sentence.words.remove(0);
+            if sentence.words.is_empty() {
+                self.target = target;
+                return self.prompt();
+            }
+        }
+        let reply = self.reply(if target == Target::Master { master } else { worker }, sentence).await;
+        let end = if reply == Reply::Done && target == Target::Master { self.prompt() } else { format!("\n{}", self.prompt()) };
+        self.finish(reply, &end)
+    }
+
+    fn prompt(&self) -> String {
+        match (self.manner, self.target) {
+            (Manner::Brief, _) => String::new(),
+            (Manner::Interactive, Target::Master) => "master> ".to_owned(),
+            (Manner::Interactive, Target::Worker) => format!("{}> ", std::process::id()),
+        }
+    }
+
+    async fn reply<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> Reply {
         let Sentence { words, payload } = sentence;
-        let reply = match self.own(language, &words) {
+        match self.own(language, &words) {
             Some(reply) => reply,
             None => self.carry_out(language, words, payload).await,
-        };
-        if self.ended {
-            return String::new();
         }
-        reply.print(self.marking) + self.end()
+    }
+
+    fn finish(&self, reply: Reply, end: &str) -> String {
+        if self.ended { String::new() } else { reply.print(self.marking) + end }
     }
 
     /// Returns what ends an answer.

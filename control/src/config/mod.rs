@@ -45,6 +45,15 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     value::units::duration(text).map_err(|mistake| mistake.message().to_owned())
 }
 
+/// Reads where a master takes its commands: `ADDRESS[,WORD…]`, where the words are those of a `stats socket`.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn master_socket(text: &str) -> Result<StatsSocket, String> {
+    haproxy::master_socket(text)
+}
+
 /// Asks a condition as `.if` does in a file.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod errors;
 mod explain;
 mod gates;
 mod limits;
+mod master;
 mod patterns;
 mod peers;
 mod pool;
@@ -18,6 +19,7 @@ mod tables;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use control::admin::{Answering, Call, Command, Language, Reply, Run};
 use control::config::{Config, SocketLevel};
@@ -28,6 +30,9 @@ use control::shutdown::Shutdown;
 use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use master::{Reloaded, Reloads, language as master_language};
+
+use crate::life;
 use crate::peers::Roster;
 use crate::site::Site;
 use crate::stats::Stats;
@@ -49,7 +54,8 @@ pub(crate) struct Engine {
     /// Where the interface itself listens, with the level of its clients.
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
     /// Where changes of the configuration are carried out.
-    app: mpsc::Sender<Amendment>,
+    app: mpsc::Sender<Errand>,
+    reloads: Arc<Reloads>,
     /// The workers, for as long as they serve.
     workers: Arc<[mpsc::WeakSender<Order>]>,
 }
@@ -57,9 +63,17 @@ pub(crate) struct Engine {
 /// Where changes that a command wants are carried out.
 pub(crate) struct Hands {
     /// Those of the configuration.
-    pub(crate) app: mpsc::Sender<Amendment>,
+    pub(crate) app: mpsc::Sender<Errand>,
     /// Those of what is under way.
     pub(crate) workers: Vec<mpsc::WeakSender<Order>>,
+}
+
+/// What a command wants of who holds the configuration.
+pub(crate) enum Errand {
+    /// To change it.
+    Amend(Amendment),
+    /// To read it again, and tell what came of that.
+    Reload(oneshot::Sender<Reloaded>),
 }
 
 /// A change of the configuration that a command wants.
@@ -82,7 +96,8 @@ impl Engine {
         (hands, peers, names): (Hands, Roster, Book),
     ) -> Self {
         let Hands { app, workers } = hands;
-        Self { fleet, site, stats, shutdown, peers, names, sockets: Arc::default(), app, workers: workers.into() }
+        let (sockets, reloads) = (Arc::default(), Arc::default());
+        Self { fleet, site, stats, shutdown, peers, names, sockets, app, reloads, workers: workers.into() }
     }
 
     /// Says where the interface listens now.
@@ -101,11 +116,26 @@ impl Engine {
             let app = self.app.clone();
             let make: Make = Box::new(move |config| act(&self, config, &call));
             // Who is about to end carries nothing out any more.
-            match app.send(Amendment { make, done }).await {
+            match app.send(Errand::Amend(Amendment { make, done })).await {
                 Ok(()) => answered.await.unwrap_or_else(|_| Reply::error("The process is stopping.")),
                 Err(_) => Reply::error("The process is stopping."),
             }
         })
+    }
+
+    /// Returns what counts reloads.
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Tells the service manager again and again that the process lives, which it does if all its threads answer.
+    pub(crate) async fn reassure(self, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            self.ask_workers(Order::Answer).await;
+            life::notify("WATCHDOG=1");
+        }
     }
 
     /// Returns copies of all sockets that accept clients, each once.

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use control::config::Report;
+use control::config::{Report, master_socket};
 use rustix::process::Pid;
 use tracing::warn;
 
@@ -101,6 +101,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             "-Ws" => wanted.foreground = true,
             "-L" => wanted.launch.local_peer = Some(value()?),
             "-C" => wanted.directory = Some(value()?.into()),
+            "-S" => wanted.launch.master = Some(master_socket(&value()?).map_err(|reason| format!("-S: {reason}"))?),
             "-x" => wanted.launch.ancestor = Some(value()?.into()),
             "-p" => wanted.launch.pidfile = Some(value()?.into()),
             "-dW" => wanted.strict = true,
@@ -129,7 +130,6 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
 /// Says why an option is not taken.
 fn refusal(option: &str) -> String {
     let why = match option {
-        "-S" => ": there is no master process; a `stats socket` takes all commands",
         "-dr" => ": servers have addresses, and no names that may fail to be resolved",
         _ => "",
     };
@@ -259,5 +259,6 @@ Usage : haproxy -f FILE [options]
         -dW            take warnings for errors
         -dD            tell which words mean nothing here
         -sf|-st PID…   take over from these processes, which finish or stop
+        -S ADDRESS[,WORD…]  take a master's commands there; the words are those of a `stats socket`
         -x SOCKET      take over what the process listens on that has this stats socket with `expose-fd listeners`
 ";

@@ -129,7 +129,7 @@ fn checks_end_as_haproxys_do() {
         let alert = "config : Failed to evaluate condition: ";
         assert_eq!(text(&ours.stderr).contains(alert), text(&theirs.stderr).contains(alert), "{condition:?}");
     }
-    for (arguments, why) in [("-S x", "no master process"), ("-dr", "no names"), ("-m 5", "not supported")] {
+    for (arguments, why) in [("-S /x,level,nobody", "-S: "), ("-dr", "no names"), ("-m 5", "not supported")] {
         let refused = place.run(&format!("-c -f good.cfg {arguments}"));
         assert_eq!(refused.status.code(), Some(1), "{arguments}");
         assert!(text(&refused.stderr).contains(why), "{arguments}: {}", text(&refused.stderr));
@@ -227,6 +227,26 @@ fn service_manager_is_told_and_signals_are_followed() {
     // The connection would stay, but for the limit.
     assert_eq!(end_of(&mut child), Some(0));
     assert!(is_at_end(&mut kept));
+}
+
+#[test]
+fn service_manager_hears_that_all_threads_live() {
+    let place = Place::new("");
+    let manager = UnixDatagram::bind(place.directory.join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = place.command("-Ws -f good.cfg -p pid");
+    command.env("NOTIFY_SOCKET", place.directory.join("notify")).env("WATCHDOG_USEC", "200000");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let heard: Vec<String> = (0..4)
+        .map(|_| {
+            let mut bytes = [0; 256];
+            let count = manager.recv(&mut bytes).unwrap();
+            text(&bytes[..count])
+        })
+        .collect();
+    assert_eq!(heard, ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    place.signal("TERM", &place.pid());
+    assert_eq!(end_of(&mut child), Some(0));
 }
 
 #[test]

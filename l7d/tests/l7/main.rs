@@ -95,6 +95,8 @@ mod maps;
 #[cfg(test)]
 mod marked;
 #[cfg(test)]
+mod master;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod options;

@@ -1,11 +1,12 @@
 //! Section `global`.
 
 use super::bind::{self, MOST_ID};
+use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::log;
 use super::reader::Reader;
-use crate::config::error::Diagnostic;
-use crate::config::location::Located;
+use crate::config::error::{Diagnostic, Severity};
+use crate::config::location::{Language, Located, Source};
 use crate::config::model::{Account, SocketFile, SocketLevel, StatsSocket};
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
@@ -253,6 +254,29 @@ fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Dia
         _ => return Err(unknown(&what, "`stats`", &["socket", "timeout", "maxconn"], &["bind-process"])),
     }
     Ok(())
+}
+
+/// Reads where a master takes its commands: what stands behind `stats socket`, with commas in place of blanks.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(in crate::config) fn master_socket(text: &str) -> Result<StatsSocket, String> {
+    let words = text.split(',').collect::<Vec<_>>();
+    let (address, rest) = words.split_first().map_or(("", &[] as &[&str]), |(address, rest)| (*address, rest));
+    let source = Source::of(Language::Haproxy, "-S", &format!("socket {address} level admin {}\n", rest.join(" ")));
+    let mut reader = Reader::default();
+    let line = Lexer::new(&source).next(&mut reader);
+    let found = reader.finish().0.into_iter().find(|found| found.severity() == Severity::Error);
+    let socket = match (line, found) {
+        (Some(mut line), None) => {
+            line.next();
+            stats_socket(&mut line)
+        }
+        (_, Some(error)) => Err(error),
+        (None, None) => return Err("an address is missing".to_owned()),
+    };
+    socket.map(|socket| socket.value().clone()).map_err(|error| error.message().to_owned())
 }
 
 /// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.

@@ -55,5 +55,6 @@ mod vocabulary;
 
 pub(super) use bind::overrule;
 pub(super) use condition::{FEATURES, ask as condition};
+pub(super) use global::master_socket;
 pub(super) use section::{begins, read};
 pub(super) use server::alone as server;
