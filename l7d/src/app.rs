@@ -31,6 +31,7 @@ use crate::admin::{self, Amendment, Engine, Errand, Hands, Reloaded};
 use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::explain::{self, Explanation, Question};
+use crate::h2;
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
 use crate::marked;
@@ -232,6 +233,7 @@ impl Daemon {
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config).context("log targets")?;
         pace::follow(config.global().rates());
+        h2::follow(config.global().h2());
         let config = Arc::new(config);
         let fleet = Fleet::new(Arc::clone(&config));
         // Read at the start alone: a reload inside the process loses no state.
@@ -331,6 +333,7 @@ impl Daemon {
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
         pace::follow(config.global().rates());
+        h2::follow(config.global().h2());
         self.fleet.replace(Arc::new(config));
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         self.follow_peers(&local_peer, HashMap::new(), Start::Afresh);

@@ -12,6 +12,7 @@ use control::tls::Host;
 use tracing::{debug, info};
 
 use crate::balance::Seen;
+use crate::brand::Brand;
 use crate::buffer::Buffer;
 use crate::compress::Settings;
 use crate::deadline::Deadline;
@@ -228,7 +229,8 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             record.given(self.request.affinity.given());
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
-            let kind = server.kind(host);
+            let brand = self.request.review.borrow().wishes().brand;
+            let kind = server.kind(host, brand);
             let Some((mut connection, past)) = self.connection(client, server, (kind, host), record).await? else { continue };
             self.request.review.borrow_mut().connected(|| connection.session());
             let whole = self.request.body.is_done();
@@ -301,7 +303,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             record.reused(connection.stream());
             return Ok(Some((connection, Past::Reused)));
         }
-        match open(client, self.backend, server, host, record).await? {
+        match open(client, self.backend, (server, kind.kind.brand), host, record).await? {
             Ok(connection) => {
                 server.note(Sign::Connected);
                 self.sharing.opened(server, kind, &connection);
@@ -349,12 +351,12 @@ enum Past {
 async fn open(
     client: &mut Downstream<'_>,
     backend: &Backend,
-    server: &Server,
+    (server, brand): (&Server, Brand),
     host: Host<'_>,
     record: &mut Record<'_>,
 ) -> Result<Result<Upstream, ConnectError>, ExchangeError> {
     record.connecting();
-    let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket(), host };
+    let inbound = Inbound { client: client.source, destination: client.destination, socket: client.wire.socket(), host, brand };
     let connection = {
         let opening = pin!(upstream::open(backend, server, inbound, client.deadline));
         client.wire.unless_left(opening).await.map_err(ExchangeError::LeftConnect)?

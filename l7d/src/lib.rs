@@ -16,6 +16,7 @@ mod archive;
 mod balance;
 mod base64;
 mod bind;
+mod brand;
 pub mod buffer;
 mod bulk;
 mod captures;

@@ -424,7 +424,7 @@ impl<'a> Record<'a> {
             },
             frontend: frontend.name(),
             backend: self.backend.map_or(frontend.name(), Backend::name),
-            server: if self.is_exhibit { Some("<STATS>") } else { self.server.map(Server::name) },
+            server: memory.wishes.service.or(if self.is_exhibit { Some("<STATS>") } else { self.server.map(Server::name) }),
             tls: self.tls,
             status: self.status,
             received: self.head + self.received,

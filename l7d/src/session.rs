@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -184,6 +186,10 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
 async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode> {
     let door = Arc::clone(&current.borrow());
     let frontend = door.frontend();
+    if frontend.rules().brands_clients() {
+        // Without another handle the packets stay as they are.
+        client.memory.line = client.stream.socket().as_fd().try_clone_to_owned().ok().map(Rc::new);
+    }
     if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
         door.forgive();
         debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
@@ -291,7 +297,7 @@ async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> 
     let mut bytes = pin!(client.stream.receive());
     let waiting = poll_fn(|cx| {
         let outcome = bytes.as_mut().poll(cx);
-        let goes_home = outcome.is_pending() && turn == Turn::Later && seat.is_draining(cx);
+        let goes_home = outcome.is_pending() && turn == Turn::Later && !frontend.keeps_idle() && seat.is_draining(cx);
         if goes_home { Poll::Ready(None) } else { outcome.map(Some) }
     });
     match client.deadline.within(limit.or(timeouts.of(Timeout::Client)), waiting).await {

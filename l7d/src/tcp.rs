@@ -262,8 +262,13 @@ async fn dial<'a>(
         affinity.serve(server, pursuit.is_pinned());
         let host = host_for(server, client, frontend, backend);
         let host = host.as_deref().map_or(Host::Unstated, Host::Named);
-        let inbound =
-            Inbound { client: client.source, destination: client.stated_destination(), socket: Some(client.stream.socket()), host };
+        let inbound = Inbound {
+            client: client.source,
+            destination: client.stated_destination(),
+            socket: Some(client.stream.socket()),
+            host,
+            brand: client.memory.wishes.brand,
+        };
         record.connecting();
         let connected = {
             let connecting = pin!(connect(backend, server, inbound, &mut client.deadline));

@@ -92,6 +92,16 @@ async fn answer<W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>>(stream: TcpStr
     }
 }
 
+/// Returns what a scrape with this query gets, and its type.
+///
+/// # Errors
+/// Says that the query asks for a scope there is none of.
+pub fn scrape(query: &str, write: impl Fn(&mut Metrics)) -> Result<(&'static str, String), &'static str> {
+    let mut metrics = Metrics::of(Selection::parse(query)?);
+    write(&mut metrics);
+    Ok((PROMETHEUS, metrics.into_text()))
+}
+
 /// Where the answers come from.
 struct Content<W, P> {
     write: W,
@@ -103,10 +113,8 @@ impl<W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>> Content<W, P> {
         if uri.path() != "/metrics" {
             return (self.pages)(uri.path()).ok_or((StatusCode::NOT_FOUND, "nothing is here\n"));
         }
-        let selection = Selection::parse(uri.query().unwrap_or_default()).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-        let mut metrics = Metrics::of(selection);
-        (self.write)(&mut metrics);
-        Ok(Page { content_type: PROMETHEUS, text: metrics.into_text() })
+        let scraped = scrape(uri.query().unwrap_or_default(), &self.write).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
+        Ok(Page { content_type: scraped.0, text: scraped.1 })
     }
 }
 

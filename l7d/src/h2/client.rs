@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use super::io::Io;
-use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, STREAM_WINDOW, io_error};
+use super::{MAX_HEAD, MAX_STREAMS, SEND_BUFFER, SERVER_WINDOW, WINDOW, io_error};
 use crate::message::head::Scheme;
 use crate::stream::Privacy;
 use crate::tls::Session;
@@ -54,8 +55,8 @@ impl Sender {
         let session = stream.session().map(Rc::new);
         let mut builder = Builder::new();
         builder
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(SERVER_WINDOW)
+            .initial_window_size(WINDOW.load(Relaxed))
+            .initial_connection_window_size(SERVER_WINDOW.max(WINDOW.load(Relaxed)))
             .max_header_list_size(MAX_HEAD)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);

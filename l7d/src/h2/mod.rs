@@ -11,9 +11,14 @@ mod io;
 pub(crate) mod server;
 pub(crate) mod websocket;
 
-/// Most concurrent streams of one connection, in either direction.
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use control::config::H2Limits;
+
+/// Most concurrent streams of one connection, in either direction, unless the configuration says how many a client has.
 const MAX_STREAMS: u32 = 100;
-/// What a peer may send ahead on one stream.
+/// What a peer may send ahead on one stream, unless the configuration says so.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// What a client may send ahead on all streams: this bounds the memory its connection takes.
 const CLIENT_WINDOW: u32 = 1 << 20;
@@ -23,6 +28,21 @@ const SERVER_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 const SEND_BUFFER: usize = 128 * 1024;
 /// Largest head, the same as that of HTTP/1.
 const MAX_HEAD: u32 = 16 * 1024;
+
+/// Largest frame, unless the configuration says so (RFC 9113 section 4.2).
+const FRAME: u32 = 16 * 1024;
+
+/// What new connections allow.
+static STREAMS: AtomicU32 = AtomicU32::new(MAX_STREAMS);
+static WINDOW: AtomicU32 = AtomicU32::new(STREAM_WINDOW);
+static MOST_FRAME: AtomicU32 = AtomicU32::new(FRAME);
+
+/// Lets new connections allow what the configuration says.
+pub(crate) fn follow(limits: H2Limits) {
+    STREAMS.store(limits.streams.unwrap_or(MAX_STREAMS), Relaxed);
+    WINDOW.store(limits.window.unwrap_or(STREAM_WINDOW), Relaxed);
+    MOST_FRAME.store(limits.frame.unwrap_or(FRAME), Relaxed);
+}
 
 /// Turns the code of a reset stream into an error of a connection.
 pub(crate) fn reset_error(reason: h2::Reason) -> std::io::Error {

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use tracing::{debug, info};
 
 use super::incoming::Incoming;
 use super::io::{Backlog, Io};
-use super::{CLIENT_WINDOW, MAX_HEAD, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW, convert};
+use super::{CLIENT_WINDOW, MAX_HEAD, MOST_FRAME, SEND_BUFFER, STREAMS, WINDOW, convert};
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Outlook, Streamed, Wire};
 use crate::error::ExchangeError;
@@ -47,11 +48,13 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let memory = Rc::new(RefCell::new(std::mem::take(memory)));
     let own = Rc::new(std::mem::take(own));
     let backlog = Rc::new(Backlog::default());
+    let streams = STREAMS.load(Relaxed);
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CLIENT_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(WINDOW.load(Relaxed))
+        .initial_connection_window_size(CLIENT_WINDOW.max(WINDOW.load(Relaxed)))
+        .max_frame_size(MOST_FRAME.load(Relaxed))
+        .max_concurrent_streams(streams)
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol();
@@ -66,7 +69,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
         match arrived {
-            Ok((_, mut respond)) if life.active.count.get() >= MAX_EXCHANGES => respond.send_reset(Reason::REFUSED_STREAM),
+            Ok((_, mut respond)) if life.active.count.get() >= SURPLUS * streams as usize => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
                 let active = Active::new(&life.active);
                 let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(&mut shaken));
@@ -223,7 +226,7 @@ async fn exchange(arrival: Arrival, door: Arc<Door>, entry: Entry) {
     shared.borrow_mut().adopt(memory);
 }
 
-/// Most exchanges of one connection: those of streams that were taken back may last a little longer than the streams.
-const MAX_EXCHANGES: usize = 2 * MAX_STREAMS as usize;
+/// How many times as many exchanges as streams one connection may have: those of streams that were taken back may last a little longer than the streams.
+const SURPLUS: usize = 2;
 /// How long a client that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);

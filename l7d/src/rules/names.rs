@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 67] = [
+pub(super) const LATER_FETCHES: [&str; 62] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -13,7 +13,6 @@ pub(super) const LATER_FETCHES: [&str; 67] = [
     "bc_src",
     "bc_src_port",
     "be_id",
-    "be_sess_rate",
     "cpu_calls",
     "cpu_ns_avg",
     "cpu_ns_tot",
@@ -41,8 +40,6 @@ pub(super) const LATER_FETCHES: [&str; 67] = [
     "fc_timer_handshake",
     "fc_unacked",
     "fe_id",
-    "fe_req_rate",
-    "fe_sess_rate",
     "last_entity",
     "lat_ns_avg",
     "lat_ns_tot",
@@ -63,8 +60,6 @@ pub(super) const LATER_FETCHES: [&str; 67] = [
     "so_id",
     "so_name",
     "srv_id",
-    "srv_sess_rate",
-    "srv_uweight",
     "table_avail",
     "term_events",
     "thread",
@@ -101,7 +96,7 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 17] = [
+pub(super) const LATER_ACTIONS: [&str; 10] = [
     "cache-store",
     "cache-use",
     "do-log",
@@ -109,16 +104,9 @@ pub(super) const LATER_ACTIONS: [&str; 17] = [
     "expect-proxy",
     "pause",
     "send-spoe-group",
-    "set-bc-mark",
-    "set-bc-tos",
-    "set-fc-mark",
-    "set-fc-tos",
     "set-headers-bin",
-    "set-mark",
     "set-retries",
-    "set-tos",
     "switch-mode",
-    "use-service",
 ];
 
 /// First words of rules.

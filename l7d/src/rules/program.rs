@@ -7,7 +7,7 @@ use std::time::Duration;
 use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, suggest};
 
 use super::acl::{Acl, Test};
-use super::action::{Action, field_name};
+use super::action::{Action, Whose, field_name};
 use super::auth::Userlist;
 use super::capture::Captures;
 use super::condition::{Condition, Outcome};
@@ -84,6 +84,8 @@ pub(crate) struct ProxyRules {
     asks_tls: bool,
     /// Whether any wants to know that with servers.
     asks_server_tls: bool,
+    /// Whether any wants the packets to clients to carry something.
+    brands_clients: bool,
     /// Whether any rule of the configuration wants to know the first lines of messages as they came.
     pub(super) keeps_lines: bool,
     /// Lists of users whose passwords are hashed, and which rules ask.
@@ -166,6 +168,11 @@ impl ProxyRules {
         self.asks_server_tls
     }
 
+    /// Tells whether any rule of the configuration wants the packets to clients to carry something.
+    pub(crate) fn brands_clients(&self) -> bool {
+        self.brands_clients
+    }
+
     /// Tells whether any rule of the configuration looks at bodies.
     pub(crate) fn looks_at_bodies(&self) -> bool {
         self.looks_at_bodies
@@ -244,6 +251,7 @@ impl Rules {
         let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
         let looks_at_bodies = compiler.names.looks_at_bodies;
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
+        let brands_clients = compiler.names.brands_clients;
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
         let sources: Sources = compiler.names.sources.into();
         let complete = |rules: ProxyRules| {
@@ -254,6 +262,7 @@ impl Rules {
                 keeps_lines,
                 asks_tls,
                 asks_server_tls,
+                brands_clients,
                 userlists: Arc::clone(&userlists),
                 sources: Arc::clone(&sources),
                 ..rules
@@ -319,6 +328,8 @@ pub(super) struct Names {
     asks_lines: bool,
     asks_tls: bool,
     asks_server_tls: bool,
+    /// Whether any rule wants the packets to clients to carry something.
+    brands_clients: bool,
     tables: Arc<Tables>,
     userlists: HashMap<String, Arc<Userlist>>,
     /// Those with hashed passwords that rules ask.
@@ -421,6 +432,12 @@ impl Names {
     pub(super) fn server_tls<T>(&mut self, asking: T) -> T {
         self.asks_server_tls = true;
         asking
+    }
+
+    /// Notes whose packets are to carry something, and returns it.
+    pub(super) fn branding(&mut self, whose: Whose) -> Whose {
+        self.brands_clients |= whose == Whose::Client;
+        whose
     }
 
     /// Notes that something wants to know the TLS of clients, and returns it.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +14,7 @@ use control::config::Family;
 use super::capture;
 use super::observer::{Observer, RuleId};
 use super::sample::Sample;
+use crate::brand::Brand;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
@@ -242,6 +244,8 @@ impl Shared {
 pub(crate) struct Memory {
     /// What rules want of the way to the server.
     pub(crate) wishes: Wishes,
+    /// The client's connection, where rules say what its packets carry.
+    pub(crate) line: Option<Rc<OwnedFd>>,
     own: Vec<(VariableId, Sample<'static>)>,
     /// What is tracked as long as the client is connected, by number.
     of_session: Vec<(u8, Arc<Tracked>)>,
@@ -315,6 +319,10 @@ pub(crate) struct Wishes {
     pub(crate) client_timeout: Option<Duration>,
     pub(crate) server_timeout: Option<Duration>,
     pub(crate) tunnel_timeout: Option<Duration>,
+    /// The name of our own service that answers, as lines tell it in place of a server's.
+    pub(crate) service: Option<&'static str>,
+    /// What the packets to the server are to carry.
+    pub(crate) brand: Brand,
     /// How urgent it is where others wait for a server, too.
     pub(crate) priority: Priority,
 }
@@ -377,6 +385,13 @@ impl<'v> View<'v> {
 }
 
 impl Memory {
+    /// Has the packets to the client carry something.
+    pub(super) fn press(&self, brand: Brand) {
+        if let Some(line) = &self.line {
+            brand.press(line);
+        }
+    }
+
     /// Sets a variable, or forgets it, while others look.
     pub(super) fn change(&self, shared: &Shared, id: VariableId, value: Option<Sample<'static>>) {
         match (id.lifetime, value) {
@@ -398,8 +413,8 @@ impl Memory {
 
     /// Tells whether there is nothing to remember between two exchanges.
     fn is_blank(&self) -> bool {
-        let Self { own, of_session, tls, fresh, .. } = self;
-        own.is_empty() && of_session.is_empty() && tls.is_none() && fresh.borrow().is_empty()
+        let Self { own, of_session, tls, fresh, line, .. } = self;
+        line.is_none() && own.is_empty() && of_session.is_empty() && tls.is_none() && fresh.borrow().is_empty()
     }
 
     /// Sets a variable.

@@ -26,6 +26,7 @@ use super::name_policy;
 use super::upkeep::Upkeep;
 use super::watch::{Sign, Watch};
 use crate::balance::{self, Balance, Bound, Candidate, Choice, Expression, Hasher, Inputs, Schedule, Seen, Subject};
+use crate::brand::Brand;
 use crate::compress::Compression;
 use crate::downstream::Close;
 use crate::log::Log;
@@ -628,9 +629,10 @@ impl Server {
         self.tls.as_ref().is_some_and(|(_, host)| host.is_some())
     }
 
-    /// Returns which idle connections to it will do for who asks it for a host.
-    pub(crate) fn kind(&self, host: Host<'_>) -> pool::Key {
-        pool::Key { server: self.load.id(), kinship: self.connector().map_or(0, |connector| connector.kinship(host)) }
+    /// Returns which idle connections to it will do for who asks it for a host, and wants packets to carry something.
+    pub(crate) fn kind(&self, host: Host<'_>, brand: Brand) -> pool::Key {
+        let kinship = self.connector().map_or(0, |connector| connector.kinship(host));
+        pool::Key { server: self.load.id(), kind: pool::Kind { kinship, brand } }
     }
 
     /// Takes in what was seen of it.

@@ -80,6 +80,8 @@ pub(crate) struct Frontend {
     closes: bool,
     buffers: bool,
     ignores_null: bool,
+    /// Whether idle clients are left alone until their next request, although the process is to end.
+    keeps_idle: bool,
     ignores_probes: bool,
     monitor_uri: Option<String>,
     log: Arc<Log>,
@@ -177,6 +179,7 @@ impl Frontend {
                 .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive),
+            keeps_idle: has(model.options(), &ProxyOption::IdleCloseOnResponse),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
             ignores_probes: has(model.options(), &ProxyOption::HttpIgnoreProbes),
             monitor_uri: model.monitor_uri().map(str::to_owned),
@@ -259,6 +262,11 @@ impl Frontend {
     /// Tells whether both connections close after each response.
     pub(crate) fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// Tells whether idle clients hear of the end of the process with their next response.
+    pub(crate) fn keeps_idle(&self) -> bool {
+        self.keeps_idle
     }
 
     /// Tells whether connections on which the client said nothing go unlogged.

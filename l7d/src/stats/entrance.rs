@@ -45,6 +45,18 @@ pub(crate) fn show(stats: Stats) {
     let _ = SHOWN.set(stats);
 }
 
+/// Answers who scrapes metrics by a rule.
+pub(crate) fn scrape(head: &RequestHead) -> Reply {
+    let Some(stats) = SHOWN.get() else { return Reply::page(503) };
+    let query = head.target_parts().query.unwrap_or_default();
+    let scraped = control::exposition::scrape(&String::from_utf8_lossy(query), |metrics| stats.write(metrics));
+    let Ok((content_type, text)) = scraped else { return Reply::page(400) };
+    let mut reply = Reply::new(200);
+    reply.add(b"Cache-Control", b"no-store").expect("plain text");
+    reply.set_body(content_type.as_bytes(), text.into_bytes());
+    reply
+}
+
 impl Entrance {
     /// Returns the entrance of a proxy that a configuration describes.
     pub(crate) fn new(model: &StatsPage, proxy: &str) -> Self {

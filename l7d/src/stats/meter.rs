@@ -19,7 +19,7 @@ pub(crate) struct Meter {
     parts: Box<[OnceLock<Box<Part>>]>,
     /// Most exchanges or connections at a time.
     most: AtomicU64,
-    /// Locked by the main thread alone.
+    /// Locked by the main thread, and by rules that ask.
     rates: Mutex<Rates>,
     /// What the counters were when they were last forgotten; only the main thread writes it.
     forgotten: OnceLock<Box<Part>>,
@@ -180,6 +180,16 @@ impl Meter {
         let mut rates = self.rates();
         rates.sessions.tick(sessions, now);
         rates.requests.tick(requests, now);
+    }
+
+    /// Returns how many sessions came in the last second.
+    pub(crate) fn session_rate(&self) -> u64 {
+        self.rates().sessions.last_second(self.sum(Counter::Sessions), Instant::now())
+    }
+
+    /// Returns how many requests came in the last second.
+    pub(crate) fn request_rate(&self) -> u64 {
+        self.rates().requests.last_second(self.sum(Counter::Requests), Instant::now())
     }
 
     /// Returns how fast sessions and requests come.

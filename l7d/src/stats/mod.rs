@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
-pub(crate) use entrance::{Entrance, Visitor, show};
+pub(crate) use entrance::{Entrance, Visitor, scrape, show};
 pub(crate) use info::{Detail, Life};
 pub(crate) use limits::Depth;
 pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread};

@@ -9,6 +9,7 @@ use control::tls::Host;
 use rustix::net::{AddressFamily, SocketAddrAny, sockopt};
 
 use super::source::Given;
+use crate::brand::Brand;
 use crate::deadline::Deadline;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Endpoints};
@@ -42,6 +43,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) socket: Option<&'a Socket>,
     /// The host that a server of TLS is asked for.
     pub(crate) host: Host<'a>,
+    /// What the packets to the server are to carry.
+    pub(crate) brand: Brand,
 }
 
 impl Inbound<'_> {
@@ -74,13 +77,13 @@ pub(crate) async fn connect(
 
 async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {
     let socket = match server.address() {
-        Some(address) => dial(server, address).await?,
+        Some(address) => dial(server, address, inbound.brand).await?,
         None => {
             let address = inbound
                 .destination()
                 .and_then(|destination| server.address_for(destination))
                 .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-            dial(server, &address).await?
+            dial(server, &address, inbound.brand).await?
         }
     };
     let mut stream = Stream::plain(socket);
@@ -95,7 +98,7 @@ async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectEr
 }
 
 /// Connects from where the server wants it; where only some ports are allowed, from one that is free.
-async fn dial(server: &Server, address: &SocketAddrAny) -> io::Result<Socket> {
+async fn dial(server: &Server, address: &SocketAddrAny, brand: Brand) -> io::Result<Socket> {
     let family = address.address_family();
     let mut choices = server.source().map_or(1, super::Source::choices);
     loop {
@@ -103,6 +106,7 @@ async fn dial(server: &Server, address: &SocketAddrAny) -> io::Result<Socket> {
         let socket = Socket::open(family)?;
         if family != AddressFamily::UNIX {
             sockopt::set_tcp_nodelay(&socket, true)?;
+            brand.press(&socket);
         }
         let given = server.source().map_or(Ok(Given::Done), |source| source.give(&socket))?;
         let taken = match given {

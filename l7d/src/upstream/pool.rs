@@ -6,12 +6,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Upstream;
+use crate::brand::Brand;
 use crate::h2::client::Sender;
 use crate::queue::LoadId;
 use crate::site::Server;
@@ -22,8 +23,25 @@ use crate::stats::{Counter, Here, Meter};
 pub(crate) struct Key {
     /// Those to the server of this load.
     pub(crate) server: LoadId,
-    /// Those of this [`kinship`](crate::tls::Connector::kinship); 0 for those without TLS.
+    /// Those of this kind.
+    pub(crate) kind: Kind,
+}
+
+/// How connections to one server differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// Their [`kinship`](crate::tls::Connector::kinship); 0 for those without TLS.
     pub(crate) kinship: u64,
+    /// What their packets carry.
+    pub(crate) brand: Brand,
+}
+
+impl Hash for Kind {
+    /// Hashes one number, as nearly all kinds of one server differ in nothing or in their kinship.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let brand = u64::from(self.brand.mark.unwrap_or(0)) ^ (u64::from(self.brand.service.unwrap_or(0)) << 32);
+        state.write_u64(self.kinship ^ brand);
+    }
 }
 
 /// Which of the connections that wait for another request may be lent.
@@ -48,7 +66,7 @@ pub(super) enum Manner {
 pub(super) fn take(key: Key, lend: Lend, manner: Manner) -> Option<Upstream> {
     POOL.with_borrow_mut(|pool| {
         let shelf = pool.get_mut(&key.server)?;
-        let taken = shelf.kinds.get_mut(&key.kinship)?.take(lend, manner)?;
+        let taken = shelf.kinds.get_mut(&key.kind)?.take(lend, manner)?;
         shelf.numbers.0.here().inspect(Here::note_use);
         Some(taken)
     })
@@ -59,14 +77,14 @@ pub(super) fn put(server: &Server, key: Key, connection: Upstream) {
     let terms = server.model().pool();
     let waiting = || server.meter().sum(Counter::IdleNew) + server.meter().sum(Counter::IdleProven);
     if !terms.purge_delay().is_zero() && terms.most_idle().is_none_or(|most| waiting() < u64::from(most)) {
-        POOL.with_borrow_mut(|pool| Shelf::of(pool, server, key).put(key.kinship, connection));
+        POOL.with_borrow_mut(|pool| Shelf::of(pool, server, key).put(key.kind, connection));
     }
 }
 
 /// Lets other exchanges have a part in a connection of HTTP/2.
 pub(super) fn share(server: &Server, key: Key, sender: &Sender) {
     POOL.with_borrow_mut(|pool| {
-        let shared = &mut Shelf::of(pool, server, key).kinds.entry(key.kinship).or_default().shared;
+        let shared = &mut Shelf::of(pool, server, key).kinds.entry(key.kind).or_default().shared;
         shared.retain(|shared| !shared.is_spent());
         if shared.len() < KEEP && !shared.iter().any(|shared| shared.is_same(sender)) {
             shared.push(sender.clone());
@@ -77,7 +95,7 @@ pub(super) fn share(server: &Server, key: Key, sender: &Sender) {
 /// Takes back a part in a connection of HTTP/2; one that nobody has a part in any more waits from now on.
 pub(super) fn release(server: &Server, key: Key, sender: Sender) {
     let last = POOL.with_borrow_mut(|pool| {
-        let shared = &mut pool.get_mut(&key.server)?.kinds.get_mut(&key.kinship)?.shared;
+        let shared = &mut pool.get_mut(&key.server)?.kinds.get_mut(&key.kind)?.shared;
         let place = shared.iter().position(|shared| shared.is_same(&sender))?;
         drop(sender);
         (!shared[place].is_busy()).then(|| shared.swap_remove(place))
@@ -104,7 +122,7 @@ struct Shelf {
     delay: Duration,
     /// When it is looked through for what is not needed.
     due: Instant,
-    kinds: HashMap<u64, Kept, BuildHasherDefault<IdHasher>>,
+    kinds: HashMap<Kind, Kept, BuildHasherDefault<IdHasher>>,
 }
 
 /// The connections of one kind.
@@ -149,10 +167,10 @@ impl Shelf {
     }
 
     /// Keeps a connection unless more are open than are needed, and one that is as good waits.
-    fn put(&mut self, kinship: u64, connection: Upstream) {
+    fn put(&mut self, kind: Kind, connection: Upstream) {
         let is_proven = connection.is_proven();
         let counter = if is_proven { Counter::IdleProven } else { Counter::IdleNew };
-        let idle = &mut self.kinds.entry(kinship).or_default().idle;
+        let idle = &mut self.kinds.entry(kind).or_default().idle;
         let is_surplus = self.numbers.0.here().is_some_and(Here::has_surplus) && idle.iter().any(|other| other.is_proven || !is_proven);
         if !is_surplus && idle.len() < KEEP {
             self.numbers.0.add(counter, 1);
@@ -257,8 +275,8 @@ mod tests {
     }
 
     impl Shelf {
-        fn take(&mut self, kinship: u64, lend: Lend) -> Option<Link> {
-            match self.kinds.get_mut(&kinship)?.take(lend, Manner::Shared)? {
+        fn take(&mut self, kind: Kind, lend: Lend) -> Option<Link> {
+            match self.kinds.get_mut(&kind)?.take(lend, Manner::Shared)? {
                 Upstream::H1(link) => Some(link),
                 Upstream::H2(_) => None,
             }
@@ -277,20 +295,28 @@ mod tests {
         }
     }
 
+    fn kind(kinship: u64) -> Kind {
+        Kind { kinship, brand: Brand::default() }
+    }
+
     #[tokio::test]
     async fn freshest_connection_is_lent_first_and_only_to_its_kind() {
         let mut shelf = shelf();
         let ((one, _peer_one, _), (two, _peer_two, newest)) = (shelf.connection().await, shelf.connection().await);
-        shelf.put(0, one);
-        shelf.put(0, two);
+        shelf.put(kind(0), one);
+        shelf.put(kind(0), two);
         assert_eq!(shelf.level(), (2, 2, 0));
-        assert!(shelf.take(1, Lend::Any).is_none() && shelf.take(0, Lend::Proven).is_none());
-        let mut link = shelf.take(0, Lend::Any).unwrap();
+        assert!(shelf.take(kind(1), Lend::Any).is_none() && shelf.take(kind(0), Lend::Proven).is_none());
+        let mut link = shelf.take(kind(0), Lend::Any).unwrap();
         assert_eq!((link.stream.socket().local_address(), shelf.level()), (Some(newest), (2, 1, 0)));
         link.served += 1;
-        shelf.put(0, Upstream::H1(link));
+        shelf.put(kind(0), Upstream::H1(link));
         assert_eq!(shelf.level(), (2, 1, 1));
-        assert!(shelf.take(0, Lend::Proven).is_some() && shelf.take(0, Lend::Any).is_some() && shelf.take(0, Lend::Any).is_none());
+        assert!(
+            shelf.take(kind(0), Lend::Proven).is_some()
+                && shelf.take(kind(0), Lend::Any).is_some()
+                && shelf.take(kind(0), Lend::Any).is_none()
+        );
         assert_eq!(shelf.level(), (0, 0, 0));
     }
 
@@ -300,14 +326,14 @@ mod tests {
         let (good, _peer, expected) = shelf.connection().await;
         let (closed, peer_closed, _) = shelf.connection().await;
         let (noisy, mut peer_noisy, _) = shelf.connection().await;
-        shelf.put(0, good);
+        shelf.put(kind(0), good);
         drop(peer_closed);
         closed.stream().unwrap().socket().readable().await.unwrap();
-        shelf.put(0, closed);
+        shelf.put(kind(0), closed);
         peer_noisy.write_all(b"?").await.unwrap();
         noisy.stream().unwrap().socket().readable().await.unwrap();
-        shelf.put(0, noisy);
-        assert_eq!(shelf.take(0, Lend::Any).unwrap().stream.socket().local_address(), Some(expected));
+        shelf.put(kind(0), noisy);
+        assert_eq!(shelf.take(kind(0), Lend::Any).unwrap().stream.socket().local_address(), Some(expected));
     }
 
     #[tokio::test]
@@ -320,7 +346,7 @@ mod tests {
             peers.push(peer);
             all.push(connection);
         }
-        all.into_iter().for_each(|connection| shelf.put(0, connection));
+        all.into_iter().for_each(|connection| shelf.put(kind(0), connection));
         let mut now = Instant::now();
         let mut kept = Vec::new();
         for _ in 0..8 {
@@ -336,9 +362,9 @@ mod tests {
     async fn no_more_wait_than_are_needed_at_a_time() {
         let mut shelf = shelf();
         let (one, _peer_one, _) = shelf.connection().await;
-        shelf.put(0, one);
+        shelf.put(kind(0), one);
         let (two, _peer_two, _) = shelf.connection().await;
-        shelf.put(0, two);
+        shelf.put(kind(0), two);
         assert_eq!(shelf.level().0, 1, "only one was ever in use");
     }
 }

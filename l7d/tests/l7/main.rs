@@ -17,6 +17,8 @@ mod binds;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod brands;
+#[cfg(test)]
 mod breadth;
 #[cfg(test)]
 mod captures;

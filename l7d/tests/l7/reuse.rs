@@ -177,3 +177,49 @@ fn unwritten_rule_shares_what_may_be_repeated() {
     daemon.reload(&site("http-reuse = \"never\"\ndefault-server = { pool-max-conn = 3, pool-purge-delay = \"1s\", max-reuse = 7 }"));
     assert_eq!([first("GET"), first("GET")], ["3.1", "4.1"]);
 }
+
+/// Asks by a client, and returns what the server says of the connection that the request came by.
+fn came_by(client: &mut TcpStream, method: &str) -> String {
+    client.write_all(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
+    let head = read_head(client).unwrap().to_lowercase();
+    head.lines().find_map(|line| line.strip_prefix("x-conn: ")).unwrap().to_owned()
+}
+
+#[test]
+fn connections_of_http2_to_servers_are_shared_as_with_haproxy() {
+    let haproxy = Haproxy::find();
+    let server = unused_address();
+    // It says by which port each request came, which tells connections apart.
+    let config = format!(
+        "global\n nbthread 1\ndefaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
+         frontend f\n bind {server} proto h2\n http-request return status 200 hdr X-Conn %[src_port]\n"
+    );
+    let _server = haproxy.start(&config, server);
+    let turns = [(0, "GET"), (0, "GET"), (1, "GET"), (1, "POST"), (0, "GET"), (2, "POST"), (3, "GET"), (3, "GET"), (2, "GET")];
+    let mut all = Vec::new();
+    for mode in ["never", "safe", "aggressive", "always"] {
+        let run = |start: &dyn Fn(&str, SocketAddr) -> Box<dyn std::any::Any>| {
+            let (front, directory) = (unused_address(), directory());
+            let _process = start(&site(front, &directory.join("socket"), server, &format!("http-reuse {mode}"), "proto h2"), front);
+            let mut clients: [Option<TcpStream>; 4] = Default::default();
+            let (mut known, mut said) = (Vec::new(), String::new());
+            for (who, method) in turns {
+                let port = came_by(clients[who].get_or_insert_with(|| connect(front)), method);
+                if !known.contains(&port) {
+                    known.push(port.clone());
+                }
+                let number = known.iter().position(|other| *other == port).unwrap();
+                write!(said, "{who}:{number} ").unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::fs::remove_dir_all(directory).unwrap();
+            said
+        };
+        let ours = run(&|config, _| Box::new(Daemon::start_haproxy(config)));
+        let theirs = run(&|config, front| Box::new(haproxy.start(config, front)));
+        assert_eq!(ours, theirs, "{mode}");
+        all.push(ours);
+    }
+    let different: std::collections::HashSet<_> = all.iter().collect();
+    assert!(different.len() >= 2, "{all:?}");
+}

@@ -11,6 +11,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     let Global {
         maxconn,
         rates,
+        h2,
         threads,
         log,
         log_tag,
@@ -39,6 +40,10 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     table.maybe("stats-timeout", stats_timeout.map(words::duration));
     table.maybe("stats-maxconn", *stats_maxconn);
     table.maybe("metrics", metrics.as_ref().map(|address| address.to_string()));
+    let of_h2 = [("h2-max-concurrent-streams", h2.streams), ("h2-initial-window-size", h2.window), ("h2-max-frame-size", h2.frame)];
+    for (key, limit) in of_h2 {
+        table.maybe(key, limit);
+    }
     table.maybe("spread-checks", *spread_checks);
     table.maybe("max-spread-checks", max_spread_checks.map(words::duration));
     table.maybe("localpeer", localpeer.as_ref().map(|name| name.value().clone()));

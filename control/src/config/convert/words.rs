@@ -107,6 +107,7 @@ pub(super) fn option(switch: &Switch) -> String {
         | ProxyOption::DontLogNull
         | ProxyOption::HttpBufferRequest
         | ProxyOption::HttpClose
+        | ProxyOption::IdleCloseOnResponse
         | ProxyOption::HttpIgnoreProbes
         | ProxyOption::HttpKeepAlive
         | ProxyOption::HttpLog

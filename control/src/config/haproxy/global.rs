@@ -7,7 +7,8 @@ use super::log;
 use super::reader::Reader;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
-use crate::config::model::{Account, SocketFile, SocketLevel, StatsSocket};
+use crate::config::model::{Account, H2Limits, SocketFile, SocketLevel, StatsSocket};
+use crate::config::suggest;
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
 
@@ -211,12 +212,134 @@ const LATER: &[&str] = &[
     "ssl-server-verify",
 ];
 
+/// What of `tune.*` sizes buffers, caches and loops of HAProxy's engine: accepted, and listed by `check -v`.
+const TUNING: &[&str] = &[
+    "applet.zero-copy-forwarding",
+    "buffers.limit",
+    "buffers.reserve",
+    "bufsize",
+    "bufsize.large",
+    "bufsize.small",
+    "cli.max-payload-size",
+    "comp.maxlevel",
+    "defaults.purge",
+    "disable-fast-forward",
+    "disable-zero-copy-forwarding",
+    "epoll.mask-events",
+    "events.max-events-at-once",
+    "fail-alloc",
+    "fd.edge-triggered",
+    "glitches.kill.cpu-usage",
+    "h1.be.glitches-threshold",
+    "h1.fe.glitches-threshold",
+    "h1.zero-copy-fwd-recv",
+    "h1.zero-copy-fwd-send",
+    "h2.be.glitches-threshold",
+    "h2.be.initial-window-size",
+    "h2.be.max-concurrent-streams",
+    "h2.be.rxbuf",
+    "h2.fe.glitches-threshold",
+    "h2.fe.max-total-streams",
+    "h2.fe.rxbuf",
+    "h2.header-table-size",
+    "h2.log-errors",
+    "h2.zero-copy-fwd-send",
+    "http.cookielen",
+    "http.logurilen",
+    "http.maxhdr",
+    "idle-pool.shared",
+    "idletimer",
+    "listener.default-shards",
+    "listener.multi-queue",
+    "lua.bool-sample-conversion",
+    "lua.burst-timeout",
+    "lua.forced-yield",
+    "lua.log.loggers",
+    "lua.log.stderr",
+    "lua.maxmem",
+    "lua.openlibs",
+    "lua.service-timeout",
+    "lua.session-timeout",
+    "lua.task-timeout",
+    "max-checks-per-thread",
+    "max-rules-at-once",
+    "maxaccept",
+    "maxpollevents",
+    "maxrewrite",
+    "memory.hot-size",
+    "notsent-lowat.client",
+    "notsent-lowat.server",
+    "pattern.cache-size",
+    "peers.max-updates-at-once",
+    "pipesize",
+    "pool-high-fd-ratio",
+    "pool-low-fd-ratio",
+    "pt.zero-copy-forwarding",
+    "quic.cc-hystart",
+    "quic.disable-tx-pacing",
+    "quic.disable-udp-gso",
+    "quic.frontend.conn-tx-buffers.limit",
+    "quic.frontend.glitches-threshold",
+    "quic.frontend.max-data-size",
+    "quic.frontend.max-idle-timeout",
+    "quic.frontend.max-streams-bidi",
+    "quic.frontend.max-tx-mem",
+    "quic.frontend.stream-data-ratio",
+    "quic.listen",
+    "quic.max-frame-loss",
+    "quic.reorder-ratio",
+    "quic.retry-threshold",
+    "quic.socket-owner",
+    "quic.zero-copy-fwd-send",
+    "rcvbuf.backend",
+    "rcvbuf.client",
+    "rcvbuf.frontend",
+    "rcvbuf.server",
+    "recv_enough",
+    "renice.runtime",
+    "renice.startup",
+    "ring.queues",
+    "runqueue-depth",
+    "sched.low-latency",
+    "sndbuf.backend",
+    "sndbuf.client",
+    "sndbuf.frontend",
+    "sndbuf.server",
+    "ssl.cachesize",
+    "ssl.capture-buffer-size",
+    "ssl.capture-cipherlist-size",
+    "ssl.certificate-compression",
+    "ssl.default-dh-param",
+    "ssl.force-private-cache",
+    "ssl.hard-maxrecord",
+    "ssl.keylog",
+    "ssl.keyupdate-rate-limit",
+    "ssl.lifetime",
+    "ssl.maxrecord",
+    "ssl.ocsp-update.maxdelay",
+    "ssl.ocsp-update.mindelay",
+    "ssl.ssl-ctx-cache-size",
+    "stick-counters",
+    "streams-elasticity",
+    "takeover-other-tg-connections",
+    "vars.global-max-size",
+    "vars.proc-max-size",
+    "vars.reqres-max-size",
+    "vars.sess-max-size",
+    "vars.txn-max-size",
+    "zlib.memlevel",
+    "zlib.windowsize",
+];
+
 /// HAProxy has no word for the file that keeps tables; a variable means nothing to it, so the file stays valid there.
 const TABLES_FILE: &str = "L7D_TABLES_FILE";
 
 /// Reads one line of `global`.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
-    if IDLE.contains(&keyword.as_str()) || is_tuning(keyword) {
+    if let Some(name) = keyword.strip_prefix("tune.") {
+        return tune(name, keyword, line, global, reader);
+    }
+    if IDLE.contains(&keyword.as_str()) {
         let _ = line.joined();
         reader.idle(keyword.clone());
         return Ok(());
@@ -232,10 +355,26 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Glob
     line.finish()
 }
 
-/// Tells whether a keyword is one of the many that size buffers and caches.
-fn is_tuning(keyword: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    keyword.strip_prefix("tune.").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(allowed))
+/// Reads a setting of HAProxy's engine: what its connections of HTTP/2 allow holds for ours; the rest sizes what we do not have.
+fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    match name {
+        "h2.max-concurrent-streams" | "h2.fe.max-concurrent-streams" => global.h2.streams = Some(*line.integer(H2Limits::STREAMS)?),
+        "h2.initial-window-size" | "h2.fe.initial-window-size" => global.h2.window = Some(*line.integer(H2Limits::WINDOW)?),
+        "h2.max-frame-size" => global.h2.frame = Some(*line.integer(H2Limits::FRAME)?),
+        name if TUNING.contains(&name) => {
+            let _ = line.joined();
+            reader.idle(keyword.clone());
+        }
+        name => {
+            let error = Diagnostic::error(keyword.location(), format!("unknown keyword `{}` in section `global`", **keyword));
+            let known = TUNING.iter().copied().chain(["h2.max-concurrent-streams", "h2.initial-window-size", "h2.max-frame-size"]);
+            return Err(match suggest::nearest(name, known) {
+                Some(meant) => error.hint(format!("did you mean `tune.{meant}`?")),
+                None => error,
+            });
+        }
+    }
+    line.finish()
 }
 
 fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {

@@ -13,6 +13,7 @@ use crate::config::location::Located;
 pub struct Global {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) rates: Rates,
+    pub(in crate::config) h2: H2Limits,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
     pub(in crate::config) log_tag: Option<Located<String>>,
@@ -41,6 +42,17 @@ pub(in crate::config) struct Process {
     pub(in crate::config) state_base: Option<PathBuf>,
 }
 
+/// What peers of HTTP/2 may do, where that is not as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct H2Limits {
+    /// How many streams a client has open at a time.
+    pub streams: Option<u32>,
+    /// How many bytes are sent ahead on a stream.
+    pub window: Option<u32>,
+    /// How many bytes a frame has.
+    pub frame: Option<u32>,
+}
+
 /// How many clients are let in per second; 0 for any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
@@ -52,7 +64,21 @@ pub struct Rates {
     pub tls: u32,
 }
 
+impl H2Limits {
+    /// How many streams there may be.
+    pub(in crate::config) const STREAMS: std::ops::RangeInclusive<u32> = 1..=65_535;
+    /// How large windows may be (RFC 9113 section 6.9.2).
+    pub(in crate::config) const WINDOW: std::ops::RangeInclusive<u32> = 1..=0x7fff_ffff;
+    /// How large frames may be (RFC 9113 section 4.2).
+    pub(in crate::config) const FRAME: std::ops::RangeInclusive<u32> = 16_384..=0xff_ffff;
+}
+
 impl Global {
+    /// Returns what peers of HTTP/2 may do, where that is not as usual.
+    pub fn h2(&self) -> H2Limits {
+        self.h2
+    }
+
     /// Returns how many clients are let in per second.
     pub fn rates(&self) -> Rates {
         self.rates

@@ -121,6 +121,8 @@ pub enum ProxyOption {
     Forwarded(Forwarded),
     /// The client's address is added to requests.
     ForwardFor(ForwardFor),
+    /// Idle clients hear of the end of the process with their next response.
+    IdleCloseOnResponse,
     /// The head of a request waits for its body.
     HttpBufferRequest,
     /// Both connections are closed after a response.
@@ -203,6 +205,7 @@ impl ProxyOption {
             Self::Forwarded(_) => "forwarded",
             Self::ForwardFor(_) => "forwardfor",
             Self::HttpBufferRequest => "http-buffer-request",
+            Self::IdleCloseOnResponse => "idle-close-on-response",
             Self::HttpClose => "httpclose",
             Self::HttpKeepAlive => "http-keep-alive",
             Self::HttpIgnoreProbes => "http-ignore-probes",
@@ -229,7 +232,7 @@ impl ProxyOption {
     pub(in crate::config) fn is_http(&self) -> bool {
         match self {
             Self::ForwardFor(_) | Self::HttpBufferRequest | Self::HttpClose | Self::HttpKeepAlive | Self::HttpLog => true,
-            Self::HttpLogClf | Self::HttpServerClose | Self::HttpsLog | Self::Persist => true,
+            Self::IdleCloseOnResponse | Self::HttpLogClf | Self::HttpServerClose | Self::HttpsLog | Self::Persist => true,
             Self::Forwarded(_) | Self::HttpIgnoreProbes | Self::HttpNoDelay => true,
             Self::HttpPretendKeepAlive | Self::HttpRestrictNames(_) | Self::OriginalTo(_) => true,
             Self::ClientKeepAlive | Self::NoLinger | Self::ServerKeepAlive | Self::TcpKeepAlive => false,

@@ -5,7 +5,7 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{Account, BindAddress, CommandSocket, Process, Rates, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{Account, BindAddress, CommandSocket, H2Limits, Process, Rates, SocketLevel, StatsSocket, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
@@ -32,6 +32,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
     let global = Global {
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 50_000)),
         rates: rates(reader, &mut section),
+        h2: h2(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
         log_tag: log::tag(reader, &mut section),
@@ -51,6 +52,15 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
     };
     section.finish(reader, &LATER);
     global
+}
+
+fn h2(reader: &mut Reader, section: &mut Section<'_>) -> H2Limits {
+    let mut number = |key, range, example| section.take(key).and_then(|item| reader.integer(&item, range, example));
+    H2Limits {
+        streams: number("h2-max-concurrent-streams", H2Limits::STREAMS, 100),
+        window: number("h2-initial-window-size", H2Limits::WINDOW, 65_536),
+        frame: number("h2-max-frame-size", H2Limits::FRAME, 16_384),
+    }
 }
 
 fn rates(reader: &mut Reader, section: &mut Section<'_>) -> Rates {

@@ -52,6 +52,7 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         "http-keep-alive" => ProxyOption::HttpKeepAlive,
         "http-server-close" => ProxyOption::HttpServerClose,
         "httpclose" => ProxyOption::HttpClose,
+        "idle-close-on-response" => ProxyOption::IdleCloseOnResponse,
         "httplog" => ProxyOption::HttpLog,
         "httpslog" => ProxyOption::HttpsLog,
         "log-health-checks" => ProxyOption::LogHealthChecks,
@@ -77,7 +78,7 @@ fn of_check(name: &str) -> Mistake {
     Mistake::new(format!("option `{name}` is a key of its own"))
 }
 
-pub(in crate::config) const KNOWN: [&str; 26] = [
+pub(in crate::config) const KNOWN: [&str; 27] = [
     "abortonclose",
     "allbackups",
     "clitcpka",
@@ -95,6 +96,7 @@ pub(in crate::config) const KNOWN: [&str; 26] = [
     "httpclose",
     "httplog",
     "httpslog",
+    "idle-close-on-response",
     "log-health-checks",
     "log-separate-errors",
     "nolinger",

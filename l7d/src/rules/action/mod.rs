@@ -32,9 +32,11 @@ use super::sample::Sample;
 use super::stick::{Update, Value, key_of};
 use super::store::PatternFile;
 use super::view::{Lookup, Loudness, Memory, Pause, Repetition, Scene, Tracking, VariableId, View, Wait};
+use crate::brand::Brand;
 use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
+use crate::stats::scrape;
 use crate::stick::{Event, Table, now};
 
 /// Which rules an action is one of.
@@ -121,6 +123,14 @@ pub(super) enum Action {
         limit: Limit,
         value: Value,
     },
+    /// The answer is the metrics.
+    Scrape,
+    /// The packets of a connection carry something.
+    Brand {
+        whose: Whose,
+        seal: Seal,
+        value: Value,
+    },
     /// Where the connection comes from or goes to is somewhere else.
     SetEnd {
         end: End,
@@ -155,6 +165,20 @@ pub(super) enum Limit {
     Client,
     Server,
     Tunnel,
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Client,
+    Server,
+}
+
+/// What packets carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    Mark,
+    Service,
 }
 
 /// Which end of a client's connection, and what of it.
@@ -352,6 +376,9 @@ impl Action {
         if let Self::Track(track) = self {
             return track.key.needs();
         }
+        if let Self::Brand { value: Value::Computed(value), .. } = self {
+            return value.needs();
+        }
         if matches!(self, Self::SetVariableText { .. }) { Needs::Request } else { Needs::Connection }
     }
 
@@ -365,6 +392,11 @@ impl Action {
             Self::Reject => return Ok(Effect::Closed),
             Self::Cut => return Ok(Effect::Cut),
             Self::Vanish => return Ok(Effect::Vanished),
+            Self::Scrape => {
+                let Some(reply) = passage.view().request.map(scrape) else { return Ok(Effect::Next) };
+                passage.memory.wishes.service = Some("<PROMEX>");
+                return Ok(Effect::Answered(reply));
+            }
             Self::Wait(wait) => return Ok(Effect::Waits(Pause::Body(*wait))),
             Self::Resolve(resolve) => return Ok(resolve.run(&passage.view())),
             Self::WaitForHandshake => {}
@@ -451,6 +483,21 @@ impl Action {
                     Limit::Tunnel => &mut wishes.tunnel_timeout,
                 };
                 *place = time.or(*place);
+            }
+            Self::Brand { whose, seal, value } => {
+                let Some(value) = value.find(&passage.view()) else { return Ok(Effect::Next) };
+                let (mark, service) = (u32::try_from(value).ok(), u8::try_from(value).ok());
+                let brand = match seal {
+                    Seal::Mark => Brand { mark, service: None },
+                    Seal::Service => Brand { mark: None, service },
+                };
+                match whose {
+                    Whose::Client => passage.memory.press(brand),
+                    Whose::Server => {
+                        let wanted = &mut passage.memory.wishes.brand;
+                        *wanted = Brand { mark: brand.mark.or(wanted.mark), service: brand.service.or(wanted.service) };
+                    }
+                }
             }
             Self::SetEnd { end, value } => passage.set_end(*end, value),
             Self::Normalize(normalizer) => {

@@ -6,7 +6,8 @@ use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
 use super::{
-    Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Resolve, Stage, Strictness, Track,
+    Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Resolve, Seal, Stage, Strictness, Track,
+    Whose,
 };
 use crate::level::Level;
 use crate::message::headers::{Known, is_field_byte, is_token};
@@ -24,7 +25,7 @@ use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 55] = [
+const ACTIONS: [(&str, &[Stage]); 62] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
@@ -72,11 +73,16 @@ const ACTIONS: [(&str, &[Stage]); 55] = [
         "sc-set-gpt0",
         &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse],
     ),
+    ("set-bc-mark", &[Stage::Content, Stage::Request]),
+    ("set-bc-tos", &[Stage::Content, Stage::Request]),
     ("set-dst", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-dst-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("set-fc-mark", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
+    ("set-fc-tos", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("set-log-level", &[Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-map", &[Stage::Request, Stage::Response]),
+    ("set-mark", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-method", &[Stage::Request]),
     ("set-nice", &[Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-path", &[Stage::Request]),
@@ -88,6 +94,7 @@ const ACTIONS: [(&str, &[Stage]); 55] = [
     ("set-src-port", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
     ("set-status", &[Stage::Response, Stage::AfterResponse]),
     ("set-timeout", &[Stage::Request]),
+    ("set-tos", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("set-uri", &[Stage::Request]),
     ("set-var", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response, Stage::AfterResponse]),
     (
@@ -98,6 +105,7 @@ const ACTIONS: [(&str, &[Stage]); 55] = [
     ("strict-mode", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("tarpit", &[Stage::Request]),
     ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("use-service", &[Stage::Request]),
     ("wait-for-body", &[Stage::Request, Stage::Response]),
     ("wait-for-handshake", &[Stage::Request]),
     (
@@ -146,6 +154,7 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "set-priority-class" => Action::SetPriorityClass(reader.expression()?),
         "set-priority-offset" => Action::SetPriorityOffset(reader.expression()?),
         "do-resolve" => Action::Resolve(Box::new(reader.resolve(word)?)),
+        "use-service" => reader.service()?,
         "wait-for-body" => reader.wait()?,
         "wait-for-handshake" => Action::WaitForHandshake,
         "add-acl" => reader.change_file(word, FileKind::List, |_| Ok(FileChange::Put(Format::text(b""))))?,
@@ -161,6 +170,10 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "set-log-level" => Action::SetLoudness(reader.loudness()?),
         "set-nice" => reader.nice(word)?,
         "set-timeout" => reader.timeout()?,
+        "set-mark" | "set-fc-mark" => reader.brand(Whose::Client, Seal::Mark)?,
+        "set-tos" | "set-fc-tos" => reader.brand(Whose::Client, Seal::Service)?,
+        "set-bc-mark" => reader.brand(Whose::Server, Seal::Mark)?,
+        "set-bc-tos" => reader.brand(Whose::Server, Seal::Service)?,
         "strict-mode" => Action::SetStrictness(reader.strictness()?),
         "set-header" => Action::SetHeader { name: reader.header_name()?, value: reader.format("the value")? },
         "add-header" => Action::AddHeader { name: reader.header_name()?, value: reader.format("the value")? },
@@ -300,6 +313,35 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         }
         self.compiler.names.warn(action.warning("`set-nice` means nothing here: all exchanges are treated alike"));
         Ok(Action::Nothing)
+    }
+
+    /// Reads which of our own services answers.
+    fn service(&mut self) -> Result<Action, Diagnostic> {
+        let word = self.words.expect("prometheus-exporter")?;
+        match word.text() {
+            "prometheus-exporter" => Ok(Action::Scrape),
+            other if other.starts_with("lua.") => Err(word.error("there is no Lua here").hint("prometheus-exporter")),
+            other => Err(word.error(format!("there is no service `{other}`")).hint("prometheus-exporter")),
+        }
+    }
+
+    /// Reads what packets are to carry: a number in decimal or hexadecimal digits, or an expression.
+    fn brand(&mut self, whose: Whose, seal: Seal) -> Result<Action, Diagnostic> {
+        let most = if seal == Seal::Mark { u32::MAX } else { u8::MAX.into() };
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => text.parse::<u32>().ok(),
+        };
+        let written = self.words.peek().filter(|word| word.text().starts_with(|first: char| first.is_ascii_digit()));
+        let value = match written {
+            None => Value::Computed(self.expression()?),
+            Some(word) => {
+                self.words.next();
+                let wrong = || word.error(format!("`{}` is not a number from 0 to {most}", word.text()));
+                Value::Number(number(word.text()).filter(|number| *number <= most).ok_or_else(wrong)?.into())
+            }
+        };
+        Ok(Action::Brand { whose: self.compiler.names.branding(whose), seal, value })
     }
 
     /// Reads which time-out is another one from now on, and which.

@@ -14,6 +14,14 @@ pub(in crate::rules) enum State {
     BackendConnections(Option<Box<str>>),
     /// How many of them wait.
     BackendQueue(Option<Box<str>>),
+    /// How many sessions a backend got in the last second.
+    BackendSessionRate(Option<Box<str>>),
+    /// How many this frontend got.
+    FrontendSessionRate,
+    /// How many requests this frontend got in the last second.
+    FrontendRequestRate,
+    /// How many sessions a server got in the last second.
+    ServerSessionRate(ServerName),
     /// How many connections this frontend serves.
     FrontendConnections,
     ServerConnections(ServerName),
@@ -52,6 +60,10 @@ impl State {
             Self::BackendConnections(name) => {
                 return i64::try_from(backend(view, name.as_deref())?.meter().sum(Counter::Current)).ok();
             }
+            Self::BackendSessionRate(name) => return i64::try_from(backend(view, name.as_deref())?.meter().session_rate()).ok(),
+            Self::FrontendSessionRate => return i64::try_from(view.scene.site?.meter().session_rate()).ok(),
+            Self::FrontendRequestRate => return i64::try_from(view.scene.site?.meter().request_rate()).ok(),
+            Self::ServerSessionRate(name) => return i64::try_from(name.find(view)?.meter().session_rate()).ok(),
             Self::PriorityClass => return Some(view.memory.wishes.priority.class().into()),
             Self::PriorityOffset => return Some(view.memory.wishes.priority.offset().into()),
             Self::BackendQueue(name) => backend(view, name.as_deref())?.waiting(),

@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 218] = [
+const TABLE: [(&str, Build); 223] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -57,6 +57,7 @@ const TABLE: [(&str, Build); 218] = [
     ("be_conn_free", |call, names| backend(call, names).map(|name| Fetch::State(State::FreeConnections(name)))),
     ("be_name", |call, _| plain(call, Fetch::BackendName)),
     ("be_server_timeout", |call, _| plain(call, Fetch::About(About::BackendTimeout(Timeout::Server)))),
+    ("be_sess_rate", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendSessionRate(name)))),
     ("be_tunnel_timeout", |call, _| plain(call, Fetch::About(About::BackendTimeout(Timeout::Tunnel)))),
     ("bin", |call, _| bin(call)),
     ("bool", |call, _| boolean(call)),
@@ -85,6 +86,8 @@ const TABLE: [(&str, Build); 218] = [
     ("fe_conn", |call, _| plain(call, Fetch::State(State::FrontendConnections))),
     ("fe_defbe", |call, _| plain(call, Fetch::About(About::DefaultBackend))),
     ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
+    ("fe_req_rate", |call, _| plain(call, Fetch::State(State::FrontendRequestRate))),
+    ("fe_sess_rate", |call, _| plain(call, Fetch::State(State::FrontendSessionRate))),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
     ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
     ("hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
@@ -188,6 +191,8 @@ const TABLE: [(&str, Build); 218] = [
     ("srv_iweight", |call, names| server(call, names).map(|name| Fetch::State(State::Weight(name)))),
     ("srv_name", |call, _| plain(call, Fetch::About(About::ServerName))),
     ("srv_queue", |call, names| server(call, names).map(|name| Fetch::State(State::ServerQueue(name)))),
+    ("srv_sess_rate", |call, names| server(call, names).map(|name| Fetch::State(State::ServerSessionRate(name)))),
+    ("srv_uweight", |call, names| server(call, names).map(|name| Fetch::State(State::EffectiveWeight(name)))),
     ("srv_weight", |call, names| server(call, names).map(|name| Fetch::State(State::EffectiveWeight(name)))),
     ("ssl_bc", |call, names| server_tls(call, names, Tls::IsThere)),
     ("ssl_bc_alg_keysize", |call, names| server_tls(call, names, Tls::KeySize)),
