@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -350,11 +352,12 @@ fn faults_take_a_server_out_once_the_last_good_answer_is_too_old() {
     for (fault, said) in [(2, "unspecified DNS error"), (5, "DNS refused status"), (16, "DNS timeout status")] {
         let dns = UdpSocket::bind(unused_address()).expect("a socket");
         let at = dns.local_addr().expect("an address");
-        let begun = Instant::now();
+        let is_well = Arc::new(AtomicBool::new(true));
+        let well = Arc::clone(&is_well);
         thread::spawn(move || {
             let mut buffer = [0; 1500];
             while let Ok((length, from)) = dns.recv_from(&mut buffer) {
-                let answer = match begun.elapsed() < Duration::from_secs(1) {
+                let answer = match well.load(SeqCst) {
                     true => [answer_to(&buffer[..length], 0, 1), record(good.ip())].concat(),
                     false if fault > 15 => continue,
                     false => answer_to(&buffer[..length], fault, 0),
@@ -367,6 +370,7 @@ fn faults_take_a_server_out_once_the_last_good_answer_is_too_old() {
         let text = config(&directory.join("s"), front, &section, "backend b\n server s app.example:7000 resolve-prefer ipv4\n");
         let daemon = Daemon::start_haproxy(&text);
         daemon.wait_for_log("resolves again");
+        is_well.store(false, SeqCst);
         let line = daemon.wait_for_log("is MAINT");
         assert!(line.contains(said), "{line}");
         std::fs::remove_dir_all(&directory).expect("a directory");
