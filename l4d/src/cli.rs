@@ -16,6 +16,7 @@ use crate::{
     explain::{self, Tuple},
     listing::{self, Selection},
     plan, preview, status,
+    top::{self, Pace},
 };
 
 /// Layer 4 load balancer in the kernel: forwards TCP and UDP to servers from an XDP program, and keeps it true from health checks.
@@ -40,6 +41,8 @@ enum Command {
     Check(FileArgs),
     /// Shows interfaces, services, servers and packet counts as the kernel has them, whether or not a daemon runs.
     Status(PinArgs),
+    /// Shows what goes through now, by service and server, again and again; plain text where no terminal looks.
+    Top(TopArgs),
     /// Says what a file would put into the maps, and why the kernel cannot serve the other frontends; touches nothing, needs no rights.
     Plan(PlanArgs),
     /// Lists the flows the kernel remembers, with their servers and how long they have been silent.
@@ -84,6 +87,14 @@ struct FlowsArgs {
     /// Says it for programs.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    pin: PinArgs,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +152,10 @@ impl Cli {
                 } else {
                     listing::text(config.as_ref(), &pin, selection)?
                 })
+            }
+            Command::Top(args) => {
+                let (config, pin) = args.pin.resolve()?;
+                top::run(config.as_ref(), &pin, &args.pace)
             }
             Command::Explain(args) => {
                 let (config, pin) = args.pin.resolve()?;

@@ -30,3 +30,4 @@ mod setup;
 mod status;
 pub mod sync;
 pub mod tables;
+mod top;

@@ -1,4 +1,4 @@
-//! `l4d plan`, `l4d flows`, `l4d explain` and `l4d doctor` on a running site.
+//! `l4d plan`, `l4d flows`, `l4d explain`, `l4d top` and `l4d doctor` on a running site.
 
 use std::net::SocketAddr;
 
@@ -96,6 +96,24 @@ fn denied_clients_and_translated_flows_are_explained() -> Result<()> {
     ensure!(said.ends_with("guard     dropped: 192.0.2.0/24 is denied\n"), "{said}");
     let (fine, said) = run(&site, &["explain", "-f", path, "[::1]:1", &vip])?;
     ensure!(!fine && said.contains("two families"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn traffic_is_seen_in_plain_lines_where_no_terminal_looks() -> Result<()> {
+    let site = Site::start(Plan::NAT)?;
+    let path = site.path().to_str().context("a plain path")?;
+    let mut crowd = Crowd::default();
+    crowd.join(&site.lab, Family::V4, site.vip(Family::V4), 6)?;
+    let talk = crowd.keep_talking();
+    let (fine, said) = run(&site, &["top", "-f", path, "--count", "2"])?;
+    talk.stop()?;
+    ensure!(fine && !said.contains('\x1b') && said.matches("l4d  4 services  12 servers  ").count() == 2, "{said}");
+    ensure!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    let busy = said.lines().filter(|line| line.starts_with("  backend1") && line.contains(":8080") && !line.ends_with(" 0"));
+    ensure!(busy.count() >= 2 && said.contains("  returned "), "{said}");
+    let (fine, said) = run(&site, &["top", "--pin", "/sys/fs/bpf/nothing", "--count", "1"])?;
+    ensure!(!fine && said.contains("nothing runs at"), "{said}");
     Ok(())
 }
 
