@@ -42,13 +42,29 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// What conditions cost in l7d beside haproxy, and how long large files take to load; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    Rules {
+        /// Options of the measuring program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
+    /// What tracking clients costs in l7d beside haproxy, and what the entries take; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    Tables {
+        /// Options of the measuring program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::L4 { options } => l4(options),
-        What::L7 { options } => l7(options),
+        What::L7 { options } => l7("bench-l7", options),
+        What::Rules { options } => l7("bench-rules", options),
+        What::Tables { options } => l7("bench-tables", options),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -65,13 +81,12 @@ fn l4(options: &[OsString]) -> Result<()> {
     process::run(measure.arg("--object").arg(object).args(options))
 }
 
-fn l7(options: &[OsString]) -> Result<()> {
-    const PROGRAM: &str = "bench-l7";
+fn l7(program: &str, options: &[OsString]) -> Result<()> {
     let root = workspace::root()?;
     // One after the other: built together, l7d would get the features that the lab wants of its dependencies.
-    for (package, program) in [("l7d", "l7d"), (PACKAGE, PROGRAM)] {
-        process::run(process::cargo().current_dir(&root).args(["build", "--release", "-p", package, "--bin", program]))?;
+    for (package, name) in [("l7d", "l7d"), (PACKAGE, program)] {
+        process::run(process::cargo().current_dir(&root).args(["build", "--release", "-p", package, "--bin", name]))?;
     }
     let programs = workspace::bin_dir()?.with_file_name("release");
-    process::run(process::command(programs.join(PROGRAM)).args(options))
+    process::run(process::command(programs.join(program)).args(options))
 }

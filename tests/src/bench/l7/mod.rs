@@ -10,13 +10,16 @@ mod compare;
 mod json;
 mod load;
 mod measure;
+mod pair;
 mod pattern;
 mod peer;
 mod ports;
 mod proc;
 mod report;
+pub mod rules;
 mod server;
 mod svg;
+pub mod tables;
 mod verdict;
 mod websocket;
 

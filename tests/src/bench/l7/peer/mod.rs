@@ -126,7 +126,7 @@ impl Site<'_> {
 pub(super) struct Running {
     process: Process,
     pub(super) front: SocketAddr,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Running {
@@ -139,10 +139,23 @@ impl Running {
         let (front, statistics) = (ports::unused()?, ports::unused()?);
         let log = ((setting.logs || case.logs) && !proxy.is_quiet()).then_some(setting.sink);
         let site = Site { face: case.face, front, statistics, servers, setting, log, directory: scratch.path() };
-        let process = Process::spawn(pinned(setting.cpu, &command(proxy, &site, &scratch)?)?)?;
-        let mut running = Self { process, front, _scratch: scratch };
-        running.wait_until_it_accepts().map_err(|error| anyhow!("{}", in_one_line(&error.to_string(), running._scratch.path())))?;
+        Self::start_command(command(proxy, &site, &scratch)?, Some(setting.cpu), front, scratch)
+    }
+
+    /// Starts a program that is to accept connections at `front`, on one CPU or on all.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(super) fn start_command(command: Command, cpu: Option<usize>, front: SocketAddr, scratch: Scratch) -> Result<Self> {
+        let command = cpu.map_or(Ok(None), |cpu| pinned(cpu, &command).map(Some))?.unwrap_or(command);
+        let mut running = Self { process: Process::spawn(command)?, front, scratch };
+        running.wait_until_it_accepts().map_err(|error| anyhow!("{}", in_one_line(&error.to_string(), running.scratch.path())))?;
         Ok(running)
+    }
+
+    /// Returns the directory of its files.
+    pub(super) fn directory(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// Returns the process id.
