@@ -194,7 +194,7 @@ pub fn service_keys(frontend: &Frontend) -> impl Iterator<Item = ServiceKey> + '
     sockets.map(|inet| {
         let protocol = match inet.transport() {
             Transport::Tcp => TCP,
-            Transport::Udp => UDP,
+            Transport::Udp | Transport::Quic => UDP,
         };
         let ports = inet.ports();
         ServiceKey { socket: SocketAddr::new(inet.ip(), ports.first()), last: ports.last(), protocol }

@@ -32,7 +32,7 @@ pub(crate) struct Spec {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
-    Inet { address: SocketAddr, interface: Option<String>, v6only: bool, transparent: bool },
+    Inet { address: SocketAddr, transport: Transport, interface: Option<String>, v6only: bool, transparent: bool },
     Unix { address: UnixAddress, file: SocketFile },
     Inherited(u16),
 }
@@ -72,7 +72,7 @@ pub(crate) fn specs_of_peers(peers: &str, bind: &Bind) -> Vec<Spec> {
 pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
     let places = match socket.address() {
         BindAddress::Inet(addresses) => {
-            let inet = |address| Place::Inet { address, interface: None, v6only: false, transparent: false };
+            let inet = |address| Place::Inet { address, transport: Transport::Tcp, interface: None, v6only: false, transparent: false };
             addresses.sockets().map(inet).collect()
         }
         BindAddress::Unix(address) => vec![Place::Unix { address: address.clone(), file: socket.file().clone() }],
@@ -97,15 +97,16 @@ pub(crate) fn bind_all(specs: &[Spec], threads: usize, sharing: Sharing<'_>) -> 
 
 /// Returns the sockets of one bind; none for datagrams, which the kernel tier serves.
 fn places(bind: &Bind) -> Vec<Place> {
-    let inet = |address| Place::Inet {
+    let inet = |address, transport| Place::Inet {
         address,
+        transport,
         interface: bind.interface().map(|name| name.value().clone()),
         v6only: bind.v6only(),
         transparent: bind.transparent(),
     };
     match bind.address() {
         BindAddress::Inet(addresses) if addresses.transport() == Transport::Udp => Vec::new(),
-        BindAddress::Inet(addresses) => addresses.sockets().map(inet).collect(),
+        BindAddress::Inet(addresses) => addresses.sockets().map(|address| inet(address, addresses.transport())).collect(),
         BindAddress::Unix(address) => vec![Place::Unix { address: address.clone(), file: bind.file().clone() }],
         BindAddress::Inherited(number) => vec![Place::Inherited(*number)],
     }
@@ -117,9 +118,15 @@ impl Spec {
         &self.frontend
     }
 
+    /// Tells whether QUIC is spoken there.
+    pub(crate) fn is_quic(&self) -> bool {
+        matches!(self.place, Place::Inet { transport: Transport::Quic, .. })
+    }
+
     /// Returns the address as HAProxy's list of sockets has it.
     pub(crate) fn address(&self) -> String {
         match &self.place {
+            Place::Inet { address, transport: Transport::Quic, .. } => format!("quic{}@{address}", if address.is_ipv4() { 4 } else { 6 }),
             Place::Inet { address, .. } if address.is_ipv4() => format!("ipv4@{address}"),
             Place::Inet { address, .. } => format!("ipv6@{address}"),
             Place::Unix { address, .. } => address.to_string(),
@@ -154,14 +161,18 @@ impl Spec {
                 (None, first) => match (self.inet_socket(address, Reuse::AddressAndPort), first) {
                     (Ok(socket), _) => socket,
                     // One that was taken over may not be to be shared with sockets of our own.
-                    (Err(error), Some(first)) if error.kind() == io::ErrorKind::AddrInUse => OwnedFd::try_clone(first)?.into(),
+                    (Err(error), Some(first)) if error.kind() == io::ErrorKind::AddrInUse && !self.is_quic() => {
+                        OwnedFd::try_clone(first)?.into()
+                    }
                     (Err(error), _) => return Err(error),
                 },
             };
-            // Inherited by what is accepted, which saves a call per connection.
-            socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
-            socket.listen(self.backlog())?;
+            if !self.is_quic() {
+                // Inherited by what is accepted, which saves a call per connection.
+                socket.set_tcp_nodelay(true)?;
+                socket.listen(self.backlog())?;
+            }
             address = socket.local_addr()?.as_socket().unwrap_or(address);
             sockets.push(socket.into());
         }
@@ -171,7 +182,9 @@ impl Spec {
     /// Returns the sockets on an address that were taken over from the process before.
     fn taken(&self, address: &SocketAddrAny, sharing: Sharing<'_>) -> Vec<OwnedFd> {
         match sharing {
-            Sharing::Inheriting(heritage) => heritage.on(address, self.interface()),
+            // A stream of the same address is another thing.
+            Sharing::Inheriting(heritage) if !self.is_quic() => heritage.on(address, self.interface()),
+            Sharing::Inheriting(_) => Vec::new(),
             Sharing::Alone | Sharing::Replacing => Vec::new(),
         }
     }
@@ -185,7 +198,8 @@ impl Spec {
     }
 
     fn inet_socket(&self, address: SocketAddr, reuse: Reuse) -> io::Result<socket2::Socket> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let (kind, protocol) = if self.is_quic() { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+        let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
         let Place::Inet { interface, v6only, transparent, .. } = &self.place else { return Ok(socket) };
         if address.is_ipv6() {
             socket.set_only_v6(*v6only || !address.ip().is_unspecified())?;
@@ -194,7 +208,8 @@ impl Spec {
             let set = if address.is_ipv6() { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) };
             set.map_err(|error| io::Error::new(error.kind(), format!("transparent needs CAP_NET_ADMIN: {error}")))?;
         }
-        socket.set_reuse_address(true)?;
+        // Sockets for datagrams would share their address with anybody.
+        socket.set_reuse_address(!self.is_quic())?;
         socket.set_reuse_port(reuse == Reuse::AddressAndPort)?;
         if let Some(interface) = interface {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("interface {interface}: {error}"));
@@ -239,6 +254,9 @@ impl Spec {
     /// # Errors
     /// As listening.
     pub(crate) fn listen_again(&self, socket: &OwnedFd) -> io::Result<()> {
+        if self.is_quic() {
+            return Ok(());
+        }
         Ok(listen(socket, self.backlog())?)
     }
 
@@ -251,7 +269,7 @@ impl Spec {
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Inet { address, .. } => address.fmt(f)?,
+            Place::Inet { .. } => f.write_str(self.address().trim_start_matches("ipv4@").trim_start_matches("ipv6@"))?,
             Place::Unix { address, .. } => address.fmt(f)?,
             Place::Inherited(number) => write!(f, "fd@{number}")?,
         }
@@ -307,7 +325,8 @@ mod tests {
     }
 
     fn with(address: &str, v6only: bool) -> Spec {
-        let place = Place::Inet { address: address.parse().unwrap(), interface: None, v6only, transparent: false };
+        let (transport, interface) = (Transport::Tcp, None);
+        let place = Place::Inet { address: address.parse().unwrap(), transport, interface, v6only, transparent: false };
         Spec { frontend: "web".to_owned(), place, backlog: None }
     }
 

@@ -8,17 +8,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::SendResponse;
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::h1::parse::{self, Parsed};
-use crate::h2::incoming::Incoming;
-use crate::h2::{convert, io_error, reset_error};
+use crate::h2::convert;
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
 use crate::socket::Socket;
 use crate::stream::{Privacy, Stream};
+use crate::streams::{Incoming, Responder};
 use crate::tls::Secured;
 use crate::upstream::Own;
 
@@ -62,8 +61,8 @@ pub(crate) enum Wire<'a> {
         /// Whether its close takes back the request.
         close: Close,
     },
-    /// A stream of HTTP/2.
-    H2(Box<Streamed>),
+    /// A stream of HTTP/2 or HTTP/3.
+    Stream(Box<Streamed>),
 }
 
 /// What it means that a client closes its connection, or only its sending half, before it has its answer.
@@ -75,7 +74,7 @@ pub(crate) enum Close {
     TakesBack,
 }
 
-/// One stream of HTTP/2.
+/// One stream of HTTP/2 or HTTP/3.
 #[derive(Debug)]
 pub(crate) struct Streamed {
     /// The request head, until the exchange takes it.
@@ -83,7 +82,7 @@ pub(crate) struct Streamed {
     /// The request body.
     pub(crate) body: Incoming,
     /// Takes the response.
-    pub(crate) respond: SendResponse<Bytes>,
+    pub(crate) respond: Responder,
     /// What was agreed on with the client; none for clear text.
     pub(crate) secured: Option<Secured>,
 }
@@ -93,7 +92,7 @@ impl<'a> Wire<'a> {
     pub(crate) fn socket(&self) -> Option<&'a Socket> {
         match self {
             Self::H1 { stream, .. } => Some(stream.socket()),
-            Self::H2(_) => None,
+            Self::Stream(_) => None,
         }
     }
 
@@ -101,7 +100,7 @@ impl<'a> Wire<'a> {
     pub(crate) fn is_silent(&self) -> bool {
         match self {
             Self::H1 { input, .. } => input.is_empty(),
-            Self::H2(_) => false,
+            Self::Stream(_) => false,
         }
     }
 
@@ -120,7 +119,7 @@ impl<'a> Wire<'a> {
         match self {
             Self::H1 { close: Close::Nothing, .. } => Ok(work.await),
             Self::H1 { stream, input, close: Close::TakesBack } => unless_closed(stream, input, work).await,
-            Self::H2(stream) => unless_reset(&mut stream.respond, work).await,
+            Self::Stream(stream) => unless_reset(&mut stream.respond, work).await,
         }
     }
 }
@@ -158,12 +157,15 @@ pub(crate) fn is_close(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// Fails if the client does.
-pub(crate) async fn unless_reset<T>(respond: &mut SendResponse<Bytes>, mut work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        respond.poll_reset(cx).map(|reset| Err(reset.map_or_else(io_error, reset_error)))
+pub(crate) async fn unless_reset<T>(respond: &mut Responder, mut work: Pin<&mut impl Future<Output = T>>) -> io::Result<T> {
+    // Most work is done at once.
+    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+        return Ok(done);
+    }
+    let mut reset = pin!(respond.reset());
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => reset.as_mut().poll(cx).map(Err),
     })
     .await
 }
@@ -173,7 +175,7 @@ impl Downstream<'_> {
     pub(crate) fn privacy(&self) -> Privacy {
         match &self.wire {
             Wire::H1 { stream, .. } => stream.privacy(),
-            Wire::H2(stream) => stream.secured.map_or(Privacy::Clear, |_| Privacy::Tls),
+            Wire::Stream(stream) => stream.secured.map_or(Privacy::Clear, |_| Privacy::Tls),
         }
     }
 
@@ -181,7 +183,7 @@ impl Downstream<'_> {
     pub(crate) fn secured(&self) -> Option<Secured> {
         match &self.wire {
             Wire::H1 { stream, .. } => stream.secured(),
-            Wire::H2(stream) => stream.secured,
+            Wire::Stream(stream) => stream.secured,
         }
     }
 
@@ -196,9 +198,9 @@ impl Downstream<'_> {
             Wire::H1 { stream, .. } => {
                 let _ = self.deadline.within(Some(limit), pin!(stream.send(responses))).await;
             }
-            Wire::H2(stream) => {
+            Wire::Stream(stream) => {
                 // A client that is gone hears no hints.
-                let _ = inform_stream(stream, responses);
+                let _ = self.deadline.within(Some(limit), pin!(inform_stream(stream, responses))).await;
             }
         }
     }
@@ -209,25 +211,25 @@ impl Downstream<'_> {
             Wire::H1 { stream, .. } => {
                 let _ = self.deadline.within(Some(limit), pin!(stream.send(response))).await;
             }
-            Wire::H2(stream) => {
+            Wire::Stream(stream) => {
                 // Neither an answer of our own that cannot be sent nor a client that is gone can be helped.
-                let _ = answer_stream(stream, response);
+                let _ = self.deadline.within(Some(limit), pin!(answer_stream(stream, response))).await;
             }
         }
     }
 }
 
-fn inform_stream(stream: &mut Streamed, mut responses: &[u8]) -> Option<()> {
+async fn inform_stream(stream: &mut Streamed, mut responses: &[u8]) -> Option<()> {
     while let Ok(Parsed::Complete { head, length }) = parse::response(responses) {
-        stream.respond.send_informational(convert::response(&head).ok()?).ok()?;
+        stream.respond.inform(convert::response(&head).ok()?).await.ok()?;
         responses = &responses[length..];
     }
     Some(())
 }
 
-fn answer_stream(stream: &mut Streamed, response: &[u8]) -> Option<()> {
+async fn answer_stream(stream: &mut Streamed, response: &[u8]) -> Option<()> {
     let Ok(Parsed::Complete { head, length }) = parse::response(response) else { return None };
     let body = &response[length..];
-    let mut sending = stream.respond.send_response(convert::response(&head).ok()?, body.is_empty()).ok()?;
-    if body.is_empty() { Some(()) } else { sending.send_data(Bytes::copy_from_slice(body), true).ok() }
+    let mut sending = stream.respond.respond(convert::response(&head).ok()?, body.is_empty()).await.ok()?;
+    if body.is_empty() { Some(()) } else { sending.push(Bytes::copy_from_slice(body), true).await.ok() }
 }

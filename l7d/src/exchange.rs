@@ -382,7 +382,7 @@ async fn request(client: &mut Downstream<'_>, frontend: &Frontend, record: &mut 
             let body = Body::new(framing::request(&head).map_err(ExchangeError::Request)?);
             Ok((head, body))
         }
-        Wire::H2(stream) => {
+        Wire::Stream(stream) => {
             let head = stream.head.take().ok_or(ExchangeError::RequestCut)?;
             record.request(&head);
             let body = body_in_frames(&head, stream)?;
@@ -539,7 +539,7 @@ fn connection(fate: Fate, version: Version) -> Connection {
     match (fate, version) {
         (Fate::Close, _) => Connection::Close,
         (Fate::Keep, Version::Http10) => Connection::KeepAlive,
-        (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
+        (Fate::Keep, Version::Http11 | Version::Http2 | Version::Http3) => Connection::Unstated,
     }
 }
 

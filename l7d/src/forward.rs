@@ -15,21 +15,18 @@ use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::SendStream;
 use h2::client::ResponseFuture;
-use h2::server::SendResponse;
 
 use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
 use crate::h1::body::Body;
-use crate::h2::incoming::Incoming;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::review::Ruling;
 use crate::stick::Returned;
 use crate::stream::Stream;
+use crate::streams::{Incoming, Responder, Sending};
 use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{Carriage, Carried, Quiet};
 use crate::upstream::{Link, Upstream};
@@ -106,14 +103,14 @@ pub(crate) enum Finished {
 #[derive(Debug)]
 enum Inflow<'a> {
     H1 { stream: &'a Stream, input: &'a mut Buffer, close: Close },
-    H2(&'a mut Incoming),
+    Stream(&'a mut Incoming),
 }
 
 /// Where the client takes its response.
 #[derive(Debug)]
 enum Outflow<'a> {
     H1(&'a Stream),
-    H2(&'a mut SendResponse<Bytes>),
+    Stream(&'a mut Responder),
 }
 
 /// Where the server's response comes from.
@@ -127,7 +124,7 @@ enum Reply<'a> {
 #[derive(Debug)]
 enum Uplink<'a> {
     H1(&'a Stream),
-    H2(SendStream<Bytes>),
+    H2(Sending),
 }
 
 /// Sends a request and relays its response.
@@ -144,7 +141,7 @@ pub(crate) async fn run(
     let deadline = &mut *client.deadline;
     let (mut inflow, outflow) = match &mut client.wire {
         Wire::H1 { stream, input, close } => (Inflow::H1 { stream, input, close: *close }, Outflow::H1(stream)),
-        Wire::H2(stream) => (Inflow::H2(&mut stream.body), Outflow::H2(&mut stream.respond)),
+        Wire::Stream(stream) => (Inflow::Stream(&mut stream.body), Outflow::Stream(&mut stream.respond)),
     };
     let (reply, mut uplink) = match server {
         Upstream::H1(Link { stream: server, .. }) => {
@@ -169,7 +166,7 @@ pub(crate) async fn run(
     };
     let straggling = match (&inflow, &uplink) {
         (Inflow::H1 { .. }, Uplink::H1(_)) => Straggling::GoesOn,
-        (Inflow::H2(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
+        (Inflow::Stream(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
     };
     // Most requests have no body, or it came with the head: this future is large, and they do without it.
     let mut uploaded = 0;
@@ -194,7 +191,7 @@ pub(crate) async fn run(
 enum Straggling {
     /// A server of HTTP/1 that keeps its connection goes on reading it, and may have answered without meaning to stop it.
     GoesOn,
-    /// A stream of HTTP/2 ends with its answer.
+    /// A stream ends with its answer.
     Ends,
 }
 
@@ -213,9 +210,9 @@ async fn upload(
             let mut lane = Lane { from: stream, from_limit: limits.client, to: server, to_limit: limits.server };
             return lane.relay(body, input, deadline, uploaded).await;
         }
-        (Inflow::H1 { stream, input, .. }, Uplink::H2(server)) => (Source::H1 { stream, buffer: input, body }, Sink::H2(server)),
-        (Inflow::H2(stream), Uplink::H1(server)) => (Source::H2(stream), Sink::H1 { stream: server, pending, coding }),
-        (Inflow::H2(stream), Uplink::H2(server)) => (Source::H2(stream), Sink::H2(server)),
+        (Inflow::H1 { stream, input, .. }, Uplink::H2(server)) => (Source::H1 { stream, buffer: input, body }, Sink::Stream(server)),
+        (Inflow::Stream(stream), Uplink::H1(server)) => (Source::Stream(stream), Sink::H1 { stream: server, pending, coding }),
+        (Inflow::Stream(stream), Uplink::H2(server)) => (Source::Stream(stream), Sink::Stream(server)),
     };
     let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server, coder: None };
     transfer.run(deadline, uploaded).await

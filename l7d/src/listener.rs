@@ -77,7 +77,7 @@ fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>,
 
 /// A connection's place in all limits that count it; holds the daemon open, too.
 #[derive(Debug)]
-struct Admission {
+pub(crate) struct Admission {
     _permits: Box<[OwnedSemaphorePermit]>,
     _guard: control::shutdown::Guard,
     _counts: [Counted; 2],
@@ -85,7 +85,7 @@ struct Admission {
 
 impl Admission {
     /// Waits until every limit has room.
-    async fn of(door: &Door, shutdown: &Shutdown) -> Self {
+    pub(crate) async fn of(door: &Door, shutdown: &Shutdown) -> Self {
         let guard = shutdown.guard();
         door.pace().await;
         let mut permits = Vec::with_capacity(door.limits().len());
@@ -96,7 +96,7 @@ impl Admission {
     }
 
     /// Returns a place if every limit has room now.
-    fn at_once(door: &Door, shutdown: &Shutdown) -> Option<Self> {
+    pub(crate) fn at_once(door: &Door, shutdown: &Shutdown) -> Option<Self> {
         let permits: Result<Box<[_]>, _> = door.limits().iter().map(|limit| Semaphore::try_acquire_owned(Arc::clone(limit))).collect();
         Some(Self { _permits: permits.ok()?, _guard: shutdown.guard(), _counts: door.frontend().count() })
     }

@@ -12,10 +12,10 @@ use crate::deadline::Deadline;
 use crate::h1::SyntaxError;
 use crate::h1::body::Body;
 use crate::h1::chunked::Piece;
-use crate::h2::incoming::{Further, Incoming};
-use crate::h2::io_error;
 use crate::lane::{IoFailure, flatten};
 use crate::stream::Stream;
+use crate::streams::Incoming;
+use crate::streams::incoming::Further;
 
 /// Where a body comes in.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) enum Inlet<'a> {
         body: &'a Body,
     },
     /// In frames.
-    H2(&'a mut Incoming),
+    Stream(&'a mut Incoming),
 }
 
 /// How much is waited for.
@@ -60,7 +60,7 @@ pub(crate) struct Sight {
 pub(crate) async fn look(inlet: Inlet<'_>, until: Until, end: Option<Instant>, deadline: &mut Deadline) -> Result<Sight, SyntaxError> {
     match inlet {
         Inlet::H1 { stream, input, body } => look_at_bytes(stream, input, body, (until, end), deadline).await,
-        Inlet::H2(body) => Ok(look_at_frames(body, (until, end), deadline).await),
+        Inlet::Stream(body) => Ok(look_at_frames(body, (until, end), deadline).await),
     }
 }
 
@@ -128,7 +128,7 @@ async fn look_at_frames(body: &mut Incoming, (until, end): (Until, Option<Instan
             Ok(Ok(Further::More)) => {}
             Ok(Ok(Further::End)) => break,
             Ok(Err(error)) => {
-                outcome = Err(io_error(error).into());
+                outcome = Err(error.into());
                 break;
             }
             Err(elapsed) => {

@@ -214,8 +214,8 @@ async fn look_at(
     }
     let inlet = match &mut client.wire {
         Wire::H1 { stream, input, .. } => Inlet::H1 { stream, input, body },
-        Wire::H2(_) if body.is_done() => return Ok(()),
-        Wire::H2(stream) => Inlet::H2(&mut stream.body),
+        Wire::Stream(_) if body.is_done() => return Ok(()),
+        Wire::Stream(stream) => Inlet::Stream(&mut stream.body),
     };
     let Sight { content, outcome } = look::look(inlet, until, end, client.deadline).await.map_err(ExchangeError::Request)?;
     head.seen = Some(content);
@@ -236,9 +236,10 @@ async fn invite(client: &mut Downstream<'_>, head: &mut RequestHead) -> Result<(
             let sent = client.deadline.within(Some(INTERIM), pin!(stream.send(b"HTTP/1.1 100 Continue\r\n\r\n"))).await;
             flatten(sent).map_err(|_| ExchangeError::BodyCut)
         }
-        Wire::H2(stream) => {
+        Wire::Stream(stream) => {
             let interim = convert::response(&ResponseHead::of(Version::Http11, 100, b"")).map_err(ExchangeError::Untranslatable)?;
-            stream.respond.send_informational(interim).map_err(|_| ExchangeError::BodyCut)
+            let sent = client.deadline.within(Some(INTERIM), pin!(stream.respond.inform(interim))).await;
+            flatten(sent).map_err(|_| ExchangeError::BodyCut)
         }
     }
 }

@@ -93,21 +93,7 @@ impl Client {
 
     /// Returns what rules may know of the connection.
     pub(crate) fn scene<'s>(&self, frontend: &'s Frontend) -> Scene<'s> {
-        let rules = frontend.rules();
-        Scene {
-            source: self.source.inet(),
-            destination: if rules.asks_destination() { self.destination() } else { None },
-            is_tls: self.stream.privacy() == Privacy::Tls,
-            is_first: true,
-            frontend: frontend.name(),
-            backend: None,
-            server: None,
-            shared: rules.shared(),
-            content: None,
-            answer: None,
-            site: Some(frontend),
-            observer: None,
-        }
+        scene(frontend, self.source, self.stream.privacy(), || self.destination())
     }
 
     /// Takes the connection through rules about it, which may say that somebody else is the client; tells whether it is served.
@@ -141,6 +127,25 @@ impl Client {
         if before.1 != scene.destination {
             self.preamble.get_or_insert_default().destination = scene.destination;
         }
+    }
+}
+
+/// Returns what rules may know of a connection.
+pub(crate) fn scene(frontend: &Frontend, source: Peer, privacy: Privacy, destination: impl FnOnce() -> Option<SocketAddr>) -> Scene<'_> {
+    let rules = frontend.rules();
+    Scene {
+        source: source.inet(),
+        destination: if rules.asks_destination() { destination() } else { None },
+        is_tls: privacy == Privacy::Tls,
+        is_first: true,
+        frontend: frontend.name(),
+        backend: None,
+        server: None,
+        shared: rules.shared(),
+        content: None,
+        answer: None,
+        site: Some(frontend),
+        observer: None,
     }
 }
 

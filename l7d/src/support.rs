@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, Report, Transport};
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, Peers, Report, Transport};
 use tracing::info;
 
 use crate::balance::Expression;
@@ -18,6 +18,7 @@ use crate::log::Target;
 pub(crate) fn check(config: &Config) -> Result<(), Report> {
     let mut findings = Findings::default();
     findings.global(config);
+    config.peers().iter().for_each(|peers| findings.peers(peers));
     config.backends().iter().for_each(|backend| findings.backend(backend));
     if findings.0.is_empty() { Ok(()) } else { Err(findings.0.into()) }
 }
@@ -60,9 +61,16 @@ impl Findings {
             self.0.extend(fault.map(|fault| fault.into_diagnostic(target)));
         }
         for socket in config.global().stats_sockets() {
-            if socket.address().inet().is_some_and(|inet| inet.transport() == Transport::Udp) {
+            if socket.address().inet().is_some_and(|inet| inet.transport().is_datagrams()) {
                 self.refuse(socket.location(), "the runtime interface is a stream, not datagrams");
             }
+        }
+    }
+
+    fn peers(&mut self, peers: &Peers) {
+        let binds = peers.members().iter().flat_map(|member| peers.binds(member.name()));
+        for bind in binds.filter(|bind| bind.address().inet().is_some_and(|inet| inet.transport().is_datagrams())) {
+            self.refuse(bind.location(), "peers speak over a stream, not datagrams");
         }
     }
 

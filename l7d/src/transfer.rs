@@ -6,11 +6,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::buffer::Buffer;
@@ -18,11 +17,10 @@ use crate::compress::Coder;
 use crate::deadline::Deadline;
 use crate::h1::body::Body;
 use crate::h1::chunked;
-use crate::h2::incoming::Incoming;
-use crate::h2::{io_error, reset_error};
 use crate::lane::{IoFailure, RelayError, flatten};
 use crate::message::headers::is_field_byte;
 use crate::stream::Stream;
+use crate::streams::{Incoming, Sending};
 
 /// Where a body comes from.
 #[derive(Debug)]
@@ -36,8 +34,8 @@ pub(crate) enum Source<'a> {
         /// What is still to come.
         body: &'a mut Body,
     },
-    /// A stream of HTTP/2.
-    H2(&'a mut Incoming),
+    /// A stream of HTTP/2 or HTTP/3.
+    Stream(&'a mut Incoming),
 }
 
 /// Where a body goes.
@@ -52,8 +50,8 @@ pub(crate) enum Sink<'a> {
         /// How the body is framed there.
         coding: Coding,
     },
-    /// A stream of HTTP/2.
-    H2(&'a mut SendStream<Bytes>),
+    /// A stream of HTTP/2 or HTTP/3.
+    Stream(&'a mut Sending),
 }
 
 /// How a body is framed in HTTP/1.
@@ -151,7 +149,7 @@ impl Source<'_> {
     async fn next(&mut self) -> Result<Piece, RelayError> {
         match self {
             Self::H1 { stream, buffer, body } => next_of_h1(stream, buffer, body).await,
-            Self::H2(stream) => next_of_h2(stream).await.map_err(|error| RelayError::From(io_error(error).into())),
+            Self::Stream(stream) => next_of_stream(stream).await.map_err(|error| RelayError::From(error.into())),
         }
     }
 }
@@ -219,7 +217,7 @@ fn trailer_fields(lines: &[u8]) -> HeaderMap {
     map
 }
 
-async fn next_of_h2(stream: &mut Incoming) -> Result<Piece, h2::Error> {
+async fn next_of_stream(stream: &mut Incoming) -> io::Result<Piece> {
     if let Some(bytes) = stream.data().await {
         return Ok(Piece::Data { bytes: bytes?, last: stream.is_end_stream() });
     }
@@ -229,13 +227,11 @@ async fn next_of_h2(stream: &mut Incoming) -> Result<Piece, h2::Error> {
 impl Sink<'_> {
     /// Waits for the next piece unless the receiver resets the stream it would go to.
     async fn unless_reset(&mut self, mut next: Pin<&mut impl Future<Output = Result<Piece, RelayError>>>) -> Result<Piece, RelayError> {
-        poll_fn(|cx| {
-            if let Poll::Ready(piece) = next.as_mut().poll(cx) {
-                return Poll::Ready(piece);
-            }
-            let Self::H2(stream) = self else { return Poll::Pending };
-            let error = ready!(stream.poll_reset(cx)).map_or_else(io_error, reset_error);
-            Poll::Ready(Err(RelayError::To(error.into())))
+        let Self::Stream(stream) = self else { return next.await };
+        let mut reset = pin!(stream.reset());
+        poll_fn(|cx| match next.as_mut().poll(cx) {
+            Poll::Ready(piece) => Poll::Ready(piece),
+            Poll::Pending => reset.as_mut().poll(cx).map(|error| Err(RelayError::To(error.into()))),
         })
         .await
     }
@@ -249,7 +245,7 @@ impl Sink<'_> {
                 pending.clear();
                 Ok(count)
             }
-            Self::H1 { .. } | Self::H2(_) => Ok(0),
+            Self::H1 { .. } | Self::Stream(_) => Ok(0),
         }
     }
 
@@ -262,10 +258,10 @@ impl Sink<'_> {
                 pending.clear();
                 Ok(count as u64)
             }
-            Self::H2(stream) => match piece {
-                Piece::Data { bytes, last } => send_data(stream, bytes, last).await,
-                Piece::Trailers(fields) => stream.send_trailers(fields).map(|()| 0).map_err(io_error),
-                Piece::End => stream.send_data(Bytes::new(), true).map(|()| 0).map_err(io_error),
+            Self::Stream(stream) => match piece {
+                Piece::Data { bytes, last } => stream.data(bytes, last).await,
+                Piece::Trailers(fields) => stream.trailers(fields).await.map(|()| 0),
+                Piece::End => stream.finish().map(|()| 0),
             },
         }
     }
@@ -311,28 +307,6 @@ fn trailer_lines(fields: &HeaderMap) -> Vec<u8> {
     }
     lines.extend_from_slice(b"\r\n");
     lines
-}
-
-/// Hands data to a stream as the receiver makes room for it, and returns how much it was.
-///
-/// # Errors
-/// Fails when the stream was reset or its connection ended.
-pub(crate) async fn send_data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, last: bool) -> io::Result<u64> {
-    let whole = bytes.len() as u64;
-    while !bytes.is_empty() {
-        stream.reserve_capacity(bytes.len());
-        let room = poll_fn(|cx| {
-            let room = stream.capacity();
-            if room > 0 { Poll::Ready(Some(Ok(room))) } else { Poll::Ready(ready!(stream.poll_capacity(cx))) }
-        });
-        let Some(room) = room.await else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let part = bytes.split_to(room.map_err(io_error)?.min(bytes.len()));
-        stream.send_data(part, last && bytes.is_empty()).map_err(io_error)?;
-    }
-    if whole == 0 && last {
-        stream.send_data(bytes, true).map_err(io_error)?;
-    }
-    Ok(whole)
 }
 
 /// Length of the line that ends trailers.

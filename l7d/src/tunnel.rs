@@ -12,19 +12,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::config::{Timeout, Timeouts};
-use h2::SendStream;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::buffer::{Buffer, SMALL};
 use crate::bulk::Bulk;
 use crate::deadline::Deadline;
-use crate::h2::incoming::Incoming;
-use crate::h2::io_error;
 use crate::pipe::Pipe;
 use crate::socket::Socket;
 use crate::stream::Stream;
-use crate::transfer;
+use crate::streams::{Incoming, Sending};
 
 /// How long nothing may flow in either direction.
 #[derive(Debug, Clone, Copy)]
@@ -149,15 +146,15 @@ pub(crate) struct Ends<'a> {
 pub(crate) enum End<'a> {
     /// A connection.
     Bytes(&'a Stream),
-    /// A stream of HTTP/2.
-    H2(&'a mut Incoming, &'a mut SendStream<Bytes>),
+    /// A stream of HTTP/2 or HTTP/3.
+    Stream(&'a mut Incoming, &'a mut Sending),
 }
 
 impl<'a> End<'a> {
     fn split(self) -> (Inlet<'a>, Outlet<'a>) {
         match self {
             Self::Bytes(stream) => (Inlet::Bytes(stream), Outlet::Bytes(stream)),
-            Self::H2(inlet, outlet) => (Inlet::H2(inlet), Outlet::H2(outlet)),
+            Self::Stream(inlet, outlet) => (Inlet::Stream(inlet), Outlet::Stream(outlet)),
         }
     }
 }
@@ -165,13 +162,13 @@ impl<'a> End<'a> {
 /// Where the bytes of one direction come from.
 enum Inlet<'a> {
     Bytes(&'a Stream),
-    H2(&'a mut Incoming),
+    Stream(&'a mut Incoming),
 }
 
 /// Where they go.
 enum Outlet<'a> {
     Bytes(&'a Stream),
-    H2(&'a mut SendStream<Bytes>),
+    Stream(&'a mut Sending),
 }
 
 /// Some bytes on their way; what comes from a connection lies in a buffer of the pool, and nothing else is allocated for it.
@@ -201,9 +198,9 @@ impl Inlet<'_> {
     async fn receive(&mut self) -> io::Result<Piece> {
         match self {
             Self::Bytes(stream) => stream.receive().await.map(Piece::Buffer),
-            Self::H2(stream) => loop {
+            Self::Stream(stream) => loop {
                 let Some(bytes) = stream.data().await else { return Ok(Piece::Frame(Bytes::new())) };
-                let bytes = bytes.map_err(io_error)?;
+                let bytes = bytes?;
                 // An empty frame is not the end.
                 if !bytes.is_empty() || stream.is_end_stream() {
                     return Ok(Piece::Frame(bytes));
@@ -217,14 +214,14 @@ impl Outlet<'_> {
     async fn send(&mut self, piece: Piece) -> io::Result<()> {
         match self {
             Self::Bytes(stream) => stream.send(piece.bytes()).await,
-            Self::H2(stream) => transfer::send_data(stream, piece.into_frame(), false).await.map(drop),
+            Self::Stream(stream) => stream.data(piece.into_frame(), false).await.map(drop),
         }
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
         match self {
             Self::Bytes(stream) => stream.shutdown().await,
-            Self::H2(stream) => stream.send_data(Bytes::new(), true).map_err(io_error),
+            Self::Stream(stream) => stream.finish(),
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::bind::{self, Spec};
+use crate::h3::{self, Endpoint};
 use crate::idle;
 use crate::listener;
 use crate::sessions::{self, Cause, Session, Which};
@@ -126,6 +127,8 @@ struct Accepting {
     door: Rc<RefCell<Arc<Door>>>,
     /// Another descriptor of it, for when accepting begins again.
     socket: OwnedFd,
+    /// All connections of QUIC on it, from the first time that is begun.
+    endpoint: Option<Rc<Endpoint>>,
     /// The task that accepts; none while that is on hold.
     task: Option<Task>,
 }
@@ -162,7 +165,7 @@ impl Doors {
     }
 
     fn accept(&self, socket: OwnedFd, door: &Arc<Door>) -> std::io::Result<Accepting> {
-        let mut accepting = Accepting { door: Rc::new(RefCell::new(Arc::clone(door))), socket, task: None };
+        let mut accepting = Accepting { door: Rc::new(RefCell::new(Arc::clone(door))), socket, endpoint: None, task: None };
         accepting.begin(&self.shutdown)?;
         Ok(accepting)
     }
@@ -214,9 +217,18 @@ impl Doors {
 
 impl Accepting {
     fn begin(&mut self, shutdown: &Shutdown) -> std::io::Result<()> {
-        let listener = Socket::new(self.socket.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
-        let ended = tokio::task::spawn_local(listener::run(listener, Rc::clone(&self.door), stopped, shutdown.clone()));
+        let is_quic = self.door.borrow().spec().is_quic();
+        let ended = if is_quic {
+            let endpoint = match &self.endpoint {
+                Some(endpoint) => endpoint,
+                None => self.endpoint.insert(Rc::new(Endpoint::new(self.socket.try_clone()?)?)),
+            };
+            tokio::task::spawn_local(h3::listener::run(Rc::clone(endpoint), Rc::clone(&self.door), stopped, shutdown.clone()))
+        } else {
+            let listener = Socket::new(self.socket.try_clone()?)?;
+            tokio::task::spawn_local(listener::run(listener, Rc::clone(&self.door), stopped, shutdown.clone()))
+        };
         self.task = Some(Task { stop, ended });
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use control::config::RetryCause;
 use h2::client::ResponseFuture;
+use http::Response;
 use tokio::time::Instant;
 
 use super::request::Tunnel;
@@ -23,7 +24,6 @@ use crate::h1::body::Body;
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing;
 use crate::h1::parse::{self, Parsed};
-use crate::h2::incoming::Incoming;
 use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::look::{self, Inlet, Sight, Until};
@@ -31,6 +31,7 @@ use crate::message::body::Framing;
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
 use crate::stream::Stream;
+use crate::streams::{Incoming, Responder, Sending};
 use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{self, End, Ends};
 
@@ -130,7 +131,7 @@ impl Answer<'_, '_> {
                 body = Body::new(framing::response(head, self.request.head.method()).map_err(ExchangeError::Response)?);
                 Inlet::H1 { stream: server, input, body: &body }
             }
-            Rest::H2(frames) => Inlet::H2(frames),
+            Rest::H2(frames) => Inlet::Stream(frames),
         };
         let Sight { content, outcome } = look::look(inlet, until, end, deadline).await.map_err(ExchangeError::Response)?;
         head.seen = Some(content);
@@ -194,7 +195,7 @@ impl Answer<'_, '_> {
             progress.server_spoke = true;
             let head = convert::response_head(parts.status, &parts.headers).map_err(ExchangeError::Untranslatable)?;
             match body {
-                Some(body) => return Ok(Arrived { head, rest: Rest::H2(Incoming::new(body)) }),
+                Some(body) => return Ok(Arrived { head, rest: Rest::H2(Incoming::h2(body)) }),
                 None => self.pass_interim(&head, outflow, deadline, progress).await?,
             }
         }
@@ -232,9 +233,9 @@ impl Answer<'_, '_> {
                 encode::response(head, Connection::Unstated, out.tail());
                 self.send(client, [out.filled(), &[]], deadline, progress).await
             }
-            Outflow::H2(respond) => {
+            Outflow::Stream(respond) => {
                 let interim = convert::response(head).map_err(ExchangeError::Untranslatable)?;
-                respond.send_informational(interim).map_err(|error| ExchangeError::Client(io_error(error)))
+                flatten(deadline.within(self.limits.client, pin!(respond.inform(interim))).await).map_err(client_failed)
             }
         }
     }
@@ -265,13 +266,15 @@ impl Answer<'_, '_> {
         let early_answer = if let Rest::H1 { input, .. } = &mut rest { std::mem::replace(input, Buffer::take()) } else { Buffer::take() };
         let mut responding;
         let (client, early) = match (inflow, outflow) {
-            (Inflow::H2(inlet), Outflow::H2(respond)) => {
+            (Inflow::Stream(inlet), Outflow::Stream(respond)) => {
                 let accepted = convert::accepted(&head).map_err(ExchangeError::Untranslatable)?;
-                responding = respond.send_response(accepted, false).map_err(|error| ExchangeError::Client(io_error(error)))?;
+                let begun = deadline.within(self.limits.client, pin!(respond.respond(accepted, false))).await;
+                responding = flatten(begun).map_err(client_failed)?;
                 let bytes = bytes::Bytes::from_owner(early_answer);
                 progress.sent += bytes.len() as u64;
-                responding.send_data(bytes, false).map_err(|error| ExchangeError::Client(io_error(error)))?;
-                (End::H2(inlet, &mut responding), Buffer::take())
+                let pushed = deadline.within(self.limits.client, pin!(responding.push(bytes, false))).await;
+                flatten(pushed).map_err(client_failed)?;
+                (End::Stream(inlet, &mut responding), Buffer::take())
             }
             (Inflow::H1 { stream, input, .. }, Outflow::H1(client)) => {
                 let mut out = Buffer::take();
@@ -279,10 +282,10 @@ impl Answer<'_, '_> {
                 self.send(client, [out.filled(), early_answer.filled()], deadline, progress).await?;
                 (End::Bytes(stream), std::mem::replace(input, Buffer::take()))
             }
-            (Inflow::H1 { .. }, Outflow::H2(_)) | (Inflow::H2(_), Outflow::H1(_)) => unreachable!("a client speaks one version"),
+            (Inflow::H1 { .. }, Outflow::Stream(_)) | (Inflow::Stream(_), Outflow::H1(_)) => unreachable!("a client speaks one version"),
         };
         let server = match (&mut rest, &mut uplink) {
-            (Rest::H2(inlet), Uplink::H2(outlet)) => End::H2(inlet, outlet),
+            (Rest::H2(inlet), Uplink::H2(outlet)) => End::Stream(inlet, outlet),
             (Rest::H1 { server, .. }, _) => End::Bytes(server),
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
@@ -325,29 +328,27 @@ impl Answer<'_, '_> {
             (Rest::H1 { server, input }, Outflow::H1(client)) => {
                 self.pass_bytes(&head, Wires { server, client }, (framing, input, coder), deadline, progress).await
             }
-            (Rest::H1 { server, mut input }, Outflow::H2(respond)) => {
+            (Rest::H1 { server, mut input }, Outflow::Stream(respond)) => {
                 let mut body = Body::new(framing);
                 let stays = head.keeps_alive() && !matches!(body, Body::UntilClose);
                 let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
                 progress.status = Some(head.status());
-                let sending = respond.send_response(response, body.is_done());
-                let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
+                let mut sending = self.begin(respond, (response, body.is_done()), deadline).await?;
                 if !body.is_done() {
                     let from = Source::H1 { stream: server, buffer: &mut input, body: &mut body };
-                    self.transfer((from, Sink::H2(&mut sending), coder), deadline, progress).await?;
+                    self.transfer((from, Sink::Stream(&mut sending), coder), deadline, progress).await?;
                 }
                 // Bytes behind the response belong to no request of ours.
                 let server = if stays && input.is_empty() { self.request.server } else { Fate::Close };
                 Ok(Finished::Exchanged { client: Fate::Keep, server })
             }
-            (Rest::H2(mut body), Outflow::H2(respond)) => {
+            (Rest::H2(mut body), Outflow::Stream(respond)) => {
                 let response = convert::response(&head).map_err(ExchangeError::Untranslatable)?;
                 progress.status = Some(head.status());
                 let is_over = bodiless || body.is_end_stream();
-                let sending = respond.send_response(response, is_over);
-                let mut sending = sending.map_err(|error| ExchangeError::Client(io_error(error)))?;
+                let mut sending = self.begin(respond, (response, is_over), deadline).await?;
                 if !is_over {
-                    self.transfer((Source::H2(&mut body), Sink::H2(&mut sending), coder), deadline, progress).await?;
+                    self.transfer((Source::Stream(&mut body), Sink::Stream(&mut sending), coder), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client: Fate::Keep, server: Fate::Keep })
             }
@@ -361,11 +362,21 @@ impl Answer<'_, '_> {
                     self.send(stream, [pending.filled(), &[]], deadline, progress).await?;
                 } else {
                     let to = Sink::H1 { stream, pending, coding };
-                    self.transfer((Source::H2(&mut body), to, coder), deadline, progress).await?;
+                    self.transfer((Source::Stream(&mut body), to, coder), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client, server: Fate::Keep })
             }
         }
+    }
+
+    /// Begins the response on a client's stream, and tells whether it ends there.
+    async fn begin(
+        &self,
+        respond: &mut Responder,
+        (response, is_whole): (Response<()>, bool),
+        deadline: &mut Deadline,
+    ) -> Result<Sending, ExchangeError> {
+        flatten(deadline.within(self.limits.client, pin!(respond.respond(response, is_whole))).await).map_err(client_failed)
     }
 
     /// Relays a response between two connections of HTTP/1: its head and first bytes in one write, the rest as it comes.
@@ -448,7 +459,9 @@ impl Answer<'_, '_> {
         let (name, value, outcome): (&[u8], &[u8], _) = match (is_over, self.request.head.version()) {
             (true, _) => (b"content-length", b"0", (Coding::Plain, self.request.client)),
             (false, Version::Http10) => return (Coding::Plain, Fate::Close),
-            (false, Version::Http11 | Version::Http2) => (b"transfer-encoding", b"chunked", (Coding::Chunked, self.request.client)),
+            (false, Version::Http11 | Version::Http2 | Version::Http3) => {
+                (b"transfer-encoding", b"chunked", (Coding::Chunked, self.request.client))
+            }
         };
         head.headers.append(name, value).expect("plain text");
         outcome
@@ -468,7 +481,7 @@ impl Answer<'_, '_> {
         let connection = match (client, self.request.head.version()) {
             (Fate::Close, _) => Connection::Close,
             (Fate::Keep, Version::Http10) => Connection::KeepAlive,
-            (Fate::Keep, Version::Http11 | Version::Http2) => Connection::Unstated,
+            (Fate::Keep, Version::Http11 | Version::Http2 | Version::Http3) => Connection::Unstated,
         };
         encode::response(head, connection, out);
     }
@@ -501,7 +514,7 @@ impl Outflow<'_> {
         work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, ExchangeError> {
         match (self, tunnel) {
-            (Self::H2(respond), _) => unless_reset(respond, work).await.map_err(ExchangeError::TakenBack),
+            (Self::Stream(respond), _) => unless_reset(respond, work).await.map_err(ExchangeError::TakenBack),
             (Self::H1(_), Some(TunnelEnds { inflow: Inflow::H1 { stream, input, close: Close::TakesBack }, .. })) => {
                 unless_closed(stream, input, work).await.map_err(taken_back)
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use control::config::RetryOn;
-use h2::SendStream;
 use h2::client::ResponseFuture;
 
 use super::{Fate, Inflow, server_failed};
@@ -27,6 +26,7 @@ use crate::queue::Priority;
 use crate::review::Review;
 use crate::site::Server;
 use crate::stick::Affinity;
+use crate::streams::Sending;
 
 /// A request on its way to a server.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl<'a> Outgoing<'a> {
                     Ok(_) => {}
                     Err(IoFailure::Elapsed(_)) => return Err(ExchangeError::UploadTimeout),
                 },
-                Wire::H2(stream) => {
+                Wire::Stream(stream) => {
                     let next = deadline.within(limit, pin!(stream.body.data())).await;
                     let Some(Ok(bytes)) = next.map_err(|_| ExchangeError::UploadTimeout)? else { return Err(ExchangeError::UploadCut) };
                     let count = self.body.take(&bytes).map_err(ExchangeError::Upload)?;
@@ -159,7 +159,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn print(&mut self, inflow: &mut Inflow<'_>) -> Result<Buffer, ExchangeError> {
-        if self.head.version() == Version::Http2 {
+        if self.head.version() >= Version::Http2 {
             self.translate();
         }
         let connection = match (self.head.upgrades(), self.server) {
@@ -179,7 +179,7 @@ impl<'a> Outgoing<'a> {
         Ok(start)
     }
 
-    /// Adds what HTTP/1 needs and HTTP/2 does without.
+    /// Adds what HTTP/1 needs and its successors do without.
     fn translate(&mut self) {
         let added = if self.tunnel == Tunnel::Wanted && self.head.upgrades() {
             self.head.headers.append(b"sec-websocket-key", websocket::key().as_bytes())
@@ -205,7 +205,7 @@ impl<'a> Outgoing<'a> {
         sender: &mut Sender,
         deadline: &mut Deadline,
         limit: Option<Duration>,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), ExchangeError> {
+    ) -> Result<(ResponseFuture, Sending), ExchangeError> {
         if self.start.is_some() && !self.body.is_done() {
             // Part of the body went to a server of HTTP/1 that failed, framed for it alone.
             return Err(server_failed(IoFailure::Io(std::io::ErrorKind::BrokenPipe.into())));
@@ -214,10 +214,11 @@ impl<'a> Outgoing<'a> {
         let is_tunnel = self.tunnel == Tunnel::Wanted && (self.head.method() == Method::Connect || convert::asks_for_websocket(&self.head));
         let ends = if self.body.is_done() && self.kept.is_none() && !is_tunnel { Ends::Here } else { Ends::Later };
         let sending = async { sender.send(request, ends).await.map_err(io_error) };
-        let (response, mut rest) = flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)?;
+        let (response, rest) = flatten(deadline.within(limit, pin!(sending)).await).map_err(server_failed)?;
+        let mut rest = Sending::H2(rest);
         if let Some(kept) = &self.kept {
-            let sent = rest.send_data(Bytes::copy_from_slice(kept), true);
-            sent.map_err(|error| server_failed(IoFailure::Io(io_error(error))))?;
+            let sent = rest.push(Bytes::copy_from_slice(kept), true).await;
+            sent.map_err(|error| server_failed(IoFailure::Io(error)))?;
         }
         Ok((response, rest))
     }

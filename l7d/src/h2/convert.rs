@@ -1,6 +1,6 @@
-//! The heads of HTTP/2 ↔ [`crate::message`] (RFC 9113 section 8).
+//! The heads of HTTP/2 and HTTP/3 ↔ [`crate::message`] (RFC 9113 section 8, RFC 9114 section 4).
 //!
-//! The engine has refused what no HTTP/2 message may hold (connection fields, upper case, misplaced pseudo fields). What HTTP/1 could
+//! The engine has refused what no such message may hold (connection fields, upper case, misplaced pseudo fields). What HTTP/1 could
 //! not carry without changing its meaning is refused here, so a request cannot become two on its way to an older server.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -27,6 +27,9 @@ pub(crate) enum Malformed {
     /// A request for a tunnel declares the length of a body that it cannot have.
     #[error("tunnel with a content length")]
     TunnelLength,
+    /// It is none that a stream may carry.
+    #[error("{0}")]
+    Stream(&'static str),
     /// A response switches protocols, which streams cannot.
     #[error("response switches protocols")]
     Switch,
@@ -39,7 +42,7 @@ pub(crate) enum Malformed {
 ///
 /// # Errors
 /// Says what keeps it from being one that any version of HTTP may carry.
-pub(crate) fn request_head(parts: &request::Parts) -> Result<RequestHead, Malformed> {
+pub(crate) fn request_head(parts: &request::Parts, version: Version) -> Result<RequestHead, Malformed> {
     let upgrade = websocket(parts)?;
     let scheme = match parts.uri.scheme_str() {
         Some("https") => Some(Scheme::Https),
@@ -48,7 +51,7 @@ pub(crate) fn request_head(parts: &request::Parts) -> Result<RequestHead, Malfor
     let authority = authority(parts)?;
     let method = if upgrade { "GET" } else { parts.method.as_str() };
     let target = if parts.method == HttpMethod::CONNECT && !upgrade { authority.ok_or(Malformed::Authority)? } else { path(parts)? };
-    let mut head = RequestHead::of(Version::Http2, method.as_bytes(), scheme, target);
+    let mut head = RequestHead::of(version, method.as_bytes(), scheme, target);
     if let Some(authority) = authority {
         head.headers.append(b"host", authority).map_err(|_| Malformed::Authority)?;
     }
@@ -222,7 +225,7 @@ mod tests {
     use crate::h1::parse::{self, Parsed};
 
     fn read(request: Request<()>) -> Result<String, Malformed> {
-        let head = request_head(&request.into_parts().0)?;
+        let head = request_head(&request.into_parts().0, Version::Http2)?;
         let fields: String = head.headers.iter().map(|field| format!("{}={};", text(field.name), text(field.value))).collect();
         Ok(format!("{} {} {fields}", text(head.method_text()), text(head.target())))
     }

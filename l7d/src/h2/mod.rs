@@ -6,7 +6,6 @@
 
 pub(crate) mod client;
 pub(crate) mod convert;
-pub(crate) mod incoming;
 mod io;
 pub(crate) mod server;
 pub(crate) mod websocket;

@@ -1,12 +1,11 @@
 //! A client's connection of HTTP/2: every stream becomes an exchange of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,22 +15,18 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tracing::{debug, info};
 
-use super::incoming::Incoming;
 use super::io::{Backlog, Io};
-use super::{CLIENT_WINDOW, MAX_HEAD, MOST_FRAME, SEND_BUFFER, STREAMS, WINDOW, convert};
+use super::{CLIENT_WINDOW, MAX_HEAD, MOST_FRAME, SEND_BUFFER, STREAMS, WINDOW};
 use crate::deadline::Deadline;
-use crate::downstream::{Downstream, Outlook, Streamed, Wire};
-use crate::error::ExchangeError;
-use crate::exchange::{self, Turn};
+use crate::exchange::Turn;
 use crate::idle::Seat;
+use crate::message::head::Version;
 use crate::peer::Peer;
-use crate::rules::{Keepsake, Memory};
 use crate::session::Client;
 use crate::sessions::{self, Entry};
 use crate::site::Door;
 use crate::stream::Stream;
-use crate::tls::Secured;
-use crate::upstream::Own;
+use crate::streams::{Active, Activity, Arrival, Incoming, Newcomer, Responder};
 
 /// What every HTTP/2 connection begins with.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,13 +64,13 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let mut turn = Turn::First;
     while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
         match arrived {
-            Ok((_, mut respond)) if life.active.count.get() >= SURPLUS * streams as usize => respond.send_reset(Reason::REFUSED_STREAM),
+            Ok((_, mut respond)) if life.active.count() >= SURPLUS * streams as usize => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
                 let active = Active::new(&life.active);
                 let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(&mut shaken));
-                let stream = Arrival { request, respond, source, destination, secured, handshake, turn, memory, own, active };
+                let newcomer = Newcomer { version: Version::Http2, source, destination, secured, handshake, turn, memory, own };
                 let door = Arc::clone(&current.borrow());
-                sessions::spawn(|entry| exchange(stream, door, entry));
+                sessions::spawn(|entry| exchange(newcomer, (request, respond), door, (active, entry)));
                 turn = Turn::Later;
             }
             Err(error) => return refuse(source, current, &error),
@@ -126,9 +121,8 @@ impl Life {
                 self.quiet_since = None;
                 return Poll::Ready(arrived);
             }
-            if self.active.count.get() > 0 {
+            if self.active.poll_busy(cx) {
                 self.quiet_since = None;
-                *self.active.waker.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             // Exchanges end when the engine has their last bytes: the client may take them slowly.
@@ -159,71 +153,16 @@ impl Life {
     }
 }
 
-/// How many exchanges a connection carries, and who wants to know when it carries none.
-#[derive(Debug, Default)]
-struct Activity {
-    count: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// Counts an exchange of a connection while it lasts.
-struct Active(Rc<Activity>);
-
-impl Active {
-    fn new(activity: &Rc<Activity>) -> Self {
-        activity.count.set(activity.count.get() + 1);
-        Self(Rc::clone(activity))
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        if self.0.count.get() == 0
-            && let Some(waker) = self.0.waker.take()
-        {
-            waker.wake();
-        }
-    }
-}
-
-/// A stream that a client has opened.
-struct Arrival {
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    source: Peer,
-    destination: Option<SocketAddr>,
-    secured: Option<Secured>,
-    handshake: Duration,
-    turn: Turn,
-    /// What rules keep in mind about the client.
-    memory: Rc<RefCell<Keepsake>>,
-    /// Connections to servers that serve this client alone.
-    own: Rc<Own>,
-    active: Active,
-}
-
-async fn exchange(arrival: Arrival, door: Arc<Door>, entry: Entry) {
+async fn exchange(
+    newcomer: Newcomer,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+    door: Arc<Door>,
+    (_active, entry): (Active, Entry),
+) {
     entry.enter().await;
-    let began = Instant::now();
-    let Arrival { request, mut respond, source, destination, secured, handshake, turn, memory: shared, own, active: _active } = arrival;
-    let (parts, body) = request.into_parts();
-    let head = match convert::request_head(&parts) {
-        Ok(head) => head,
-        Err(error) => {
-            respond.send_reset(Reason::PROTOCOL_ERROR);
-            return exchange::reject(source, door.frontend(), began, &ExchangeError::Malformed(error));
-        }
-    };
-    let mut deadline = Deadline::default();
-    let stream = Box::new(Streamed { head: Some(head), body: Incoming::new(body), respond, secured });
-    let wire = Wire::H2(stream);
-    let mut client = Downstream { wire, source, destination, handshake, own: &own, deadline: &mut deadline, outlook: Outlook::More };
-    // Streams run side by side: each sees what those before it have left behind.
-    let mut memory = Memory::clone(&shared.borrow());
-    // Boxed here, as what is spawned is moved several times before it rests.
-    Box::pin(exchange::run(&mut client, &mut memory, door.frontend(), turn, began)).await;
-    shared.borrow_mut().adopt(memory);
+    let (head, body) = request.into_parts();
+    let (body, respond) = (Incoming::h2(body), Responder::H2(respond));
+    Arrival { newcomer, began: Instant::now(), head, body, respond }.serve(&door).await;
 }
 
 /// How many times as many exchanges as streams one connection may have: those of streams that were taken back may last a little longer than the streams.

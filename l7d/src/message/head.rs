@@ -12,6 +12,8 @@ pub enum Version {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/3
+    Http3,
 }
 
 impl Version {
@@ -21,6 +23,7 @@ impl Version {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2.0",
+            Self::Http3 => "HTTP/3.0",
         }
     }
 }
@@ -59,7 +62,7 @@ impl Method {
 fn keeps_alive(headers: &Headers, version: Version) -> bool {
     let closes = headers.lists(Known::Connection, "close");
     match version {
-        Version::Http11 | Version::Http2 => !closes,
+        Version::Http11 | Version::Http2 | Version::Http3 => !closes,
         Version::Http10 => !closes && headers.lists(Known::Connection, "keep-alive"),
     }
 }

@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 62] = [
+pub(super) const LATER_FETCHES: [&str; 61] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -45,7 +45,6 @@ pub(super) const LATER_FETCHES: [&str; 62] = [
     "lat_ns_tot",
     "meth",
     "nbthread",
-    "quic_enabled",
     "req.bytes_in",
     "req.hdrs_bin",
     "req.ssl_ec_ext",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Instant;
 
-use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Timeout, Timeouts};
+use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Quic, Timeout, Timeouts};
 use control::dns::Asker;
 use tokio::sync::Semaphore;
 
@@ -31,6 +31,7 @@ pub(crate) struct Door {
     number: u32,
     frontend: Arc<Frontend>,
     accept_proxy: bool,
+    quic: Quic,
     acceptor: Option<Arc<Acceptor>>,
     limits: Vec<Arc<Semaphore>>,
     limit: Option<Limit>,
@@ -100,7 +101,7 @@ impl Door {
         let limit = Limit::renew(bind.maxconn(), before.and_then(|door| door.limit.as_ref()));
         let limits =
             [limit.as_ref(), frontend.limit.as_ref(), process].into_iter().flatten().map(|limit| Arc::clone(limit.left())).collect();
-        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), acceptor, limits, limit }
+        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), quic: bind.quic(), acceptor, limits, limit }
     }
 
     /// Returns the socket this door needs.
@@ -121,6 +122,11 @@ impl Door {
     /// Tells whether every connection begins with a PROXY header.
     pub(crate) fn accepts_proxy(&self) -> bool {
         self.accept_proxy
+    }
+
+    /// Returns how QUIC is spoken here.
+    pub(crate) fn quic(&self) -> Quic {
+        self.quic
     }
 
     /// Returns what ends TLS here; none for clear text.

@@ -10,11 +10,12 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    NoClientAuth, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, UnbufferedServerConnection,
-    WebPkiClientVerifier,
+    NoClientAuth, NoServerSessionStorage, ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions,
+    UnbufferedServerConnection, WebPkiClientVerifier,
 };
 
 use super::layer::{Layer, Secured};
+use super::quic::Witness;
 use super::records::Connection;
 use super::session::{Session, Shown};
 use super::store::{Draft, Loader, Remarks, Store};
@@ -114,6 +115,20 @@ impl Acceptor {
     /// Returns what rustls goes by where the bind has no lists of certificates with terms of their own.
     pub(crate) fn config(&self) -> &Arc<ServerConfig> {
         &self.terms[0].config
+    }
+
+    /// Returns what rustls goes by for one connection of QUIC, and what it leaves to know of it.
+    pub(crate) fn quic(&self) -> (ServerConfig, Arc<Witness>) {
+        let mut config = ServerConfig::clone(&self.terms[0].config);
+        let witness = Arc::new(Witness::new(&config, &self.store));
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.cert_resolver = Arc::clone(&witness) as _;
+        if config.ticketer.enabled() {
+            config.ticketer = Arc::clone(&witness) as _;
+        }
+        // What the cache resumes would go unnoticed; tickets do the same.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        (config, witness)
     }
 
     /// Returns what HAProxy's log calls the bind.

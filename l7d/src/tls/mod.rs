@@ -9,6 +9,7 @@ mod connector;
 mod crt_list;
 pub(crate) mod handshake;
 mod layer;
+mod quic;
 mod records;
 mod session;
 mod store;
@@ -25,6 +26,7 @@ pub(crate) use acceptor::Acceptor;
 pub(crate) use certificates::{Certificates, Shown};
 pub(crate) use connector::Connector;
 pub(crate) use layer::{Agreed, Layer, Secured};
+pub(crate) use quic::Witness;
 pub(crate) use session::Session;
 
 /// What all files that a configuration names for TLS amount to.
@@ -52,6 +54,11 @@ impl Setup {
                 let name = name(frontend.name(), bind);
                 let old = before.and_then(|before| before.acceptors.get(&name)).map(|old| &**old);
                 if let Some(acceptor) = Acceptor::load(label(bind, index + 1), model, bind.location(), old, &mut findings) {
+                    if bind.is_quic() && acceptor.is_particular() {
+                        let message = format!("bind {}: QUIC is spoken on the same terms with everyone", bind.address());
+                        let hint = "lists of certificates must not set terms of their own here";
+                        findings.push(Diagnostic::error(bind.location(), message).hint(hint));
+                    }
                     setup.acceptors.insert(name, Arc::new(acceptor));
                 }
             }

@@ -299,10 +299,17 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Returns what suits a client.
+    pub(super) fn find(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let suits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.choose(hello.server_name(), suits)
+    }
+}
+
 impl ResolvesServerCert for Store {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let suits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let key = self.choose(hello.server_name(), suits)?;
+        let key = self.find(&hello)?;
         session::choose(&key, hello.server_name());
         Some(key)
     }

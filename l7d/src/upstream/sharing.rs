@@ -62,7 +62,7 @@ impl<'a> Sharing<'a> {
         let is_retried = |cause| backend.retry_on().contains(cause);
         let causes = [RetryCause::ConnFailure, RetryCause::EmptyResponse, RetryCause::ResponseTimeout];
         // As in HAProxy: a client can repeat all but the first request of a connection of HTTP/1, and so can who is told to try again.
-        let is_safe = turn == Turn::Later || matches!(client.wire, Wire::H2(_)) || causes.into_iter().all(is_retried);
+        let is_safe = turn == Turn::Later || matches!(client.wire, Wire::Stream(_)) || causes.into_iter().all(is_retried);
         let reuse = backend.reuse();
         let reach = match reuse {
             Reuse::Nothing => Reach::Nowhere,

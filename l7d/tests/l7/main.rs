@@ -65,6 +65,10 @@ mod h2_life;
 #[cfg(test)]
 mod h2_pairs;
 #[cfg(test)]
+mod h3;
+#[cfg(test)]
+mod h3_client;
+#[cfg(test)]
 mod habits;
 #[cfg(test)]
 mod handover;

@@ -28,6 +28,7 @@ pub(crate) const LAB: [Package; 11] = [
         proof: "/usr/lib/python3/dist-packages/grpc/__init__.py",
         why: "a gRPC client and server that are not ours",
     },
+    Package { name: "ngtcp2-client", proof: "gtlsclient", why: "a client of HTTP/3 that is not ours" },
     Package { name: "nghttp2-client", proof: "h2load", why: "many requests while everything changes" },
     Package { name: "dnsmasq-base", proof: "dnsmasq", why: "a server of the DNS that is not ours" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },

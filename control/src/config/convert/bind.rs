@@ -3,13 +3,16 @@
 use super::value::{Table, Value};
 use super::words;
 use crate::config::location::Located;
-use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, StatsSocket, SuiteOrder, Tls, TlsProtocol, UnixAddress};
+use crate::config::model::{
+    Account, Bind, BindAddress, ClientAuth, Congestion, Quic, SocketFile, StatsSocket, SuiteOrder, Tls, TlsProtocol, UnixAddress,
+};
 use crate::config::value::word;
 use crate::config::written::TlsProtocolSettings;
 
 /// Writes one address, with its settings if there are any.
 pub(super) fn bind(bind: &Bind) -> Value {
-    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file } = bind;
+    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic } = bind;
+    let Quic { forces_retry, congestion } = quic;
     let address = address.to_string();
     let mut table = Table::default();
     table.put("address", address.clone());
@@ -21,6 +24,8 @@ pub(super) fn bind(bind: &Bind) -> Value {
     table.maybe("interface", interface.as_ref().map(|interface| interface.value().clone()));
     table.flags([("v6only", *v6only), ("transparent", *transparent)]);
     socket_file(&mut table, file);
+    table.flags([("quic-force-retry", *forces_retry)]);
+    table.maybe("quic-cc-algo", (*congestion != Congestion::default()).then(|| word::CONGESTION.name(congestion)));
     if table.len() == 1 { Value::Text(address) } else { Value::Table(table) }
 }
 

@@ -6,7 +6,9 @@ use super::reader::Reader;
 use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
-use crate::config::model::{Account, Bind, BindAddress, ClientAuth, SocketFile, SuiteOrder, Tls, TlsVersion, Trust, UnixAddress};
+use crate::config::model::{
+    Account, Bind, BindAddress, ClientAuth, Quic, SocketFile, SuiteOrder, Tls, TlsVersion, Transport, Trust, UnixAddress,
+};
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
 use crate::config::written::TlsProtocolSettings;
@@ -22,6 +24,9 @@ pub(super) struct Settings {
     v6only: Option<Located<bool>>,
     transparent: bool,
     file: SocketFile,
+    quic: Quic,
+    /// The first word about QUIC.
+    quic_at: Option<Located<String>>,
     /// The first word about the file of a Unix socket.
     file_at: Option<Located<String>>,
     ssl: Option<Location>,
@@ -154,6 +159,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.tls.order = SuiteOrder::Client;
         Ok(())
     }),
+    ("quic-cc-algo", |line, bind, _| {
+        bind.quic.congestion = *line.parse("a congestion controller", |text| word::CONGESTION.read(text))?;
+        Ok(())
+    }),
+    ("quic-force-retry", |_, bind, _| {
+        bind.quic.forces_retry = true;
+        Ok(())
+    }),
     ("ssl", |line, bind, _| {
         bind.ssl = Some(line.last_location());
         Ok(())
@@ -231,7 +244,7 @@ const LATER: &[&str] = &[
     "no-ca-names",
     "npn",
     "proto",
-    "quic-cc-algo",
+    "quic-socket",
     "severity-output",
     "sigalgs",
     "tcp-ut",
@@ -293,6 +306,8 @@ const LISTED: [&str; 14] = [
 ];
 /// Words about the file of a Unix socket.
 const FILE: [&str; 5] = ["gid", "group", "mode", "uid", "user"];
+/// Words about QUIC.
+const QUIC: [&str; 2] = ["quic-cc-algo", "quic-force-retry"];
 /// The greatest number of a user or group; the one after it means "leave as it is" to the system.
 pub(super) const MOST_ID: u32 = u32::MAX - 1;
 
@@ -402,6 +417,8 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
             settings.tls_at = Some(word);
         } else if FILE.contains(name) && settings.file_at.is_none() {
             settings.file_at = Some(word);
+        } else if QUIC.contains(name) && settings.quic_at.is_none() {
+            settings.quic_at = Some(word);
         }
     }
     Ok(())
@@ -508,6 +525,12 @@ impl Settings {
             let error = Diagnostic::error(word.location(), format!("`{}` means nothing without the path of a Unix socket", **word));
             return Err(error.hint("for example with unix@/run/site.sock"));
         }
+        let is_quic = address.inet().is_some_and(|inet| inet.transport() == Transport::Quic);
+        if let Some(word) = self.quic_at.as_ref().filter(|_| !is_quic) {
+            return Err(
+                Diagnostic::error(word.location(), format!("`{}` means nothing without QUIC", **word)).hint("for example with quic4@:443")
+            );
+        }
         let is_v6 = address.inet().is_some_and(|inet| inet.ip().is_ipv6());
         Ok(Bind {
             name: self.name.clone(),
@@ -519,6 +542,7 @@ impl Settings {
             v6only: is_v6 && self.v6only.as_ref().is_some_and(|v6only| *v6only.value()),
             transparent: self.transparent,
             file: self.file.clone(),
+            quic: self.quic,
             address,
         })
     }

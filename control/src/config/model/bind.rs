@@ -20,6 +20,44 @@ pub struct Bind {
     pub(in crate::config) v6only: bool,
     pub(in crate::config) transparent: bool,
     pub(in crate::config) file: SocketFile,
+    pub(in crate::config) quic: Quic,
+}
+
+/// How QUIC is spoken on an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quic {
+    pub(in crate::config) forces_retry: bool,
+    pub(in crate::config) congestion: Congestion,
+}
+
+impl Quic {
+    /// Tells whether every client proves its address first.
+    pub fn forces_retry(self) -> bool {
+        self.forces_retry
+    }
+
+    /// Returns how many handshakes may be incomplete before clients must prove their addresses.
+    pub fn retry_threshold(self) -> u32 {
+        RETRY_THRESHOLD
+    }
+
+    /// Returns what decides how fast is sent.
+    pub fn congestion(self) -> Congestion {
+        self.congestion
+    }
+}
+
+/// As in HAProxy.
+const RETRY_THRESHOLD: u32 = 100;
+
+/// What decides how fast is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// CUBIC.
+    #[default]
+    Cubic,
+    /// New Reno.
+    NewReno,
 }
 
 impl Bind {
@@ -71,6 +109,16 @@ impl Bind {
     /// Tells whether the address need not belong to this host.
     pub fn transparent(&self) -> bool {
         self.transparent
+    }
+
+    /// Returns how QUIC is spoken here.
+    pub fn quic(&self) -> Quic {
+        self.quic
+    }
+
+    /// Tells whether QUIC is spoken here.
+    pub fn is_quic(&self) -> bool {
+        self.address.inet().is_some_and(|inet| inet.transport() == Transport::Quic)
     }
 
     /// Returns who may connect to the file of a Unix socket.
@@ -147,14 +195,16 @@ impl Inet {
 
     /// Tells whether some packet could be meant for both.
     pub(in crate::config) fn overlaps(&self, other: &Self) -> bool {
-        self.transport == other.transport && self.ip == other.ip && self.ports.overlaps(other.ports)
+        self.transport.is_datagrams() == other.transport.is_datagrams() && self.ip == other.ip && self.ports.overlaps(other.ports)
     }
 }
 
 impl fmt::Display for Inet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.transport == Transport::Udp {
-            f.write_str("udp@")?;
+        match self.transport {
+            Transport::Tcp => {}
+            Transport::Udp => f.write_str("udp@")?,
+            Transport::Quic => f.write_str(if self.ip.is_ipv4() { "quic4@" } else { "quic6@" })?,
         }
         match self.ip {
             IpAddr::V4(ip) if ip.is_unspecified() => write!(f, "*:{}", self.ports),
@@ -171,6 +221,18 @@ pub enum Transport {
     Tcp,
     /// Datagrams; served by the kernel tier only.
     Udp,
+    /// Streams over datagrams, which carry HTTP/3.
+    Quic,
+}
+
+impl Transport {
+    /// Tells whether it is carried by UDP.
+    pub fn is_datagrams(self) -> bool {
+        match self {
+            Self::Tcp => false,
+            Self::Udp | Self::Quic => true,
+        }
+    }
 }
 
 /// Ports from the first to the last, both included; never empty.

@@ -31,7 +31,7 @@ mod userlist;
 mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, StateSource, UriHash};
-pub use bind::{Bind, BindAddress, Inet, PortRange, Transport};
+pub use bind::{Bind, BindAddress, Congestion, Inet, PortRange, Quic, Transport};
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
 pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Target};

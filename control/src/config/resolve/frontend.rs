@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::backend::Pools;
 use super::{Resolver, kernel, log, place, proxy};
 use crate::config::location::Located;
-use crate::config::model::{BackendId, Frontend, FrontendId, Mode, SniRoute, Timeout, Transport};
+use crate::config::model::{BackendId, Bind, Frontend, FrontendId, Mode, SniRoute, Timeout, TlsVersion, Transport};
 use crate::config::written::{self, Defaults};
 
 pub(super) fn frontends(
@@ -63,6 +63,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
             }
         }
     }
+    written.binds.iter().filter(|bind| bind.is_quic()).for_each(|bind| quic(resolver, bind, mode));
     let sni = sni(resolver, written, mode, pools);
     let pool = backend.map(|backend| (backend, pools.servers_of(backend)));
     let xdp = kernel::frontend(resolver, written, mode, pool);
@@ -90,6 +91,24 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         rules: resolver.rules(&written.rules),
         xdp,
         kernel_obstacles,
+    }
+}
+
+/// Checks that an address speaks QUIC, which carries TLS 1.3 and HTTP/3 and nothing else.
+fn quic(resolver: &mut Resolver, bind: &Bind, mode: Mode) {
+    let mut refuse = |what: &str, hint: &str| resolver.error(bind.location(), format!("bind {}: {what}", bind.address()), hint);
+    if mode != Mode::Http {
+        refuse("QUIC carries requests, the frontend has mode tcp", "write mode http");
+    }
+    if bind.accept_proxy() {
+        refuse("PROXY headers cannot stand before QUIC", "leave it to addresses of TCP");
+    }
+    let Some(tls) = bind.tls() else { return refuse("QUIC needs TLS", "add a certificate: ssl crt, or tls = { certificates = … }") };
+    if tls.protocol().max() == TlsVersion::V1_2 {
+        refuse("QUIC needs TLS 1.3", "raise the newest version that is spoken");
+    }
+    if tls.alpn().iter().any(|name| name != "h3") {
+        refuse("QUIC carries HTTP/3 only", "leave out the names of protocols, or write h3 alone");
     }
 }
 

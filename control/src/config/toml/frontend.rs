@@ -11,7 +11,7 @@ use super::section::Section;
 use super::tls;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, SocketFile, UnixAddress};
+use crate::config::model::{Account, Bind, BindAddress, Quic, SocketFile, Transport, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
@@ -105,6 +105,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let v6only = section.take("v6only").and_then(|item| Some((item.location.clone(), reader.boolean(&item)?)));
     let transparent = section.take("transparent").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let file = socket_file(reader, &mut section, address.as_deref());
+    let quic = quic(reader, &mut section, address.as_deref());
     section.misplaced(reader, &["v4v6"], |_| "[::]:443 takes both, unless v6only = true".to_owned());
     section.misplaced(reader, &["certificates", "alpn", "verify", "ciphers", "ciphersuites", "curves", "crt-list"], |key| {
         format!("write tls = {{ {key} = … }}")
@@ -119,7 +120,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
-    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file })
+    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic })
 }
 
 /// Makes a bind of an address alone.
@@ -135,7 +136,24 @@ pub(super) fn plain_bind(address: Located<BindAddress>) -> Bind {
         v6only: false,
         transparent: false,
         file: SocketFile::default(),
+        quic: Quic::default(),
     }
+}
+
+/// Reads how QUIC is spoken.
+fn quic(reader: &mut Reader, section: &mut Section<'_>, address: Option<&BindAddress>) -> Quic {
+    let is_quic = address.is_none_or(|address| address.inet().is_some_and(|inet| inet.transport() == Transport::Quic));
+    let mut take = |reader: &mut Reader, key| {
+        let item = section.take(key)?;
+        if !is_quic {
+            let message = format!("`{key}` means nothing without QUIC");
+            reader.push(Diagnostic::error(item.key.location(), message).hint("for example with quic4@:443"));
+        }
+        Some(item)
+    };
+    let forces_retry = take(reader, "quic-force-retry").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let congestion = take(reader, "quic-cc-algo").and_then(|item| reader.text(&item, "cubic", |text| word::CONGESTION.read(text)));
+    Quic { forces_retry, congestion: congestion.map(|word| *word).unwrap_or_default() }
 }
 
 /// Reads who may connect to the file of a Unix socket.

@@ -7,7 +7,7 @@ use super::{Mistake, later, naming};
 use crate::config::model::{BindAddress, Inet, PortRange, Prefix, ServerAddress, ServerSource, Transport, UnixAddress};
 use crate::config::suggest;
 
-/// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `unix@/run/site.sock`, `abns@site`, `fd@3`.
+/// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `quic4@*:443`, `unix@/run/site.sock`, `abns@site`, `fd@3`.
 pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
     if let Some(address) = unix(text)? {
         return Ok(BindAddress::Unix(address));
@@ -16,10 +16,11 @@ pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
     let transport = match prefix {
         None | Some("tcp" | "tcp4" | "tcp6" | "ipv4" | "ipv6") => Transport::Tcp,
         Some("udp" | "udp4" | "udp6") => Transport::Udp,
+        Some("quic4" | "quic6") => Transport::Quic,
         Some("fd") => return descriptor(rest).map(BindAddress::Inherited).map_err(|mistake| mistake.at(text, rest)),
-        Some(known @ ("sockpair" | "quic4" | "quic6" | "rhttp")) => return Err(later("address", known)),
+        Some(known @ ("sockpair" | "rhttp")) => return Err(later("address", known)),
         Some(other) => {
-            let known = ["tcp", "udp", "unix", "abns", "fd", "ipv4", "ipv6"];
+            let known = ["tcp", "udp", "quic4", "quic6", "unix", "abns", "fd", "ipv4", "ipv6"];
             return Err(Mistake::new(format!("`{other}@` is no kind of address")).at(text, other).hint(suggest::hint(other, &known)));
         }
     };
@@ -29,14 +30,14 @@ pub(in crate::config) fn bind(text: &str) -> Result<BindAddress, Mistake> {
     let (host, ports) = host_and_port(rest, BIND_FORM).map_err(|mistake| mistake.at(text, rest))?;
     let ports = ports.ok_or_else(|| Mistake::new(format!("`{rest}` has no port")).hint(BIND_FORM))?;
     let ip = match (host, prefix) {
-        ("*" | "", Some("ipv6" | "tcp6" | "udp6")) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ("*" | "", Some("ipv6" | "tcp6" | "udp6" | "quic6")) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         ("*" | "", _) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         _ => ip_or_bracketed(host, BIND_FORM).map_err(|mistake| mistake.at(text, host))?,
     };
     let other_family = |family: &str| Err(Mistake::new(format!("`{host}` is not an {family} address")).at(text, host));
     match prefix {
-        Some("ipv4" | "tcp4" | "udp4") if ip.is_ipv6() => return other_family("IPv4"),
-        Some("ipv6" | "tcp6" | "udp6") if ip.is_ipv4() => return other_family("IPv6"),
+        Some("ipv4" | "tcp4" | "udp4" | "quic4") if ip.is_ipv6() => return other_family("IPv4"),
+        Some("ipv6" | "tcp6" | "udp6" | "quic6") if ip.is_ipv4() => return other_family("IPv6"),
         _ => {}
     }
     let ports = port_range(ports).map_err(|mistake| mistake.at(text, ports))?;
@@ -224,6 +225,9 @@ mod tests {
             ("10.0.0.1:80-80", "10.0.0.1:80"),
             ("udp@10.0.0.1:53", "udp@10.0.0.1:53"),
             ("udp6@[fd00::1]:53", "udp@[fd00::1]:53"),
+            ("quic4@:443", "quic4@*:443"),
+            ("quic6@:443", "quic6@[::]:443"),
+            ("quic6@[fd00::1]:443", "quic6@[fd00::1]:443"),
             ("unix@/run/a b.sock", "unix@/run/a b.sock"),
             ("/run/site.sock", "unix@/run/site.sock"),
             ("abns@site", "abns@site"),
@@ -257,6 +261,9 @@ mod tests {
             "1.2.3:80",
             "ipv4@[::]:80",
             "ipv6@1.2.3.4:80",
+            "quic4@[::1]:443",
+            "quic6@1.2.3.4:443",
+            "quic@1.2.3.4:443",
             "unix@run",
             "xyz@1.2.3.4:80",
             "1.2.3.4:80,1.2.3.5:80",

@@ -2,8 +2,9 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, Bad, CipherSuite, Coding, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod, HttpReuse, HttpVersion,
-    InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion, XdpBalance,
+    AttachMode, Bad, CipherSuite, Coding, Congestion, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod, HttpReuse,
+    HttpVersion, InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion,
+    XdpBalance,
 };
 use crate::config::suggest;
 
@@ -179,6 +180,10 @@ pub(in crate::config) const CURVE: Words<Curve> = Words {
 /// What a bind asks of its clients.
 pub(in crate::config) const CLIENT_AUTH: Words<Ask> =
     Words { what: "a way to verify clients", words: &[("none", Ask::Never), ("optional", Ask::Optional), ("required", Ask::Required)] };
+
+/// What decides how fast QUIC sends.
+pub(in crate::config) const CONGESTION: Words<Congestion> =
+    Words { what: "a congestion controller", words: &[("cubic", Congestion::Cubic), ("newreno", Congestion::NewReno)] };
 
 /// What we ask of a server.
 pub(in crate::config) const SERVER_AUTH: Words<Ask> =

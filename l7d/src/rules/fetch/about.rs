@@ -22,6 +22,8 @@ pub(in crate::rules) enum About {
     /// There is one.
     Processes,
     IsStopping,
+    /// Whether QUIC may be spoken, which nothing turns off.
+    SpeaksQuic,
     /// What the seconds of the date leave, in microseconds.
     Microseconds,
     DefaultBackend,
@@ -62,7 +64,7 @@ pub(in crate::rules) enum Whole {
 impl About {
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::IsStopping | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
+            Self::IsStopping | Self::SpeaksQuic | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
             Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields | Self::LastRuleFile => Kind::Text,
             Self::HashAndSource(_) => Kind::Binary,
             Self::TargetAddress => Kind::Address,
@@ -88,6 +90,7 @@ impl About {
             | Self::Process
             | Self::Processes
             | Self::IsStopping
+            | Self::SpeaksQuic
             | Self::Microseconds
             | Self::DefaultBackend
             | Self::ServerName
@@ -109,6 +112,7 @@ impl About {
             Self::Process => Sample::Int(std::process::id().into()),
             Self::Processes => Sample::Int(1),
             Self::IsStopping => Sample::Bool(idle::is_draining()),
+            Self::SpeaksQuic => Sample::Bool(true),
             Self::Microseconds => {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
                 Sample::Int(now.subsec_micros().into())
@@ -122,7 +126,11 @@ impl About {
                 let set = if timeout == Timeout::Tunnel { wishes.tunnel_timeout } else { wishes.server_timeout };
                 milliseconds(set.or_else(|| of_backend(view, timeout))?)?
             }
-            Self::WireVersion => Sample::Int(if view.request.is_some_and(|head| head.version() == Version::Http2) { 2 } else { 1 }),
+            Self::WireVersion => Sample::Int(match view.request.map(|head| head.version()) {
+                Some(Version::Http3) => 3,
+                Some(Version::Http2) => 2,
+                Some(Version::Http11 | Version::Http10) | None => 1,
+            }),
             // A client of a Unix socket is on this host.
             Self::SourceIsLocal => Sample::Bool(scene.source.is_none_or(|source| is_local(source.ip()))),
             Self::DestinationIsLocal => Sample::Bool(scene.destination.is_none_or(|destination| is_local(destination.ip()))),

@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 223] = [
+const TABLE: [(&str, Build); 224] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -252,6 +252,7 @@ const TABLE: [(&str, Build); 223] = [
     ("ssl_s_sig_alg", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::SignatureAlgorithm))),
     ("ssl_s_version", |call, names| server_tls(call, names, Tls::Certificate(Owner::Server, tls::Part::Version))),
     ("status", |call, _| plain(call, Fetch::Status)),
+    ("quic_enabled", |call, _| plain(call, Fetch::About(About::SpeaksQuic))),
     ("stopping", |call, _| plain(call, Fetch::About(About::IsStopping))),
     ("str", |call, _| text(call)),
     ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
