@@ -299,10 +299,11 @@ async fn await_request(client: &mut Client, frontend: &Frontend, turn: Turn) -> 
     };
     client.memory.settle();
     let seat = Seat::take();
+    let may_be_sent_home = turn == Turn::Later && !frontend.keeps_idle();
     let mut bytes = pin!(client.stream.receive());
     let waiting = poll_fn(|cx| {
         let outcome = bytes.as_mut().poll(cx);
-        let goes_home = outcome.is_pending() && turn == Turn::Later && !frontend.keeps_idle() && seat.is_draining(cx);
+        let goes_home = outcome.is_pending() && may_be_sent_home && seat.is_draining(cx);
         if goes_home { Poll::Ready(None) } else { outcome.map(Some) }
     });
     match client.deadline.within(limit.or(timeouts.of(Timeout::Client)), waiting).await {
