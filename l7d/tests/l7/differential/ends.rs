@@ -40,7 +40,8 @@ fn the_server_leaves() {
         Case::new("early answer until close", POST)
             .client([say("01234")])
             .turn([say("HTTP/1.1 200 OK\r\n\r\nall of it"), Step::Leave])
-            .differs(["200 ----"], ["200 CD--"], ANSWERED),
+            // By the moment haproxy blames the client or the server.
+            .differs(["200 ----"], ["D-- POST"], ANSWERED),
     ];
     Theatre::open(&[], &[], "").play(cases);
 }
