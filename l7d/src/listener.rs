@@ -22,6 +22,8 @@ use crate::stream::Stream;
 
 /// Accepts connections and starts a session for each, until told to stop; `door` may be replaced meanwhile.
 pub(crate) async fn run(listener: Socket, door: Rc<RefCell<Arc<Door>>>, mut stop: oneshot::Receiver<()>, shutdown: Shutdown) {
+    // The daemon stays open until those who wait are served, too.
+    let _open = shutdown.guard();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
