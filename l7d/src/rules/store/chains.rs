@@ -43,9 +43,10 @@ impl Chains {
     /// Adds a pattern behind those that are the same.
     pub(super) fn insert(&mut self, key: Bytes, entry: Entry) {
         let hash = self.hasher.hash_one(&*key);
-        let place = self.place(key.clone(), entry);
+        let place = self.place(key, entry);
         let (links, hasher) = (&mut self.links, &self.hasher);
-        match self.ends.find_mut(hash, |(first, _)| links[*first as usize].key == key) {
+        let key = &links[place as usize].key;
+        match self.ends.find_mut(hash, |(first, _)| links[*first as usize].key == *key) {
             Some((_, last)) => {
                 links[*last as usize].next = place;
                 *last = place;

@@ -107,7 +107,8 @@ impl PatternFile {
                 FileKind::Map => line.split_once([' ', '\t']).unwrap_or((line, "")),
             };
             let value = value.trim_matches([' ', '\t']);
-            content.insert(whole.slice_ref(key.as_bytes()), whole.slice_ref(value.as_bytes()), NonZeroU32::new(number));
+            let entry = content.next_entry(whole.slice_ref(value.as_bytes()), NonZeroU32::new(number));
+            content.entries.insert(whole.slice_ref(key.as_bytes()), entry);
         }
         Self { content: Mutex::new(content) }
     }
@@ -144,7 +145,8 @@ impl PatternFile {
         for (_, _, index) in &content.indexes {
             index.check(key)?;
         }
-        let (key, entry) = content.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value), None);
+        let (key, entry) = (Bytes::copy_from_slice(key), content.next_entry(Bytes::copy_from_slice(value), None));
+        content.entries.insert(key.clone(), entry.clone());
         for (_, _, index) in &content.indexes {
             index.insert(&key, &entry);
         }
@@ -185,11 +187,11 @@ impl PatternFile {
 }
 
 impl Content {
-    fn insert(&mut self, key: Bytes, value: Bytes, line: Option<NonZeroU32>) -> (Bytes, Entry) {
+    /// Returns the entry that comes behind all others.
+    fn next_entry(&mut self, value: Bytes, line: Option<NonZeroU32>) -> Entry {
         let entry = Entry { order: self.count, line, value };
         self.count += 1;
-        self.entries.insert(key.clone(), entry.clone());
-        (key, entry)
+        entry
     }
 }
 

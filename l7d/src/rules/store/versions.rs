@@ -225,7 +225,8 @@ impl Content {
     fn renew(&mut self, patterns: Vec<Pair>) {
         self.entries = Chains::with_capacity(patterns.len());
         for (key, value) in patterns {
-            self.insert(key, value, None);
+            let entry = self.next_entry(value, None);
+            self.entries.insert(key, entry);
         }
         let all = self.entries.in_order();
         self.indexes.iter().for_each(|(_, _, index)| index.renew(&all));
