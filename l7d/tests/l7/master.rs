@@ -1,6 +1,6 @@
 //! The socket of a master (`-S`): its commands, and those of the worker behind it, beside Debian's haproxy.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,17 @@ use crate::kit::{PATIENCE, Server, directory, unused_address};
 
 /// Sends all there is to say, as haproxy's master expects it, and returns what is answered.
 fn ask(socket: &Path, commands: &str) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(commands.as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    try_ask(socket, commands).unwrap_or_else(|error| panic!("{commands:?}: {error}"))
+}
+
+fn try_ask(socket: &Path, commands: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(commands.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    assert!(read.is_ok(), "{commands:?}: {read:?} after {answer:?}");
-    answer
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 struct Process {
@@ -54,11 +57,11 @@ impl Process {
     fn until(&self, commands: &str, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
-            if UnixStream::connect(&self.socket).is_ok() {
-                let answer = ask(&self.socket, commands);
-                if answer.contains(text) {
-                    return answer;
-                }
+            // While haproxy's master starts, its socket may be there, take a client and leave it.
+            if let Ok(answer) = try_ask(&self.socket, commands)
+                && answer.contains(text)
+            {
+                return answer;
             }
             assert!(Instant::now() < end, "no {text:?} to {commands:?}");
             std::thread::sleep(std::time::Duration::from_millis(20));
