@@ -13,9 +13,9 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
 use crate::rules::{Content, Lookup, Memory, Pause, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wait, Wishes};
+use crate::session;
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
-use crate::stream::Privacy;
 use crate::tls::Session;
 
 /// One exchange as the rules see it.
@@ -419,19 +419,6 @@ const CHALLENGE: &[u8] = b"WWW-Authenticate";
 
 /// Returns what rules may know of a client's request besides its messages.
 pub(crate) fn scene<'f>(client: &Downstream<'_>, frontend: &'f Frontend, turn: Turn) -> Scene<'f> {
-    let rules = frontend.rules();
-    Scene {
-        source: client.source.inet(),
-        destination: if rules.asks_destination() { client.find_destination() } else { None },
-        is_tls: client.privacy() == Privacy::Tls,
-        is_first: turn == Turn::First,
-        frontend: frontend.name(),
-        backend: None,
-        server: None,
-        shared: rules.shared(),
-        content: None,
-        answer: None,
-        site: Some(frontend),
-        observer: None,
-    }
+    let scene = session::scene(frontend, client.source, client.privacy(), || client.find_destination());
+    Scene { is_first: turn == Turn::First, ..scene }
 }
