@@ -21,10 +21,11 @@ use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
+use crate::flow::Flow;
 use crate::h1::body::Body;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::review::Ruling;
-use crate::stick::Returned;
+use crate::stick::{Event, Returned};
 use crate::stream::Stream;
 use crate::streams::{Incoming, Responder, Sending};
 use crate::transfer::{Coding, Sink, Source, Transfer};
@@ -65,9 +66,9 @@ pub(crate) struct Progress {
     /// What became of the persistence cookie.
     pub(crate) cookie: Option<Returned>,
     /// Bytes taken from the client behind the head of its request.
-    pub(crate) received: u64,
+    pub(crate) received: Flow,
     /// Bytes sent to the client.
-    pub(crate) sent: u64,
+    pub(crate) sent: Flow,
     /// Whether any byte of a response came.
     pub(crate) server_spoke: bool,
     /// Whether nothing of the request left.
@@ -156,7 +157,7 @@ pub(crate) async fn run(
             (Reply::H2(response), Uplink::H2(rest))
         }
     };
-    progress.received = request.early;
+    progress.received.add(request.early);
     let mut body = std::mem::replace(&mut request.body, Body::Done);
     let pending = if body.is_done() { None } else { Some(request.take_unsent()) };
     let answer = Answer { request, limits, is_awaited: Cell::new(true) };
@@ -169,12 +170,13 @@ pub(crate) async fn run(
         (Inflow::Stream(_), _) | (_, Uplink::H2(_)) => Straggling::Ends,
     };
     // Most requests have no body, or it came with the head: this future is large, and they do without it.
-    let mut uploaded = 0;
+    let uploaded = Flow::default();
+    uploaded.watch(request.review.borrow().audience(Event::BytesIn));
     let outcome = Box::pin(async {
         let mut upload_deadline = Deadline::default();
         let whole = Cell::new(false);
         let upload = pin!(async {
-            upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &mut uploaded).await?;
+            upload(&mut inflow, &mut uplink, (&mut body, pending), limits, &mut upload_deadline, &uploaded).await?;
             whole.set(true);
             answer.watch(&mut inflow).await
         });
@@ -182,7 +184,7 @@ pub(crate) async fn run(
         both(upload, &whole, response, straggling).await
     })
     .await;
-    progress.received += uploaded;
+    progress.received.join(&uploaded);
     outcome
 }
 
@@ -202,7 +204,7 @@ async fn upload(
     (body, pending): (&mut Body, Buffer),
     limits: Limits,
     deadline: &mut Deadline,
-    uploaded: &mut u64,
+    uploaded: &Flow,
 ) -> Result<(), RelayError> {
     let coding = if matches!(body, Body::Length(_)) { Coding::Plain } else { Coding::Chunked };
     let (from, to) = match (inflow, uplink) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::buffer::Buffer;
 use crate::bulk::Bulk;
 use crate::deadline::{Deadline, Elapsed};
+use crate::flow::Flow;
 use crate::h1::SyntaxError;
 use crate::h1::body::Body;
 use crate::pipe::Pipe;
@@ -60,7 +61,7 @@ impl Lane<'_> {
         body: &mut Body,
         buffer: &mut Buffer,
         deadline: &mut Deadline,
-        sent: &mut u64,
+        sent: &Flow,
     ) -> Result<(), RelayError> {
         while !body.is_done() {
             if buffer.is_empty() {
@@ -73,7 +74,7 @@ impl Lane<'_> {
             }
             let count = body.take(buffer.filled()).map_err(RelayError::Syntax)?;
             self.give(&buffer.filled()[..count], deadline).await?;
-            *sent += count as u64;
+            sent.add(count as u64);
             buffer.consume(count);
         }
         buffer.shrink();
@@ -100,7 +101,7 @@ impl Lane<'_> {
     }
 
     /// Lets the kernel move a body of known length, or one that lasts until close, for as long as it is worth it.
-    async fn splice(&mut self, body: &mut Body, deadline: &mut Deadline, sent: &mut u64) -> Result<Spliced, RelayError> {
+    async fn splice(&mut self, body: &mut Body, deadline: &mut Deadline, sent: &Flow) -> Result<Spliced, RelayError> {
         let Some((from, to)) = self.bare() else { return Ok(Spliced::Some) };
         let mut from = Bulk::announced(from);
         while is_worth_splicing(body) {
@@ -116,7 +117,7 @@ impl Lane<'_> {
             }
             while pipe.held() > 0 {
                 let draining = to.when_writable(|to| pipe.drain(to));
-                *sent += flatten(deadline.within(self.to_limit, pin!(draining)).await).map_err(RelayError::To)? as u64;
+                sent.add(flatten(deadline.within(self.to_limit, pin!(draining)).await).map_err(RelayError::To)? as u64);
             }
         }
         Ok(if body.is_done() { Spliced::All } else { Spliced::Some })

@@ -29,6 +29,7 @@ mod downstream;
 mod error;
 mod exchange;
 mod explain;
+mod flow;
 mod forward;
 mod forwarded;
 pub mod h1;

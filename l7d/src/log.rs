@@ -241,8 +241,8 @@ impl<'a> Record<'a> {
         self.status = progress.status;
         self.maker = Maker::Server;
         self.answered = progress.answered;
-        self.received = progress.received;
-        self.sent = progress.sent;
+        self.received = progress.received.count();
+        self.sent = progress.sent.count();
         if let Some(cookie) = progress.cookie {
             self.cookies[1] = cookie.letter();
         }
@@ -278,8 +278,8 @@ impl<'a> Record<'a> {
         if self.connected.is_some() && is_http {
             self.response();
         }
-        self.sent += self.progress.tunnel.to_client.get();
-        self.received += self.progress.tunnel.to_server.get();
+        self.sent += self.progress.tunnel.to_client.count();
+        self.received += self.progress.tunnel.to_server.count();
         let phase = match (self.backend, self.server, self.connected) {
             (_, _, Some(_)) if !is_http => Phase::Bytes,
             (_, _, Some(_)) if self.status.is_some() => Phase::Data,

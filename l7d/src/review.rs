@@ -9,6 +9,7 @@ use control::config::{NamePolicy, Timeout};
 
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
+use crate::flow::Audience;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
@@ -17,6 +18,7 @@ use crate::session;
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
 use crate::tls::Session;
+use crate::tunnel::Carriage;
 
 /// One exchange as the rules see it.
 #[derive(Debug)]
@@ -297,6 +299,16 @@ impl<'a> Review<'a> {
         let mut scene = Scene { answer: Some(&content), ..self.scene };
         let verdict = rules.on_first_answer(&mut 0, (Some(request), response), &mut scene, self.memory);
         verdict.map_or(Ok(()), |verdict| self.judge(verdict, Phase::Answer, request))
+    }
+
+    /// Returns who is to be told of bytes while they flow; none if nothing is tracked.
+    pub(crate) fn audience(&self, event: fn(u64) -> Event) -> Option<Audience> {
+        self.memory.audience(event)
+    }
+
+    /// Lets everything that is tracked know what a tunnel carries.
+    pub(crate) fn watch(&self, carriage: &Carriage) {
+        carriage.watch(self.memory);
     }
 
     /// Takes the response through the backend's rules and then the frontend's; returns how much of its body they want to see before they

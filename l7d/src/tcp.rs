@@ -74,6 +74,7 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
     let early = client.early.take();
     let rules = backend.rules();
     let quiet = Quiet::of(frontend.timeouts(), backend.timeouts());
+    record.progress.tunnel.watch(&client.memory);
     let carried = if rules.concerns_first_answers() || rules.sticks_late() {
         scene.server = record.names().1;
         let mut memory = mem::take(&mut client.memory);

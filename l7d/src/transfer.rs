@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::buffer::Buffer;
 use crate::compress::Coder;
 use crate::deadline::Deadline;
+use crate::flow::Flow;
 use crate::h1::body::Body;
 use crate::h1::chunked;
 use crate::lane::{IoFailure, RelayError, flatten};
@@ -90,7 +91,7 @@ impl Transfer<'_> {
     ///
     /// # Errors
     /// Fails where either side does, takes too long, or the body is invalid.
-    pub(crate) async fn run(mut self, deadline: &mut Deadline, sent: &mut u64) -> Result<(), RelayError> {
+    pub(crate) async fn run(mut self, deadline: &mut Deadline, sent: &Flow) -> Result<(), RelayError> {
         loop {
             let piece = {
                 let mut next = pin!(self.from.next());
@@ -100,9 +101,9 @@ impl Transfer<'_> {
                         // What the sender has said so far may be all that it says for long.
                         if let Some(bytes) = self.coder.as_mut().and_then(Coder::flush) {
                             let piece = Piece::Data { bytes, last: false };
-                            *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
+                            sent.add(timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?);
                         }
-                        *sent += timed(deadline, self.to_limit, pin!(self.to.flush())).await.map_err(RelayError::To)?;
+                        sent.add(timed(deadline, self.to_limit, pin!(self.to.flush())).await.map_err(RelayError::To)?);
                         let piece = deadline.within(self.from_limit, pin!(self.to.unless_reset(next))).await;
                         piece.map_err(|elapsed| RelayError::From(elapsed.into()))??
                     }
@@ -114,7 +115,7 @@ impl Transfer<'_> {
                 Some(coder) => press(coder, piece),
             };
             for piece in pieces.into_iter().flatten() {
-                *sent += timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?;
+                sent.add(timed(deadline, self.to_limit, pin!(self.to.give(piece))).await.map_err(RelayError::To)?);
             }
             if is_last {
                 return Ok(());

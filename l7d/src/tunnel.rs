@@ -18,8 +18,11 @@ use tracing::debug;
 use crate::buffer::{Buffer, SMALL};
 use crate::bulk::Bulk;
 use crate::deadline::Deadline;
+use crate::flow::Flow;
 use crate::pipe::Pipe;
+use crate::rules::Memory;
 use crate::socket::Socket;
+use crate::stick::Event;
 use crate::stream::Stream;
 use crate::streams::{Incoming, Sending};
 
@@ -124,9 +127,17 @@ pub(crate) struct Carried {
 #[derive(Debug, Default)]
 pub(crate) struct Carriage {
     /// From client to server.
-    pub(crate) to_server: Cell<u64>,
+    pub(crate) to_server: Flow,
     /// From server to client.
-    pub(crate) to_client: Cell<u64>,
+    pub(crate) to_client: Flow,
+}
+
+impl Carriage {
+    /// Lets everything that is tracked know of the bytes while they flow.
+    pub(crate) fn watch(&self, memory: &Memory) {
+        self.to_server.watch(memory.audience(Event::BytesIn));
+        self.to_client.watch(memory.audience(Event::BytesOut));
+    }
 }
 
 /// The two ends of a tunnel, and what the client sent before it was open.
@@ -232,8 +243,8 @@ pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline, c
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
     let early = early.filter(|early| !early.is_empty()).map(Piece::Buffer);
     let pulse = Pulse { last: Cell::new(Instant::now()), half_closed: Cell::new(false) };
-    let up = Flow { pulse: &pulse, from: Side::Client, carried: &carriage.to_server };
-    let down = Flow { pulse: &pulse, from: Side::Server, carried: &carriage.to_client };
+    let up = Direction { pulse: &pulse, from: Side::Client, carried: &carriage.to_server };
+    let down = Direction { pulse: &pulse, from: Side::Server, carried: &carriage.to_client };
     let end = {
         let mut forth = pin!(up.relay(early, client_in, server_out));
         let mut back = pin!(down.relay_held(held, server_in, client_out));
@@ -266,7 +277,7 @@ pub(crate) async fn run(ends: Ends<'_>, quiet: Quiet, deadline: &mut Deadline, c
         })
         .await
     };
-    let carried = Carried { to_server: up.carried.get(), to_client: down.carried.get(), end };
+    let carried = Carried { to_server: up.carried.count(), to_client: down.carried.count(), end };
     debug!("tunnel carried {} bytes to the server and {} to the client: {}", carried.to_server, carried.to_client, carried.end);
     carried
 }
@@ -278,14 +289,14 @@ struct Pulse {
 }
 
 /// One direction.
-struct Flow<'a> {
+struct Direction<'a> {
     pulse: &'a Pulse,
     /// The side that sends.
     from: Side,
-    carried: &'a Cell<u64>,
+    carried: &'a Flow,
 }
 
-impl Flow<'_> {
+impl Direction<'_> {
     fn to(&self) -> Side {
         match self.from {
             Side::Client => Side::Server,
@@ -294,7 +305,7 @@ impl Flow<'_> {
     }
 
     fn moved(&self, count: usize) {
-        self.carried.set(self.carried.get() + count as u64);
+        self.carried.add(count as u64);
         self.pulse.last.set(Instant::now());
     }
 
@@ -317,7 +328,7 @@ impl Flow<'_> {
                 Err(Ended::Cut)
             }
             Held::Refused(refusal, count) => {
-                self.carried.set(count);
+                self.carried.add(count);
                 Err(Ended::Refused(refusal))
             }
         }

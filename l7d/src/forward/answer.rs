@@ -30,6 +30,7 @@ use crate::look::{self, Inlet, Sight, Until};
 use crate::message::body::Framing;
 use crate::message::head::{Method, ResponseHead, Version};
 use crate::message::headers::Known;
+use crate::stick::Event;
 use crate::stream::Stream;
 use crate::streams::{Incoming, Responder, Sending};
 use crate::transfer::{Coding, Sink, Source, Transfer};
@@ -271,7 +272,7 @@ impl Answer<'_, '_> {
                 let begun = deadline.within(self.limits.client, pin!(respond.respond(accepted, false))).await;
                 responding = flatten(begun).map_err(client_failed)?;
                 let bytes = bytes::Bytes::from_owner(early_answer);
-                progress.sent += bytes.len() as u64;
+                progress.sent.add(bytes.len() as u64);
                 let pushed = deadline.within(self.limits.client, pin!(responding.push(bytes, false))).await;
                 flatten(pushed).map_err(client_failed)?;
                 (End::Stream(inlet, &mut responding), Buffer::take())
@@ -290,6 +291,7 @@ impl Answer<'_, '_> {
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
         let ends = Ends { client, server, early: Some(early), held: None };
+        self.request.review.borrow().watch(&progress.tunnel);
         Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline, &progress.tunnel).await))
     }
 
@@ -419,7 +421,10 @@ impl Answer<'_, '_> {
             input.consume(count);
             drop(out);
             let mut lane = Lane { from: wires.server, from_limit: self.limits.server, to: wires.client, to_limit: self.limits.client };
-            lane.relay(&mut body, &mut input, deadline, &mut progress.sent).await.map_err(download_failed)?;
+            if !body.is_done() {
+                progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
+            }
+            lane.relay(&mut body, &mut input, deadline, &progress.sent).await.map_err(download_failed)?;
         }
         // Bytes behind the response belong to no request of ours.
         let server = if server_stays && input.is_empty() { self.request.server } else { Fate::Close };
@@ -474,7 +479,8 @@ impl Answer<'_, '_> {
         progress: &mut Progress,
     ) -> Result<(), ExchangeError> {
         let transfer = Transfer { from, from_limit: self.limits.server, to, to_limit: self.limits.client, coder };
-        transfer.run(deadline, &mut progress.sent).await.map_err(download_failed)
+        progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
+        transfer.run(deadline, &progress.sent).await.map_err(download_failed)
     }
 
     fn encode(&self, head: &ResponseHead, client: Fate, out: &mut Vec<u8>) {
@@ -495,7 +501,7 @@ impl Answer<'_, '_> {
     ) -> Result<(), ExchangeError> {
         let sent = deadline.within(self.limits.client, pin!(client.send_pieces(pieces))).await;
         flatten(sent).map_err(client_failed)?;
-        progress.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        progress.sent.add(pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
         Ok(())
     }
 }

@@ -45,6 +45,10 @@ impl<'a> Record<'a> {
         let is_refused = matches!(phase, "R" | "T") && matches!(who, "P" | "C" | "c");
         let is_error = is_refused || is_status(400..500);
         let is_broken = phase == "H" && matches!(who, "S" | "P");
+        // What has streamed was counted while it did.
+        let progress = &self.progress;
+        let received = (self.head + self.received).saturating_sub(progress.received.told() + progress.tunnel.to_server.told());
+        let sent = self.sent.saturating_sub(progress.sent.told() + progress.tunnel.to_client.told());
         let is_failure = is_broken || (is_status(500..600) && !matches!(self.status, Some(501 | 505)));
         memory.note(|record| {
             if is_refused && self.request.is_none() {
@@ -56,8 +60,8 @@ impl<'a> Record<'a> {
             if is_failure {
                 record.count(Event::Failure);
             }
-            record.count(Event::BytesIn(self.head + self.received));
-            record.count(Event::BytesOut(self.sent));
+            record.count(Event::BytesIn(received));
+            record.count(Event::BytesOut(sent));
         });
     }
 

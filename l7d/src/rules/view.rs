@@ -15,12 +15,13 @@ use super::capture;
 use super::observer::{Observer, RuleId};
 use super::sample::Sample;
 use crate::brand::Brand;
+use crate::flow::Audience;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::site::Frontend;
-use crate::stick::{self, Key, Record, Table, Tracked};
+use crate::stick::{self, Event, Key, Record, Table, Tracked};
 use crate::tls;
 
 /// What is known of an exchange besides its messages.
@@ -519,6 +520,12 @@ impl Memory {
     /// Tells whether anything is tracked.
     pub(crate) fn is_tracking(&self) -> bool {
         !self.of_session.is_empty() || !self.of_exchange.is_empty()
+    }
+
+    /// Returns who is to be told of bytes while they flow; none if nothing is tracked.
+    pub(crate) fn audience(&self, event: fn(u64) -> Event) -> Option<Audience> {
+        let tracked = || self.of_session.iter().chain(&self.of_exchange).map(|(_, tracked)| Arc::clone(tracked));
+        self.is_tracking().then(|| Audience { event, entries: tracked().collect() })
     }
 
     /// Counts something for everything that is tracked.

@@ -143,6 +143,8 @@ mod stick;
 #[cfg(test)]
 mod strain;
 #[cfg(test)]
+mod table_bytes;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod tcp;
