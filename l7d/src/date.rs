@@ -37,6 +37,26 @@ impl fmt::Display for Common {
     }
 }
 
+impl Common {
+    /// Appends the date; within a second only its end changes, and all before it is copied from the line before.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        COMMON.with_borrow_mut(|(last, text)| {
+            if *last != second || text.is_empty() {
+                use std::io::Write as _;
+                *last = second;
+                text.clear();
+                write!(text, "{self}").expect("a vector takes everything");
+                text.truncate(text.len() - 3);
+            }
+            out.extend_from_slice(text);
+        });
+        let milliseconds = since.subsec_millis();
+        out.extend([milliseconds / 100, milliseconds / 10 % 10, milliseconds % 10].map(|digit| b"0123456789"[digit as usize]));
+    }
+}
+
 impl fmt::Display for Web {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
@@ -126,6 +146,8 @@ fn in_zone(second: i64, zone: TimeZone) -> Here {
 }
 
 thread_local! {
+    /// A second, and [`Common`] of it up to the milliseconds.
+    static COMMON: RefCell<(i64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
     static LAST: RefCell<Last> = const { RefCell::new(Last { second: i64::MIN, here: Here { date: DateTime::ZERO, ahead: 0 } }) };
 }
 
@@ -157,5 +179,10 @@ mod tests {
         assert_eq!(Web(at, Zone::Utc).to_string(), "02/Nov/2026:06:13:20 +0000");
         assert_eq!(Iso(at).to_string().len(), "2026-11-21T07:03:16.042117+01:00".len());
         assert_eq!(Common(UNIX_EPOCH).to_string().len(), common.len());
+        for at in [at, at + Duration::from_millis(957), at + Duration::from_millis(958), UNIX_EPOCH, at] {
+            let mut appended = b"[".to_vec();
+            Common(at).append(&mut appended);
+            assert_eq!(String::from_utf8(appended).unwrap(), format!("[{}", Common(at)));
+        }
     }
 }

@@ -151,9 +151,10 @@ impl<'a> Record<'a> {
             let scheme = head.scheme().filter(|_| head.target().starts_with(b"/"));
             let origin = scheme.map_or([b"" as &[u8]; 3], |scheme| [scheme.as_str().as_bytes(), b"://", host]);
             let version = head.version().as_str().as_bytes();
-            for part in [head.method_text(), b" "].into_iter().chain(origin).chain([head.target(), b" ", version]) {
-                self.line.extend_from_slice(part);
-            }
+            let [scheme, separator, host] = origin;
+            let parts = [head.method_text(), b" ", scheme, separator, host, head.target(), b" ", version];
+            self.line.reserve_exact(parts.iter().map(|part| part.len()).sum());
+            parts.iter().for_each(|part| self.line.extend_from_slice(part));
         }
     }
 
@@ -406,7 +407,8 @@ impl<'a> Record<'a> {
 
     fn facts<'f>(&'f self, frontend: &'f Frontend, (format, memory): (&Format, &Memory), ended: Instant) -> Facts<'f> {
         let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
-        let date = |at: Instant| SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let now = SystemTime::now();
+        let date = |at: Instant| now.checked_sub(ended.saturating_duration_since(at)).unwrap_or(SystemTime::UNIX_EPOCH);
         Facts {
             client: self.client,
             ends: self.ends,

@@ -92,7 +92,7 @@ impl Log {
         let host = config.global().log_host().map(|name| name.unwrap_or_else(|| hostname()).to_owned());
         Ok(Self {
             outputs,
-            sender: Sender { tag: logging.tag().map_or("l7d", |tag| tag.as_str()).to_owned(), host },
+            sender: Sender::new(logging.tag().map_or("l7d", |tag| tag.as_str()), host),
             skips_normal: has(ProxyOption::DontLogNormal),
             separates_errors: has(ProxyOption::LogSeparateErrors),
             lines: AtomicU64::new(0),

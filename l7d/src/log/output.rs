@@ -1,11 +1,12 @@
 //! Opened targets: what stands before a line, and the way it leaves.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::spool::{Ending, Intake, drop_lines};
 use super::target::{Header, Place, Target};
@@ -15,6 +16,7 @@ use crate::level::Level;
 /// A target that takes lines.
 #[derive(Debug)]
 pub(crate) struct Output {
+    number: u64,
     target: Target,
     way: Way,
     /// Lines that were sampled so far.
@@ -33,10 +35,11 @@ enum Way {
 /// Who headers say the lines are from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sender {
+    number: u64,
     /// The name of the program.
-    pub(super) tag: String,
+    tag: String,
     /// The name of this host, if headers are to show it.
-    pub(super) host: Option<String>,
+    host: Option<String>,
 }
 
 /// One line, for every target.
@@ -50,12 +53,35 @@ pub(super) struct Line<'a> {
     pub(super) structured: &'a [u8],
 }
 
+/// A header that holds for a second, and what it is the header of.
+struct Opening {
+    numbers: [u64; 2],
+    level: Level,
+    second: u64,
+    text: Vec<u8>,
+}
+
+thread_local! {
+    /// The last headers, each in the place that the numbers of its sender and its target give it.
+    static OPENINGS: RefCell<[Option<Opening>; 16]> = const { RefCell::new([const { None }; 16]) };
+}
+
+/// Tells senders and outputs apart, those of configurations that are gone included.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
 static STREAMS: [OnceLock<Option<Intake>>; 2] = [const { OnceLock::new() }; 2];
 
 /// Waits until the lines handed over are written, unless that takes too long.
 pub(crate) fn flush() {
     let end = Instant::now() + PARTING;
     STREAMS.iter().filter_map(|stream| stream.get()?.as_ref()).for_each(|stream| stream.flush(end));
+}
+
+impl Sender {
+    /// Makes lines come from a program of this name, and this host if headers are to show it.
+    pub(super) fn new(tag: &str, host: Option<String>) -> Self {
+        Self { number: NUMBERS.fetch_add(1, Relaxed), tag: tag.to_owned(), host }
+    }
 }
 
 impl Output {
@@ -84,7 +110,7 @@ impl Output {
                 Way::Tcp(Intake::start(move |bytes, ending| connection.write(bytes, ending))?)
             }
         };
-        Ok(Self { target, way, sampled: AtomicU32::new(0) })
+        Ok(Self { number: NUMBERS.fetch_add(1, Relaxed), target, way, sampled: AtomicU32::new(0) })
     }
 
     /// Hands over a line; one that the target cannot take at once is lost, because no client should wait for a log.
@@ -108,28 +134,48 @@ impl Output {
     }
 
     fn header(&self, line: Line<'_>, sender: &Sender, out: &mut Vec<u8>) {
-        let level = line.level.max(self.target.gravest) as u8;
-        let (priority, now) = (self.target.facility * 8 + level, SystemTime::now());
-        let (tag, process) = (&sender.tag, std::process::id());
+        let (level, now) = (line.level.max(self.target.gravest), SystemTime::now());
+        let priority = self.target.priority(level);
         let host = sender.host.as_deref();
-        let is_local = self.target.header == Header::Local || (self.target.header == Header::Usual && host.is_none());
         let written = match self.target.header {
-            _ if is_local => write!(out, "<{priority}>{} {tag}[{process}]: ", date::Syslog(now)),
-            Header::Local | Header::Usual | Header::Rfc3164 => {
-                write!(out, "<{priority}>{} {} {tag}[{process}]: ", date::Syslog(now), host.unwrap_or("localhost"))
-            }
+            Header::Local | Header::Usual | Header::Rfc3164 => return self.opening(level, now, sender, out),
             Header::Rfc5424 => {
+                let (tag, process) = (&sender.tag, std::process::id());
                 let _ = write!(out, "<{priority}>1 {} {} {tag} {process} - ", date::Iso(now), host.unwrap_or("-"));
                 out.extend_from_slice(if line.structured.is_empty() { b"-" } else { line.structured });
                 out.write_all(b" ")
             }
             Header::Priority => write!(out, "<{priority}>"),
-            Header::Short => write!(out, "<{level}>"),
-            Header::Timed => write!(out, "<{level}>{} ", date::Iso(now)),
+            Header::Short => write!(out, "<{}>", level as u8),
+            Header::Timed => write!(out, "<{}>{} ", level as u8, date::Iso(now)),
             Header::Iso => write!(out, "{} ", date::Iso(now)),
             Header::Raw => Ok(()),
         };
         written.expect("a vector takes everything");
+    }
+
+    /// Appends a header of RFC 3164, which is the same for all lines of a second.
+    fn opening(&self, level: Level, now: SystemTime, sender: &Sender, out: &mut Vec<u8>) {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let numbers = [sender.number, self.number];
+        OPENINGS.with_borrow_mut(|openings| {
+            let place = &mut openings[usize::try_from((sender.number + self.number) % 16).unwrap_or_default()];
+            if !place.as_ref().is_some_and(|last| last.numbers == numbers && last.level == level && last.second == second) {
+                let text = self.opening_text(level, now, sender).into_bytes();
+                *place = Some(Opening { numbers, level, second, text });
+            }
+            out.extend_from_slice(place.as_ref().map_or(&[], |opening| &opening.text));
+        });
+    }
+
+    fn opening_text(&self, level: Level, now: SystemTime, sender: &Sender) -> String {
+        let priority = self.target.priority(level);
+        let (now, tag, process) = (date::Syslog(now), &sender.tag, std::process::id());
+        let host = match (self.target.header, sender.host.as_deref()) {
+            (Header::Local, _) | (Header::Usual, None) => String::new(),
+            (_, host) => format!("{} ", host.unwrap_or("localhost")),
+        };
+        format!("<{priority}>{now} {host}{tag}[{process}]: ")
     }
 
     fn send(&self, packet: &[u8]) {

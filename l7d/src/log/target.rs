@@ -126,6 +126,11 @@ impl<'a> Words<'a> {
 }
 
 impl Target {
+    /// Returns the number by which syslog names the facility and a level.
+    pub(super) fn priority(&self, level: Level) -> u8 {
+        self.facility * 8 + level as u8
+    }
+
     /// Reads a target as the configuration writes it.
     ///
     /// # Errors
