@@ -231,7 +231,7 @@ impl Daemon {
         let masters: Vec<Spec> = launch.master.iter().flat_map(bind::specs_of_admin).collect();
         let masters = bind::bind_all(&masters, 1, sharing)?;
         let guests = peers::bind(&config, &local_peer, sharing)?;
-        let logs = Logs::of(&config).context("log targets")?;
+        let logs = Logs::of(&config, &Logs::default()).context("log targets")?;
         pace::follow(config.global().rates());
         h2::follow(config.global().h2());
         let config = Arc::new(config);
@@ -327,7 +327,7 @@ impl Daemon {
             warn!("the number of threads changes at the next start");
         }
         // What the system may refuse comes first, while nothing has changed yet.
-        let logs = Logs::of(&config).context("log targets")?;
+        let logs = Logs::of(&config, before.logs()).context("log targets")?;
         let (sockets, desks) = self.bind(&config, &before)?;
         support::announce(&config);
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
@@ -532,7 +532,7 @@ impl Daemon {
                 bail!("a worker has failed");
             }
         }
-        log::flush();
+        log::flush(self.site.borrow().logs());
         info!("stopped");
         Ok(())
     }

@@ -3,9 +3,11 @@
 //! A [`Record`] collects what happened while it happens; at the end it is counted in [`crate::stats`] and becomes one line for every
 //! target of the frontend's [`Log`]. Times of day are those of the system's time zone.
 
+mod connection;
 mod health;
 mod journal;
 mod output;
+mod ring;
 mod spool;
 mod tally;
 mod target;
@@ -18,8 +20,9 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) use health::follow;
 pub(crate) use journal::{Log, Logs};
 pub(crate) use output::flush;
+pub(crate) use ring::{Rings, Since};
 pub(crate) use spool::dropped;
-pub(crate) use target::Target;
+pub(crate) use target::{Target, check_format};
 
 use journal::Outcome;
 use output::Line;

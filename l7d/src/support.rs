@@ -5,11 +5,11 @@
 
 use std::collections::HashSet;
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Mode, Peers, Report, Transport};
+use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Located, Mode, Peers, Report, Ring, Transport, suggest};
 use tracing::info;
 
 use crate::balance::Expression;
-use crate::log::Target;
+use crate::log::{self, Target};
 
 /// Checks that everything in the configuration is carried out.
 ///
@@ -57,13 +57,26 @@ impl Findings {
         let of_backends = config.backends().iter().map(|backend| backend.logging().targets());
         let mut seen = HashSet::new();
         for target in std::iter::once(config.global().log()).chain(of_frontends).chain(of_backends).flatten() {
-            let fault = Target::parse(target.value()).err().filter(|_| seen.insert(target.location().to_string()));
-            self.0.extend(fault.map(|fault| fault.into_diagnostic(target)));
+            if seen.insert(target.location().to_string()) {
+                self.target(config, target);
+            }
         }
+        self.0.extend(config.rings().iter().filter_map(|ring| log::check_format(ring.format()?).err()));
         for socket in config.global().stats_sockets() {
             if socket.address().inet().is_some_and(|inet| inet.transport().is_datagrams()) {
                 self.refuse(socket.location(), "the runtime interface is a stream, not datagrams");
             }
+        }
+    }
+
+    fn target(&mut self, config: &Config, target: &Located<String>) {
+        let found = match Target::parse(target.value()) {
+            Ok(found) => found,
+            Err(fault) => return self.0.push(fault.into_diagnostic(target)),
+        };
+        let names: Vec<&str> = config.rings().iter().map(Ring::name).collect();
+        if let Some(name) = found.ring().filter(|name| !names.contains(name)) {
+            self.0.push(Diagnostic::error(target.location(), format!("no ring `{name}`")).hint(suggest::hint(name, &names)));
         }
     }
 

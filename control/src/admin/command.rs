@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::sync::mpsc;
+
 use super::dialog::Rights;
 use super::reply::Reply;
 use crate::config::SocketLevel;
@@ -10,6 +12,18 @@ use crate::handover::Listening;
 
 /// The answer of a command that has to wait for something.
 pub type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// Pieces of an answer that goes on until its client or its source has enough; dropping it tells the source.
+pub type Feed = mpsc::Receiver<String>;
+
+/// The answer of a command that may go on.
+#[derive(Debug)]
+pub enum Answer {
+    /// There is no more.
+    Once(Reply),
+    /// More comes as it happens.
+    Feed(Feed),
+}
 
 /// All that a process listens on, once it is gathered.
 pub type Gathering = Pin<Box<dyn Future<Output = Vec<Listening>> + Send>>;
@@ -36,6 +50,8 @@ pub enum Run<C: 'static> {
     Now(fn(&C, &Call) -> Reply),
     /// Waiting for others of the process.
     Later(fn(C, Call) -> Answering),
+    /// At once, and perhaps for as long as the client listens.
+    Feed(fn(&C, &Call) -> Answer),
 }
 
 /// What a client asks for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::command::{Call, Language, Listing, Run};
+use super::command::{Answer, Call, Feed, Language, Listing, Run};
 use super::line::Sentence;
 use super::reply::{Marking, Reply};
 use crate::config::{self, SocketLevel};
@@ -31,6 +31,15 @@ pub(super) struct Dialog {
     pub(super) ended: bool,
     /// Who is spoken to, where there is a choice.
     target: Target,
+}
+
+/// What is sent for a command.
+#[derive(Debug)]
+pub(super) enum Spoken {
+    /// All of it.
+    Whole(String),
+    /// What comes from here, and in the end this.
+    Begun(Feed, String),
 }
 
 /// One of two who may be spoken to over one socket.
@@ -71,34 +80,36 @@ impl Dialog {
     }
 
     /// Carries out a command and returns what is sent for it.
-    pub(super) async fn answer<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> String {
+    pub(super) async fn answer<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> Spoken {
         match language.behind() {
             Some(worker) => self.pass_on(language, worker, sentence).await,
-            None => {
-                let reply = self.reply(language, sentence).await;
-                self.finish(reply, self.end())
-            }
+            None => match self.reply(language, sentence).await {
+                Answer::Once(reply) => Spoken::Whole(self.finish(reply, self.end())),
+                Answer::Feed(feed) => Spoken::Begun(feed, self.end().to_owned()),
+            },
         }
     }
 
     /// Lets the master or its worker carry out a command, as the word before it says, which alone says it of all that follow.
-    async fn pass_on<C: Clone>(&mut self, master: &Language<C>, worker: &Language<C>, mut sentence: Sentence) -> String {
+    async fn pass_on<C: Clone>(&mut self, master: &Language<C>, worker: &Language<C>, mut sentence: Sentence) -> Spoken {
         let mut target = self.target;
         if let Some(name) = sentence.words.first().and_then(|word| word.strip_prefix('@')) {
             let Some(named) = Target::named(name) else {
                 self.ended = true;
-                return format!("Can't find the target PID matching the prefix '@{name}'\n");
+                return Spoken::Whole(format!("Can't find the target PID matching the prefix '@{name}'\n"));
             };
             target = named;
             sentence.words.remove(0);
             if sentence.words.is_empty() {
                 self.target = target;
-                return self.prompt();
+                return Spoken::Whole(self.prompt());
             }
         }
-        let reply = self.reply(if target == Target::Master { master } else { worker }, sentence).await;
-        let end = if reply == Reply::Done && target == Target::Master { self.prompt() } else { format!("\n{}", self.prompt()) };
-        self.finish(reply, &end)
+        match self.reply(if target == Target::Master { master } else { worker }, sentence).await {
+            Answer::Once(Reply::Done) if target == Target::Master => Spoken::Whole(self.finish(Reply::Done, &self.prompt())),
+            Answer::Once(reply) => Spoken::Whole(self.finish(reply, &format!("\n{}", self.prompt()))),
+            Answer::Feed(feed) => Spoken::Begun(feed, format!("\n{}", self.prompt())),
+        }
     }
 
     fn prompt(&self) -> String {
@@ -109,10 +120,10 @@ impl Dialog {
         }
     }
 
-    async fn reply<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> Reply {
+    async fn reply<C: Clone>(&mut self, language: &Language<C>, sentence: Sentence) -> Answer {
         let Sentence { words, payload } = sentence;
         match self.own(language, &words) {
-            Some(reply) => reply,
+            Some(reply) => Answer::Once(reply),
             None => self.carry_out(language, words, payload).await,
         }
     }
@@ -202,15 +213,16 @@ impl Dialog {
         Reply::Done
     }
 
-    async fn carry_out<C: Clone>(&self, language: &Language<C>, words: Vec<String>, payload: Option<String>) -> Reply {
-        let Some((command, own)) = language.find(&words) else { return self.unknown(language, &words) };
+    async fn carry_out<C: Clone>(&self, language: &Language<C>, words: Vec<String>, payload: Option<String>) -> Answer {
+        let Some((command, own)) = language.find(&words) else { return Answer::Once(self.unknown(language, &words)) };
         if self.rights.level < command.level {
-            return denied();
+            return Answer::Once(denied());
         }
         let call = Call { arguments: words.into_iter().skip(own).collect(), payload, rights: self.rights };
         match command.run {
-            Run::Now(run) => run(language.context(), &call),
-            Run::Later(run) => run(language.context().clone(), call).await,
+            Run::Now(run) => Answer::Once(run(language.context(), &call)),
+            Run::Later(run) => Answer::Once(run(language.context().clone(), call).await),
+            Run::Feed(run) => run(language.context(), &call),
         }
     }
 

@@ -16,7 +16,7 @@ pub mod servers;
 mod socket;
 mod words;
 
-pub use command::{Answering, Call, Command, Gathering, Language, Run};
+pub use command::{Answer, Answering, Call, Command, Feed, Gathering, Language, Run};
 pub use dialog::Rights;
 pub use reply::{Reply, Urgency};
 pub(crate) use saved::addresses as saved_addresses;

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::command::Language;
-use super::dialog::{Dialog, Manner};
+use super::command::{Feed, Language};
+use super::dialog::{Dialog, Manner, Spoken};
 use super::line::{Input, Taken};
 use crate::config::SocketLevel;
 use crate::handover;
@@ -128,8 +128,14 @@ async fn converse<C: Clone>(
                 return Ok(if terms.hands_over { Ending::WantsSockets } else { Ending::Over });
             }
             Taken::Sentence(sentence) => {
-                let answer = dialog.answer(language, sentence).await;
-                within(dialog.patience, client.write_all(answer.as_bytes())).await?;
+                let end = match dialog.answer(language, sentence).await {
+                    Spoken::Whole(answer) => answer,
+                    Spoken::Begun(feed, end) => match pass_on(client, feed, dialog.patience).await? {
+                        Attention::Given => end,
+                        Attention::Gone => return Ok(Ending::Over),
+                    },
+                };
+                within(dialog.patience, client.write_all(end.as_bytes())).await?;
                 if dialog.ended || (dialog.manner() == Manner::Brief && input.is_settled()) {
                     return within(dialog.patience, client.shutdown()).await.map(|()| Ending::Over);
                 }
@@ -140,6 +146,26 @@ async fn converse<C: Clone>(
                 count => input.push(&bytes[..count]),
             },
             Taken::TooLong => return Err(io::Error::new(io::ErrorKind::InvalidData, "a command is too long")),
+        }
+    }
+}
+
+/// Whether a client is still there after it was told what happens.
+enum Attention {
+    Given,
+    Gone,
+}
+
+/// Tells a client what happens until it says anything, which is thrown away, or leaves.
+async fn pass_on(client: &mut (impl AsyncRead + AsyncWrite + Unpin), mut feed: Feed, patience: Duration) -> io::Result<Attention> {
+    let mut bytes = [0; 4096];
+    loop {
+        tokio::select! {
+            piece = feed.recv() => match piece {
+                Some(piece) => within(patience, client.write_all(piece.as_bytes())).await?,
+                None => return Ok(Attention::Given),
+            },
+            read = client.read(&mut bytes) => return Ok(if read? == 0 { Attention::Gone } else { Attention::Given }),
         }
     }
 }

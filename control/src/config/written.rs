@@ -13,7 +13,7 @@ use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward, HashType,
     HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange, Prefix,
-    Preset, Protocol, Rates, Request, Resolvers, RetryOn, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
+    Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
     StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
@@ -39,6 +39,7 @@ pub(super) struct Written {
     pub(super) tables: Vec<Table>,
     pub(super) peers: Vec<Peers>,
     pub(super) resolvers: Vec<Resolvers>,
+    pub(super) rings: Vec<Ring>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
     /// Words that are accepted and mean nothing here.

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod errors;
+mod events;
 mod explain;
 mod gates;
 mod limits;
@@ -163,6 +164,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         patterns::commands(),
         certificates::commands(),
         errors::commands(),
+        events::commands(),
         peers::commands(),
         explain::commands(),
     ];

@@ -23,7 +23,6 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         now("show cli sockets", "", "list the sockets of this interface", Operator, sockets),
         // HAProxy's commands about its own inside: refused with the reason, rather than as words that nobody knows.
         now("show activity", "", "(not here)", User, |_, _| refuse("show activity", "threads share nothing whose use it would count")),
-        now("show events", "", "(not here)", User, |_, _| refuse("show events", "there are no sinks; lines go to targets of logs")),
         now("show pools", "", "(not here)", User, |_, _| refuse("show pools", "memory is the system's; see PoolUsed_MB in 'show info'")),
         now("show threads", "", "(not here)", User, |_, _| refuse("show threads", "threads are the system's; see /proc/PID/task")),
     ]

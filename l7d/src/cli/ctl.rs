@@ -30,6 +30,10 @@ pub(super) fn run(ctl: &Ctl) -> anyhow::Result<ExitCode> {
         Some(socket) => socket.clone(),
         None => of_config(&ctl.files)?,
     };
+    if follows(&ctl.words) {
+        follow(&place, &request(&ctl.words)?).with_context(|| format!("socket {place}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let answer = ask(&place, &request(&ctl.words)?).with_context(|| format!("socket {place}"))?;
     // The first line answers the wish for marked messages.
     let answer = answer.strip_prefix('\n').unwrap_or(&answer);
@@ -98,6 +102,37 @@ fn ask(place: &str, request: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
     read(stream)
+}
+
+/// Tells whether the answer goes on for as long as it is listened to.
+fn follows(words: &[String]) -> bool {
+    let mut words = words.iter().flat_map(|word| word.split_ascii_whitespace());
+    words.any(|word| matches!(word, "-w" | "-wn" | "-nw"))
+}
+
+/// Prints an answer as it comes.
+fn follow(place: &str, request: &str) -> io::Result<()> {
+    // A client that ends its side of the connection is taken for one that has left.
+    if !place.contains('/') && place.contains(':') {
+        let mut stream = TcpStream::connect(place)?;
+        stream.write_all(request.as_bytes())?;
+        return print(stream);
+    }
+    let mut stream = UnixStream::connect(place)?;
+    stream.write_all(request.as_bytes())?;
+    print(stream)
+}
+
+fn print(mut stream: impl Read) -> io::Result<()> {
+    let (mut bytes, mut out) = ([0; 4096], io::stdout());
+    // The first line answers the wish for marked messages.
+    stream.read_exact(&mut bytes[..1])?;
+    loop {
+        match stream.read(&mut bytes)? {
+            0 => return Ok(()),
+            count => out.write_all(&bytes[..count]).and_then(|()| out.flush())?,
+        }
+    }
 }
 
 fn read(mut stream: impl Read) -> io::Result<String> {

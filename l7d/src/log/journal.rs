@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use control::config::{BackendId, Config, FrontendId, Located, Logging, ProxyOption};
 
 use super::output::{Line, Output, Sender};
+use super::ring::Rings;
 use super::target::Target;
 use crate::level::Level;
 use crate::rules::hostname;
@@ -17,6 +18,7 @@ use crate::rules::hostname;
 pub(crate) struct Logs {
     frontends: Vec<Arc<Log>>,
     backends: Vec<Arc<Log>>,
+    rings: Rings,
 }
 
 /// The log of one frontend or backend.
@@ -30,16 +32,19 @@ pub(crate) struct Log {
 }
 
 impl Logs {
-    /// Opens the targets of a configuration; one it does not understand was refused before.
+    /// Opens the targets of a configuration, of which one it does not understand was refused before; rings that were there go on.
     ///
     /// # Errors
-    /// Fails if the system has no socket for one.
-    pub(crate) fn of(config: &Config) -> io::Result<Self> {
+    /// Fails if the system has no socket or thread for one.
+    pub(crate) fn of(config: &Config, before: &Self) -> io::Result<Self> {
+        let rings = Rings::of(config, &before.rings)?;
         let mut opened = HashMap::new();
-        let mut open = |logging: &Logging, options: &[Located<ProxyOption>]| Log::open(config, logging, options, &mut opened).map(Arc::new);
+        let mut open =
+            |logging: &Logging, options: &[Located<ProxyOption>]| Log::open(config, logging, options, (&mut opened, &rings)).map(Arc::new);
         let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
         let backends: io::Result<_> = config.backends().iter().map(|model| open(model.logging(), model.options())).collect();
-        Ok(Self { frontends: frontends?, backends: backends? })
+        let (frontends, backends) = (frontends?, backends?);
+        Ok(Self { frontends, backends, rings })
     }
 
     /// Returns logs that say nothing.
@@ -48,7 +53,18 @@ impl Logs {
         Self {
             frontends: config.frontends().iter().map(|_| silent()).collect(),
             backends: config.backends().iter().map(|_| silent()).collect(),
+            rings: Rings::default(),
         }
+    }
+
+    /// Returns the rings.
+    pub(crate) fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
+    /// Returns everything that lines go to; what several logs share comes several times.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.frontends.iter().chain(&self.backends).flat_map(|log| &log.outputs).map(|output| &**output)
     }
 
     /// Returns the log of a frontend.
@@ -73,7 +89,7 @@ impl Log {
         config: &Config,
         logging: &Logging,
         options: &[Located<ProxyOption>],
-        opened: &mut HashMap<String, Arc<Output>>,
+        (opened, rings): (&mut HashMap<String, Arc<Output>>, &Rings),
     ) -> io::Result<Self> {
         let mut outputs = Vec::new();
         for text in logging.targets() {
@@ -81,7 +97,7 @@ impl Log {
                 Some(output) => Arc::clone(output),
                 None => {
                     let Ok(target) = Target::parse(text) else { continue };
-                    let output = Arc::new(Output::open(target)?);
+                    let output = Arc::new(Output::open(target, rings)?);
                     opened.insert(text.value().clone(), Arc::clone(&output));
                     output
                 }

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Logs;
+use super::connection::{Connection, RETRY};
+use super::ring::{Ring, Rings};
 use super::spool::{Ending, Intake, drop_lines};
 use super::target::{Header, Place, Target};
 use crate::date;
@@ -30,6 +33,7 @@ enum Way {
     Udp(UdpSocket),
     Unix(UnixDatagram),
     Tcp(Intake),
+    Ring(Arc<Ring>),
 }
 
 /// Who headers say the lines are from.
@@ -72,8 +76,9 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 static STREAMS: [OnceLock<Option<Intake>>; 2] = [const { OnceLock::new() }; 2];
 
 /// Waits until the lines handed over are written, unless that takes too long.
-pub(crate) fn flush() {
+pub(crate) fn flush(logs: &Logs) {
     let end = Instant::now() + PARTING;
+    logs.outputs().for_each(|output| output.flush(end));
     STREAMS.iter().filter_map(|stream| stream.get()?.as_ref()).for_each(|stream| stream.flush(end));
 }
 
@@ -88,8 +93,8 @@ impl Output {
     /// Opens a target.
     ///
     /// # Errors
-    /// Fails if the system has no socket or thread for it.
-    pub(super) fn open(target: Target) -> io::Result<Self> {
+    /// Fails if the system has no socket or thread for it, or if there is no such ring.
+    pub(super) fn open(mut target: Target, rings: &Rings) -> io::Result<Self> {
         let way = match &target.place {
             Place::Stdout => Way::Stdout,
             Place::Stderr => Way::Stderr,
@@ -106,8 +111,13 @@ impl Output {
                 Way::Unix(socket)
             }
             Place::Tcp(address) => {
-                let mut connection = Connection { address: *address, stream: None };
-                Way::Tcp(Intake::start(move |bytes, ending| connection.write(bytes, ending))?)
+                let mut connection = Connection::new(*address, [PATIENCE; 2]);
+                Way::Tcp(Intake::start(move |bytes, ending| persist(&mut connection, bytes, ending))?)
+            }
+            Place::Ring(name) => {
+                let ring = rings.get(name).ok_or(io::ErrorKind::NotFound)?;
+                ring.suit(&mut target);
+                Way::Ring(ring)
             }
         };
         Ok(Self { number: NUMBERS.fetch_add(1, Relaxed), target, way, sampled: AtomicU32::new(0) })
@@ -124,6 +134,15 @@ impl Output {
         packet.truncate(self.target.longest);
         packet.push(b'\n');
         self.send(packet);
+    }
+
+    /// Waits until what was handed over has left, or until `end`.
+    pub(super) fn flush(&self, end: Instant) {
+        match &self.way {
+            Way::Tcp(intake) => intake.flush(end),
+            Way::Ring(ring) => ring.flush(end),
+            Way::Stdout | Way::Stderr | Way::Udp(_) | Way::Unix(_) => {}
+        }
     }
 
     fn is_sampled(&self) -> bool {
@@ -183,6 +202,7 @@ impl Output {
             Way::Stdout => return stream(0, packet),
             Way::Stderr => return stream(1, packet),
             Way::Tcp(intake) => return intake.push([packet, b"", b""]),
+            Way::Ring(ring) => return ring.push(packet.strip_suffix(b"\n").unwrap_or(packet)),
             Way::Udp(socket) => {
                 // What an earlier packet met with is told by the next call, which then sends nothing.
                 let sent = socket.send(packet);
@@ -217,53 +237,18 @@ fn print(number: usize, text: &[u8]) -> io::Result<()> {
     io::stderr().lock().write_all(text)
 }
 
-/// A connection to a server of logs, opened anew when it breaks.
-struct Connection {
-    address: SocketAddr,
-    stream: Option<TcpStream>,
-}
-
-impl Connection {
-    fn write(&mut self, bytes: &[u8], ending: &Ending) -> io::Result<()> {
-        loop {
-            let written = self.stream().and_then(|mut stream| stream.write_all(bytes));
-            let Err(error) = written else { return Ok(()) };
-            self.stream = None;
-            if ending.is_closed() {
-                return Err(error);
-            }
-            ending.pause(RETRY);
+/// Writes lines however long that takes, unless nothing more will come.
+fn persist(connection: &mut Connection, bytes: &[u8], ending: &Ending) -> io::Result<()> {
+    loop {
+        let Err(error) = connection.write(bytes) else { return Ok(()) };
+        if ending.is_closed() {
+            return Err(error);
         }
+        ending.pause(RETRY);
     }
-
-    fn stream(&mut self) -> io::Result<&TcpStream> {
-        match self.stream {
-            Some(ref stream) if is_open(stream) => {}
-            _ => {
-                let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                self.stream = Some(stream);
-            }
-        }
-        self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-}
-
-/// Tells whether the other end still reads: what is written to one that has left is lost without a word.
-fn is_open(stream: &TcpStream) -> bool {
-    if stream.set_nonblocking(true).is_err() {
-        return false;
-    }
-    let is_open = match stream.peek(&mut [0]) {
-        Ok(count) => count > 0,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-    };
-    is_open && stream.set_nonblocking(false).is_ok()
 }
 
 /// How long the end of the daemon waits for its last lines.
 const PARTING: Duration = Duration::from_secs(2);
 /// How long a server of logs may take to answer, or to take lines.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long is waited before one that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);

@@ -40,6 +40,8 @@ pub(super) enum Place {
     Unix(PathBuf),
     /// A connection.
     Tcp(SocketAddr),
+    /// The ring of a name.
+    Ring(String),
 }
 
 /// What stands before a line.
@@ -63,6 +65,13 @@ pub(super) enum Header {
     Iso,
     /// Nothing.
     Raw,
+}
+
+impl Header {
+    /// Returns the one of a name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        HEADERS.iter().find(|(known, _)| *known == name).map(|(_, header)| *header)
+    }
 }
 
 /// Which lines of so many go to a target.
@@ -131,6 +140,14 @@ impl Target {
         self.facility * 8 + level as u8
     }
 
+    /// Returns the ring lines go to, by name.
+    pub(crate) fn ring(&self) -> Option<&str> {
+        match &self.place {
+            Place::Ring(name) => Some(name),
+            Place::Stdout | Place::Stderr | Place::Udp(_) | Place::Unix(_) | Place::Tcp(_) => None,
+        }
+    }
+
     /// Reads a target as the configuration writes it.
     ///
     /// # Errors
@@ -174,6 +191,14 @@ impl Target {
     }
 }
 
+/// Checks what a ring says of its lines.
+///
+/// # Errors
+/// Says what there is instead.
+pub(crate) fn check_format(format: &Located<String>) -> Result<(), Diagnostic> {
+    header_of((format.value(), 0..format.len())).map(drop).map_err(|fault| fault.into_diagnostic(format))
+}
+
 fn fault(part: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Fault {
     Fault { part, message: message.into(), hint: hint.into() }
 }
@@ -184,6 +209,7 @@ fn place_of((word, part): Word<'_>) -> Result<Place, Fault> {
         ("", "stdout") | ("fd", "1") => return Ok(Place::Stdout),
         ("", "stderr") | ("fd", "2") => return Ok(Place::Stderr),
         ("" | "unix", path) if path.starts_with('/') => return Ok(Place::Unix(PathBuf::from(path))),
+        ("ring", name) if !name.is_empty() => return Ok(Place::Ring(name.to_owned())),
         _ => {}
     }
     let socket = || {
@@ -195,7 +221,7 @@ fn place_of((word, part): Word<'_>) -> Result<Place, Fault> {
     match kind {
         "" | "ipv4" | "ipv6" | "udp" | "udp4" | "udp6" => socket().map(Place::Udp).ok_or_else(wrong),
         "tcp" | "tcp4" | "tcp6" => socket().map(Place::Tcp).ok_or_else(wrong),
-        "ring" | "abns" | "fd" | "backend" => Err(fault(part, format!("l7d cannot log to `{kind}@` yet"), "address:port or a path")),
+        "abns" | "fd" | "backend" => Err(fault(part, format!("l7d cannot log to `{kind}@` yet"), "address:port or a path")),
         _ => Err(wrong()),
     }
 }
@@ -216,9 +242,11 @@ fn length((word, part): Word<'_>) -> Result<usize, Fault> {
 }
 
 fn header_of((word, part): Word<'_>) -> Result<Header, Fault> {
-    let found = HEADERS.iter().find(|(name, _)| *name == word);
-    let names: Vec<&str> = HEADERS.iter().map(|(name, _)| *name).collect();
-    found.map(|(_, header)| *header).ok_or_else(|| fault(part, format!("`{word}` is not a format of logs"), suggest::hint(word, &names)))
+    Header::named(word).ok_or_else(|| fault(part, format!("`{word}` is not a format of logs"), suggest::hint(word, &headers())))
+}
+
+fn headers() -> Vec<&'static str> {
+    HEADERS.iter().map(|(name, _)| *name).collect()
 }
 
 fn sample_of((word, part): Word<'_>) -> Result<Sample, Fault> {
@@ -300,7 +328,7 @@ mod tests {
             ("127.0.0.1:514 sample 0:3 local0", "0:3"),
             ("127.0.0.1:514 sample 1:0 local0", "1:0"),
             ("stdout format", "stdout format"),
-            ("ring@x local0", "ring@x"),
+            ("abns@x local0", "abns@x"),
         ];
         for (text, part) in cases {
             let fault = Target::parse(text).unwrap_err();

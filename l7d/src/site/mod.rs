@@ -107,6 +107,11 @@ impl Site {
         &self.doors
     }
 
+    /// Returns what is written, and where it goes.
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.shared.logs
+    }
+
     /// Returns the stick tables.
     pub(crate) fn tables(&self) -> &Tables {
         self.shared.rules.tables()

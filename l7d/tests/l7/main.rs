@@ -123,6 +123,8 @@ mod retry;
 #[cfg(test)]
 mod reuse;
 #[cfg(test)]
+mod rings;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod runtime;

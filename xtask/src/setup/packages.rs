@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 12] = [
+pub(crate) const LAB: [Package; 13] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -31,6 +31,7 @@ pub(crate) const LAB: [Package; 12] = [
     Package { name: "ngtcp2-client", proof: "gtlsclient", why: "a client of HTTP/3 that is not ours" },
     Package { name: "nghttp2-client", proof: "h2load", why: "many requests while everything changes" },
     Package { name: "dnsmasq-base", proof: "dnsmasq", why: "a server of the DNS that is not ours" },
+    Package { name: "rsyslog", proof: "rsyslogd", why: "a server of logs that is not ours" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 

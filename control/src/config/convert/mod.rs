@@ -112,6 +112,9 @@ fn sections(written: &Written) -> Vec<Section> {
             rest::resolvers(section, resolvers)
         }));
     }
+    for ring in &written.rings {
+        sections.push(Section::filled(&["ring", ring.name()], Some(ring.location()), |section| rest::ring(section, ring)));
+    }
     for table in &written.tables {
         let names = match (&table.peers, &table.shared_as) {
             (Some(peers), Some(own)) => vec!["peers", peers.as_str(), "table", own.trim_start_matches('/')],

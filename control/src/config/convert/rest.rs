@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Carrier, HttpErrors, Password, Process, Resolvers};
+use crate::config::model::{Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -129,6 +129,29 @@ pub(super) fn table(section: &mut Section, table: &written::Table) {
         keys.put("store", Value::List(store.iter().map(|stored| words::stored(**stored).into()).collect()));
     }
     keys.maybe("peers", peers.as_ref().filter(|_| shared_as.is_none()).map(|peers| peers.value().clone()));
+    section.keys(&keys);
+}
+
+/// Writes a ring.
+pub(super) fn ring(section: &mut Section, ring: &Ring) {
+    let Ring { name: _, description, format, longest, size, connect, write, servers } = ring;
+    let mut keys = Table::default();
+    keys.maybe("description", description.clone());
+    keys.maybe("format", format.as_ref().map(|format| format.value().clone()));
+    keys.put("maxlen", *longest as u64);
+    keys.put("size", *size as u64);
+    let mut timeouts = Table::default();
+    timeouts.put("connect", words::duration(*connect));
+    timeouts.put("server", words::duration(*write));
+    keys.table("timeout", timeouts);
+    let mut all = Table::default();
+    for server in servers {
+        let mut one = Table::default();
+        one.put("address", server.address.to_string());
+        one.maybe("log-proto", (server.framing == Framing::Counted).then_some("octet-count"));
+        all.put(server.name.as_str(), Value::Table(one));
+    }
+    keys.table("server", all);
     section.keys(&keys);
 }
 

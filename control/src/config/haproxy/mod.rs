@@ -41,6 +41,7 @@ mod proxy;
 mod reader;
 mod reply;
 mod resolvers;
+mod ring;
 mod rules;
 mod section;
 pub(super) mod sequence;

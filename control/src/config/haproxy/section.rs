@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, peers, proxy, reply, resolvers, userlist};
+use super::{global, peers, proxy, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::{HttpErrors, Resolvers};
+use crate::config::model::{HttpErrors, Resolvers, Ring};
 use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
@@ -27,6 +27,7 @@ pub(super) enum Section {
     Userlist(Userlist),
     Peers(Box<peers::Draft>),
     Resolvers(Resolvers),
+    Ring(Ring),
     Proxy(Box<Draft>),
 }
 
@@ -41,6 +42,7 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("userlist", |line, _| userlist::section(line).map(Section::Userlist)),
     ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
     ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
+    ("ring", |line, files| ring::section(line, &files.written.rings).map(Section::Ring)),
 ];
 
 /// Returns the words that begin sections.
@@ -52,8 +54,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 11] =
-    ["acme", "cache", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "ring", "traces"];
+const LATER: [&str; 10] =
+    ["acme", "cache", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "traces"];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {
@@ -141,6 +143,7 @@ impl Files {
                 Section::Userlist(list) => &list.name,
                 Section::Peers(draft) => draft.name(),
                 Section::Resolvers(section) => section.name(),
+                Section::Ring(ring) => ring.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -162,6 +165,7 @@ impl Files {
             Section::Userlist(list) => userlist::section_line(keyword, line, list, reader),
             Section::Peers(draft) => draft.line(keyword, line, reader),
             Section::Resolvers(section) => resolvers::section_line(keyword, line, section),
+            Section::Ring(ring) => ring::section_line(keyword, line, ring),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -242,6 +246,7 @@ impl Files {
             }
             Section::Peers(draft) => draft.finish(&mut self.written),
             Section::Resolvers(section) => self.written.resolvers.push(section),
+            Section::Ring(ring) => self.written.rings.push(ring),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

@@ -21,6 +21,7 @@ mod reply;
 mod resolvers;
 mod retry;
 mod reuse;
+mod ring;
 mod sequence;
 mod server;
 mod stats;
@@ -50,6 +51,7 @@ pub use resolvers::{Carrier, Family, Hold, InitAddress, Lack, Nameserver, Naming
 pub(in crate::config) use retry::RETRIED_STATUSES;
 pub use retry::{RetryCause, RetryOn};
 pub use reuse::{HttpReuse, ServerPool};
+pub use ring::{Framing, Ring, RingServer};
 pub use sequence::{
     Action, Bad, Connect, Expect, Good, HeaderPattern, Late, Pattern, Payload, Place, Port, Request, Script, Sequence, Step, TextMatch,
 };
@@ -124,6 +126,7 @@ pub struct Config {
     pub(in crate::config) tables: Vec<Table>,
     pub(in crate::config) peers: Vec<Peers>,
     pub(in crate::config) resolvers: Vec<Resolvers>,
+    pub(in crate::config) rings: Vec<Ring>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) idle: Vec<Located<String>>,
@@ -171,6 +174,11 @@ impl Config {
     /// Returns the sections of servers that are asked for names, in the order of the file.
     pub fn resolvers(&self) -> &[Resolvers] {
         &self.resolvers
+    }
+
+    /// Returns the rings, in the order of the file.
+    pub fn rings(&self) -> &[Ring] {
+        &self.rings
     }
 
     /// Returns the sections of files for statuses, in the order of the file.

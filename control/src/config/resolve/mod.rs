@@ -33,7 +33,7 @@ use super::written::{self, Written};
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, http_errors, userlists, idle, lines: _ } =
+    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, rings, http_errors, userlists, idle, lines: _ } =
         written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
@@ -63,6 +63,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         tables,
         peers,
         resolvers,
+        rings,
         http_errors,
         userlists,
         idle,

@@ -18,6 +18,7 @@ mod proxy;
 mod reader;
 mod reply;
 mod resolvers;
+mod ring;
 mod section;
 mod server;
 mod stats;
@@ -53,7 +54,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 5] = ["cache", "crt-store", "log-profile", "mailers", "ring"];
+const LATER: [&str; 4] = ["cache", "crt-store", "log-profile", "mailers"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -74,6 +75,7 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     written.tables.sort_by_key(|table| table.name.location().line());
     written.resolvers =
         root.named(reader, "resolvers").into_iter().map(|(name, section)| resolvers::resolvers(reader, name, section)).collect();
+    written.rings = root.named(reader, "ring").into_iter().map(|(name, section)| ring::ring(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     written.userlists =

@@ -11,6 +11,7 @@ pub(crate) mod naming;
 pub(super) mod option;
 pub(super) mod reply;
 pub(super) mod retry;
+pub(super) mod ring;
 pub(super) mod rule;
 pub(super) mod table;
 pub(super) mod text;
