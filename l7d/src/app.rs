@@ -27,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Amendment, Engine, Errand, Hands, Reloaded};
+use crate::admin::{self, Amendment, Engine, Errand, Hands, OnDisk, Reloaded};
 use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::explain::{self, Explanation, Question};
@@ -147,6 +147,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
                     Errand::Amend(amendment) => daemon.amend(amendment).await,
                     // Who asked may have left.
                     Errand::Reload(done) => drop(done.send(daemon.reload().await)),
+                    Errand::Look(patterns, done) => drop(done.send(daemon.look(&patterns))),
                 },
                 Some(moves) = daemon.moves.recv() => daemon.relocate(moves).await,
             }
@@ -263,6 +264,7 @@ impl Daemon {
         let peering = Peering::default();
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
         let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster(), book));
+        engine.note_loaded(config);
         tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));
         let language = Arc::new(admin::language(engine.clone()));
         let (local, admin) = (launch.local_peer.clone(), Vec::new());
@@ -334,7 +336,9 @@ impl Daemon {
         before.supersede();
         pace::follow(config.global().rates());
         h2::follow(config.global().h2());
-        self.fleet.replace(Arc::new(config));
+        let config = Arc::new(config);
+        self.engine.note_loaded(Arc::clone(&config));
+        self.fleet.replace(config);
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         self.follow_peers(&local_peer, HashMap::new(), Start::Afresh);
         self.order(sockets).await;
@@ -346,6 +350,15 @@ impl Daemon {
         }
         info!("configuration replaced");
         Ok(warnings)
+    }
+
+    /// Reads what the files say now, and changes nothing.
+    fn look(&mut self, patterns: &[String]) -> Result<OnDisk, String> {
+        let look = || OnDisk::read(&self.files, patterns);
+        Ok(match &mut self.steward {
+            Some(steward) => file::from(steward.read().map_err(|error| format!("{error:#}"))?, look),
+            None => look(),
+        })
     }
 
     /// Carries out what a command wants of the configuration.

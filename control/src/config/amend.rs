@@ -147,7 +147,7 @@ impl Config {
 
 impl Server {
     /// Moves to another address; checks and agents that go to the old one follow.
-    fn relocate(&mut self, address: ServerAddress) {
+    pub(super) fn relocate(&mut self, address: ServerAddress) {
         let [old_ip, new_ip] = [self.ip(), address.ip()].map(|ip| ip.unwrap_or(NOWHERE));
         let [old_port, new_port] = [self.port(), address.port()].map(|port| port.unwrap_or(0));
         if let Some(Target::Inet(target)) = self.check.as_mut().map(|check| &mut check.target) {

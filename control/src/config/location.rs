@@ -111,6 +111,12 @@ impl Location {
         &self.source.text[self.start..self.end]
     }
 
+    /// Returns between which bytes of a text it stands; none if it stands in another one.
+    pub(super) fn place_in(&self, source: &Source) -> Option<std::ops::Range<usize>> {
+        let (own, start, end) = self.place();
+        std::ptr::eq(own, source).then_some(start..end)
+    }
+
     /// Returns the text as it stands in the file.
     pub(super) fn written(&self) -> &str {
         let (source, start, end) = self.place();

@@ -17,6 +17,7 @@ mod haproxy;
 mod location;
 mod model;
 mod resolve;
+mod running;
 pub mod suggest;
 mod toml;
 pub(crate) mod value;
@@ -33,8 +34,10 @@ pub use convert::{Conversion, ConvertedLine, Fate, convert};
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};
 pub use model::*;
+pub use running::Text;
 
 use location::Source;
+use running::Texts;
 
 /// Reads a time such as `30s`; a number without a unit counts milliseconds.
 ///
@@ -66,6 +69,16 @@ pub fn condition(text: &str) -> Result<bool, String> {
 /// Returns the features of HAProxy's builds, and whether what they stand for is here; `feature` asks the same.
 pub fn features() -> &'static [(&'static str, bool)] {
     haproxy::FEATURES
+}
+
+/// Reads the texts of a configuration, and looks at nothing that they say.
+///
+/// # Errors
+///
+/// Names the files that cannot be read.
+pub fn texts(paths: &[PathBuf]) -> Result<Vec<Text>, Report> {
+    let sources = files::read(paths)?;
+    Ok(sources.iter().map(|source| Text { name: source.name().to_owned(), text: source.text().to_owned() }).collect())
 }
 
 /// Brings a name of the DNS to the form in which it is asked for; none if it cannot be one.
@@ -134,6 +147,8 @@ impl Config {
             // Whatever was lost with the broken lines would be reported as missing.
             return Err(outcome.diagnostics.into());
         }
-        Ok(resolve::resolve(outcome.written, outcome.diagnostics))
+        let mut config = resolve::resolve(outcome.written, outcome.diagnostics);
+        config.texts = Texts(sources.to_vec());
+        Ok(config)
     }
 }

@@ -13,6 +13,7 @@ mod master;
 mod patterns;
 mod peers;
 mod pool;
+mod running;
 mod servers;
 mod sessions;
 mod show;
@@ -32,6 +33,7 @@ use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use master::{Reloaded, Reloads, language as master_language};
+pub(crate) use running::OnDisk;
 
 use crate::life;
 use crate::peers::Roster;
@@ -54,6 +56,8 @@ pub(crate) struct Engine {
     names: Book,
     /// Where the interface itself listens, with the level of its clients.
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
+    /// What the files said when they were read last.
+    loaded: Arc<Mutex<Option<Arc<Config>>>>,
     /// Where changes of the configuration are carried out.
     app: mpsc::Sender<Errand>,
     reloads: Arc<Reloads>,
@@ -75,6 +79,8 @@ pub(crate) enum Errand {
     Amend(Amendment),
     /// To read it again, and tell what came of that.
     Reload(oneshot::Sender<Reloaded>),
+    /// To know what its files and these files of patterns say now.
+    Look(Vec<String>, oneshot::Sender<Result<OnDisk, String>>),
 }
 
 /// A change of the configuration that a command wants.
@@ -97,8 +103,8 @@ impl Engine {
         (hands, peers, names): (Hands, Roster, Book),
     ) -> Self {
         let Hands { app, workers } = hands;
-        let (sockets, reloads) = (Arc::default(), Arc::default());
-        Self { fleet, site, stats, shutdown, peers, names, sockets, app, reloads, workers: workers.into() }
+        let (sockets, loaded, reloads) = (Arc::default(), Arc::default(), Arc::default());
+        Self { fleet, site, stats, shutdown, peers, names, sockets, loaded, app, reloads, workers: workers.into() }
     }
 
     /// Says where the interface listens now.
@@ -167,6 +173,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         events::commands(),
         peers::commands(),
         explain::commands(),
+        running::commands(),
     ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect()).handing_over(|engine| Box::pin(engine.listening()))

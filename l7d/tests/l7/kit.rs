@@ -96,9 +96,14 @@ impl Daemon {
         }
     }
 
+    /// Puts another configuration in place of the first, which nobody tells the daemon.
+    pub(crate) fn put(&self, config: &str) {
+        std::fs::write(self.directory.join(self.name), config).unwrap();
+    }
+
     /// Puts another configuration in place of the first and waits until the daemon has looked at it.
     pub(crate) fn reload(&self, config: &str) {
-        std::fs::write(self.directory.join(self.name), config).unwrap();
+        self.put(config);
         let before = self.count("configuration replaced") + self.count("configuration unchanged");
         self.signal("HUP");
         let end = Instant::now() + PATIENCE;

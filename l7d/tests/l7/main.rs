@@ -127,6 +127,8 @@ mod rings;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod running;
+#[cfg(test)]
 mod runtime;
 #[cfg(test)]
 mod sessions;

@@ -29,6 +29,7 @@ use super::location::{Language, Located, Location, Source};
 use super::written::{CheckSettings, CheckSwitch, Defaults, Written};
 
 pub use report::{ConvertedLine, Fate};
+pub(super) use words::address as address_text;
 
 /// What became of files in HAProxy's language.
 #[derive(Debug)]
@@ -71,6 +72,13 @@ pub fn convert(paths: &[PathBuf], also: &Report) -> Result<Conversion, Report> {
 #[cfg(test)]
 pub(super) fn text(name: &str, text: &str) -> Conversion {
     of(&[Source::of(Language::Haproxy, name, text)], &Report::default())
+}
+
+/// Writes a server as the value of its name.
+pub(super) fn server_text(server: &super::written::Server) -> Option<String> {
+    let mut text = String::new();
+    server::server(server)?.write(&mut text);
+    Some(text)
 }
 
 fn of(sources: &[Arc<Source>], also: &Report) -> Conversion {

@@ -31,7 +31,7 @@ pub(super) fn texts(texts: &[Located<String>]) -> impl Iterator<Item = &str> {
 }
 
 /// Writes the address of a server.
-pub(super) fn address(address: &ServerAddress) -> String {
+pub(in crate::config) fn address(address: &ServerAddress) -> String {
     match address {
         ServerAddress::Inet(ip, None) => ip.to_string(),
         ServerAddress::Inet(ip, Some(port)) => std::net::SocketAddr::new(*ip, *port).to_string(),

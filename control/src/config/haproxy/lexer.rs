@@ -52,6 +52,26 @@ impl Lexer {
     }
 }
 
+/// The words of each line of a text, and where they stand in it, whatever they mean; of the environment nothing is known.
+pub(in crate::config) struct Cuts {
+    lexer: Lexer,
+    reader: Reader,
+}
+
+impl Cuts {
+    pub(in crate::config) fn new(source: &Arc<Source>) -> Self {
+        Self { lexer: Lexer::new(source), reader: Reader::default() }
+    }
+}
+
+impl Iterator for Cuts {
+    type Item = Vec<(String, Range<usize>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.lexer.next(&mut self.reader).map(Line::into_words)
+    }
+}
+
 /// Cuts a text that stands in another format into words.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! A line of words, read from left to right.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,12 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(source: &Arc<Source>, words: Vec<Word>, is_plain: bool) -> Self {
         Self { source: Arc::clone(source), words, at: 0, keyword: 0, is_plain, negated: false }
+    }
+
+    /// Returns all words, and where each stands with its quotes.
+    pub(super) fn into_words(self) -> Vec<(String, Range<usize>)> {
+        let place = |word: &Word| word.start..word.finish();
+        self.words.into_iter().map(|word| (place(&word), word)).map(|(place, word)| (word.text, place)).collect()
     }
 
     /// Reads the keyword, and a `no` before it.

@@ -57,5 +57,6 @@ mod vocabulary;
 pub(super) use bind::overrule;
 pub(super) use condition::{FEATURES, ask as condition};
 pub(super) use global::master_socket;
-pub(super) use section::{begins, read};
+pub(super) use lexer::Cuts;
+pub(super) use section::{begins, is_section, read};
 pub(super) use server::alone as server;

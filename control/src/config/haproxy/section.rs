@@ -62,8 +62,12 @@ pub(in crate::config) fn begins(text: &str) -> bool {
     let first = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
     let (word, rest) = first.split_at(first.find(|c: char| c.is_ascii_whitespace() || c == '#').unwrap_or(first.len()));
     let is_key = rest.trim_start().starts_with('=');
-    let is_section = SECTIONS.iter().any(|(name, _)| *name == word) || LATER.contains(&word);
-    !is_key && (is_section || matches!(word, ".if" | ".diag" | ".notice" | ".warning" | ".alert"))
+    !is_key && (is_section(word) || matches!(word, ".if" | ".diag" | ".notice" | ".warning" | ".alert"))
+}
+
+/// Tells whether a word begins a section.
+pub(in crate::config) fn is_section(word: &str) -> bool {
+    SECTIONS.iter().any(|(name, _)| *name == word) || LATER.contains(&word)
 }
 
 /// Reads texts as far as they can be read, one after the other.

@@ -67,6 +67,7 @@ use std::sync::Arc;
 
 use super::error::Report;
 use super::location::Located;
+use super::running::Texts;
 use super::written;
 
 /// Names a frontend of one [`Config`].
@@ -133,6 +134,8 @@ pub struct Config {
     pub(in crate::config) warnings: Report,
     /// What servers that are added at run time begin from; one per backend.
     pub(in crate::config) ground: Arc<[written::Backend]>,
+    /// What it was read from.
+    pub(in crate::config) texts: Texts,
 }
 
 impl Config {

@@ -27,6 +27,7 @@ use super::location::{Language, Located, Location};
 use super::model::{
     AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp,
 };
+use super::running::Texts;
 use super::suggest;
 use super::written::{self, Written};
 
@@ -69,6 +70,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         idle,
         warnings: report,
         ground,
+        texts: Texts::default(),
     }
 }
 

@@ -5,6 +5,7 @@ mod haproxy;
 mod messages;
 mod model;
 mod robust;
+mod running;
 
 use super::Config;
 
