@@ -82,7 +82,7 @@ impl Loaded {
 pub(crate) fn load(files: &[PathBuf], local_peer: Option<&str>, before: Option<&Site>) -> Result<Loaded, Report> {
     let config = Config::draft(files)?;
     let found = Some(config.warnings().clone()).filter(Report::has_errors);
-    let rules = Rules::compile(&config, before.map(Site::tables));
+    let rules = Rules::compile(&config, before.map(Site::rules));
     let local_peer = peers::local_name(&config, local_peer);
     let peers = peers::check(&config, &local_peer);
     let peers_fault = Some(peers.clone()).filter(Report::has_errors);

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use control::config::{RetryCause, RetryOn, Timeout};
 use control::tls::Host;
 use tracing::{debug, info};
@@ -14,11 +15,12 @@ use tracing::{debug, info};
 use crate::balance::Seen;
 use crate::brand::Brand;
 use crate::buffer::Buffer;
+use crate::cache::Hit;
 use crate::compress::Settings;
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Outlook, Streamed, Wire};
 use crate::error::ExchangeError;
-use crate::forward::{self, Fate, Finished, Limits, Outgoing, Progress};
+use crate::forward::{self, Fate, Finished, Held, Limits, Outgoing, Progress};
 use crate::forwarded;
 use crate::h1::body::Body;
 use crate::h1::encode::Connection;
@@ -148,6 +150,10 @@ async fn serve<'a>(
     }
     let backend = match passage::find_backend(client, &mut review, (&mut head, &body), frontend, record).await {
         Ok(backend) => backend,
+        Err(Stop::Ruled(Ruling { manner: Manner::Held(hit), .. })) => {
+            let given = from_cache(client, &hit, (&mut head, body), &mut review, frontend, record).await;
+            return given.map_err(|error| Failure::new(error, &mut review, Some(&head)));
+        }
         Err(Stop::Ruled(ruling)) => {
             let overruled = overrule(client, ruling, &head, body, frontend, record).await;
             return overruled.map_err(|error| Failure::new(error, &mut review, Some(&head)));
@@ -469,22 +475,63 @@ fn outgoing<'a>(
     request
 }
 
+/// Gives the answer of a cache, which goes through the rules about responses as a server's does.
+async fn from_cache(
+    client: &mut Downstream<'_>,
+    hit: &Hit,
+    (head, body): (&mut RequestHead, Body),
+    review: &mut Review<'_>,
+    frontend: &Frontend,
+    record: &mut Record<'_>,
+) -> Result<Fate, ExchangeError> {
+    let fate = fate_after(client, head, body, frontend)?;
+    let (mut response, body) = hit.answer(head);
+    if review.looks_at_bodies() {
+        response.seen = Some(body.to_vec().into_boxed_slice());
+    }
+    loop {
+        match review.respond(head, &mut response) {
+            // All that is waited for is there.
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(ruling) => return Ok(announce(client, ruling, fate, head.version(), record).await),
+        }
+    }
+    let body = if head.method() == Method::Head { Bytes::new() } else { body };
+    let offer = review.compression().filter(|_| !body.is_empty()).and_then(|settings| settings.offer(head));
+    let coder = offer.and_then(|offer| offer.accept(&mut response, Some(body.len() as u64)));
+    if coder.is_some() && matches!(client.wire, Wire::H1 { .. }) {
+        response.headers.append(b"Transfer-Encoding", b"chunked").map_err(|_| ExchangeError::ResponseTooLong)?;
+    }
+    record.held(response.status());
+    let limit = review.wishes().client_timeout.or_else(|| frontend.timeouts().of(Timeout::Client));
+    let held = Held { head: response, body, coder, connection: connection(fate, head.version()) };
+    let given = Box::pin(held.give(client, limit, &record.progress.sent)).await;
+    record.sent();
+    given.map(|()| fate)
+}
+
 /// Gives the answer a rule decided on to a request that reached no server; the connection stays if the request has arrived whole.
 async fn overrule(
     client: &mut Downstream<'_>,
     ruling: Ruling,
     head: &RequestHead,
-    mut body: Body,
+    body: Body,
     frontend: &Frontend,
     record: &mut Record<'_>,
 ) -> Result<Fate, ExchangeError> {
+    let fate = fate_after(client, head, body, frontend)?;
+    Ok(announce(client, ruling, fate, head.version(), record).await)
+}
+
+/// Returns what becomes of the connection of a client whose request gets no server: it stays if the request has arrived whole.
+fn fate_after(client: &mut Downstream<'_>, head: &RequestHead, mut body: Body, frontend: &Frontend) -> Result<Fate, ExchangeError> {
     if let Wire::H1 { input, .. } = &mut client.wire {
         let count = body.take(input.filled()).map_err(ExchangeError::Upload)?;
         input.consume(count);
     }
     let stays = body.is_done() && !frontend.closes() && head.keeps_alive() && !idle::is_draining();
-    let fate = if stays { Fate::Keep } else { Fate::Close };
-    Ok(announce(client, ruling, fate, head.version(), record).await)
+    Ok(if stays { Fate::Keep } else { Fate::Close })
 }
 
 /// Shows the statistics; the connection stays if the request has no body.
@@ -505,7 +552,7 @@ async fn exhibit(
 async fn announce(client: &mut Downstream<'_>, ruling: Ruling, fate: Fate, version: Version, record: &mut Record<'_>) -> Fate {
     record.ruled(ruling.termination);
     match ruling.manner {
-        Manner::AtOnce => {}
+        Manner::AtOnce | Manner::Held(_) => {}
         Manner::Late(wait) => {
             let waiting = Box::pin(tokio::time::sleep(wait));
             // Who left meanwhile is not told.

@@ -6,6 +6,7 @@
 //! the bytes of HTTP/1 as they are, [`crate::transfer`] moves content between versions.
 
 mod answer;
+mod held;
 mod request;
 
 use std::cell::Cell;
@@ -32,6 +33,7 @@ use crate::transfer::{Coding, Sink, Source, Transfer};
 use crate::tunnel::{Carriage, Carried, Quiet};
 use crate::upstream::{Link, Upstream};
 use answer::Answer;
+pub(crate) use held::Held;
 pub(crate) use request::Outgoing;
 
 /// What becomes of a connection after an exchange.
@@ -216,7 +218,7 @@ async fn upload(
         (Inflow::Stream(stream), Uplink::H1(server)) => (Source::Stream(stream), Sink::H1 { stream: server, pending, coding }),
         (Inflow::Stream(stream), Uplink::H2(server)) => (Source::Stream(stream), Sink::Stream(server)),
     };
-    let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server, coder: None };
+    let transfer = Transfer { from, from_limit: limits.client, to, to_limit: limits.server, coder: None, recording: None };
     transfer.run(deadline, uploaded).await
 }
 

@@ -19,6 +19,7 @@ mod bind;
 mod brand;
 pub mod buffer;
 mod bulk;
+mod cache;
 mod captures;
 pub mod cli;
 pub mod client_hello;

@@ -327,6 +327,19 @@ impl<'a> Record<'a> {
         (self.queued, self.connected, self.answered) = (self.request, self.request, self.request);
     }
 
+    /// Notes that a cache answers, with this status.
+    pub(crate) fn held(&mut self, status: u16) {
+        self.termination = "LR";
+        self.status = Some(status);
+        self.maker = Maker::Ourselves;
+        (self.queued, self.connected, self.answered) = (self.request, self.request, self.request);
+    }
+
+    /// Notes how much of what a cache had was sent.
+    pub(crate) fn sent(&mut self) {
+        self.sent = self.progress.sent.count();
+    }
+
     /// Notes that a rule ended it.
     pub(crate) fn ruled(&mut self, termination: &'static str) {
         self.termination = termination;
@@ -359,6 +372,7 @@ impl<'a> Record<'a> {
         let ended = Instant::now();
         self.presence = None;
         self.count_request(frontend, ended);
+        self.count_cache(frontend, view.memory);
         if self.wanted {
             self.write_line(frontend, view, ended);
         }

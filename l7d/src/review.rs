@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use control::config::{NamePolicy, Timeout};
 
+use crate::cache::{Hit, Keep};
+use crate::compress::Settings;
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::flow::Audience;
@@ -56,7 +58,7 @@ pub(crate) struct Ruling {
 }
 
 /// How a ruling is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Manner {
     /// Without delay.
     AtOnce,
@@ -64,6 +66,8 @@ pub(crate) enum Manner {
     Late(Duration),
     /// In a way that the client never hears of the end of its connection.
     Vanishing,
+    /// By the answer of a cache.
+    Held(Box<Hit>),
 }
 
 /// Which message a rule was about.
@@ -225,6 +229,16 @@ impl<'a> Review<'a> {
     /// Returns what the backend's rules say about persistence.
     pub(crate) fn persist(&self) -> Option<Persist> {
         self.persist
+    }
+
+    /// Takes what a cache is to keep of the response.
+    pub(crate) fn take_keep(&mut self) -> Option<Keep> {
+        self.memory.cached.keep.take()
+    }
+
+    /// Returns what is compressed of what the client gets.
+    pub(crate) fn compression(&self) -> Option<Settings<'a>> {
+        Settings::of(self.frontend.compression(), self.backend.and_then(Backend::compression))
     }
 
     /// Returns what must be computed before rules can ask who sent a request; none if that is nothing.
@@ -397,6 +411,7 @@ impl<'a> Review<'a> {
             Phase::Response => ("LH", "PH"),
         };
         let manner = match verdict {
+            Verdict::Held(hit) => return Err(Ruling { reply: None, termination: given, manner: Manner::Held(hit) }),
             Verdict::Tarpit(_) => Manner::Late(self.tarpit()),
             Verdict::Vanish => Manner::Vanishing,
             Verdict::Pass
@@ -409,7 +424,7 @@ impl<'a> Review<'a> {
             | Verdict::Fail => Manner::AtOnce,
         };
         let (reply, termination) = match verdict {
-            Verdict::Pass | Verdict::Wait(_) => return Ok(()),
+            Verdict::Pass | Verdict::Wait(_) | Verdict::Held(_) => return Ok(()),
             Verdict::Answer(reply) => (Some(reply), given),
             Verdict::Deny(reply) => (Some(reply), refused),
             Verdict::Challenge(challenge) => (Some(self.challenge(&challenge, request)), given),

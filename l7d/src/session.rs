@@ -110,6 +110,7 @@ impl Client {
             }
             Verdict::Wait(_)
             | Verdict::Answer(_)
+            | Verdict::Held(_)
             | Verdict::Challenge(_)
             | Verdict::Deny(_)
             | Verdict::Tarpit(_)

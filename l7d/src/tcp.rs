@@ -145,6 +145,7 @@ async fn inspect(client: &mut Client, of: &ProxyRules, scene: &mut Scene<'_>) ->
         Some(
             rules::Verdict::Wait(_)
             | rules::Verdict::Answer(_)
+            | rules::Verdict::Held(_)
             | rules::Verdict::Challenge(_)
             | rules::Verdict::Deny(_)
             | rules::Verdict::Tarpit(_)
@@ -187,6 +188,7 @@ async fn hold(server: &Stream, (of, affinity): (&ProxyRules, &Affinity<'_>), mut
         Some(
             rules::Verdict::Wait(_)
             | rules::Verdict::Answer(_)
+            | rules::Verdict::Held(_)
             | rules::Verdict::Challenge(_)
             | rules::Verdict::Deny(_)
             | rules::Verdict::Tarpit(_)

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::buffer::Buffer;
+use crate::cache::Recording;
 use crate::compress::Coder;
 use crate::deadline::Deadline;
 use crate::flow::Flow;
@@ -37,6 +38,8 @@ pub(crate) enum Source<'a> {
     },
     /// A stream of HTTP/2 or HTTP/3.
     Stream(&'a mut Incoming),
+    /// Memory, which has all of it.
+    Held(Bytes),
 }
 
 /// Where a body goes.
@@ -77,6 +80,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) to_limit: Option<Duration>,
     /// What compresses it on the way.
     pub(crate) coder: Option<Coder>,
+    /// What takes it down as it comes.
+    pub(crate) recording: Option<&'a mut Recording>,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,14 @@ impl Transfer<'_> {
                     }
                 }
             };
+            if let Some(recording) = &mut self.recording {
+                match &piece {
+                    Piece::Data { bytes, .. } => recording.add(bytes),
+                    // What is behind the content is not kept.
+                    Piece::Trailers(_) => recording.spoil(),
+                    Piece::End => {}
+                }
+            }
             let is_last = !matches!(piece, Piece::Data { last: false, .. });
             let pieces = match &mut self.coder {
                 None => [Some(piece), None],
@@ -151,6 +164,10 @@ impl Source<'_> {
         match self {
             Self::H1 { stream, buffer, body } => next_of_h1(stream, buffer, body).await,
             Self::Stream(stream) => next_of_stream(stream).await.map_err(|error| RelayError::From(error.into())),
+            Self::Held(left) => {
+                let bytes = left.split_to(left.len().min(SLICE));
+                Ok(Piece::Data { last: left.is_empty(), bytes })
+            }
         }
     }
 }
@@ -310,6 +327,8 @@ fn trailer_lines(fields: &HeaderMap) -> Vec<u8> {
     lines
 }
 
+/// How much of what is in memory is given at a time, so that a receiver has its time for each part.
+const SLICE: usize = 64 * 1024;
 /// Length of the line that ends trailers.
 const EMPTY_LINE: usize = 2;
 /// From this length on it is cheaper to give the memory away than to copy it.

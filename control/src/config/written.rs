@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
-    Acl, AttachMode, Balance, Bind, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward, HashType,
-    HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange, Prefix,
-    Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerSource, StateSource, StatsPage,
-    StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
+    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange,
+    Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerSource, StateSource,
+    StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -42,6 +42,7 @@ pub(super) struct Written {
     pub(super) rings: Vec<Ring>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
+    pub(super) caches: Vec<Cache>,
     /// Words that are accepted and mean nothing here.
     pub(super) idle: Vec<Located<String>>,
     /// The lines of files in HAProxy's language, in order.

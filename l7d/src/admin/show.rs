@@ -14,6 +14,7 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         now("show info", "[desc|json|typed]*", "report on the process", User, info),
         now("show stat", "[<proxy> <kinds> <server>] [json|no-maint|typed|up]*", "report on frontends, backends and servers", User, stat),
         now("show backend", "", "list the backends", User, backend),
+        now("show cache", "", "list the caches and what they hold", User, cache),
         now("show health", "[all]", "tell which limits are near, or all of them", User, health),
         now("show version", "", "tell the version", User, |_, _| Reply::Output(format!("{}\n", version::full()))),
         now("show resolvers", "[<section>]", "count what servers of the DNS were asked and said", User, |engine, call| {
@@ -82,6 +83,12 @@ fn stat(engine: &Engine, call: &Call) -> Reply {
         }
     }
     Reply::Output(engine.stats.rows(&scope, form(call)))
+}
+
+fn cache(engine: &Engine, _: &Call) -> Reply {
+    let mut text = String::new();
+    engine.site().rules().caches().iter().for_each(|cache| cache.show(&mut text));
+    Reply::Output(text)
 }
 
 fn backend(engine: &Engine, _: &Call) -> Reply {

@@ -14,7 +14,7 @@ use control::config::{self, Mode};
 use crate::balance::Seen;
 use crate::message::head::RequestHead;
 use crate::peer::Peer;
-use crate::review::{Review, Ruling};
+use crate::review::{Manner, Review, Ruling};
 use crate::rules::{Content, Memory, Noted, Observer, ProxyRules, Rest, Scene, Shared, Verdict, View};
 use crate::site::{Backend, Frontend, Outlook, Site};
 use crate::stick::{Affinity, Hold, Pin};
@@ -209,7 +209,11 @@ fn inspect(review: &mut Review<'_>, head: &RequestHead) -> Stopped {
 
 impl From<Ruling> for End {
     fn from(ruling: Ruling) -> Self {
-        Self::Ruled { status: ruling.reply.map(|reply| reply.status()), termination: ruling.termination }
+        let status = match ruling.manner {
+            Manner::Held(_) => Some(200),
+            Manner::AtOnce | Manner::Late(_) | Manner::Vanishing => ruling.reply.map(|reply| reply.status()),
+        };
+        Self::Ruled { status, termination: ruling.termination }
     }
 }
 
@@ -219,6 +223,7 @@ fn stop(verdict: Verdict) -> Stopped {
         Verdict::Pass => Ok(()),
         Verdict::Wait(_)
         | Verdict::Answer(_)
+        | Verdict::Held(_)
         | Verdict::Challenge(_)
         | Verdict::Deny(_)
         | Verdict::Tarpit(_)

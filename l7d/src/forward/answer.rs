@@ -16,6 +16,7 @@ use super::{
     Fate, Finished, Inflow, Limits, Outflow, Outgoing, Progress, Reply, Uplink, client_failed, download_failed, server_failed, taken_back,
 };
 use crate::buffer::Buffer;
+use crate::cache::Recording;
 use crate::compress::{Coder, Offer};
 use crate::deadline::Deadline;
 use crate::downstream::{Close, poll_close, unless_closed, unless_reset};
@@ -320,6 +321,7 @@ impl Answer<'_, '_> {
             Rest::H1 { .. } => framing::response(&head, self.request.head.method()).map_err(ExchangeError::Response)?,
             Rest::H2(_) => Framing::Chunked,
         };
+        let recording = self.record(&head, &rest, framing);
         let coder = match &self.request.compression {
             None => None,
             Some(offer) => self.compress(offer, &mut head, &rest, framing),
@@ -328,7 +330,7 @@ impl Answer<'_, '_> {
         let bodiless = self.is_bodiless(&head);
         match (rest, outflow) {
             (Rest::H1 { server, input }, Outflow::H1(client)) => {
-                self.pass_bytes(&head, Wires { server, client }, (framing, input, coder), deadline, progress).await
+                self.pass_bytes(&head, Wires { server, client }, (framing, input, coder, recording), deadline, progress).await
             }
             (Rest::H1 { server, mut input }, Outflow::Stream(respond)) => {
                 let mut body = Body::new(framing);
@@ -338,7 +340,7 @@ impl Answer<'_, '_> {
                 let mut sending = self.begin(respond, (response, body.is_done()), deadline).await?;
                 if !body.is_done() {
                     let from = Source::H1 { stream: server, buffer: &mut input, body: &mut body };
-                    self.transfer((from, Sink::Stream(&mut sending), coder), deadline, progress).await?;
+                    self.transfer((from, Sink::Stream(&mut sending), coder, recording), deadline, progress).await?;
                 }
                 // Bytes behind the response belong to no request of ours.
                 let server = if stays && input.is_empty() { self.request.server } else { Fate::Close };
@@ -350,7 +352,7 @@ impl Answer<'_, '_> {
                 let is_over = bodiless || body.is_end_stream();
                 let mut sending = self.begin(respond, (response, is_over), deadline).await?;
                 if !is_over {
-                    self.transfer((Source::Stream(&mut body), Sink::Stream(&mut sending), coder), deadline, progress).await?;
+                    self.transfer((Source::Stream(&mut body), Sink::Stream(&mut sending), coder, recording), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client: Fate::Keep, server: Fate::Keep })
             }
@@ -364,7 +366,7 @@ impl Answer<'_, '_> {
                     self.send(stream, [pending.filled(), &[]], deadline, progress).await?;
                 } else {
                     let to = Sink::H1 { stream, pending, coding };
-                    self.transfer((Source::Stream(&mut body), to, coder), deadline, progress).await?;
+                    self.transfer((Source::Stream(&mut body), to, coder, recording), deadline, progress).await?;
                 }
                 Ok(Finished::Exchanged { client, server: Fate::Keep })
             }
@@ -386,7 +388,7 @@ impl Answer<'_, '_> {
         &self,
         head: &ResponseHead,
         wires: Wires<'_>,
-        (framing, mut input, coder): (Framing, Buffer, Option<Coder>),
+        (framing, mut input, coder, recording): (Framing, Buffer, Option<Coder>, Option<Recording>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<Finished, ExchangeError> {
@@ -400,13 +402,14 @@ impl Answer<'_, '_> {
             encode::response_without_coding(head, Connection::Close, out.tail());
             let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
             let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Plain };
-            self.transfer((from, to, None), deadline, progress).await?;
-        } else if coder.is_some() {
+            self.transfer((from, to, None, recording), deadline, progress).await?;
+        } else if coder.is_some() || recording.is_some() {
             progress.status = Some(head.status());
             self.encode(head, client, out.tail());
+            let coding = if coder.is_some() || matches!(body, Body::Chunked(_)) { Coding::Chunked } else { Coding::Plain };
             let from = Source::H1 { stream: wires.server, buffer: &mut input, body: &mut body };
-            let to = Sink::H1 { stream: wires.client, pending: out, coding: Coding::Chunked };
-            self.transfer((from, to, coder), deadline, progress).await?;
+            let to = Sink::H1 { stream: wires.client, pending: out, coding };
+            self.transfer((from, to, coder, recording), deadline, progress).await?;
         } else {
             self.encode(head, client, out.tail());
             let count = body.take(input.filled()).map_err(ExchangeError::Response)?;
@@ -451,6 +454,21 @@ impl Answer<'_, '_> {
         Some(coder)
     }
 
+    /// Begins to take the body down, if a cache is to keep the response and can tell where it ends.
+    fn record(&self, head: &ResponseHead, rest: &Rest<'_>, framing: Framing) -> Option<Recording> {
+        let keep = self.request.review.borrow_mut().take_keep()?;
+        let length = match (rest, framing) {
+            (_, Framing::None | Framing::UntilClose) => return None,
+            (_, Framing::Length(length)) => Some(length),
+            (Rest::H1 { .. }, Framing::Chunked) => None,
+            (Rest::H2(_), Framing::Chunked) => match framing::response(head, self.request.head.method()) {
+                Ok(Framing::Length(length)) => Some(length),
+                Ok(Framing::None | Framing::Chunked | Framing::UntilClose) | Err(_) => None,
+            },
+        };
+        keep.record(length)
+    }
+
     fn is_bodiless(&self, head: &ResponseHead) -> bool {
         self.request.head.method() == Method::Head || matches!(head.status(), 204 | 304)
     }
@@ -474,13 +492,18 @@ impl Answer<'_, '_> {
 
     async fn transfer(
         &self,
-        (from, to, coder): (Source<'_>, Sink<'_>, Option<Coder>),
+        (from, to, coder, mut recording): (Source<'_>, Sink<'_>, Option<Coder>, Option<Recording>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<(), ExchangeError> {
-        let transfer = Transfer { from, from_limit: self.limits.server, to, to_limit: self.limits.client, coder };
+        let (from_limit, to_limit) = (self.limits.server, self.limits.client);
+        let transfer = Transfer { from, from_limit, to, to_limit, coder, recording: recording.as_mut() };
         progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
-        transfer.run(deadline, &progress.sent).await.map_err(download_failed)
+        transfer.run(deadline, &progress.sent).await.map_err(download_failed)?;
+        if let Some(recording) = recording {
+            recording.finish();
+        }
+        Ok(())
     }
 
     fn encode(&self, head: &ResponseHead, client: Fate, out: &mut Vec<u8>) {

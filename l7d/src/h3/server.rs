@@ -127,6 +127,7 @@ impl Guest {
             Verdict::Vanish => Entrance::Silent,
             Verdict::Wait(_)
             | Verdict::Answer(_)
+            | Verdict::Held(_)
             | Verdict::Challenge(_)
             | Verdict::Deny(_)
             | Verdict::Tarpit(_)

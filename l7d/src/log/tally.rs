@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Maker, Record};
 use crate::rules::Memory;
-use crate::site::{Frontend, Server};
+use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Here, Times};
 use crate::stick::Event;
 
@@ -84,6 +84,21 @@ impl<'a> Record<'a> {
             here.add(class, 1);
         }
         self.count_end(frontend, ended);
+    }
+
+    /// Counts what caches had to do with it.
+    pub(super) fn count_cache(&self, frontend: &Frontend, memory: &Memory) {
+        let cached = &memory.cached;
+        if cached.lookups == [0, 0] {
+            return;
+        }
+        let meters = [Some(frontend.meter()), self.backend.map(Backend::meter)];
+        for ((meter, lookups), hits) in meters.into_iter().zip(cached.lookups).zip(cached.hits) {
+            if let Some(here) = meter.and_then(|meter| meter.here()) {
+                here.add(Counter::CacheLookups, lookups.into());
+                here.add(Counter::CacheHits, hits.into());
+            }
+        }
     }
 
     /// Counts what a request and a connection of mode `tcp` have in common.

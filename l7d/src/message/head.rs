@@ -199,7 +199,7 @@ pub(crate) struct RequestLine {
 }
 
 /// The head of a response.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ResponseHead {
     /// The header fields.
     pub headers: Headers,

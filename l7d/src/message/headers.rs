@@ -236,6 +236,14 @@ impl Headers {
     }
 }
 
+impl Clone for Headers {
+    fn clone(&self) -> Self {
+        let mut copy = Self::over(&self.text);
+        copy.entries.extend_from_slice(&self.entries);
+        copy
+    }
+}
+
 impl Drop for Headers {
     fn drop(&mut self) {
         let (mut text, mut entries) = (mem::take(&mut self.text), mem::take(&mut self.entries));

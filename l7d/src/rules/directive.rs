@@ -131,6 +131,7 @@ pub(super) fn read(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place
             let condition = persistence(first, words, compiler, place)?;
             proxy.persistence.push(Rule { condition, action: Persist::Ignore, id: compiler.names.rule() });
         }
+        "filter" => filter(first, words, compiler, place)?,
         other => return Err(not_a_rule(first, other)),
     }
     Ok(())
@@ -147,9 +148,10 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     word.error(message).hint(hint)
 }
 
-pub(super) const RULES: [&str; 15] = [
+pub(super) const RULES: [&str; 16] = [
     "capture",
     "declare",
+    "filter",
     "force-persist",
     "http-after-response",
     "http-request",
@@ -200,6 +202,27 @@ fn needs_frontend(word: &Word<'_>, place: Place) -> Result<(), Diagnostic> {
     match place.side {
         Side::Frontend => Ok(()),
         Side::Backend => Err(word.error(format!("`{}` belongs in a frontend", word.text()))),
+    }
+}
+
+/// Reads `filter`, which says that something is in the way of a response that other words put there, and adds nothing to them.
+fn filter(word: &Word<'_>, words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, place: Place) -> Result<(), Diagnostic> {
+    needs_http(word, place)?;
+    let kind = words.expect("the kind of filter")?;
+    match kind.text() {
+        "cache" => {
+            let name = words.expect("the name of a cache")?;
+            compiler.names.cache(name.text()).map_err(|message| name.error(message))?;
+        }
+        "compression" => {}
+        other => {
+            let (message, hint) = unknown("filter", other, &["cache", "compression"], &names::LATER_FILTERS);
+            return Err(kind.error(message).hint(hint));
+        }
+    }
+    match words.next() {
+        Some(word) => Err(word.error(format!("`{}` stands where the line should end", word.text()))),
+        None => Ok(()),
     }
 }
 

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use control::config::BackendId;
 
+use crate::cache::Hit;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::reply::Reply;
 use crate::stick::Persist;
@@ -64,6 +65,8 @@ pub(crate) enum Verdict {
     Pass,
     /// A rule answers instead.
     Answer(Reply),
+    /// A rule has found the answer in a cache.
+    Held(Box<Hit>),
     /// A rule refuses it, with this answer.
     Deny(Reply),
     /// A rule refuses it after a while, with this answer.
@@ -350,6 +353,7 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Next) => return Step::Next,
         Ok(Effect::Done) => return Step::Done,
         Ok(Effect::Denied(reply)) => Verdict::Deny(reply),
+        Ok(Effect::Held(hit)) => Verdict::Held(hit),
         Ok(Effect::Answered(reply)) => Verdict::Answer(reply),
         Ok(Effect::Challenged(challenge)) => Verdict::Challenge(challenge),
         Ok(Effect::Closed) => Verdict::Close,

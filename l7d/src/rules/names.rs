@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 61] = [
+pub(super) const LATER_FETCHES: [&str; 59] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -50,8 +50,6 @@ pub(super) const LATER_FETCHES: [&str; 61] = [
     "req.ssl_ec_ext",
     "req.ssl_st_ext",
     "req.timer.hdr",
-    "res.cache_hit",
-    "res.cache_name",
     "res.comp",
     "res.comp_algo",
     "res.hdrs_bin",
@@ -95,24 +93,13 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
 ];
 
 /// Actions of any rule set.
-pub(super) const LATER_ACTIONS: [&str; 10] = [
-    "cache-store",
-    "cache-use",
-    "do-log",
-    "expect-netscaler-cip",
-    "expect-proxy",
-    "pause",
-    "send-spoe-group",
-    "set-headers-bin",
-    "set-retries",
-    "switch-mode",
-];
+pub(super) const LATER_ACTIONS: [&str; 8] =
+    ["do-log", "expect-netscaler-cip", "expect-proxy", "pause", "send-spoe-group", "set-headers-bin", "set-retries", "switch-mode"];
 
 /// First words of rules.
-pub(super) const LATER_DIRECTIVES: [&str; 12] = [
+pub(super) const LATER_DIRECTIVES: [&str; 11] = [
     "compression",
     "email-alert",
-    "filter",
     "http-check",
     "http-error",
     "log",
@@ -123,6 +110,9 @@ pub(super) const LATER_DIRECTIVES: [&str; 12] = [
     "stick-table",
     "tcp-check",
 ];
+
+/// Filters.
+pub(super) const LATER_FILTERS: [&str; 6] = ["bwlim-in", "bwlim-out", "fcgi-app", "opentracing", "spoe", "trace"];
 
 /// Sample fetches of what nobody can tell here, and why.
 pub(super) const UNKNOWABLE: [(&str, &str); 29] = [

@@ -118,6 +118,7 @@ impl Observer {
             Effect::Next => "goes on".to_owned(),
             Effect::Done => "ends these rules".to_owned(),
             Effect::Denied(reply) => format!("denied with status {}", reply.status()),
+            Effect::Held(hit) => format!("answered by cache `{}`", hit.cache().name()),
             Effect::Answered(reply) => format!("answered with status {}", reply.status()),
             Effect::Cut => "the server's connection closes".to_owned(),
             Effect::Closed => "the connection closes".to_owned(),

@@ -21,6 +21,7 @@ use super::store::{FileKind, PatternFile, Patterns};
 use super::tie::{self, Stick};
 use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
+use crate::cache::Cache;
 use crate::reply::Reply;
 use crate::stick::{Persist, Table, Tables};
 
@@ -33,6 +34,7 @@ pub(crate) struct Rules {
     hosts: HashMap<(BackendId, String), Arc<ServerHost>>,
     tables: Arc<Tables>,
     patterns: Vec<Patterns>,
+    caches: Vec<Arc<Cache>>,
     warnings: Report,
 }
 
@@ -233,16 +235,18 @@ impl Rules {
     ///
     /// # Errors
     /// Everything wrong with any of them.
-    pub(crate) fn compile(config: &Config, before: Option<&Tables>) -> Result<Self, Report> {
-        let tables = Arc::new(Tables::new(config, &tie::tables(config), before));
+    pub(crate) fn compile(config: &Config, before: Option<&Self>) -> Result<Self, Report> {
+        let tables = Arc::new(Tables::new(config, &tie::tables(config), before.map(|before| &*before.tables)));
         let mut compiler = Compiler::new(config);
         compiler.names.tables = Arc::clone(&tables);
+        compiler.names.caches = Self::caches_of(config, before);
         compiler.names.know(config, &mut compiler.found);
         compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
         let hosts = config.servers().iter().filter_map(|model| compiler.host(model)).collect();
         compiler.found.append(&mut compiler.names.warnings);
+        let caches = std::mem::take(&mut compiler.names.caches);
         let patterns = std::mem::take(&mut compiler.names.patterns);
         let report = Report::from(compiler.found);
         if report.has_errors() {
@@ -274,8 +278,20 @@ impl Rules {
             hosts,
             tables,
             patterns,
+            caches,
             warnings: report,
         })
+    }
+
+    /// Makes the caches of a configuration; one that is as before goes on with what it holds.
+    fn caches_of(config: &Config, before: Option<&Self>) -> Vec<Arc<Cache>> {
+        let known = |model: &config::Cache| before?.caches.iter().find(|cache| cache.is_like(model)).cloned();
+        config.caches().iter().map(|model| known(model).unwrap_or_else(|| Arc::new(Cache::new(model)))).collect()
+    }
+
+    /// Returns the caches.
+    pub(crate) fn caches(&self) -> &[Arc<Cache>] {
+        &self.caches
     }
 
     /// Returns the stick tables.
@@ -322,6 +338,7 @@ pub(super) struct Names {
     servers: HashMap<String, Vec<String>>,
     /// The sections of servers that are asked for names.
     resolvers: Vec<Arc<str>>,
+    pub(super) caches: Vec<Arc<Cache>>,
     asks_destination: bool,
     /// Whether any rule looks at bodies.
     pub(super) looks_at_bodies: bool,
@@ -355,6 +372,17 @@ impl Names {
             let servers = config.servers_of(backend.id()).iter().map(|server| server.name().to_owned()).collect();
             self.servers.insert(backend.name().to_owned(), servers);
         }
+    }
+
+    /// Returns the cache of that name.
+    ///
+    /// # Errors
+    /// Says that there is none.
+    pub(super) fn cache(&self, name: &str) -> Result<Arc<Cache>, String> {
+        self.caches.iter().find(|known| known.name() == name).cloned().ok_or_else(|| {
+            let meant = suggest::nearest(name, self.caches.iter().map(|cache| cache.name()));
+            meant.map_or_else(|| format!("no cache `{name}`"), |meant| format!("no cache `{name}`: did you mean `{meant}`?"))
+        })
     }
 
     /// Tells whether there is a backend of that name.

@@ -74,6 +74,7 @@ fn holds(condition: &str, text: &str) -> bool {
         other @ (Verdict::Answer(_)
         | Verdict::Wait(_)
         | Verdict::Challenge(_)
+        | Verdict::Held(_)
         | Verdict::Close
         | Verdict::Cut
         | Verdict::Tarpit(_)
@@ -326,6 +327,7 @@ fn final_actions_answer() {
         other @ (Verdict::Pass
         | Verdict::Wait(_)
         | Verdict::Challenge(_)
+        | Verdict::Held(_)
         | Verdict::Close
         | Verdict::Cut
         | Verdict::Tarpit(_)

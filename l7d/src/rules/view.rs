@@ -15,6 +15,7 @@ use super::capture;
 use super::observer::{Observer, RuleId};
 use super::sample::Sample;
 use crate::brand::Brand;
+use crate::cache::{Cache, Hit, Keep, Visit};
 use crate::flow::Audience;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
@@ -268,8 +269,45 @@ pub(crate) struct Memory {
     unique: RefCell<Option<Vec<u8>>>,
     /// Which lists of users, by number, admit the sender of the request, where that was computed.
     verified: Vec<(usize, bool)>,
+    /// What caches have to do with the exchange.
+    pub(crate) cached: Cached,
     /// The last rule that decided about the exchange.
     last_rule: Option<RuleId>,
+}
+
+/// What caches have to do with one exchange.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Cached {
+    /// What is left behind of a request that no cache could answer.
+    pub(super) visit: Option<Visit>,
+    /// What is to be kept of the answer.
+    pub(crate) keep: Option<Keep>,
+    /// The cache that answered.
+    pub(super) by: Option<Arc<Cache>>,
+    /// How often caches were asked, by rules of the frontend and of the backend.
+    pub(crate) lookups: [u8; 2],
+    /// How often they had the answer.
+    pub(crate) hits: [u8; 2],
+}
+
+/// Whose rule asks a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    Frontend,
+    Backend,
+}
+
+impl Cached {
+    pub(super) fn hit(&mut self, side: Behind, hit: &Hit) {
+        self.miss(side, None);
+        self.hits[side as usize] = self.hits[side as usize].saturating_add(1);
+        self.by = Some(Arc::clone(hit.cache()));
+    }
+
+    pub(super) fn miss(&mut self, side: Behind, visit: Option<Visit>) {
+        self.lookups[side as usize] = self.lookups[side as usize].saturating_add(1);
+        self.visit = visit;
+    }
 }
 
 /// A client's [`Memory`], which takes no room of its own while there is nothing to remember.
@@ -462,6 +500,7 @@ impl Memory {
         self.verified.clear();
         self.last_rule = None;
         self.server_tls = None;
+        self.cached = Cached::default();
         *self.captured.get_mut() = None;
     }
 

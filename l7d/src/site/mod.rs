@@ -117,6 +117,11 @@ impl Site {
         self.shared.rules.tables()
     }
 
+    /// Returns what the rules became.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
     /// Returns the files of patterns that rules look things up in.
     pub(crate) fn patterns(&self) -> &[Patterns] {
         self.shared.rules.patterns()

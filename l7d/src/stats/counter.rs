@@ -85,6 +85,10 @@ pub(crate) enum Counter {
     DeniedRequests,
     /// Responses that a rule refused.
     DeniedResponses,
+    /// Times a cache was asked.
+    CacheLookups,
+    /// Times it had the answer.
+    CacheHits,
 }
 
 impl Counter {
@@ -93,7 +97,7 @@ impl Counter {
         [Self::CurrentMost, Self::QueueTimeMost, Self::ConnectTimeMost, Self::ResponseTimeMost, Self::TotalTimeMost];
 
     /// Those that only grow.
-    pub(super) const SUMS: [Self; 22] = [
+    pub(super) const SUMS: [Self; 24] = [
         Self::Requests,
         Self::BytesIn,
         Self::BytesOut,
@@ -116,10 +120,12 @@ impl Counter {
         Self::ServerAborts,
         Self::DeniedRequests,
         Self::DeniedResponses,
+        Self::CacheLookups,
+        Self::CacheHits,
     ];
 
     /// How many there are.
-    pub(super) const COUNT: usize = Self::DeniedResponses as usize + 1;
+    pub(super) const COUNT: usize = Self::CacheHits as usize + 1;
 
     /// Returns the counter of responses with this status.
     pub(crate) fn of_status(status: Option<u16>) -> Self {

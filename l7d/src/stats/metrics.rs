@@ -131,7 +131,7 @@ fn scope(row: &Row<'_>) -> &'static str {
 
 const SCOPES: [&str; 3] = ["frontend", "backend", "server"];
 
-const MEASURES: [Measure; 41] = [
+const MEASURES: [Measure; 43] = [
     measure("current_queue", "qcur", Kind::Gauge, "Exchanges that wait for a slot of a server."),
     measure("max_queue", "qmax", Kind::Gauge, "Most that waited at a time."),
     measure("queue_limit", "qlimit", Kind::Gauge, "Exchanges that may wait for the server."),
@@ -168,6 +168,8 @@ const MEASURES: [Measure; 41] = [
     measure("max_total_time_seconds", "ttime_max", Kind::Gauge, "Longest time from first to last."),
     measure("connection_attempts_total", "connect", Kind::Counter, "Connections to servers that were attempted."),
     measure("connection_reuses_total", "reuse", Kind::Counter, "Connections to servers that served once more."),
+    measure("http_cache_lookups_total", "cache_lookups", Kind::Counter, "Requests that a cache was asked about."),
+    measure("http_cache_hits_total", "cache_hits", Kind::Counter, "Requests that a cache could answer."),
     measure("current_throttle", "throttle", Kind::Gauge, "How far a slow start has come, in percent."),
     measure("uweight", "uweight", Kind::Gauge, "Weight before any slow start."),
     // Not in HAProxy's exporter, which leaves rates to who reads it.

@@ -150,6 +150,8 @@ impl<'a> Row<'a> {
             "sid" => Some(Value::Count(0)),
             "dreq" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::DeniedRequests),
             "dresp" => sum(Counter::DeniedResponses),
+            "cache_lookups" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CacheLookups),
+            "cache_hits" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CacheHits),
             "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
             "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
             _ if matches!(self.subject, Subject::Frontend(..)) => None,

@@ -21,6 +21,8 @@ mod brands;
 #[cfg(test)]
 mod breadth;
 #[cfg(test)]
+mod cache;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod certs;

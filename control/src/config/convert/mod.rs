@@ -136,6 +136,9 @@ fn sections(written: &Written) -> Vec<Section> {
             rest::http_errors(section, errors)
         }));
     }
+    for cache in &written.caches {
+        sections.push(Section::filled(&["cache", cache.name()], Some(cache.location()), |section| rest::cache(section, cache)));
+    }
     for list in &written.userlists {
         sections.push(Section::filled(&["userlist", &list.name], Some(list.name.location()), |section| rest::userlist(section, list)));
     }

@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring};
+use crate::config::model::{Cache, Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -183,5 +183,17 @@ pub(super) fn resolvers(section: &mut Section, resolvers: &Resolvers) {
         held.put(name, words::duration(period));
     }
     keys.table("hold", held);
+    section.keys(&keys);
+}
+
+/// Writes a cache.
+pub(super) fn cache(section: &mut Section, cache: &Cache) {
+    let Cache { name: _, size, largest, max_age, varies, variants } = cache;
+    let mut keys = Table::default();
+    keys.put("total-max-size", format!("{}m", size >> 20));
+    keys.maybe("max-object-size", largest.as_ref().map(|largest| Value::Number(*largest.value())));
+    keys.put("max-age", words::duration(*max_age));
+    keys.flags([("process-vary", *varies)]);
+    keys.put("max-secondary-entries", *variants);
     section.keys(&keys);
 }

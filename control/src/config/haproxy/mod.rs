@@ -27,6 +27,7 @@
 
 mod backend;
 mod bind;
+mod cache;
 mod check;
 mod condition;
 mod draft;

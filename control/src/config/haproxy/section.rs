@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{global, peers, proxy, reply, resolvers, ring, userlist};
+use super::{cache, global, peers, proxy, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::{HttpErrors, Resolvers, Ring};
+use crate::config::model::{Cache, HttpErrors, Resolvers, Ring};
 use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
@@ -23,6 +23,7 @@ pub(super) enum Section {
     /// One that could not be begun; its lines are skipped, because they would all be wrong for the same reason.
     Unknown,
     Global,
+    Cache(Cache),
     HttpErrors(HttpErrors),
     Userlist(Userlist),
     Peers(Box<peers::Draft>),
@@ -34,6 +35,7 @@ pub(super) enum Section {
 /// Sections by their first word, and how one begins.
 const SECTIONS: &[(&str, Begin)] = &[
     ("backend", |line, files| files.proxy(Kind::Backend, line)),
+    ("cache", |line, files| cache::section(line, &files.written.caches).map(Section::Cache)),
     ("defaults", |line, files| files.proxy(Kind::Defaults, line)),
     ("frontend", |line, files| files.proxy(Kind::Frontend, line)),
     ("global", |_, _| Ok(Section::Global)),
@@ -54,8 +56,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 10] =
-    ["acme", "cache", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "traces"];
+const LATER: [&str; 9] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "traces"];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {
@@ -143,6 +144,7 @@ impl Files {
             }
             reader.enter(match &self.section {
                 Section::Proxy(draft) if !draft.name.is_empty() => &draft.name,
+                Section::Cache(cache) => &cache.name,
                 Section::HttpErrors(errors) => &errors.name,
                 Section::Userlist(list) => &list.name,
                 Section::Peers(draft) => draft.name(),
@@ -165,6 +167,7 @@ impl Files {
                 Err(unknown(keyword, "a file before its first section", &names, &[]))
             }
             Section::Global => global::line(keyword, line, &mut self.written.global, reader),
+            Section::Cache(cache) => cache::section_line(keyword, line, cache),
             Section::HttpErrors(errors) => reply::section_line(keyword, line, errors),
             Section::Userlist(list) => userlist::section_line(keyword, line, list, reader),
             Section::Peers(draft) => draft.line(keyword, line, reader),
@@ -240,6 +243,7 @@ impl Files {
     fn close(&mut self, reader: &mut Reader) {
         match std::mem::take(&mut self.section) {
             Section::None | Section::Unknown | Section::Global => {}
+            Section::Cache(cache) => self.written.caches.push(cache),
             Section::HttpErrors(errors) => self.written.http_errors.push(errors),
             Section::Userlist(list) => {
                 if self.written.userlists.iter().any(|other| other.name.value() == list.name.value()) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{backend, bind, condition, global, peers, proxy, ring, section, server, stats, steps, tls};
+use super::{backend, bind, cache, condition, global, peers, proxy, ring, section, server, stats, steps, tls};
 use crate::config::model::Timeout;
 use crate::config::value::option;
 
@@ -46,6 +46,7 @@ fn vocabulary() -> Vec<(&'static str, Vec<&'static str>)> {
         ("bind", bind::WORDS.iter().map(|(name, _)| *name).chain(bind::IDLE.iter().map(|(name, _)| *name)).collect()),
         ("server", server::WORDS.iter().chain(tls::SERVER_WORDS).map(|(name, _)| *name).chain(server::IDLE).collect()),
         ("old versions of TLS", tls::OLD_VERSIONS.to_vec()),
+        ("caches", cache::KEYWORDS.to_vec()),
         ("cookie", backend::COOKIE.to_vec()),
         ("stats", stats::KNOWN.to_vec()),
         ("peers", peers::KEYWORDS.iter().map(|(name, _)| *name).collect()),

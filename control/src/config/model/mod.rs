@@ -5,6 +5,7 @@
 
 mod backend;
 mod bind;
+mod cache;
 mod check;
 mod compression;
 mod connection;
@@ -33,6 +34,7 @@ mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, StateSource, UriHash};
 pub use bind::{Bind, BindAddress, Congestion, Inet, PortRange, Quic, Transport};
+pub use cache::Cache;
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
 pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Target};
@@ -130,6 +132,7 @@ pub struct Config {
     pub(in crate::config) rings: Vec<Ring>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
+    pub(in crate::config) caches: Vec<Cache>,
     pub(in crate::config) idle: Vec<Located<String>>,
     pub(in crate::config) warnings: Report,
     /// What servers that are added at run time begin from; one per backend.
@@ -192,6 +195,11 @@ impl Config {
     /// Returns the lists of users, each of another name.
     pub fn userlists(&self) -> &[Userlist] {
         &self.userlists
+    }
+
+    /// Returns where answers are kept, in the order of the file.
+    pub fn caches(&self) -> &[Cache] {
+        &self.caches
     }
 
     /// Returns the words that were accepted and mean nothing here.

@@ -4,6 +4,7 @@
 
 mod backend;
 mod binds;
+mod cache;
 mod check;
 mod frontend;
 mod kernel;
@@ -34,8 +35,22 @@ use super::written::{self, Written};
 /// Makes the model, given what its parser has already found; one whose report has errors is no use but to find more of them.
 pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let mut resolver = Resolver::new(&written, found);
-    let Written { global, xdp, defaults, frontends, backends, tables, peers, resolvers: _, rings, http_errors, userlists, idle, lines: _ } =
-        written;
+    let Written {
+        global,
+        xdp,
+        defaults,
+        frontends,
+        backends,
+        tables,
+        peers,
+        resolvers: _,
+        rings,
+        http_errors,
+        userlists,
+        caches,
+        idle,
+        lines: _,
+    } = written;
     for defaults in &defaults {
         proxy::sections(&mut resolver, &defaults.proxy);
     }
@@ -51,6 +66,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let peers = peers.iter().map(|peers| peers::peers(&mut resolver, peers)).collect();
     let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
+    caches.iter().for_each(|cache| cache::check(&mut resolver, cache));
     let resolvers = naming::sections(&mut resolver);
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
@@ -67,6 +83,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         rings,
         http_errors,
         userlists,
+        caches,
         idle,
         warnings: report,
         ground,

@@ -16,7 +16,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-pub(super) const LATER: [&str; 6] = ["backlog", "clitcpka-cnt", "filter", "guid", "stick-table", "use-backend"];
+pub(super) const LATER: [&str; 5] = ["backlog", "clitcpka-cnt", "guid", "stick-table", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, presets: &Presets, mut section: Section<'_>) -> Frontend {

@@ -5,6 +5,7 @@
 //! dropped.
 
 mod backend;
+mod cache;
 mod check;
 mod compression;
 mod connection;
@@ -54,7 +55,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 4] = ["cache", "crt-store", "log-profile", "mailers"];
+const LATER: [&str; 3] = ["crt-store", "log-profile", "mailers"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -80,6 +81,7 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
     written.userlists =
         root.named(reader, "userlist").into_iter().map(|(name, section)| userlist::userlist(reader, name, section)).collect();
+    written.caches = root.named(reader, "cache").into_iter().map(|(name, section)| cache::cache(reader, name, section)).collect();
     root.finish_file(reader, &LATER);
     written
 }

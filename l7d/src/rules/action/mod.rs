@@ -31,8 +31,9 @@ use super::log_format::Format;
 use super::sample::Sample;
 use super::stick::{Update, Value, key_of};
 use super::store::PatternFile;
-use super::view::{Lookup, Loudness, Memory, Pause, Repetition, Scene, Tracking, VariableId, View, Wait};
+use super::view::{Behind, Lookup, Loudness, Memory, Pause, Repetition, Scene, Tracking, VariableId, View, Wait};
 use crate::brand::Brand;
+use crate::cache::{Cache, Found, Hit};
 use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Headers, InvalidField};
 use crate::reply::Reply;
@@ -123,6 +124,10 @@ pub(super) enum Action {
         limit: Limit,
         value: Value,
     },
+    /// The answer is in a cache, or may be put there.
+    UseCache(Arc<Cache>),
+    /// The answer is put into a cache.
+    StoreInCache(Arc<Cache>),
     /// The answer is the metrics.
     Scrape,
     /// The packets of a connection carry something.
@@ -263,6 +268,8 @@ pub(super) enum Effect {
     Denied(Reply),
     /// The exchange ends with an answer that a rule gives.
     Answered(Reply),
+    /// The exchange ends with an answer that was kept.
+    Held(Box<Hit>),
     /// The exchange and its connection end without an answer.
     Closed,
     /// As [`Closed`](Self::Closed), behind what has come.
@@ -318,6 +325,40 @@ impl Passage<'_> {
             FileChange::Remove => {
                 file.remove(&pattern);
             }
+        }
+    }
+
+    /// Looks for the answer in a cache, or notes that it may be put there.
+    fn use_cache(&mut self, cache: &Arc<Cache>) -> Effect {
+        let mut text = std::mem::take(&mut self.scratch);
+        let found = self.view().request.map(|request| cache.visit(request, &mut text));
+        self.scratch = text;
+        let side = if self.scene.backend.is_some() { Behind::Backend } else { Behind::Frontend };
+        match found {
+            None => Effect::Next,
+            Some(Found::Hit(hit)) => {
+                self.memory.cached.hit(side, &hit);
+                self.memory.wishes.service = Some("<CACHE>");
+                Effect::Held(Box::new(hit))
+            }
+            Some(Found::Miss(visit)) => {
+                self.memory.cached.miss(side, visit);
+                Effect::Next
+            }
+            Some(Found::Unasked(visit)) => {
+                self.memory.cached.visit = visit;
+                Effect::Next
+            }
+        }
+    }
+
+    /// Has the answer kept, if it may be.
+    fn store_in_cache(&mut self, cache: &Arc<Cache>) {
+        let Message::Response { response, .. } = &self.message else { return };
+        if self.scene.observer.is_none()
+            && let Some(visit) = self.memory.cached.visit.take()
+        {
+            self.memory.cached.keep = cache.consider(visit, response);
         }
     }
 
@@ -397,6 +438,8 @@ impl Action {
                 passage.memory.wishes.service = Some("<PROMEX>");
                 return Ok(Effect::Answered(reply));
             }
+            Self::UseCache(cache) => return Ok(passage.use_cache(cache)),
+            Self::StoreInCache(cache) => passage.store_in_cache(cache),
             Self::Wait(wait) => return Ok(Effect::Waits(Pause::Body(*wait))),
             Self::Resolve(resolve) => return Ok(resolve.run(&passage.view())),
             Self::WaitForHandshake => {}

@@ -1,5 +1,7 @@
 //! The words of an action.
 
+use std::sync::Arc;
+
 use control::config::{self, Diagnostic, Family, suggest};
 
 use super::header::is_framing;
@@ -9,6 +11,7 @@ use super::{
     Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Resolve, Seal, Stage, Strictness, Track,
     Whose,
 };
+use crate::cache::Cache;
 use crate::level::Level;
 use crate::message::headers::{Known, is_field_byte, is_token};
 use crate::rules::auth::challenge;
@@ -25,12 +28,14 @@ use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
 use crate::rules::word::{Word, Words, unknown};
 
 /// Every action, and the rules it may stand in.
-const ACTIONS: [(&str, &[Stage]); 62] = [
+const ACTIONS: [(&str, &[Stage]); 64] = [
     ("accept", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer]),
     ("add-acl", &[Stage::Request, Stage::Response]),
     ("add-header", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("allow", &[Stage::Statistics, Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("auth", &[Stage::Statistics, Stage::Request]),
+    ("cache-store", &[Stage::Response]),
+    ("cache-use", &[Stage::Request]),
     ("capture", &[Stage::Content, Stage::Request, Stage::Response]),
     ("close", &[Stage::Answer]),
     ("del-acl", &[Stage::Request, Stage::Response]),
@@ -142,6 +147,8 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
     Ok(match name {
         "accept" | "allow" => Action::Accept,
         "auth" => reader.authenticate()?,
+        "cache-store" => Action::StoreInCache(reader.cache()?),
+        "cache-use" => Action::UseCache(reader.cache()?),
         "capture" => reader.capture()?,
         "disable-l7-retry" => Action::ForbidRepetition,
         "close" => reader.cut(word)?,
@@ -313,6 +320,12 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         }
         self.compiler.names.warn(action.warning("`set-nice` means nothing here: all exchanges are treated alike"));
         Ok(Action::Nothing)
+    }
+
+    /// Reads the name of a cache.
+    fn cache(&mut self) -> Result<Arc<Cache>, Diagnostic> {
+        let name = self.words.expect("the name of a cache")?;
+        self.compiler.names.cache(name.text()).map_err(|message| name.error(message))
     }
 
     /// Reads which of our own services answers.

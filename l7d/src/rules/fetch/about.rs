@@ -52,6 +52,10 @@ pub(in crate::rules) enum About {
     LastRuleLine,
     RequestFields,
     ResponseFields,
+    /// Whether a cache has answered.
+    IsFromCache,
+    /// Which cache has answered.
+    CacheName,
 }
 
 /// How much of a target is meant.
@@ -64,8 +68,10 @@ pub(in crate::rules) enum Whole {
 impl About {
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::IsStopping | Self::SpeaksQuic | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
-            Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields | Self::LastRuleFile => Kind::Text,
+            Self::IsFromCache | Self::IsStopping | Self::SpeaksQuic | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
+            Self::CacheName | Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields | Self::LastRuleFile => {
+                Kind::Text
+            }
             Self::HashAndSource(_) => Kind::Binary,
             Self::TargetAddress => Kind::Address,
             Self::Connections
@@ -85,7 +91,7 @@ impl About {
     pub(super) fn needs(self) -> super::Needs {
         match self {
             Self::Hash(_) | Self::HashAndSource(_) | Self::TargetAddress | Self::TargetPort | Self::RequestFields => super::Needs::Request,
-            Self::ResponseFields => super::Needs::Response,
+            Self::ResponseFields | Self::IsFromCache | Self::CacheName => super::Needs::Response,
             Self::Connections
             | Self::Process
             | Self::Processes
@@ -146,6 +152,8 @@ impl About {
             Self::LastRuleLine => Sample::Int(i64::try_from(last_rule(view)?.line()).ok()?),
             Self::RequestFields => Sample::own(fields(&view.request?.headers)),
             Self::ResponseFields => Sample::own(fields(&view.response?.headers)),
+            Self::IsFromCache => Sample::Bool(view.memory.cached.by.is_some()),
+            Self::CacheName => Sample::text(view.memory.cached.by.as_ref().map_or(b"", |cache| cache.name().as_bytes())),
         })
     }
 }

@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 224] = [
+const TABLE: [(&str, Build); 226] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -158,6 +158,8 @@ const TABLE: [(&str, Build); 224] = [
     ("res.body", |call, names| body(call, names, Side::Response, BodyPart::Content)),
     ("res.body_len", |call, names| body(call, names, Side::Response, BodyPart::Length)),
     ("res.body_size", |call, names| body(call, names, Side::Response, BodyPart::Size)),
+    ("res.cache_hit", |call, _| plain(call, Fetch::About(About::IsFromCache))),
+    ("res.cache_name", |call, _| plain(call, Fetch::About(About::CacheName))),
     ("res.cook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
     ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
     ("res.cook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
