@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Reply, Terms};
-use control::config::{Config, Diagnostic, Report, StatsSocket};
+use control::config::{Config, Diagnostic, Global, Report, StatsSocket};
 use control::dns::{self, Book, Moves};
 use control::exposition::{self, Metrics};
 use control::file;
@@ -32,6 +32,7 @@ use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::explain::{self, Explanation, Question};
 use crate::h2;
+use crate::h3;
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Logs};
 use crate::marked;
@@ -233,8 +234,7 @@ impl Daemon {
         let masters = bind::bind_all(&masters, 1, sharing)?;
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config, &Logs::default()).context("log targets")?;
-        pace::follow(config.global().rates());
-        h2::follow(config.global().h2());
+        follow_limits(config.global());
         let config = Arc::new(config);
         let fleet = Fleet::new(Arc::clone(&config));
         // Read at the start alone: a reload inside the process loses no state.
@@ -334,8 +334,7 @@ impl Daemon {
         support::announce(&config);
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
-        pace::follow(config.global().rates());
-        h2::follow(config.global().h2());
+        follow_limits(config.global());
         let config = Arc::new(config);
         self.engine.note_loaded(Arc::clone(&config));
         self.fleet.replace(config);
@@ -557,6 +556,13 @@ async fn wait_for(limit: Option<Duration>) {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
     }
+}
+
+/// Lets new connections be as many, and allow as much, as the configuration says.
+fn follow_limits(global: &Global) {
+    pace::follow(global.rates());
+    h2::follow(global.h2());
+    h3::follow(global.quic());
 }
 
 /// Returns what `config` listens on and `before` does not.

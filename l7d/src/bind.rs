@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Transport, UnixAddress};
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, listen, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, listen, sockopt};
 use socket2::{Domain, Protocol, Type};
 use tracing::info;
 
@@ -182,9 +182,11 @@ impl Spec {
     /// Returns the sockets on an address that were taken over from the process before.
     fn taken(&self, address: &SocketAddrAny, sharing: Sharing<'_>) -> Vec<OwnedFd> {
         match sharing {
-            // A stream of the same address is another thing.
-            Sharing::Inheriting(heritage) if !self.is_quic() => heritage.on(address, self.interface()),
-            Sharing::Inheriting(_) => Vec::new(),
+            Sharing::Inheriting(heritage) => {
+                // A stream of the same address is another thing.
+                let kind = if self.is_quic() { SocketType::DGRAM } else { SocketType::STREAM };
+                heritage.on((kind, address), self.interface())
+            }
             Sharing::Alone | Sharing::Replacing => Vec::new(),
         }
     }
@@ -217,6 +219,17 @@ impl Spec {
         }
         socket.bind(&address.into())?;
         Ok(socket)
+    }
+
+    /// Opens a socket for one client of QUIC at one of its addresses, beside those that are there.
+    ///
+    /// # Errors
+    /// As binding and connecting.
+    pub(crate) fn open_to(&self, ours: SocketAddr, client: SocketAddr) -> io::Result<OwnedFd> {
+        let socket = self.inet_socket(ours, Reuse::AddressAndPort)?;
+        socket.connect(&client.into())?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
     }
 
     fn bind_unix(&self, address: &UnixAddress, file: &SocketFile, threads: usize, sharing: Sharing<'_>) -> io::Result<Bound> {

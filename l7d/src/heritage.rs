@@ -23,14 +23,16 @@ impl Heritage {
     /// Fails if it does not answer.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
         let all = handover::take(path).with_context(|| format!("the sockets of the process at {}", path.display()))?;
-        let streams = all.into_iter().filter(|one| sockopt::socket_type(&one.socket).is_ok_and(|kind| kind == SocketType::STREAM));
-        let named = streams.map(|one| Ok((getsockname(&one.socket)?, one))).collect::<io::Result<_>>()?;
+        let named = all.into_iter().map(|one| Ok((getsockname(&one.socket)?, one))).collect::<io::Result<_>>()?;
         Ok(Self(RefCell::new(named)))
     }
 
-    /// Returns the sockets that listen on an address, of all interfaces or of this one.
-    pub(crate) fn on(&self, address: &SocketAddrAny, interface: &str) -> Vec<OwnedFd> {
-        let is_meant = |one: &mut (SocketAddrAny, Listening)| one.0 == *address && one.1.interface == interface;
+    /// Returns the sockets of a kind on an address, of all interfaces or of this one.
+    pub(crate) fn on(&self, (kind, address): (SocketType, &SocketAddrAny), interface: &str) -> Vec<OwnedFd> {
+        let is_meant = |one: &mut (SocketAddrAny, Listening)| {
+            let is_kind = || sockopt::socket_type(&one.1.socket).is_ok_and(|found| found == kind);
+            one.0 == *address && one.1.interface == interface && is_kind()
+        };
         self.0.borrow_mut().extract_if(.., is_meant).map(|(_, one)| one.socket).collect()
     }
 }

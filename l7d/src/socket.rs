@@ -19,6 +19,17 @@ use rustix::net::{acceptfrom_with, connect, getpeername, getsockname, send, shut
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// Registers a descriptor with this thread's runtime.
+///
+/// # Errors
+/// Fails when the system is short of what watching a descriptor takes.
+#[expect(unsafe_code, reason = "registering a descriptor is unsafe for types that might close it early; an OwnedFd cannot")]
+pub(crate) fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the registration owns the descriptor, which nobody else can close, and gives it up only by dropping it.
+    let registered = unsafe { AsyncFd::register(descriptor) };
+    Ok(registered?)
+}
+
 /// A socket that does not block, registered with this thread's runtime; and whether its other end is not to hear that it closes.
 #[derive(Debug)]
 pub(crate) struct Socket(AsyncFd<OwnedFd>, Cell<bool>);
@@ -28,11 +39,8 @@ impl Socket {
     ///
     /// # Errors
     /// Fails when the system is short of what watching a descriptor takes.
-    #[expect(unsafe_code, reason = "registering a descriptor is unsafe for types that might close it early; an OwnedFd cannot")]
     pub(crate) fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
-        // SAFETY: the registration owns the descriptor, which nobody else can close, and gives it up only by dropping it.
-        let registered = unsafe { AsyncFd::register(socket.into()) };
-        Ok(Self(registered?, Cell::new(false)))
+        Ok(Self(watched(socket.into())?, Cell::new(false)))
     }
 
     /// Accepts a connection, and returns it with the address of its other end, if that has one.

@@ -96,7 +96,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
                     Some(Order::Share(answer)) => drop(answer.send(accepting.share())),
                     Some(Order::List(answer)) => drop(answer.send(sessions::all())),
                     Some(Order::End((which, cause), answer)) => drop(answer.send(sessions::end(which, cause))),
-                    None => return,
+                    None => return h3::say_farewell().await,
                 },
                 () = shutdown.begun() => break,
                 _ = sweep.tick() => pool::sweep(Instant::now()),
@@ -113,6 +113,7 @@ fn run(mut orders: mpsc::Receiver<Order>, mut shutdown: Shutdown) {
                 Order::Serve(_) | Order::Hold(..) | Order::Resume(..) | Order::Close(..) | Order::Share(_) => {}
             }
         }
+        h3::say_farewell().await;
     });
 }
 
@@ -133,7 +134,7 @@ struct Accepting {
     task: Option<Task>,
 }
 
-/// A task that accepts; dropping it stops that.
+/// A task that accepts; dropping it stops that for ever, and a word stops it for now.
 struct Task {
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
@@ -179,7 +180,8 @@ impl Doors {
         let held: Vec<_> = self.of(frontend).filter_map(|accepting| Some((accepting.task.take()?, accepting.socket.try_clone()))).collect();
         tokio::task::spawn_local(async move {
             for (Task { stop, ended }, socket) in held {
-                drop(stop);
+                // It may have ended by itself.
+                let _ = stop.send(());
                 // Whoever the kernel had accepted already is served first.
                 let _ = ended.await;
                 if let Ok(socket) = socket {
@@ -222,7 +224,7 @@ impl Accepting {
         let ended = if is_quic {
             let endpoint = match &self.endpoint {
                 Some(endpoint) => endpoint,
-                None => self.endpoint.insert(Rc::new(Endpoint::new(self.socket.try_clone()?)?)),
+                None => self.endpoint.insert(Endpoint::new(self.socket.try_clone()?)?),
             };
             tokio::task::spawn_local(h3::listener::run(Rc::clone(endpoint), Rc::clone(&self.door), stopped, shutdown.clone()))
         } else {

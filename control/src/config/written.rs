@@ -75,6 +75,7 @@ pub(super) struct Global {
     pub(super) maxconn: Option<u32>,
     pub(super) rates: Rates,
     pub(super) h2: super::model::H2Limits,
+    pub(super) quic: super::model::QuicLimits,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,
     pub(super) log_tag: Option<Located<String>>,

@@ -2,6 +2,8 @@
 //!
 //! A client whose address is not proven may be told to come again with a token, which costs it a round trip and us no memory: always
 //! where the bind says so, and otherwise while many handshakes are not complete.
+//!
+//! Who tells it to stop may want to go on later. Where that is over, the socket is given up for the next process.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -15,45 +17,49 @@ use control::shutdown::Shutdown;
 use quinn::Incoming;
 use tokio::sync::oneshot;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{self, Endpoint};
 use super::server;
 use crate::listener::Admission;
 use crate::sessions;
 use crate::site::Door;
 
-/// Accepts connections and serves each, until told to stop; `door` may be replaced meanwhile.
+/// Accepts connections and serves each, until told to stop for now, or, by the end of `stop`, for ever; `door` may be replaced meanwhile.
 pub(crate) async fn run(endpoint: Rc<Endpoint>, door: Rc<RefCell<Arc<Door>>>, mut stop: oneshot::Receiver<()>, shutdown: Shutdown) {
     endpoint.open(&door.borrow());
-    loop {
+    let goes_on_later = loop {
         let incoming = tokio::select! {
             incoming = endpoint.quinn().accept() => incoming,
-            _ = &mut stop => break,
+            stopped = &mut stop => break stopped.is_ok(),
         };
         let Some(incoming) = incoming else { return };
         let present = Arc::clone(&door.borrow());
         let Some(incoming) = proven(incoming, &present) else { continue };
         let admission = tokio::select! {
-            admission = Admission::of(&present, &shutdown) => Some(admission),
-            _ = &mut stop => None,
+            admission = Admission::of(&present, &shutdown) => Ok(admission),
+            stopped = &mut stop => Err(stopped.is_ok()),
         };
         match admission {
-            Some(admission) => start(incoming, &endpoint, &door, admission),
-            None => {
+            Ok(admission) => start(incoming, &endpoint, &door, admission),
+            Err(goes_on_later) => {
                 start_if_room(incoming, &endpoint, &door, &shutdown);
-                break;
+                break goes_on_later;
             }
         }
-    }
+    };
     // Who waits already is served; others are not heard.
     while let Poll::Ready(Some(incoming)) = pin!(endpoint.quinn().accept()).poll(&mut Context::from_waker(Waker::noop())) {
         start_if_room(incoming, &endpoint, &door, &shutdown);
     }
     endpoint.shut();
+    if !goes_on_later {
+        let spec = door.borrow().spec().clone();
+        endpoint.part(&spec).await;
+    }
 }
 
 /// Returns a client that need not prove its address, or has.
 fn proven(incoming: Incoming, door: &Door) -> Option<Incoming> {
-    let is_busy = HALF_OPEN.load(Ordering::Relaxed) >= door.quic().retry_threshold();
+    let is_busy = HALF_OPEN.load(Ordering::Relaxed) >= endpoint::retry_threshold();
     if incoming.remote_address_validated() || !incoming.may_retry() || !(is_busy || door.quic().forces_retry()) {
         return Some(incoming);
     }
@@ -69,12 +75,12 @@ fn start_if_room(incoming: Incoming, endpoint: &Rc<Endpoint>, door: &Rc<RefCell<
 }
 
 fn start(incoming: Incoming, endpoint: &Rc<Endpoint>, door: &Rc<RefCell<Arc<Door>>>, admission: Admission) {
-    let (endpoint, door) = (Rc::clone(endpoint), Rc::clone(door));
+    let (endpoint, door, attendance) = (Rc::clone(endpoint), Rc::clone(door), endpoint.attend(&incoming));
     let half_open = HalfOpen::new();
     sessions::spawn(|entry| async move {
         entry.enter().await;
         server::serve(incoming, half_open, &endpoint, &door).await;
-        drop((admission, entry));
+        drop((admission, attendance, entry));
     });
 }
 

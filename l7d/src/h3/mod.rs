@@ -10,12 +10,13 @@ mod endpoint;
 mod frame;
 mod head;
 pub(crate) mod listener;
+mod parted;
 mod qpack;
 mod sender;
 mod server;
 
 pub(crate) use body::Body;
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, follow, say_farewell};
 pub(crate) use sender::Sender;
 
 use std::io;

@@ -52,7 +52,7 @@ pub(super) async fn serve(knock: Knock, half_open: HalfOpen, endpoint: &Endpoint
     if guest.passes(door.frontend(), (door.frontend().rules().concerns_sessions(), ProxyRules::on_session)) != Entrance::Open {
         debug!("{} on frontend {}: a rule rejects the session", guest.source, door.frontend().name());
         connection.close(REQUEST_REJECTED.into(), b"");
-        return flush().await;
+        return endpoint::flush().await;
     }
     if guest.memory.is_tracking() {
         guest.memory.note(|record| record.count(Event::Session));
@@ -66,14 +66,7 @@ pub(super) async fn serve(knock: Knock, half_open: HalfOpen, endpoint: &Endpoint
         }
         Err(Departed { source, fault }) => debug!("{source} left: {fault}"),
     }
-    flush().await;
-}
-
-/// Lets the engine send what it was told last: it runs on this thread, too, and the thread may end with this task.
-async fn flush() {
-    for _ in 0..4 {
-        tokio::task::yield_now().await;
-    }
+    endpoint::flush().await;
 }
 
 /// A client before it has asked for anything.
@@ -98,10 +91,9 @@ enum Entrance {
 
 impl Guest {
     fn new(knock: &Knock, endpoint: &Endpoint) -> Self {
-        let port = endpoint.quinn().local_addr().map_or(0, |address| address.port());
         Self {
             source: Peer::Inet(knock.remote_address()),
-            destination: knock.local_ip().map(|ip| SocketAddr::new(ip, port)),
+            destination: knock.local_ip().map(|ip| SocketAddr::new(ip, endpoint.local().port())),
             memory: Keepsake::default(),
             secured: None,
             handshake: Duration::ZERO,
@@ -183,11 +175,14 @@ async fn run(guest: Guest, connection: &Connection, current: &RefCell<Arc<Door>>
     let mut turn = Turn::First;
     let mut next_id = 0;
     let mut listening = pin!(unidirectional::listen(connection));
+    // Begins once the client was told to leave.
+    let mut silence = pin!(silence(connection));
     loop {
         let step = tokio::select! {
             fault = &mut listening => return Err(departed(fault)),
             streams = connection.accept_bi() => Step::Stream(streams.map_err(|error| departed(Fault::Io(error.into())))?),
             step = poll_fn(|cx| life.poll_step(&mut deadline, cx)) => step,
+            () = &mut silence, if life.is_leaving() => Step::Close,
         };
         match step {
             Step::Stream((send, recv)) if life.is_leaving() => reject(send, recv),
@@ -218,6 +213,17 @@ async fn run(guest: Guest, connection: &Connection, current: &RefCell<Arc<Door>>
             }
             Step::Close => return Ok(()),
         }
+    }
+}
+
+/// Waits until it is certain that a client does not even confirm what it is told, and so is not there any more.
+async fn silence(connection: &Connection) {
+    let heard = || connection.stats().udp_rx.datagrams;
+    let before = heard();
+    tokio::time::sleep(SILENCE).await;
+    if heard() != before {
+        // Should it go later, the engine finds that out.
+        std::future::pending().await
     }
 }
 
@@ -358,6 +364,8 @@ async fn settle<T>(
 
 /// How long a client that was told to leave may take to do so.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client that was told to leave may take to confirm that it has heard of it.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long the end of a request is waited for that may have no body.
 const MOMENT: Duration = Duration::from_millis(5);
 /// How far the numbers of a client's streams are apart.

@@ -11,7 +11,7 @@ use crate::http::{hello, ok, read_head, server};
 use crate::kit::{Daemon, Server, read, refusal, unused_address};
 
 /// Returns a configuration with one frontend of HTTP/3.
-fn site(front: SocketAddr, authority: &Authority, (words, lines): (&str, &str), server: SocketAddr) -> String {
+pub(crate) fn site(front: SocketAddr, authority: &Authority, (words, lines): (&str, &str), server: SocketAddr) -> String {
     let pem = authority.pem(&["a.test"]);
     format!(
         "global\n nbthread 2\n log stderr format raw local0\ndefaults\n mode http\n log global\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
@@ -21,7 +21,7 @@ fn site(front: SocketAddr, authority: &Authority, (words, lines): (&str, &str), 
     )
 }
 
-fn request<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str); 4] {
+pub(crate) fn request<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str); 4] {
     [(":method", method), (":scheme", "https"), (":authority", "a.test"), (":path", path)]
 }
 
@@ -29,7 +29,7 @@ fn with(method: &str, more: &[(&str, &str)]) -> Vec<u8> {
     headers(&[&request(method, "/x")[..], more].concat())
 }
 
-fn answer(heard: Heard) -> Answer {
+pub(crate) fn answer(heard: Heard) -> Answer {
     let Heard::Answer(answer) = heard else { panic!("{heard:?}") };
     answer
 }

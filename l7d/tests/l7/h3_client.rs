@@ -7,11 +7,11 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
 
-use crate::certs::Authority;
+use crate::certs::{Authority, Issued};
 use crate::kit::PATIENCE;
 
 pub(crate) const DATA: u64 = 0;
@@ -59,17 +59,15 @@ impl Client {
 
     /// Connects, and says nothing.
     pub(crate) fn try_connect(front: SocketAddr, authority: &Authority) -> Result<Self, ConnectionError> {
+        Self::with(front, &credentials(authority, None))
+    }
+
+    /// Connects with credentials, and says nothing.
+    pub(crate) fn with(front: SocketAddr, tls: &rustls::ClientConfig) -> Result<Self, ConnectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority.root()).expect("certificate")).expect("authority");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-        let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = vec![b"h3".to_vec()];
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("TLS 1.3")));
         let (endpoint, connection) = runtime.block_on(async {
             let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("UDP socket");
-            let connecting = endpoint.connect_with(config, front, "a.test").expect("address");
+            let connecting = endpoint.connect_with(config(tls), front, "a.test").expect("address");
             let connection = tokio::time::timeout(PATIENCE, connecting).await.expect("handshake in time");
             (endpoint, connection)
         });
@@ -140,6 +138,38 @@ impl Client {
         let Heard::Answer(answer) = heard else { panic!("{heard:?}") };
         answer
     }
+}
+
+/// Returns whom a client trusts, and what it shows; clients of the same one resume each other's sessions.
+pub(crate) fn credentials(authority: &Authority, shown: Option<&Issued>) -> rustls::ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.root()).expect("certificate")).expect("authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let tls = tls.with_root_certificates(roots);
+    let mut tls = match shown {
+        Some(issued) => {
+            let chain = vec![CertificateDer::from_pem_file(&issued.certificate).expect("certificate")];
+            tls.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&issued.key).expect("key")).expect("pair")
+        }
+        None => tls.with_no_client_auth(),
+    };
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    tls
+}
+
+fn config(tls: &rustls::ClientConfig) -> ClientConfig {
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3")))
+}
+
+/// Begins a handshake, and is not heard of again.
+pub(crate) fn knock(address: SocketAddr, tls: &rustls::ClientConfig) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("UDP socket");
+        let connecting = endpoint.connect_with(config(tls), address, "a.test").expect("address");
+        let _ = tokio::time::timeout(Duration::from_millis(50), connecting).await;
+    });
 }
 
 impl Drop for Client {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -59,14 +60,21 @@ impl Daemon {
         let directory = directory();
         std::fs::write(directory.join(name), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
-        command
-            .arg("run")
-            .arg("-f")
-            .arg(directory.join(name))
-            .env("RUST_LOG", "debug")
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.arg("run").arg("-f").arg(directory.join(name)).envs(variables.iter().copied());
+        Self::launch(command, directory, name)
+    }
+
+    /// Starts the daemon by the name and the arguments of HAProxy, beside its file.
+    pub(crate) fn start_as_haproxy(config: &str, arguments: &[&str]) -> Self {
+        let (directory, name) = (directory(), "haproxy.cfg");
+        std::fs::write(directory.join(name), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
+        command.arg0("haproxy").args(["-db", "-f"]).arg(directory.join(name)).args(arguments);
+        Self::launch(command, directory, name)
+    }
+
+    fn launch(mut command: Command, directory: PathBuf, name: &'static str) -> Self {
+        let mut child = command.env("RUST_LOG", "debug").stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (stderr, sink) = (child.stderr.take().unwrap(), Arc::clone(&log));
         thread::spawn(move || {

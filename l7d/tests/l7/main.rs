@@ -71,6 +71,10 @@ mod h3;
 #[cfg(test)]
 mod h3_client;
 #[cfg(test)]
+mod h3_features;
+#[cfg(test)]
+mod h3_life;
+#[cfg(test)]
 mod habits;
 #[cfg(test)]
 mod handover;

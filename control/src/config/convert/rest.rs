@@ -12,6 +12,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         maxconn,
         rates,
         h2,
+        quic,
         threads,
         log,
         log_tag,
@@ -41,9 +42,11 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     table.maybe("stats-maxconn", *stats_maxconn);
     table.maybe("metrics", metrics.as_ref().map(|address| address.to_string()));
     let of_h2 = [("h2-max-concurrent-streams", h2.streams), ("h2-initial-window-size", h2.window), ("h2-max-frame-size", h2.frame)];
-    for (key, limit) in of_h2 {
+    let of_quic = [("quic-max-streams-bidi", quic.streams), ("quic-retry-threshold", quic.retry_threshold)];
+    for (key, limit) in of_h2.into_iter().chain(of_quic) {
         table.maybe(key, limit);
     }
+    table.maybe("quic-max-idle-timeout", quic.idle.map(words::duration));
     table.maybe("spread-checks", *spread_checks);
     table.maybe("max-spread-checks", max_spread_checks.map(words::duration));
     table.maybe("localpeer", localpeer.as_ref().map(|name| name.value().clone()));

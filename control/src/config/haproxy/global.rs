@@ -7,7 +7,7 @@ use super::log;
 use super::reader::Reader;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
-use crate::config::model::{Account, H2Limits, SocketFile, SocketLevel, StatsSocket};
+use crate::config::model::{Account, H2Limits, QuicLimits, SocketFile, SocketLevel, StatsSocket};
 use crate::config::suggest;
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
@@ -281,14 +281,11 @@ const TUNING: &[&str] = &[
     "quic.frontend.conn-tx-buffers.limit",
     "quic.frontend.glitches-threshold",
     "quic.frontend.max-data-size",
-    "quic.frontend.max-idle-timeout",
-    "quic.frontend.max-streams-bidi",
     "quic.frontend.max-tx-mem",
     "quic.frontend.stream-data-ratio",
     "quic.listen",
     "quic.max-frame-loss",
     "quic.reorder-ratio",
-    "quic.retry-threshold",
     "quic.socket-owner",
     "quic.zero-copy-fwd-send",
     "rcvbuf.backend",
@@ -331,6 +328,18 @@ const TUNING: &[&str] = &[
     "zlib.windowsize",
 ];
 
+/// What of `tune.*` acts.
+const ACTING: [&str; 8] = [
+    "h2.fe.initial-window-size",
+    "h2.fe.max-concurrent-streams",
+    "h2.initial-window-size",
+    "h2.max-concurrent-streams",
+    "h2.max-frame-size",
+    "quic.frontend.max-idle-timeout",
+    "quic.frontend.max-streams-bidi",
+    "quic.retry-threshold",
+];
+
 /// HAProxy has no word for the file that keeps tables; a variable means nothing to it, so the file stays valid there.
 const TABLES_FILE: &str = "L7D_TABLES_FILE";
 
@@ -355,19 +364,22 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Glob
     line.finish()
 }
 
-/// Reads a setting of HAProxy's engine: what its connections of HTTP/2 allow holds for ours; the rest sizes what we do not have.
+/// Reads a setting of HAProxy's engine: what its connections of HTTP/2 and QUIC allow holds for ours; the rest sizes what we do not have.
 fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
     match name {
         "h2.max-concurrent-streams" | "h2.fe.max-concurrent-streams" => global.h2.streams = Some(*line.integer(H2Limits::STREAMS)?),
         "h2.initial-window-size" | "h2.fe.initial-window-size" => global.h2.window = Some(*line.integer(H2Limits::WINDOW)?),
         "h2.max-frame-size" => global.h2.frame = Some(*line.integer(H2Limits::FRAME)?),
+        "quic.frontend.max-streams-bidi" => global.quic.streams = Some(*line.integer(QuicLimits::STREAMS)?),
+        "quic.frontend.max-idle-timeout" => global.quic.idle = Some(*line.period()?),
+        "quic.retry-threshold" => global.quic.retry_threshold = Some(*line.integer(QuicLimits::HANDSHAKES)?),
         name if TUNING.contains(&name) => {
             let _ = line.joined();
             reader.idle(keyword.clone());
         }
         name => {
             let error = Diagnostic::error(keyword.location(), format!("unknown keyword `{}` in section `global`", **keyword));
-            let known = TUNING.iter().copied().chain(["h2.max-concurrent-streams", "h2.initial-window-size", "h2.max-frame-size"]);
+            let known = TUNING.iter().copied().chain(ACTING);
             return Err(match suggest::nearest(name, known) {
                 Some(meant) => error.hint(format!("did you mean `tune.{meant}`?")),
                 None => error,

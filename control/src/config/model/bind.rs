@@ -36,19 +36,11 @@ impl Quic {
         self.forces_retry
     }
 
-    /// Returns how many handshakes may be incomplete before clients must prove their addresses.
-    pub fn retry_threshold(self) -> u32 {
-        RETRY_THRESHOLD
-    }
-
     /// Returns what decides how fast is sent.
     pub fn congestion(self) -> Congestion {
         self.congestion
     }
 }
-
-/// As in HAProxy.
-const RETRY_THRESHOLD: u32 = 100;
 
 /// What decides how fast is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub struct Global {
     pub(in crate::config) maxconn: Option<u32>,
     pub(in crate::config) rates: Rates,
     pub(in crate::config) h2: H2Limits,
+    pub(in crate::config) quic: QuicLimits,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
     pub(in crate::config) log_tag: Option<Located<String>>,
@@ -53,6 +54,17 @@ pub struct H2Limits {
     pub frame: Option<u32>,
 }
 
+/// What clients of QUIC may do, where that is not as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicLimits {
+    /// How many requests a client has open at a time.
+    pub streams: Option<u32>,
+    /// How long a connection may be without a sign of life.
+    pub idle: Option<Duration>,
+    /// How many handshakes may be incomplete before clients must prove their addresses.
+    pub retry_threshold: Option<u32>,
+}
+
 /// How many clients are let in per second; 0 for any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
@@ -73,7 +85,19 @@ impl H2Limits {
     pub(in crate::config) const FRAME: std::ops::RangeInclusive<u32> = 16_384..=0xff_ffff;
 }
 
+impl QuicLimits {
+    /// How many requests there may be.
+    pub(in crate::config) const STREAMS: std::ops::RangeInclusive<u32> = 1..=65_535;
+    /// How many handshakes that may be.
+    pub(in crate::config) const HANDSHAKES: std::ops::RangeInclusive<u32> = 0..=u32::MAX;
+}
+
 impl Global {
+    /// Returns what clients of QUIC may do, where that is not as usual.
+    pub fn quic(&self) -> QuicLimits {
+        self.quic
+    }
+
     /// Returns what peers of HTTP/2 may do, where that is not as usual.
     pub fn h2(&self) -> H2Limits {
         self.h2

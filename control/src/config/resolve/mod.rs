@@ -240,6 +240,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         threads: written.threads,
         log: written.log,
         h2: written.h2,
+        quic: written.quic,
         log_tag: written.log_tag,
         log_host: written.log_host,
         stats_sockets: written.stats_sockets,

@@ -5,7 +5,9 @@ use super::log;
 use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
-use crate::config::model::{Account, BindAddress, CommandSocket, H2Limits, Process, Rates, SocketLevel, StatsSocket, UnixAddress};
+use crate::config::model::{
+    Account, BindAddress, CommandSocket, H2Limits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
+};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
 
@@ -33,6 +35,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         maxconn: section.take("maxconn").and_then(|item| reader.integer(&item, 1..=u32::MAX, 50_000)),
         rates: rates(reader, &mut section),
         h2: h2(reader, &mut section),
+        quic: quic(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
         log_tag: log::tag(reader, &mut section),
@@ -60,6 +63,16 @@ fn h2(reader: &mut Reader, section: &mut Section<'_>) -> H2Limits {
         streams: number("h2-max-concurrent-streams", H2Limits::STREAMS, 100),
         window: number("h2-initial-window-size", H2Limits::WINDOW, 65_536),
         frame: number("h2-max-frame-size", H2Limits::FRAME, 16_384),
+    }
+}
+
+fn quic(reader: &mut Reader, section: &mut Section<'_>) -> QuicLimits {
+    let idle = section.take("quic-max-idle-timeout").and_then(|item| reader.period(&item));
+    let mut number = |key, range, example| section.take(key).and_then(|item| reader.integer(&item, range, example));
+    QuicLimits {
+        streams: number("quic-max-streams-bidi", QuicLimits::STREAMS, 100),
+        idle,
+        retry_threshold: number("quic-retry-threshold", QuicLimits::HANDSHAKES, 100),
     }
 }
 
