@@ -13,8 +13,8 @@ use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
     HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange,
-    Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerSource, StateSource,
-    StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey, ServerSource,
+    StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -482,12 +482,29 @@ pub(super) struct Table {
     pub(super) peers: Option<Located<String>>,
     /// What peers call it, where that is not its name.
     pub(super) shared_as: Option<String>,
+    /// What tells servers apart.
+    pub(super) srvkey: ServerKey,
+    /// The table that also learns what peers say of servers and tags.
+    pub(super) write_to: Option<Located<String>>,
+    pub(super) recv_only: bool,
 }
 
 impl Table {
     /// Begins a table of which nothing is known but its name.
     pub(super) fn new(name: Located<String>) -> Self {
-        Self { name, key: None, size: None, expire: None, nopurge: false, store: Vec::new(), peers: None, shared_as: None }
+        Self {
+            name,
+            key: None,
+            size: None,
+            expire: None,
+            nopurge: false,
+            store: Vec::new(),
+            peers: None,
+            shared_as: None,
+            srvkey: ServerKey::Name,
+            write_to: None,
+            recv_only: false,
+        }
     }
 }
 
@@ -499,6 +516,9 @@ pub(super) struct Peers {
     pub(super) members: Vec<Peer>,
     pub(super) binds: Vec<Bind>,
     pub(super) disabled: bool,
+    pub(super) shards: u32,
+    /// Where lines about its peers go.
+    pub(super) log: Vec<Located<String>>,
 }
 
 /// One of the processes that share tables.
@@ -507,4 +527,6 @@ pub(super) struct Peer {
     pub(super) server: Server,
     /// How the process of this name listens on its address.
     pub(super) bind: Option<Bind>,
+    /// Which part of the keys it is told of.
+    pub(super) shard: Option<Located<u32>>,
 }

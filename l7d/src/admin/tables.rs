@@ -138,6 +138,10 @@ fn line(table: &Table, entry: &Entry, out: &mut String) {
     let mut write = |text: std::fmt::Arguments<'_>| out.write_fmt(text).expect("a string takes everything");
     write(format_args!("{:#x}: key={} use={} exp={}", entry.place, entry.key, entry.uses, entry.left.unwrap_or(0)));
     for (kind, index, value) in &entry.values {
+        if *kind == StoredKind::ServerKey {
+            write(format_args!(" server_key={}", table.server_name(*value).unwrap_or("-")));
+            continue;
+        }
         let name = element(*kind, *index).unwrap_or_else(|| kind.name().to_owned());
         match table.period(*kind) {
             Some(period) => write(format_args!(" {name}({period})={value}")),
@@ -157,6 +161,9 @@ fn set(engine: &Engine, call: &Call) -> Reply {
             let (kind, index) = data(&table, words.first().map_or("", String::as_str)).map_err(Reply::error)?;
             let value = words.get(1).and_then(|value| value.parse().ok());
             let value = value.ok_or_else(|| Reply::error("Require a valid integer value to store"))?;
+            if kind == StoredKind::ServerKey {
+                return Err(Reply::error("The name of a server cannot be set"));
+            }
             Ok((kind, index, value))
         };
         let values: Vec<_> = call.rest(3).chunks(2).map(value).collect::<Result<_, _>>()?;

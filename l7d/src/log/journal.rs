@@ -13,15 +13,16 @@ use super::target::Target;
 use crate::level::Level;
 use crate::rules::hostname;
 
-/// The logs of all frontends and backends of a configuration.
+/// The logs of all frontends, backends and sections of peers of a configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logs {
     frontends: Vec<Arc<Log>>,
     backends: Vec<Arc<Log>>,
     rings: Rings,
+    peers: Vec<Arc<Log>>,
 }
 
-/// The log of one frontend or backend.
+/// The log of one frontend or backend, or of one section of peers.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     outputs: Vec<Arc<Output>>,
@@ -43,8 +44,9 @@ impl Logs {
             |logging: &Logging, options: &[Located<ProxyOption>]| Log::open(config, logging, options, (&mut opened, &rings)).map(Arc::new);
         let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
         let backends: io::Result<_> = config.backends().iter().map(|model| open(model.logging(), model.options())).collect();
-        let (frontends, backends) = (frontends?, backends?);
-        Ok(Self { frontends, backends, rings })
+        let peers: io::Result<_> = config.peers().iter().map(|model| open(model.logging(), &[])).collect();
+        let (frontends, backends, peers) = (frontends?, backends?, peers?);
+        Ok(Self { frontends, backends, peers, rings })
     }
 
     /// Returns logs that say nothing.
@@ -54,6 +56,7 @@ impl Logs {
             frontends: config.frontends().iter().map(|_| silent()).collect(),
             backends: config.backends().iter().map(|_| silent()).collect(),
             rings: Rings::default(),
+            peers: config.peers().iter().map(|_| silent()).collect(),
         }
     }
 
@@ -81,6 +84,11 @@ impl Logs {
     /// If the backend is not of the configuration the logs were opened for.
     pub(crate) fn of_backend(&self, id: BackendId) -> Arc<Log> {
         Arc::clone(&self.backends[id.index()])
+    }
+
+    /// Returns the log of a section of peers, by its place among them.
+    pub(crate) fn of_peers(&self, place: usize) -> Arc<Log> {
+        self.peers.get(place).map(Arc::clone).unwrap_or_default()
     }
 }
 
@@ -132,6 +140,13 @@ impl Log {
     /// Counts a line, and returns how many there were before it.
     pub(super) fn number(&self) -> u64 {
         self.lines.fetch_add(1, Relaxed)
+    }
+
+    /// Writes a line that is about no exchange.
+    pub(crate) fn say(&self, level: Level, text: &str) {
+        if self.is_wanted() {
+            self.write(Line { level, text: text.as_bytes(), structured: b"" }, &mut Vec::new());
+        }
     }
 
     /// Writes a line to every target; `packet` is what each is put together in.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::tls::{Client, Host};
+use rustix::net::AddressFamily;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{debug, info};
@@ -18,6 +19,9 @@ use super::group::Group;
 use super::member::{self, Kinship, Member, Turn};
 use super::session::{self, Ending, Side, Terms};
 use super::teach::Manner;
+use crate::level::Level;
+use crate::socket::Socket;
+use crate::upstream::{Given, Source};
 
 /// Connects to a peer again and again, whenever there is no connection with it.
 pub(super) async fn keep(group: Arc<Group>, member: Arc<Member>) {
@@ -71,7 +75,7 @@ pub(super) async fn attempt(group: &Group, member: &Arc<Member>, minor: u32, tau
         standing.attempts += 1;
     }
     let made = async {
-        let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
+        let stream = timeout(PATIENCE, dial(address, member.source())).await??;
         stream.set_nodelay(true)?;
         member.standing().ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
         Ok(stream)
@@ -99,6 +103,19 @@ pub(super) async fn attempt(group: &Group, member: &Arc<Member>, minor: u32, tau
         Outcome::Spoken | Outcome::Unreachable => member::Status::Lost,
     };
     outcome
+}
+
+/// Connects from where the configuration says.
+async fn dial(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    for _ in 0..source.choices() {
+        let socket = Socket::open(family)?;
+        if source.give(&socket)? == Given::Done {
+            return TcpSocket::from_std_stream(socket.into()).connect(address).await;
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 async fn secure(stream: TcpStream, client: &Client) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
@@ -192,7 +209,9 @@ where
         (standing.status, standing.handshake) = (member::Status::Established, Some(Instant::now()));
     }
     info!("peers {}: {} is there", group.name(), member.name());
+    group.tell(Level::Notice, &format!("{} is there", member.name()));
     let ending = session::run(stream, group, member, turn, terms, taught).await;
+    group.tell(Level::Warning, &format!("{} is gone: {ending}", member.name()));
     match ending {
         Ending::Closed | Ending::Replaced => debug!("peers {}: {}: {ending}", group.name(), member.name()),
         Ending::Silence | Ending::NotUnderstood | Ending::Malformed(_) | Ending::Broken(_) => {

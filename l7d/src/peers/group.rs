@@ -18,7 +18,10 @@ use super::codec::hello::MINOR;
 use super::connect;
 use super::member::{Kinship, Member};
 use super::resync::{Resync, Start};
+use super::teach::Portion;
 use crate::bind::{Spec, specs_of_peers};
+use crate::level::Level;
+use crate::log::Log;
 use crate::site::Site;
 use crate::stick::{Cursor, Table, now};
 
@@ -33,6 +36,8 @@ pub(crate) struct Group {
     /// Who accepts TLS; none where the address takes clear text.
     acceptors: Mutex<HashMap<Spec, Option<Arc<ServerConfig>>>>,
     resync: Mutex<Resync>,
+    shards: u32,
+    log: Mutex<Arc<Log>>,
     began: jiff::Zoned,
 }
 
@@ -67,6 +72,8 @@ impl Group {
             members: peers.members().iter().enumerate().map(member).collect(),
             acceptors: Mutex::new(acceptors.collect()),
             resync: Mutex::new(Resync::new(start, Instant::now())),
+            shards: peers.shards(),
+            log: Mutex::new(site.log_of_peers(config.peers().iter().position(|known| known.name() == peers.name()).unwrap_or(usize::MAX))),
             began: jiff::Zoned::now(),
         }
     }
@@ -107,6 +114,7 @@ impl Group {
         let (ours, theirs) = (self.acceptors(), other.acceptors());
         self.name == other.name
             && self.local == other.local
+            && self.shards == other.shards
             && self.tables.len() == other.tables.len()
             && self.tables.iter().zip(&other.tables).all(same_table)
             && self.members.len() == other.members.len()
@@ -119,9 +127,25 @@ impl Group {
     pub(super) fn renew(&self, newer: &Self) {
         let acceptors = newer.acceptors().clone();
         *self.acceptors() = acceptors;
+        let log = Arc::clone(&newer.log());
+        *self.log() = log;
         for (member, newer) in self.members.iter().zip(&newer.members) {
             member.renew(newer);
         }
+    }
+
+    /// Returns which part of the keys a member is told of; none for all.
+    pub(super) fn portion(&self, member: &Member) -> Option<Portion> {
+        (member.shard() > 0).then_some(Portion { number: member.shard(), of: self.shards })
+    }
+
+    /// Writes a line about its peers.
+    pub(super) fn tell(&self, level: Level, text: &str) {
+        self.log().say(level, &format!("Peers {}: {text}", self.name));
+    }
+
+    fn log(&self) -> MutexGuard<'_, Arc<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn acceptors(&self) -> MutexGuard<'_, HashMap<Spec, Option<Arc<ServerConfig>>>> {

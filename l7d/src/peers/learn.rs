@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use control::config::TableKey;
+use control::config::{StoredKind, TableKey};
 use tracing::warn;
 
-use super::codec::table::{Definition, Entry, Update, key_type};
+use super::codec::table::{Definition, Entry, NamedServer, Raw, Update, key_type};
 use super::codec::{Malformed, Message};
 use super::group::Shared;
 use crate::stick::{Key, Learnt, now};
@@ -20,6 +20,25 @@ pub(crate) struct Learner<'g> {
     current: Option<u64>,
     /// How long ago all of it was so, in milliseconds.
     age: u32,
+    servers: Servers,
+}
+
+/// What the servers are called that a peer has named.
+#[derive(Debug, Default)]
+struct Servers(Vec<Option<Box<str>>>);
+
+impl Servers {
+    /// Returns the name of a server, which is said once and then called by its number.
+    fn hear(&mut self, server: NamedServer<'_>) -> Option<&str> {
+        let place = usize::try_from(server.number.checked_sub(1)?).ok().filter(|place| *place < MOST_SERVERS)?;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, None);
+        }
+        if let Some(name) = server.name {
+            self.0[place] = str::from_utf8(name).ok().map(Box::from);
+        }
+        self.0[place].as_deref()
+    }
 }
 
 #[derive(Debug)]
@@ -45,6 +64,8 @@ pub(super) struct Told {
 
 /// As many tables as a peer may define.
 const MOST_TABLES: usize = 4096;
+/// As many servers as HAProxy calls by numbers.
+const MOST_SERVERS: usize = 128;
 
 impl<'g> Learner<'g> {
     pub(super) fn new(tables: &'g [Shared]) -> Self {
@@ -53,7 +74,7 @@ impl<'g> Learner<'g> {
 
     /// Begins to learn what was so some milliseconds ago.
     pub(crate) fn of_past(tables: &'g [Shared], age: u32) -> Self {
-        Self { tables, known: HashMap::new(), current: None, age }
+        Self { tables, known: HashMap::new(), current: None, age, servers: Servers::default() }
     }
 
     /// Learns what a table is like.
@@ -94,7 +115,10 @@ impl<'g> Learner<'g> {
         known.last = update.number.unwrap_or_else(|| known.last.wrapping_add(1));
         let Some(shared) = known.shared else { return Ok(()) };
         known.is_acknowledged = false;
-        let Entry { key, mut values, server: _ } = known.definition.entry(update.entry)?;
+        let Entry { key, mut values, server } = known.definition.entry(update.entry)?;
+        if let Some(name) = server.and_then(|server| self.servers.hear(server)) {
+            values.push((StoredKind::ServerKey, 0, Raw::Number(shared.table.number_of_server(name))));
+        }
         let left = update.left.map(|left| left.saturating_sub(self.age));
         if self.age > 0 {
             if left == Some(0) {

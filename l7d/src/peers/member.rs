@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::learn::Told;
 use super::teach::Progress;
+use crate::upstream::Source;
 
 /// One peer.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Member {
     pub(super) place: usize,
     model: config::Peer,
     kinship: Kinship,
+    source: Option<Source>,
     client: Mutex<Option<Arc<Client>>>,
     turn: watch::Sender<Holder>,
     standing: Mutex<Standing>,
@@ -91,11 +93,22 @@ pub(super) enum Status {
 impl Member {
     pub(super) fn new(place: usize, model: &config::Peer, kinship: Kinship, client: Option<Arc<Client>>) -> Self {
         let turn = watch::Sender::new(Holder { number: 0, is_there: false });
-        Self { place, model: model.clone(), kinship, client: Mutex::new(client), turn, standing: Mutex::default() }
+        let source = model.source().map(Source::new);
+        Self { place, model: model.clone(), kinship, source, client: Mutex::new(client), turn, standing: Mutex::default() }
     }
 
     pub(super) fn name(&self) -> &str {
         self.model.name()
+    }
+
+    /// Returns which part of the keys it is told of, from 1; 0 for all.
+    pub(super) fn shard(&self) -> u32 {
+        self.model.shard()
+    }
+
+    /// Returns where connections to it come from; none leaves it to the system.
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
     }
 
     pub(super) fn kinship(&self) -> Kinship {

@@ -14,7 +14,7 @@ use super::group::Group;
 use super::learn::Learner;
 use super::member::{Kinship, Member, Turn};
 use super::resync::{Outcome, Stage};
-use super::teach::{Manner, Teacher};
+use super::teach::{Audience, Manner, Teacher};
 
 /// Who made a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +75,11 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let before = member.standing().progress.clone();
+    let audience = if member.kinship() == Kinship::Local { Audience::Successor } else { Audience::Others(group.portion(member)) };
     let mut talk = Talk {
         group,
         member,
-        teacher: Teacher::new(group.tables(), &before, terms.manner),
+        teacher: Teacher::new(group.tables(), &before, (terms.manner, audience)),
         learner: Learner::new(group.tables()),
         out: Vec::new(),
         side: terms.side,

@@ -4,10 +4,14 @@
 //! after a cut it is told again only what may not have arrived.
 
 use std::collections::VecDeque;
+use std::hash::Hasher as _;
 use std::sync::Arc;
 
+use control::config::StoredKind;
+use twox_hash::XxHash64;
+
 use super::codec::Message;
-use super::codec::table::{Definition, Item, Kind, Update, key_type, put_key, put_value};
+use super::codec::table::{Definition, Item, Raw, Update, key_type, put_key, put_server, put_value};
 use super::group::Shared;
 use crate::stick::{Changes, Content, Table, now};
 
@@ -32,6 +36,7 @@ pub(super) struct Teacher<'g> {
     turn: usize,
     stage: Stage,
     manner: Manner,
+    audience: Audience,
     /// An entry while it is written.
     entry: Vec<u8>,
 }
@@ -52,6 +57,32 @@ pub(super) enum Manner {
     Timed,
     /// It speaks an older version.
     Plain,
+}
+
+/// Who is taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// This process in its next life, which knows everything in the end.
+    Successor,
+    /// Other processes, which are not told of what is only received, and perhaps of a part of the keys alone.
+    Others(Option<Portion>),
+}
+
+/// A part of all keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Portion {
+    /// Which part it is, from 1.
+    pub(super) number: u32,
+    /// How many parts there are.
+    pub(super) of: u32,
+}
+
+impl Portion {
+    fn has(self, shared: &Shared, key: &[u32]) -> bool {
+        let mut hash = XxHash64::with_seed(XxHash64::oneshot(0, shared.name.as_bytes()));
+        key.iter().for_each(|word| hash.write_u32(word.to_be()));
+        hash.finish() % u64::from(self.of.max(1)) + 1 == u64::from(self.number)
+    }
 }
 
 /// One table as a peer is taught it.
@@ -80,7 +111,7 @@ struct Scan {
 
 impl<'g> Teacher<'g> {
     /// Goes on where the connection before this one ended.
-    pub(super) fn new(tables: &'g [Shared], before: &[Progress], manner: Manner) -> Self {
+    pub(super) fn new(tables: &'g [Shared], before: &[Progress], (manner, audience): (Manner, Audience)) -> Self {
         let lesson = |(index, shared): (usize, &'g Shared)| {
             let mut progress = before.get(index).cloned().unwrap_or_default();
             progress.marks.resize(shared.table.parts(), 0);
@@ -88,7 +119,7 @@ impl<'g> Teacher<'g> {
             Lesson { shared, progress, said, part: 0, scan: None, pending: VecDeque::new() }
         };
         let lessons = tables.iter().enumerate().map(lesson).collect();
-        Self { lessons, defined: None, turn: 0, stage: Stage::Following, manner, entry: Vec::new() }
+        Self { lessons, defined: None, turn: 0, stage: Stage::Following, manner, audience, entry: Vec::new() }
     }
 
     /// Begins to say everything.
@@ -139,14 +170,23 @@ impl<'g> Teacher<'g> {
 
     /// Says something of one table; tells whether that is all for now.
     fn step(&mut self, index: usize, out: &mut Vec<u8>) -> bool {
-        let Self { lessons, defined, stage, manner, entry, .. } = self;
+        let Self { lessons, defined, stage, manner, audience, entry, .. } = self;
         let Some(lesson) = lessons.get_mut(index) else { return true };
         let (table, part) = (&*lesson.shared.table, lesson.part);
-        if part >= table.parts() {
+        if part >= table.parts() || (*audience != Audience::Successor && table.recv_only()) {
             lesson.end_round();
             return true;
         }
-        let mut voice = Voice { shared: lesson.shared, pushed: &mut lesson.progress.pushed, defined, index, manner: *manner, entry, out };
+        let mut voice = Voice {
+            shared: lesson.shared,
+            pushed: &mut lesson.progress.pushed,
+            defined,
+            index,
+            manner: *manner,
+            audience: *audience,
+            entry,
+            out,
+        };
         let scan = match (lesson.scan, *stage) {
             (Some(scan), _) => scan,
             (None, Stage::Teaching) => Scan { place: 0, since: None, changes: table.changes(part) },
@@ -194,12 +234,18 @@ struct Voice<'v> {
     defined: &'v mut Option<usize>,
     index: usize,
     manner: Manner,
+    audience: Audience,
     entry: &'v mut Vec<u8>,
     out: &'v mut Vec<u8>,
 }
 
 impl Voice<'_> {
     fn say(&mut self, content: &Content<'_>) {
+        if let Audience::Others(Some(portion)) = self.audience
+            && !portion.has(self.shared, content.key())
+        {
+            return;
+        }
         let is_first = *self.defined != Some(self.index);
         if is_first {
             *self.defined = Some(self.index);
@@ -222,7 +268,12 @@ pub(crate) fn put_entry(shared: &Shared, content: &Content<'_>, entry: &mut Vec<
 fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u32>, Option<u32>), entry: &mut Vec<u8>, out: &mut Vec<u8>) {
     entry.clear();
     put_key(shared.table.key(), content.key(), entry);
-    content.values().for_each(|(_, _, raw)| put_value(raw, entry));
+    for (kind, _, raw) in content.values() {
+        match raw {
+            Raw::Number(number) if kind == StoredKind::ServerKey => put_server(shared.table.server_name(number), entry),
+            Raw::Number(_) | Raw::Rate { .. } => put_value(raw, entry),
+        }
+    }
     Message::Update(Update { number, left, entry }).write(out);
 }
 
@@ -237,9 +288,9 @@ impl Shared {
         let table = &*self.table;
         let mut items: Vec<Item> = Vec::new();
         for (kind, _) in table.kinds() {
-            match items.last_mut().filter(|item| item.kind == Kind::Stored(kind)) {
+            match items.last_mut().filter(|item| item.kind == kind) {
                 Some(item) => item.count += 1,
-                None => items.push(Item { kind: Kind::Stored(kind), count: 1, period: table.period(kind).unwrap_or(0) }),
+                None => items.push(Item { kind, count: 1, period: table.period(kind).unwrap_or(0) }),
             }
         }
         let (key_type, key_length) = key_type(table.key());

@@ -11,7 +11,7 @@ use super::program::{Compiler, ProxyRules, Rule};
 use super::stick::key_of;
 use super::view::View;
 use super::word::{self, Words};
-use crate::stick::{MOST_TIES, Table, Tie, now};
+use crate::stick::{Known, MOST_TIES, Record, Table, Tie, now};
 
 /// What a rule ties to servers.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ impl ProxyRules {
         !self.sticks.is_empty() || !self.late_sticks.is_empty()
     }
 
-    /// Asks the tables in order for a server until `takes` one by its number, and returns what is to be noted of the one that is chosen.
-    pub(crate) fn recall(&self, view: &View<'_>, mut takes: impl FnMut(u64) -> bool) -> Vec<Tie> {
+    /// Asks the tables in order for a server until `takes` one, and returns what is to be noted of the one that is chosen.
+    pub(crate) fn recall(&self, view: &View<'_>, mut takes: impl FnMut(Known<'_>) -> bool) -> Vec<Tie> {
         let mut ties: Vec<Tie> = Vec::new();
         let mut is_open = true;
         for rule in &self.sticks {
@@ -57,9 +57,14 @@ impl ProxyRules {
             let Some(tie) = rule.action.tie(view) else { continue };
             if rule.action.purpose != Purpose::Store {
                 let known = view.at_table(&tie.table, &tie.key, |table| {
-                    table.renew(&tie.key, now(), |record| record.value(StoredKind::ServerId, 0)).flatten()
+                    let values = |record: &mut Record<'_>| [StoredKind::ServerId, StoredKind::ServerKey].map(|kind| record.value(kind, 0));
+                    table.renew(&tie.key, now(), values)
                 });
-                is_open = is_open && !known.filter(|number| *number > 0).is_some_and(&mut takes);
+                let takes = |[number, name]: [Option<u64>; 2]| {
+                    let known = Known { number: number?, name: tie.table.server_name(name?), by: tie.table.srvkey() };
+                    (known.number > 0 || known.name.is_some()).then(|| takes(known))
+                };
+                is_open = is_open && !known.and_then(takes).unwrap_or(false);
             }
             if rule.action.purpose != Purpose::Match && ties.len() < MOST_TIES {
                 ties.push(tie);

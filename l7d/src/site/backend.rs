@@ -127,6 +127,7 @@ pub(crate) struct Server {
     model: config::Server,
     /// None if it depends on the port the client connected to.
     address: Option<SocketAddrAny>,
+    address_text: Box<str>,
     source: Option<Source>,
     /// What begins TLS with it, and the host it is asked for.
     tls: Option<(Arc<Connector>, Option<Arc<ServerHost>>)>,
@@ -545,6 +546,7 @@ impl Server {
             name: model.name().to_owned(),
             model: model.clone(),
             address: address(model.address()),
+            address_text: address_text(model.address()),
             source: model.source().map(Source::new),
             tls,
             cookie: None,
@@ -563,6 +565,11 @@ impl Server {
     /// Returns where clients are sent; none if that depends on where they wanted to go.
     pub(crate) fn address(&self) -> Option<&SocketAddrAny> {
         self.address.as_ref()
+    }
+
+    /// Returns its address as tables know it; nothing where it has none.
+    pub(crate) fn address_text(&self) -> &str {
+        &self.address_text
     }
 
     /// Returns where a client is sent that wanted to go to `destination`.
@@ -657,6 +664,17 @@ fn limits(model: &config::Server, maxconn: Option<u32>) -> Limits {
 fn cookie_value(model: &config::Server, key: Option<&str>) -> Option<Box<[u8]>> {
     let dynamic = || Some(dynamic_value(model.ip()?, model.port().unwrap_or(0), key?));
     model.cookie().map(str::to_owned).or_else(dynamic).map(|value| value.into_bytes().into())
+}
+
+/// Returns an address in the form HAProxy's tables have.
+fn address_text(model: &ServerAddress) -> Box<str> {
+    let text = match model {
+        ServerAddress::Inet(..) | ServerAddress::Named(_) => {
+            model.ip().zip(model.port()).map(|(ip, port)| format!("{ip}:{port}")).unwrap_or_default()
+        }
+        ServerAddress::Unix(unix) => unix.to_string(),
+    };
+    text.into()
 }
 
 /// Returns an address in the system's form.

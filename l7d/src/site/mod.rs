@@ -29,7 +29,7 @@ pub(crate) use names::Names;
 pub(crate) use watch::Sign;
 
 use crate::bind;
-use crate::log::Logs;
+use crate::log::{Log, Logs};
 use crate::rules::{Patterns, Rules};
 use crate::stats::Meter;
 use crate::stick::Tables;
@@ -66,6 +66,11 @@ impl Site {
     /// Builds the site of the configuration in force, taking over from the site before it what outlives a reload.
     pub(crate) fn new(fleet: &Fleet, logs: Logs, (rules, tls): (Rules, Setup), threads: usize, before: Option<&Self>) -> Self {
         Self::build(fleet, logs, (Arc::new(rules), tls), threads, before)
+    }
+
+    /// Returns the log of a section of peers, by its place among them.
+    pub(crate) fn log_of_peers(&self, place: usize) -> Arc<Log> {
+        self.shared.logs.of_peers(place)
     }
 
     /// Builds the site of a configuration that a command has made of the one before: rules and logs are the same.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::config::StoredKind;
+use control::config::{ServerKey, StoredKind};
 
 use super::cookie::{Presented, Served, Weight};
 use super::table::{Key, Table, now};
@@ -47,6 +47,34 @@ pub(crate) struct Tie {
     pub(crate) table: Arc<Table>,
     /// The key.
     pub(crate) key: Key,
+}
+
+/// Which server an entry is tied to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'k> {
+    /// Its number, or 0.
+    pub(crate) number: u64,
+    /// Its name or address, which counts first.
+    pub(crate) name: Option<&'k str>,
+    /// Which of the two that is.
+    pub(crate) by: ServerKey,
+}
+
+impl Known<'_> {
+    /// Finds the server among those of a backend.
+    fn find(self, backend: &Backend) -> Option<usize> {
+        let named = |name: &str| backend.servers().iter().position(|server| called(server, self.by) == name);
+        let numbered = || backend.servers().iter().position(|server| server.model().number() as u64 == self.number);
+        self.name.and_then(named).or_else(numbered)
+    }
+}
+
+/// Returns what entries call a server.
+fn called(server: &Server, by: ServerKey) -> &str {
+    match by {
+        ServerKey::Name => server.name(),
+        ServerKey::Address => server.address_text(),
+    }
 }
 
 /// How many of them an exchange has, as in HAProxy.
@@ -106,9 +134,8 @@ impl<'a> Affinity<'a> {
     /// Asks the tables which server it belongs to, where nothing else has said so; what else they are to learn is kept for later.
     pub(crate) fn recall(&mut self, backend: &Backend, view: &View<'_>) {
         let (hold, pin) = (hold(backend, self.persist), &mut self.pin);
-        self.ties = backend.rules().recall(view, |number| {
-            let is_it = |server: &Server| server.model().number() as u64 == number;
-            let Some(place) = backend.servers().iter().position(is_it) else { return false };
+        self.ties = backend.rules().recall(view, |known| {
+            let Some(place) = known.find(backend) else { return false };
             let is_usable = hold != Hold::WhileUp || backend.is_up(place);
             if is_usable && pin.is_none() {
                 *pin = Some(Pin { place, hold });
@@ -121,7 +148,11 @@ impl<'a> Affinity<'a> {
     pub(crate) fn learn(&self, late: &[Tie]) {
         let Some((server, _)) = self.served.filter(|_| !self.ties.is_empty() || !late.is_empty()) else { return };
         for tie in self.ties.iter().chain(late) {
-            tie.table.update(&tie.key, now(), |record| record.set(StoredKind::ServerId, 0, server.model().number() as u64));
+            let name = tie.table.number_of_server(called(server, tie.table.srvkey()));
+            tie.table.update(&tie.key, now(), |record| {
+                record.set(StoredKind::ServerId, 0, server.model().number() as u64);
+                record.set(StoredKind::ServerKey, 0, name);
+            });
         }
     }
 

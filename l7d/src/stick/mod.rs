@@ -8,7 +8,7 @@ mod cookie;
 mod date;
 mod table;
 
-pub(crate) use affinity::{Affinity, Hold, MOST_TIES, Persist, Pin, Tie};
+pub(crate) use affinity::{Affinity, Hold, Known, MOST_TIES, Persist, Pin, Tie};
 pub(crate) use cookie::{Cookie, Given, Named, Returned, dynamic_value};
-pub use table::Raw;
 pub(crate) use table::{Changes, Content, Cursor, Entry, Event, Key, Learnt, Record, Removal, Table, Tables, Tracked, now};
+pub use table::{ORDER, Raw};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::certs::Authority;
-use crate::kit::{PATIENCE, directory, unused_address};
+use crate::kit::{PATIENCE, Server, directory, unused_address};
 
 /// Which program a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,7 @@ enum Kind {
 /// Where the nodes of a test live: `a` and `b`, with the same tables.
 struct Place {
     directory: PathBuf,
+    server: Server,
 }
 
 /// A running node; killed when dropped.
@@ -58,14 +59,15 @@ const WEB: &str = " mode http
  http-request sc-set-gpt(1,0) 7
  http-request track-sc1 req.hdr(x-bytes),sha1 table bin
  http-request sc-inc-gpc0(1)
- http-request return status 200
+ http-request return status 200 unless { path_beg /stick }
+ default_backend sticky
 ";
 
 impl Place {
     fn new() -> Self {
         let directory = directory();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_l7d"), directory.join("haproxy")).unwrap();
-        Self { directory }
+        Self { directory, server: crate::http::hello().0 }
     }
 
     /// Writes what a node reads: `peers` is its section of peers.
@@ -74,7 +76,12 @@ impl Place {
         let head = format!("global\n stats socket {} mode 600 level admin\n stats timeout 1m\n localpeer {name}\n", socket.display());
         let proxy = "defaults\n mode tcp\n timeout client 1m\n timeout server 1m\n timeout connect 1m\n";
         let web = format!("frontend web\n bind unix@{}\n{WEB}", socket.with_extension("web").display());
-        std::fs::write(self.directory.join(format!("{name}.cfg")), format!("{head}{proxy}peers cl\n{peers}{web}{TABLES}")).unwrap();
+        let at = self.server.address();
+        let sticky = format!(
+            "backend sticky\n mode http\n stick-table type string len 20 size 1k expire 10m peers cl srvkey name store gpc0,gpt0,server_key\n \
+             stick on path\n server s1 {at}\n server s2 {at}\n"
+        );
+        std::fs::write(self.directory.join(format!("{name}.cfg")), format!("{head}{proxy}peers cl\n{peers}{web}{TABLES}{sticky}")).unwrap();
     }
 
     fn start(&self, kind: Kind, name: &str) -> Node {
@@ -139,6 +146,14 @@ impl Node {
         assert!(out.starts_with("HTTP/1.1 200 "), "{out}");
     }
 
+    /// Sends a request that sticks to a server.
+    fn stick(&self, path: &str) {
+        let mut stream = UnixStream::connect(self.socket.with_extension("web")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream.read_to_string(&mut String::new()).unwrap();
+    }
+
     fn set(&self, commands: &[&str]) {
         for command in commands {
             assert_eq!(self.ask(&format!("set table {command}")).trim(), "", "{command}");
@@ -198,7 +213,7 @@ fn plain(place: &Place) -> (SocketAddr, SocketAddr) {
     (a, b)
 }
 
-const SHARED: [&str; 6] = ["ip", "str", "num", "six", "bin", "cl/own"];
+const SHARED: [&str; 7] = ["ip", "str", "num", "six", "bin", "sticky", "cl/own"];
 
 /// Sets entries of all tables on one node, and waits for them on the other.
 fn exchange(from: &Node, to: &Node, digit: u8) {
@@ -216,9 +231,12 @@ fn exchange(from: &Node, to: &Node, digit: u8) {
     ]);
     // HAProxy sets no elements of arrays by command, and makes no entries of bytes.
     from.visit(&format!("/a/path/of/{digit}"));
+    from.stick(&format!("/stick/{digit}"));
     for table in SHARED {
         wait_for_same(from, to, table);
     }
+    let known = &to.values("sticky")[&format!("/stick/{digit}")];
+    assert!(known.contains("server_key=s"), "{known}");
     let arrays = to.values("str").remove(&format!("/a/path/of/{digit}")).unwrap();
     assert!(
         arrays.starts_with("gpt0=0 gpt1=7 gpc0=1 gpc1=0 gpc2=1 gpc0_rate(600000)=1 gpc1_rate(600000)=0 gpc2_rate(600000)=1"),
@@ -475,6 +493,79 @@ fn tables_come_back_after_a_crash() {
 }
 
 #[test]
+fn what_is_only_received_is_told_to_nobody_and_copied_where_it_should_be() {
+    for first in [Kind::Theirs, Kind::Ours] {
+        let place = Place::new();
+        let (a, b) = (unused_address(), unused_address());
+        let peers = format!(" peer a {a}\n peer b {b}\n table got type string len 20 size 1k expire 10m store gpc0,gpt0,server_id\n");
+        place.write("a", &peers);
+        let mine = "table mine type string len 20 size 1k expire 10m store gpc0,gpt0,server_id";
+        let received = peers.replace("size 1k", "size 1k recv-only write-to cl/mine");
+        place.write("b", &format!("{received} {mine}\n"));
+        let (a, b) = (place.start(first, "a"), place.start(Kind::Ours, "b"));
+        a.set(&["cl/got key far data.gpc0 3 data.gpt0 4 data.server_id 2"]);
+        wait_for_same(&a, &b, "cl/got");
+        assert_eq!(b.values("cl/mine")["far"], "server_id=2 gpt0=4 gpc0=0", "a counter would be counted twice");
+        b.set(&["cl/got key near data.gpc0 1", "num key 1 data.gpc0 1"]);
+        wait_for_same(&b, &a, "num");
+        a.set(&["num key 2 data.gpc0 2"]);
+        wait_for_same(&a, &b, "num");
+        assert_eq!((a.table("cl/got").len(), b.table("cl/got").len()), (1, 2));
+        // The next process of the same name knows it, too.
+        let next = place.start_after(Kind::Ours, "b", Some(&b));
+        wait_until("it is handed over", || next.table("cl/got").len() == 2);
+    }
+}
+
+#[test]
+fn keys_are_dealt_out_to_peers_with_a_shard() {
+    let place = Place::new();
+    let ends = [unused_address(), unused_address(), unused_address()];
+    let peers = |shards: [&str; 3]| {
+        let line = |(name, (at, shard))| format!(" peer {name} {at}{shard}\n");
+        ["a", "b", "c"].into_iter().zip(ends.iter().zip(shards)).map(line).collect::<String>()
+    };
+    place.write("a", &format!(" shards 2\n{}", peers(["", " shard 1", " shard 2"])));
+    // b and c do not know each other, so that what each has is from a.
+    place.write("b", &peers(["", "", ""]).replace(" peer c", " # peer c"));
+    place.write("c", &peers(["", "", ""]).replace(" peer b", " # peer b"));
+    let (a, b, c) = (place.start(Kind::Ours, "a"), place.start(Kind::Theirs, "b"), place.start(Kind::Ours, "c"));
+    flood(&a, 0..1000, 1);
+    wait_until("all is dealt out", || b.table("num").len() + c.table("num").len() == 1000);
+    let (of_b, of_c) = (b.values("num"), c.values("num"));
+    assert!(of_b.keys().all(|key| !of_c.contains_key(key)));
+    assert!(of_b.len() > 400 && of_c.len() > 400, "{} and {}", of_b.len(), of_c.len());
+}
+
+#[test]
+fn peers_are_met_from_a_source_and_their_coming_and_going_is_logged() {
+    let place = Place::new();
+    let (a, b) = (unused_address(), unused_address());
+    let log = UdpSocket::bind("127.0.0.1:0").unwrap();
+    log.set_read_timeout(Some(PATIENCE)).unwrap();
+    let target = log.local_addr().unwrap();
+    let peers = format!(" log {target} local0\n default-server source 127.0.0.3\n bind {a}\n server a\n server b {b}\n");
+    place.write("a", &peers);
+    // It connects to nobody, so that a does.
+    place.write("b", &format!(" peer a {}\n peer b {b}\n", unused_address()));
+    assert!(Command::new("/usr/sbin/haproxy").args(["-c", "-f"]).arg(place.directory.join("a.cfg")).status().unwrap().success());
+    let (a, b) = (place.start(Kind::Ours, "a"), place.start(Kind::Theirs, "b"));
+    let line = || {
+        let mut packet = [0; 2048];
+        let count = log.recv(&mut packet).unwrap();
+        String::from_utf8_lossy(&packet[..count]).into_owned()
+    };
+    let said = line();
+    assert!(said.contains("Peers cl: b is there"), "{said}");
+    let shown = b.ask("show sess all");
+    assert!(shown.contains("127.0.0.3:"), "{shown}");
+    drop(b);
+    let said = line();
+    assert!(said.contains("Peers cl: b is gone: "), "{said}");
+    drop(a);
+}
+
+#[test]
 fn peers_are_shown() {
     let place = Place::new();
     let (_, at) = plain(&place);
@@ -521,7 +612,10 @@ fn sections_of_peers_are_checked() {
         (" peer a 127.0.0.1:7000\n peer b\n", "peer `b` has no address, and is not this process"),
         (" server a\n peer b 127.0.0.1:7000\n", "peer `a` is this process, and has no address"),
         (" peer a 127.0.0.1:7000\n peer a 127.0.0.1:7001\n", "there is a peer `a` already"),
-        (" peer a 127.0.0.1:7000 weight 3\n", "`weight` has no effect on peers"),
+        (" peer a 127.0.0.1:7000 send-proxy\n", "peers are sent no PROXY header"),
+        (" peer a 127.0.0.1:7000\n peer b 127.0.0.1:7001 source [::1]\n", "is of another family than its source"),
+        (" default-server shard 1\n peer a 127.0.0.1:7000\n", "is about one peer alone"),
+        (" shards 0\n peer a 127.0.0.1:7000\n", "is not a number from 1"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1:7000 ssl\n", "cannot be verified without"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1\n", "`127.0.0.1` has no port"),
         (" peer a 127.0.0.1:7000\n peer b /run/b\n", "peer `b` needs an IP address and a port"),
@@ -530,6 +624,11 @@ fn sections_of_peers_are_checked() {
         let (passed, said) = check(peers);
         assert!(!passed && said.contains(complaint), "{peers}: {said}");
     }
+    // What means nothing for peers is taken, as HAProxy does.
+    let (passed, said) = check(" peer a 127.0.0.1:7000 weight 3 check inter 2s\n no log\n");
+    assert!(passed, "{said}");
+    let (passed, said) = check(" shards 2\n peer a 127.0.0.1:7000\n peer b 127.0.0.1:7001 shard 3\n");
+    assert!(passed && said.contains("shard 3 of peer `b` is none of 2"), "{said}");
     let (passed, said) = check(" peer c 127.0.0.1:7000\n");
     assert!(passed && said.contains("no peer of section peers `cl` is called `a`"), "{said}");
 }

@@ -20,7 +20,7 @@ fn cfg(front: SocketAddr, socket: &str, servers: &[SocketAddr]) -> String {
         writeln!(text, " server s{number} {address} cookie s{number}").unwrap();
     }
     text + "backend answers\n stick-table type string len 16 size 100 expire 1m\n\
-            backend paths\n stick-table type string len 16 size 100 expire 1m store gpc0\n"
+            backend paths\n stick-table type string len 16 size 100 expire 1m srvkey addr store gpc0,server_key\n"
 }
 
 /// Starts servers that say their names, and give what they are told to give.
@@ -44,12 +44,6 @@ fn served(front: SocketAddr, request: &str) -> String {
     let (head, body) = ask(&mut connect(front), &format!("{text}\r\n"));
     let gives = head.to_ascii_lowercase().contains("set-cookie");
     format!("{} {body} {gives}", &head[9..12])
-}
-
-/// What HAProxy's tables hold besides, the name of the server, says nothing that ours lack.
-fn entries(answer: &str) -> String {
-    let words = |line: &str| line.split(' ').filter(|word| !word.starts_with("server_key=")).collect::<Vec<_>>().join(" ");
-    lasting(&answer.lines().map(words).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -98,7 +92,7 @@ fn the_same_clients_stick_to_the_same_servers_as_with_haproxy() {
     ];
     for step in steps {
         match step.strip_prefix("! ") {
-            Some(line) => assert_eq!(entries(&tell(&ours, line)), entries(&tell(&theirs, line)), "{step}"),
+            Some(line) => assert_eq!(lasting(&tell(&ours, line)), lasting(&tell(&theirs, line)), "{step}"),
             None => assert_eq!(served(our_front, step), served(their_front, step), "{step}"),
         }
     }
@@ -107,6 +101,40 @@ fn the_same_clients_stick_to_the_same_servers_as_with_haproxy() {
     daemon.reload(&cfg(our_front, ours.to_str().unwrap(), &addresses).replace("size 100", "size 200"));
     let after: Vec<_> = ["ann", "bob", "eve"].map(|user| served(our_front, &format!("/|X-User: {user}"))).into();
     assert_eq!(before, after);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_server_is_known_by_its_name_or_its_address_whatever_its_number() {
+    let servers = servers();
+    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    let (front, directory) = (unused_address(), directory());
+    let socket = directory.join("ours");
+    // The same servers under the same names or at the same addresses, but the other way round.
+    let turned = |cfg: &str, order: [(usize, usize); 3]| {
+        let head: String = cfg.lines().filter(|line| !line.contains(" server ")).flat_map(|line| [line, "\n"]).collect();
+        order.iter().fold(head, |mut text, (name, address)| {
+            writeln!(text, " server s{name} {}", addresses[address - 1]).unwrap();
+            text
+        })
+    };
+    for (srvkey, order) in [("name", [(3, 3), (2, 2), (1, 1)]), ("addr", [(1, 3), (2, 1), (3, 2)])] {
+        let cfg = format!(
+            "global\n nbthread 1\n stats socket {} level admin\ndefaults\n mode http\n timeout connect 2s\n timeout client 30s\n \
+             timeout server 30s\nfrontend front\n bind {front}\n default_backend back\nbackend back\n balance roundrobin\n \
+             stick-table type string len 16 size 100 expire 1m srvkey {srvkey}\n stick on path\n",
+            socket.display()
+        );
+        let before = turned(&cfg, [(1, 1), (2, 2), (3, 3)]);
+        let daemon = Daemon::start_haproxy(&before);
+        let paths = ["/a", "/b", "/c", "/d"];
+        let first: Vec<_> = paths.iter().map(|path| served(front, path)).collect();
+        let key = if srvkey == "addr" { format!("server_key={}", addresses[0]) } else { "server_key=s1".to_owned() };
+        assert!(tell(&socket, "show table back").contains(&key), "{}", tell(&socket, "show table back"));
+        daemon.reload(&turned(&cfg, order));
+        let second: Vec<_> = paths.iter().map(|path| served(front, path)).collect();
+        assert_eq!(first, second, "{srvkey}");
+    }
     std::fs::remove_dir_all(directory).unwrap();
 }
 

@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Cache, Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring};
+use crate::config::model::{Cache, Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring, ServerKey};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -97,13 +97,15 @@ pub(super) fn userlist(section: &mut Section, list: &Userlist) {
 }
 
 pub(super) fn peers(section: &mut Section, peers: &Peers) {
-    let Peers { name: _, default_server, members, binds, disabled } = peers;
+    let Peers { name: _, default_server, members, binds, disabled, shards, log } = peers;
     let mut table = Table::default();
     table.some("bind", binds.iter().map(bind::bind));
     let mut settings = Table::default();
     server::settings(&mut settings, default_server);
     table.table("default-server", settings);
     table.flags([("disabled", *disabled)]);
+    table.maybe("shards", Some(*shards).filter(|shards| *shards > 0));
+    table.some("log", words::texts(log));
     section.keys(&table);
     section.inner("peer");
     for peer in members {
@@ -113,6 +115,7 @@ pub(super) fn peers(section: &mut Section, peers: &Peers) {
         let own = peer.bind.as_ref().map(bind::bind).filter(|bind| Some(bind) != address.clone().map(Value::Text).as_ref());
         table.maybe("bind", own);
         server::settings(&mut table, &peer.server.settings);
+        table.maybe("shard", peer.shard.as_ref().map(|shard| **shard));
         let value = match address {
             Some(address) if table.len() == 1 => Value::Text(address),
             Some(_) | None => Value::Table(table),
@@ -122,15 +125,17 @@ pub(super) fn peers(section: &mut Section, peers: &Peers) {
 }
 
 pub(super) fn table(section: &mut Section, table: &written::Table) {
-    let written::Table { name: _, key, size, expire, nopurge, store, peers, shared_as } = table;
+    let written::Table { name: _, key, size, expire, nopurge, store, peers, shared_as, srvkey, write_to, recv_only } = table;
     let mut keys = Table::default();
     keys.maybe("type", key.map(words::table_key));
     keys.maybe("size", size.map(Value::Number));
     keys.maybe("expire", expire.map(words::duration));
-    keys.flags([("nopurge", *nopurge)]);
+    keys.flags([("nopurge", *nopurge), ("recv-only", *recv_only)]);
     if !store.is_empty() {
         keys.put("store", Value::List(store.iter().map(|stored| words::stored(**stored).into()).collect()));
     }
+    keys.maybe("srvkey", (*srvkey == ServerKey::Address).then(|| "addr".to_owned()));
+    keys.maybe("write-to", write_to.as_ref().map(|name| name.value().clone()));
     keys.maybe("peers", peers.as_ref().filter(|_| shared_as.is_none()).map(|peers| peers.value().clone()));
     section.keys(&keys);
 }

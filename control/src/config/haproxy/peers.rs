@@ -21,6 +21,8 @@ pub(super) struct Draft {
     binds: Vec<Bind>,
     tables: Vec<Table>,
     disabled: bool,
+    shards: u32,
+    log: Vec<Located<String>>,
 }
 
 /// Reads the words of a keyword.
@@ -40,8 +42,14 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("default-server", |line, draft, reader| {
-        draft.default_server = server::transport(line, std::mem::take(&mut draft.default_server), reader)?;
-        Ok(())
+        let (settings, shard) = server::transport(line, std::mem::take(&mut draft.default_server), reader)?;
+        draft.default_server = settings;
+        match shard {
+            Some(shard) => {
+                Err(Diagnostic::error(shard.location(), "`shard` is about one peer alone").hint("write it into the line of the peer"))
+            }
+            None => Ok(()),
+        }
     }),
     ("disabled", |_, draft, _| {
         draft.disabled = true;
@@ -51,8 +59,21 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         draft.disabled = false;
         Ok(())
     }),
+    ("log", |line, draft, _| {
+        if line.is_negated() {
+            draft.log.clear();
+            return Ok(());
+        }
+        let target = line.joined().ok_or_else(|| line.error("`log` lacks its target"))?;
+        draft.log.push(target);
+        Ok(())
+    }),
     ("peer", peer),
     ("server", peer),
+    ("shards", |line, draft, _| {
+        draft.shards = *line.integer(1..=MOST_SHARDS)?;
+        Ok(())
+    }),
     ("table", |line, draft, _| {
         let name = line.expect("its name")?;
         let full = Located::new(format!("{}/{}", *draft.name, *name), name.location().clone());
@@ -62,8 +83,8 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Keywords HAProxy has and this model has no place for.
-const LATER: [&str; 2] = ["log", "shards"];
+/// As many processes surely share no table.
+const MOST_SHARDS: u32 = 65_536;
 
 /// Begins a section.
 pub(super) fn section(line: &mut Line, others: &[Peers]) -> Result<Draft, Diagnostic> {
@@ -81,6 +102,8 @@ pub(super) fn section(line: &mut Line, others: &[Peers]) -> Result<Draft, Diagno
         binds: Vec::new(),
         tables: Vec::new(),
         disabled: false,
+        shards: 0,
+        log: Vec::new(),
     })
 }
 
@@ -93,9 +116,9 @@ impl Draft {
     pub(super) fn line(&mut self, keyword: &Located<String>, line: &mut Line, reader: &mut Reader) -> Result<(), Diagnostic> {
         let Some((_, read)) = KEYWORDS.iter().find(|(name, _)| *name == keyword.as_str()) else {
             let known: Vec<&str> = KEYWORDS.iter().map(|(name, _)| *name).collect();
-            return Err(unknown(keyword, "section `peers`", &known, &LATER));
+            return Err(unknown(keyword, "section `peers`", &known, &[]));
         };
-        if line.is_negated() {
+        if line.is_negated() && keyword.as_str() != "log" {
             return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));
         }
         read(line, self, reader)?;
@@ -104,9 +127,9 @@ impl Draft {
 
     /// Moves everything to where it belongs.
     pub(super) fn finish(self, written: &mut Written) {
-        let Self { name, peers: members, default_server, default_bind: _, binds, tables, disabled } = self;
+        let Self { name, peers: members, default_server, default_bind: _, binds, tables, disabled, shards, log } = self;
         written.tables.extend(tables);
-        written.peers.push(Peers { name, default_server, members, binds, disabled });
+        written.peers.push(Peers { name, default_server, members, binds, disabled, shards, log });
     }
 
     fn bind_settings(&self, reader: &Reader) -> Settings {
@@ -125,11 +148,11 @@ fn peer(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), D
     let has_address = line.peek().is_some_and(|word| word.contains([':', '@', '/', '.']));
     let word = if has_address { line.next() } else { None };
     let address = word.as_ref().map(|word| parse_word(word, address::server)).transpose()?;
-    let settings = server::transport(line, ServerSettings::default(), reader)?;
+    let (settings, shard) = server::transport(line, ServerSettings::default(), reader)?;
     let bind = match &word {
         Some(word) => Some(draft.bind_settings(reader).at(parse_word(word, address::bind)?, reader)?),
         None => None,
     };
-    draft.peers.push(Peer { server: Server { name, address, settings }, bind });
+    draft.peers.push(Peer { server: Server { name, address, settings }, bind, shard });
     Ok(())
 }

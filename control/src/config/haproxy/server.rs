@@ -400,9 +400,12 @@ pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Re
     outcome
 }
 
-/// Reads how a peer is connected to, over `before`: of the words of a server only those about TLS.
-pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Reader) -> Result<ServerSettings, Diagnostic> {
-    let mut settings = Settings::of(before);
+/// How a peer is connected to, and which part of the keys it is told of.
+type Transport = (ServerSettings, Option<Located<u32>>);
+
+/// Reads how a peer is connected to, over `before`: of the words of a server those about TLS and the source; others mean nothing for peers.
+pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Reader) -> Result<Transport, Diagnostic> {
+    let (mut settings, mut shard) = (Settings::of(before), None);
     while let Some(word) = line.next() {
         if tls::OLD_VERSIONS.contains(&word.as_str()) {
             continue;
@@ -412,16 +415,28 @@ pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Re
             reader.idle(word);
             continue;
         }
-        let Some((_, read)) = tls::SERVER_WORDS.iter().find(|(name, _)| *name == word.as_str()) else {
-            if WORDS.iter().any(|(name, _)| *name == word.as_str()) {
-                return Err(Diagnostic::error(word.location(), format!("`{}` has no effect on peers", *word)).hint("leave it out"));
-            }
-            let known: Vec<&str> = tls::SERVER_WORDS.iter().map(|(name, _)| *name).collect();
+        if word.as_str() == "shard" {
+            shard = Some(line.integer(0..=u32::MAX)?);
+            continue;
+        }
+        let acts = |name: &str| name == "source" || tls::SERVER_WORDS.iter().any(|(known, _)| *known == name);
+        let all = || WORDS.iter().chain(tls::SERVER_WORDS);
+        let Some((name, read)) = all().find(|(name, _)| *name == word.as_str()) else {
+            let known: Vec<&str> = all().map(|(name, _)| *name).filter(|name| acts(name)).chain(["shard"]).collect();
             return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, LATER));
         };
-        read(line, &mut settings, reader)?;
+        if acts(name) {
+            read(line, &mut settings, reader)?;
+            continue;
+        }
+        if name.contains("proxy") {
+            return Err(Diagnostic::error(word.location(), "peers are sent no PROXY header").hint("leave it out"));
+        }
+        // It is read so that what follows it is known, and forgotten.
+        read(line, &mut Settings::of(ServerSettings::default()), reader)?;
+        reader.idle(word);
     }
-    Ok(settings.finish())
+    Ok((settings.finish(), shard))
 }
 
 fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Result<(), Diagnostic> {

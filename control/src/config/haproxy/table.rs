@@ -36,6 +36,9 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
             "size" => table.size = Some(*line.parse("a number of entries", units::size)?).filter(|size| *size > 0),
             "expire" => table.expire = Some(*line.period()?),
             "nopurge" => table.nopurge = true,
+            "recv-only" => table.recv_only = true,
+            "srvkey" => table.srvkey = *line.parse("name or addr", value::srvkey)?,
+            "write-to" => table.write_to = Some(line.expect("the name of a table")?),
             "peers" if home == Home::Proxy => table.peers = Some(line.expect("the name of a section of peers")?),
             "store" => {
                 let list = line.expect("what to store")?;
@@ -48,7 +51,7 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
                 return Err(unknown(
                     &word,
                     &format!("`{}`", line.keyword().value()),
-                    &["type", "size", "expire", "nopurge", "peers", "store"],
+                    &["type", "size", "expire", "nopurge", "peers", "recv-only", "srvkey", "store", "write-to"],
                     &LATER,
                 ));
             }
@@ -61,7 +64,7 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
     Ok(table)
 }
 
-const LATER: [&str; 4] = ["brates-factor", "recv-only", "srvkey", "write-to"];
+const LATER: [&str; 1] = ["brates-factor"];
 
 /// Reads the key: `ip`, `string len 32`.
 fn key(line: &mut Line) -> Result<TableKey, Diagnostic> {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use super::bind::Bind;
+use super::connection::ServerSource;
+use super::log::Logging;
 use super::tls::ServerTls;
 use crate::config::location::{Located, Location};
 
@@ -13,6 +15,8 @@ pub struct Peers {
     pub(in crate::config) members: Vec<Peer>,
     pub(in crate::config) binds: Vec<Bind>,
     pub(in crate::config) disabled: bool,
+    pub(in crate::config) shards: u32,
+    pub(in crate::config) logging: Logging,
 }
 
 impl Peers {
@@ -41,6 +45,16 @@ impl Peers {
         self.member(local).and_then(|peer| peer.bind.as_ref()).into_iter().chain(&self.binds)
     }
 
+    /// Returns into how many parts the keys of tables are dealt out; 0 for none.
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// Returns where lines about its peers go.
+    pub fn logging(&self) -> &Logging {
+        &self.logging
+    }
+
     /// Tells whether nothing is shared for now.
     pub fn disabled(&self) -> bool {
         self.disabled
@@ -55,6 +69,9 @@ pub struct Peer {
     /// How the process of this name listens on its address.
     pub(in crate::config) bind: Option<Bind>,
     pub(in crate::config) tls: Option<ServerTls>,
+    pub(in crate::config) source: Option<ServerSource>,
+    /// Which part of the keys it is told of, from 1; 0 for all.
+    pub(in crate::config) shard: u32,
 }
 
 impl Peer {
@@ -76,5 +93,15 @@ impl Peer {
     /// Returns how TLS is spoken with it; none means not at all.
     pub fn tls(&self) -> Option<&ServerTls> {
         self.tls.as_ref()
+    }
+
+    /// Returns where connections to it come from; none leaves it to the system.
+    pub fn source(&self) -> Option<&ServerSource> {
+        self.source.as_ref()
+    }
+
+    /// Returns which part of the keys it is told of, from 1; 0 for all.
+    pub fn shard(&self) -> u32 {
+        self.shard
     }
 }

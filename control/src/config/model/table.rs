@@ -15,6 +15,9 @@ pub struct Table {
     pub(in crate::config) store: Vec<Located<Stored>>,
     pub(in crate::config) peers: Option<Located<String>>,
     pub(in crate::config) shared_as: Option<String>,
+    pub(in crate::config) srvkey: ServerKey,
+    pub(in crate::config) write_to: Option<Located<String>>,
+    pub(in crate::config) recv_only: bool,
 }
 
 impl Table {
@@ -58,10 +61,35 @@ impl Table {
         self.peers.as_ref().map(|name| name.as_str())
     }
 
+    /// Returns what tells servers apart.
+    pub fn srvkey(&self) -> ServerKey {
+        self.srvkey
+    }
+
+    /// Returns the name of the table that also learns what peers say of servers and tags.
+    pub fn write_to(&self) -> Option<&str> {
+        self.write_to.as_ref().map(|name| name.as_str())
+    }
+
+    /// Tells whether it learns from peers and tells them nothing.
+    pub fn recv_only(&self) -> bool {
+        self.recv_only
+    }
+
     /// Returns what peers call it.
     pub fn shared_as(&self) -> &str {
         self.shared_as.as_deref().unwrap_or(&self.name)
     }
+}
+
+/// What tells the servers that entries are tied to apart, beside their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerKey {
+    /// Their names.
+    #[default]
+    Name,
+    /// Their addresses.
+    Address,
 }
 
 /// What the entries of a table are found by.
@@ -109,6 +137,8 @@ impl Stored {
 pub enum StoredKind {
     /// The server the client was sent to.
     ServerId,
+    /// The name or address of that server.
+    ServerKey,
     /// Connections so far.
     ConnCnt,
     /// Connections now open.
@@ -163,8 +193,9 @@ pub enum StoredKind {
 
 impl StoredKind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ServerId,
+        Self::ServerKey,
         Self::ConnCnt,
         Self::ConnCur,
         Self::ConnRate,
@@ -196,6 +227,7 @@ impl StoredKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::ServerId => "server_id",
+            Self::ServerKey => "server_key",
             Self::ConnCnt => "conn_cnt",
             Self::ConnCur => "conn_cur",
             Self::ConnRate => "conn_rate",

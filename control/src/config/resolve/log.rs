@@ -30,6 +30,12 @@ pub(super) fn logging(resolver: &mut Resolver, [defaults, own]: [&Proxy; 2], mod
     }
 }
 
+/// Returns where lines about peers go.
+pub(super) fn of_peers(resolver: &Resolver, written: &[Located<String>]) -> Logging {
+    let targets = written.iter().flat_map(|target| expand(&resolver.log, target)).collect();
+    Logging { targets, tag: resolver.log_tag.clone(), ..Logging::default() }
+}
+
 /// Puts the targets of the process in the place of the word `global`.
 fn expand(global: &[Located<String>], target: &Located<String>) -> Vec<Located<String>> {
     if target.as_str() == "global" { global.to_vec() } else { vec![target.clone()] }

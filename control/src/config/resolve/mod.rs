@@ -64,7 +64,8 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let global = self::global(&mut resolver, global);
     let xdp = xdp.map(|xdp| self::xdp(&mut resolver, xdp));
     let peers = peers.iter().map(|peers| peers::peers(&mut resolver, peers)).collect();
-    let tables = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
+    let tables: Vec<_> = tables.into_iter().map(|table| self::table(&mut resolver, table)).collect();
+    tables.iter().for_each(|table| copies(&mut resolver, table, &tables));
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     caches.iter().for_each(|cache| cache::check(&mut resolver, cache));
     let resolvers = naming::sections(&mut resolver);
@@ -317,5 +318,30 @@ fn table(resolver: &mut Resolver, written: written::Table) -> Table {
         store: written.store,
         peers: written.peers,
         shared_as: written.shared_as,
+        srvkey: written.srvkey,
+        write_to: written.write_to,
+        recv_only: written.recv_only,
+    }
+}
+
+/// Checks the table that is to learn what another one learns from peers.
+fn copies(resolver: &mut Resolver, table: &Table, all: &[Table]) {
+    if table.recv_only && table.peers.is_none() {
+        resolver.error(
+            table.location(),
+            format!("table `{}` learns from peers only, and has none", table.name()),
+            "add `peers`, or leave out `recv-only`",
+        );
+    }
+    let Some(name) = &table.write_to else { return };
+    let Some(other) = all.iter().find(|other| other.name() == name.as_str()) else {
+        let diagnostic = dangling("table", name, &resolver.tables);
+        return resolver.found.push(diagnostic);
+    };
+    if other.name() == table.name() {
+        resolver.error(name.location(), format!("table `{name}` is to write to itself"), "name another table");
+    } else if other.key() != table.key() {
+        let message = format!("table `{name}` has keys of another type or length than `{}`", table.name());
+        resolver.error(name.location(), message, "give both the same `type`");
     }
 }

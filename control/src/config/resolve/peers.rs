@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::{Resolver, tls};
+use super::backend::last;
+use super::{Resolver, log, tls};
 use crate::config::location::Located;
-use crate::config::model::{Peer, Peers};
+use crate::config::model::{Peer, Peers, ServerSource};
 use crate::config::written;
 
 pub(super) fn peers(resolver: &mut Resolver, written: &written::Peers) -> Peers {
@@ -14,7 +15,9 @@ pub(super) fn peers(resolver: &mut Resolver, written: &written::Peers) -> Peers 
         }
     }
     let members = written.members.iter().map(|member| peer(resolver, written, member)).collect();
-    Peers { name: written.name.clone(), members, binds: written.binds.clone(), disabled: written.disabled }
+    let logging = log::of_peers(resolver, &written.log);
+    let (binds, disabled, shards) = (written.binds.clone(), written.disabled, written.shards);
+    Peers { name: written.name.clone(), members, binds, disabled, shards, logging }
 }
 
 fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer) -> Peer {
@@ -36,5 +39,20 @@ fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer
     if let Some(sni) = tls.as_ref().and_then(|tls| tls.sni()) {
         resolver.error(sni.location(), "peers are not asked for a host", "leave out `sni`");
     }
-    Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls }
+    let shard = written.shard.as_ref().map_or(0, |shard| {
+        if **shard > peers.shards {
+            let message = format!("shard {} of peer `{}` is none of {}, and means nothing", **shard, server.name, peers.shards);
+            resolver.warning(shard.location(), message, "write `shards` into the section, or leave out `shard`");
+            return 0;
+        }
+        **shard
+    });
+    let source = last(&layers, |settings| settings.source.as_ref().map(|source| source.value().clone()));
+    if let Some((source, address)) = source.as_ref().and_then(ServerSource::ip).zip(address.as_ref())
+        && source.is_ipv4() != address.is_ipv4()
+    {
+        let message = format!("peer `{}` is of another family than its source {source}", server.name);
+        resolver.error(address.location(), message, "write a source of its own for the peer");
+    }
+    Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls, source, shard }
 }

@@ -4,25 +4,29 @@ use ::toml::de::DeValue;
 
 use super::reader::{Item, Reader};
 use super::section::Section;
-use super::{frontend, table, tls};
+use super::{connection, frontend, table, tls};
 use crate::config::location::Located;
-use crate::config::value::address;
+use crate::config::value::{address, text};
 use crate::config::written::{Peer, Peers, Server, ServerSettings, Table};
 
 /// Reads a section, and the tables that stand in it.
 pub(super) fn peers(reader: &mut Reader, name: Located<String>, mut section: Section<'_>) -> (Peers, Vec<Table>) {
     let binds = section.take("bind").map(|item| reader.list(&item).iter().filter_map(|element| frontend::bind(reader, element)).collect());
     let default_server = section.take("default-server").and_then(|item| {
-        let inner = reader.section(&item, "`default-server`", "{ tls = { ca = \"/etc/l7d/ca.pem\" } }")?;
-        Some(settings(reader, inner))
+        let mut inner = reader.section(&item, "`default-server`", "{ tls = { ca = \"/etc/l7d/ca.pem\" } }")?;
+        let settings = settings(reader, &mut inner);
+        inner.finish(reader, &[]);
+        Some(settings)
     });
     let members = members(reader, &mut section);
     let disabled = section.take("disabled").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let shared = section.named(reader, "table");
     let tables = shared.into_iter().map(|(table, section)| table::shared(reader, table, &name, section)).collect();
-    section.finish(reader, &["log", "shards"]);
+    let shards = section.take("shards").and_then(|item| reader.integer(&item, 1..=65_536, 3)).unwrap_or(0);
+    let log = section.take("log").map(|item| reader.texts(&item, "127.0.0.1:514 local0", text::not_empty)).unwrap_or_default();
+    section.finish(reader, &[]);
     let (binds, default_server) = (binds.unwrap_or_default(), default_server.unwrap_or_default());
-    (Peers { name, default_server, members, binds, disabled }, tables)
+    (Peers { name, default_server, members, binds, disabled, shards, log }, tables)
 }
 
 fn members(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Peer> {
@@ -38,13 +42,19 @@ fn members(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Peer> {
 }
 
 fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
-    let (at, own_bind, settings) = match item.value {
-        DeValue::String(_) => (Some(item.clone()), None, ServerSettings::default()),
+    let (at, own_bind, shard, settings) = match item.value {
+        DeValue::String(_) => (Some(item.clone()), None, None, ServerSettings::default()),
         DeValue::Table(_) => {
             let mut section = reader.section(&item, format!("peer `{}`", *item.key), "{ … }")?;
             let at = section.take("address");
             let own_bind = section.take("bind").and_then(|item| frontend::bind(reader, &item));
-            (at, own_bind, settings(reader, section))
+            let shard = section.take("shard").and_then(|item| {
+                let number = reader.integer(&item, 0..=65_536, 1)?;
+                Some(Located::new(number, item.location))
+            });
+            let settings = settings(reader, &mut section);
+            section.finish(reader, &[]);
+            (at, own_bind, shard, settings)
         }
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) => {
             reader.wrong(&item, "an address or a table", &format!("{} = \"10.0.0.1:1024\"", *item.key));
@@ -54,12 +64,10 @@ fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
     let address = at.as_ref().and_then(|item| reader.text(item, "10.0.0.1:1024", address::server));
     let bind = address.as_ref().and(at).and_then(|item| reader.text(&item, "10.0.0.1:1024", address::bind)).map(frontend::plain_bind);
     let bind = own_bind.or(bind);
-    Some(Peer { server: Server { name: item.key, address, settings }, bind })
+    Some(Peer { server: Server { name: item.key, address, settings }, bind, shard })
 }
 
 /// Reads how a peer is connected to.
-fn settings(reader: &mut Reader, mut section: Section<'_>) -> ServerSettings {
-    let settings = ServerSettings { tls: tls::server(reader, &mut section), ..ServerSettings::default() };
-    section.finish(reader, &["source"]);
-    settings
+fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
+    ServerSettings { tls: tls::server(reader, section), source: connection::source(reader, section), ..ServerSettings::default() }
 }

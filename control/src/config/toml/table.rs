@@ -3,6 +3,7 @@
 use super::reader::Reader;
 use super::section::Section;
 use crate::config::location::Located;
+use crate::config::model::ServerKey;
 use crate::config::value::table as value;
 use crate::config::written::Table;
 
@@ -21,7 +22,7 @@ pub(super) fn shared(reader: &mut Reader, name: Located<String>, peers: &Located
     table
 }
 
-const LATER: [&str; 4] = ["brates-factor", "recv-only", "srvkey", "write-to"];
+const LATER: [&str; 1] = ["brates-factor"];
 
 fn settings(reader: &mut Reader, name: Located<String>, section: &mut Section<'_>) -> Table {
     let key = section.require(reader, "type", "\"ip\"").and_then(|item| reader.text(&item, "ip", value::key));
@@ -31,6 +32,9 @@ fn settings(reader: &mut Reader, name: Located<String>, section: &mut Section<'_
         expire: section.take("expire").and_then(|item| reader.period(&item)),
         nopurge: section.take("nopurge").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         store: section.take("store").map(|item| reader.texts(&item, "conn_cur", value::stored)).unwrap_or_default(),
+        srvkey: section.take("srvkey").and_then(|item| reader.text(&item, "addr", value::srvkey)).map_or(ServerKey::Name, |key| *key),
+        write_to: section.take("write-to").and_then(|item| reader.string(&item, "clients")),
+        recv_only: section.take("recv-only").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         ..Table::new(name)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Mistake, units};
-use crate::config::model::{Stored, StoredKind, TableKey};
+use crate::config::model::{ServerKey, Stored, StoredKind, TableKey};
 use crate::config::suggest;
 
 /// Reads the key of a table: `ip`, `ipv6`, `integer`, `string(32)`, `binary(16)`.
@@ -27,6 +27,15 @@ pub(in crate::config) fn key(text: &str) -> Result<TableKey, Mistake> {
     match argument {
         None => Ok(key),
         Some(argument) => Err(Mistake::new(format!("`{name}` takes no argument")).at(text, argument)),
+    }
+}
+
+/// Reads what tells servers apart: `name`, `addr`.
+pub(in crate::config) fn srvkey(text: &str) -> Result<ServerKey, Mistake> {
+    match text {
+        "name" => Ok(ServerKey::Name),
+        "addr" => Ok(ServerKey::Address),
+        _ => Err(Mistake::new(format!("`{text}` tells no servers apart")).hint("known: name, addr")),
     }
 }
 

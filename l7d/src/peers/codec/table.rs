@@ -3,7 +3,7 @@
 use control::config::{StoredKind, TableKey};
 
 use super::{LONGEST, Malformed, number};
-pub use crate::stick::Raw;
+pub use crate::stick::{ORDER, Raw};
 
 /// What the updates of a table hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Definition {
     pub key_length: u64,
     /// How long entries live unused, in milliseconds; 0 for ever.
     pub expire: u64,
-    /// What entries hold, in the order of [`KINDS`].
+    /// What entries hold, in the order of [`ORDER`].
     pub items: Vec<Item>,
 }
 
@@ -26,20 +26,11 @@ pub struct Definition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
     /// What it is.
-    pub kind: Kind,
+    pub kind: StoredKind,
     /// How many of it there are.
     pub count: u8,
     /// The period of a rate, in milliseconds; 0 for what is none.
     pub period: u32,
-}
-
-/// What entries can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// What tables hold here, too.
-    Stored(StoredKind),
-    /// The name of a server, which is said once and then called by a number.
-    ServerKey,
 }
 
 /// An entry on its way.
@@ -73,37 +64,6 @@ pub struct NamedServer<'a> {
     pub name: Option<&'a [u8]>,
 }
 
-/// What entries can hold, by its number.
-pub const KINDS: [Kind; 27] = [
-    Kind::Stored(StoredKind::ServerId),
-    Kind::Stored(StoredKind::Gpt0),
-    Kind::Stored(StoredKind::Gpc0),
-    Kind::Stored(StoredKind::Gpc0Rate),
-    Kind::Stored(StoredKind::ConnCnt),
-    Kind::Stored(StoredKind::ConnRate),
-    Kind::Stored(StoredKind::ConnCur),
-    Kind::Stored(StoredKind::SessCnt),
-    Kind::Stored(StoredKind::SessRate),
-    Kind::Stored(StoredKind::HttpReqCnt),
-    Kind::Stored(StoredKind::HttpReqRate),
-    Kind::Stored(StoredKind::HttpErrCnt),
-    Kind::Stored(StoredKind::HttpErrRate),
-    Kind::Stored(StoredKind::BytesInCnt),
-    Kind::Stored(StoredKind::BytesInRate),
-    Kind::Stored(StoredKind::BytesOutCnt),
-    Kind::Stored(StoredKind::BytesOutRate),
-    Kind::Stored(StoredKind::Gpc1),
-    Kind::Stored(StoredKind::Gpc1Rate),
-    Kind::ServerKey,
-    Kind::Stored(StoredKind::HttpFailCnt),
-    Kind::Stored(StoredKind::HttpFailRate),
-    Kind::Stored(StoredKind::Gpt),
-    Kind::Stored(StoredKind::Gpc),
-    Kind::Stored(StoredKind::GpcRate),
-    Kind::Stored(StoredKind::GlitchCnt),
-    Kind::Stored(StoredKind::GlitchRate),
-];
-
 const INTEGER: u64 = 2;
 const IPV4: u64 = 4;
 const IPV6: u64 = 5;
@@ -114,16 +74,6 @@ const BINARY: u64 = 7;
 const MOST_ELEMENTS: u64 = 100;
 /// As long as the name of a table may be.
 const LONGEST_NAME: u64 = 4096;
-
-impl Kind {
-    fn is_rate(self) -> bool {
-        matches!(self, Self::Stored(kind) if kind.is_rate())
-    }
-
-    fn is_array(self) -> bool {
-        matches!(self, Self::Stored(kind) if kind.is_array())
-    }
-}
 
 /// Returns the number of a type of keys, and how long these are or may be.
 pub fn key_type(key: TableKey) -> (u64, u64) {
@@ -152,10 +102,14 @@ impl Definition {
             return Err(Malformed::TooLong);
         }
         let (held, expire) = (number::take(bytes)?, number::take(bytes)?);
-        let mut items: Vec<Item> = (0..64).filter(|bit| held >> bit & 1 == 1).map_while(|bit| KINDS.get(bit)).map(Item::of).collect();
+        let mut items: Vec<Item> = (0..64)
+            .filter(|bit| held >> bit & 1 == 1)
+            .map_while(|bit| ORDER.get(bit))
+            .map(|kind| Item { kind: *kind, count: 1, period: 0 })
+            .collect();
         // Old versions end here; newer ones go on with what this one does not know.
         while !bytes.is_empty() {
-            let Some(kind) = usize::try_from(number::take(bytes)?).ok().and_then(|kind| KINDS.get(kind)) else { break };
+            let Some(kind) = usize::try_from(number::take(bytes)?).ok().and_then(|kind| ORDER.get(kind)) else { break };
             let count = if kind.is_array() { number::take(bytes)? } else { 1 };
             let period = if kind.is_rate() { number::take(bytes)? } else { 0 };
             let Some(item) = items.iter_mut().find(|item| item.kind == *kind) else { break };
@@ -199,10 +153,11 @@ impl Definition {
         let length = if self.key_type == STRING { number::take(bytes)? } else { self.key_length };
         let mut entry = Entry { key: piece(bytes, length)?, values: Vec::with_capacity(self.items.len()), server: None };
         for item in &self.items {
-            let Kind::Stored(kind) = item.kind else {
+            let kind = item.kind;
+            if kind == StoredKind::ServerKey {
                 entry.server = server(bytes)?;
                 continue;
-            };
+            }
             for index in 0..item.count {
                 let raw = if kind.is_rate() { rate(bytes)? } else { Raw::Number(number::take(bytes)?) };
                 entry.values.push((kind, index, raw));
@@ -213,12 +168,8 @@ impl Definition {
 }
 
 impl Item {
-    fn of(kind: &Kind) -> Self {
-        Self { kind: *kind, count: 1, period: 0 }
-    }
-
     fn bit(&self) -> u64 {
-        KINDS.iter().position(|kind| *kind == self.kind).unwrap_or_default() as u64
+        ORDER.iter().position(|kind| *kind == self.kind).unwrap_or_default() as u64
     }
 }
 
@@ -246,6 +197,17 @@ pub fn put_value(raw: Raw, out: &mut Vec<u8>) {
         Raw::Number(value) => number::put(value, out),
         Raw::Rate { since, current, before } => [since, current, before].into_iter().for_each(|part| number::put(part.into(), out)),
     }
+}
+
+/// Writes a server, which is called by its name every time: then nothing is lost with a connection, and of 128 numbers each will do.
+pub fn put_server(name: Option<&str>, out: &mut Vec<u8>) {
+    let Some(name) = name else { return number::put(0, out) };
+    let mut inner = Vec::with_capacity(name.len() + 4);
+    number::put(1, &mut inner);
+    number::put(name.len() as u64, &mut inner);
+    inner.extend(name.bytes());
+    number::put(inner.len() as u64, out);
+    out.extend(inner);
 }
 
 fn rate(bytes: &mut &[u8]) -> Result<Raw, Malformed> {

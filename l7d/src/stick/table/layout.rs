@@ -42,8 +42,8 @@ enum Shape {
     Rate,
 }
 
-/// The order in which things are kept and shown, whatever the order of the configuration: HAProxy's.
-const ORDER: [StoredKind; 26] = [
+/// The order in which things are kept and shown, whatever the order of the configuration: HAProxy's, whose peers know them by their places in it.
+pub const ORDER: [StoredKind; 27] = [
     StoredKind::ServerId,
     StoredKind::Gpt0,
     StoredKind::Gpc0,
@@ -63,6 +63,7 @@ const ORDER: [StoredKind; 26] = [
     StoredKind::BytesOutRate,
     StoredKind::Gpc1,
     StoredKind::Gpc1Rate,
+    StoredKind::ServerKey,
     StoredKind::HttpFailCnt,
     StoredKind::HttpFailRate,
     StoredKind::Gpt,
@@ -120,17 +121,17 @@ impl Shape {
 impl Layout {
     pub(super) fn new(store: &[Located<Stored>], learns: Learns) -> Self {
         let mut layout = Self { items: Vec::new(), words: 0 };
-        if learns == Learns::Servers && !store.iter().any(|stored| stored.kind() == StoredKind::ServerId) {
-            layout.items.push(Item { kind: StoredKind::ServerId, count: 1, period: 0, offset: 0 });
-            layout.words = Shape::of(StoredKind::ServerId).words();
-        }
-        let place = |stored: &&Located<Stored>| ORDER.iter().position(|kind| *kind == stored.kind());
-        let mut store: Vec<_> = store.iter().collect();
-        store.sort_by_key(place);
-        for stored in store {
-            let period = stored.period().map_or(0, |period| u32::try_from(period.as_millis()).unwrap_or(u32::MAX >> 2).min(u32::MAX >> 2));
-            layout.items.push(Item { kind: stored.kind(), count: stored.count(), period, offset: layout.words });
-            layout.words += Shape::of(stored.kind()).words() * usize::from(stored.count());
+        for kind in ORDER {
+            let stored = store.iter().find(|stored| stored.kind() == kind);
+            let is_learnt = learns == Learns::Servers && matches!(kind, StoredKind::ServerId | StoredKind::ServerKey);
+            if stored.is_none() && !is_learnt {
+                continue;
+            }
+            let period = stored.and_then(|stored| stored.period());
+            let period = period.map_or(0, |period| u32::try_from(period.as_millis()).unwrap_or(u32::MAX >> 2).min(u32::MAX >> 2));
+            let count = stored.map_or(1, |stored| stored.count());
+            layout.items.push(Item { kind, count, period, offset: layout.words });
+            layout.words += Shape::of(kind).words() * usize::from(count);
         }
         layout
     }

@@ -11,6 +11,7 @@
 
 mod key;
 mod layout;
+mod names;
 mod rate;
 mod shard;
 mod share;
@@ -19,14 +20,16 @@ mod tests;
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use control::config::{self, Config, StoredKind, TableKey};
+use control::config::{self, Config, ServerKey, StoredKind, TableKey};
 
 pub(crate) use key::Key;
+pub use layout::ORDER;
 pub(crate) use layout::{Event, Record};
 use layout::{Layout, Learns};
+use names::Names;
 pub(crate) use shard::Removal;
 use shard::{Origin, Shard, hash, is_over};
 pub use share::Raw;
@@ -45,6 +48,14 @@ pub(crate) struct Table {
     /// In milliseconds; 0 where entries live for ever.
     lifetime: AtomicU32,
     nopurge: AtomicBool,
+    /// Whether servers are told apart by their addresses.
+    by_address: AtomicBool,
+    /// Whether peers are told nothing of it.
+    recv_only: AtomicBool,
+    /// Which table also learns what peers say of servers and tags; locked by who hears them, for a moment.
+    copies_to: Mutex<Weak<Self>>,
+    /// What the servers are called that entries are tied to.
+    names: Arc<Names>,
     used: AtomicU64,
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
@@ -105,6 +116,8 @@ impl Tables {
         for model in config.tables() {
             if let Some(table) = self.named(model.name()) {
                 table.settle(model);
+                let other = model.write_to().and_then(|name| self.named(name));
+                *table.copies_to.lock().unwrap_or_else(PoisonError::into_inner) = other.map(Arc::downgrade).unwrap_or_default();
             }
         }
     }
@@ -136,6 +149,10 @@ impl Table {
             size: AtomicU64::new(0),
             lifetime: AtomicU32::new(0),
             nopurge: AtomicBool::new(false),
+            by_address: AtomicBool::new(false),
+            recv_only: AtomicBool::new(false),
+            copies_to: Mutex::default(),
+            names: Arc::default(),
             used: AtomicU64::new(0),
             hasher: RandomState::new(),
             shards: (0..parts).map(|_| shard()).collect(),
@@ -154,6 +171,10 @@ impl Table {
             size: AtomicU64::new(ENTRIES_OF_A_PART),
             lifetime: AtomicU32::new(self.lifetime()),
             nopurge: AtomicBool::new(false),
+            by_address: AtomicBool::new(self.srvkey() == ServerKey::Address),
+            recv_only: AtomicBool::new(true),
+            copies_to: Mutex::default(),
+            names: Arc::clone(&self.names),
             used: AtomicU64::new(0),
             hasher: RandomState::new(),
             shards: [Mutex::new(Shard::new(key::width(self.key), self.layout.words()))].into(),
@@ -175,6 +196,8 @@ impl Table {
         self.size.store(model.size(), Ordering::Relaxed);
         self.lifetime.store(lifetime, Ordering::Relaxed);
         self.nopurge.store(model.nopurge(), Ordering::Relaxed);
+        self.by_address.store(model.srvkey() == ServerKey::Address, Ordering::Relaxed);
+        self.recv_only.store(model.recv_only(), Ordering::Relaxed);
     }
 
     /// Returns the name.
@@ -206,6 +229,26 @@ impl Table {
     /// Returns the period of a rate, in milliseconds.
     pub(crate) fn period(&self, kind: StoredKind) -> Option<u32> {
         self.layout.items().iter().find(|item| item.kind == kind).and_then(layout::Item::period)
+    }
+
+    /// Returns what tells servers apart.
+    pub(crate) fn srvkey(&self) -> ServerKey {
+        if self.by_address.load(Ordering::Relaxed) { ServerKey::Address } else { ServerKey::Name }
+    }
+
+    /// Tells whether it learns from peers and tells them nothing.
+    pub(crate) fn recv_only(&self) -> bool {
+        self.recv_only.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number that stands for the name of a server in entries; 0 for none.
+    pub(crate) fn number_of_server(&self, name: &str) -> u64 {
+        self.names.number(name).into()
+    }
+
+    /// Returns the name of a server by the number that stands for it.
+    pub(crate) fn server_name(&self, number: u64) -> Option<&str> {
+        self.names.name(u32::try_from(number).ok()?)
     }
 
     /// Returns how long entries live unused, in milliseconds; 0 for ever.

@@ -3,6 +3,8 @@
 //! A change costs a worker no more than a number in the entry: each part counts its changes, and keeps its entries in the order of their last
 //! one. Who follows a table remembers, for each part, how many changes it has seen, and looks for more whenever it likes.
 
+use std::sync::PoisonError;
+
 use control::config::StoredKind;
 
 use super::key::Key;
@@ -141,7 +143,28 @@ impl Table {
         for (kind, index, raw) in learnt.values.iter().filter(|(kind, ..)| *kind != StoredKind::ConnCur) {
             record.put(*kind, *index, *raw);
         }
+        drop(shard);
+        let other = self.copies_to.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(other) = other {
+            self.copy(&other, learnt, now);
+        }
         true
+    }
+
+    /// Lets another table learn what is nobody's arithmetic: servers and tags.
+    fn copy(&self, other: &Self, learnt: &Learnt, now: u32) {
+        let lasting = |(kind, index, raw): &(StoredKind, u8, Raw)| match (kind, raw) {
+            (StoredKind::ServerId | StoredKind::Gpt0 | StoredKind::Gpt, _) => Some((*kind, *index, *raw)),
+            (StoredKind::ServerKey, Raw::Number(number)) => {
+                let number = other.number_of_server(self.server_name(*number)?);
+                Some((*kind, *index, Raw::Number(number)))
+            }
+            _ => None,
+        };
+        let Some((_, mut shard, index)) = other.obtain(&learnt.key, now) else { return };
+        shard.touch(index, other.end_of_life(now), Origin::Peer);
+        let mut record = Record { layout: &other.layout, words: shard.data(index), now };
+        learnt.values.iter().filter_map(lasting).for_each(|(kind, index, raw)| record.put(kind, index, raw));
     }
 
     /// Removes, among the next places, entries whose time is over: what peers tell may end before what was used longer ago.

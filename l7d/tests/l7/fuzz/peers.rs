@@ -1,7 +1,7 @@
 //! What peers say to each other.
 
+use control::config::StoredKind;
 use l7d::peers::codec::hello::{Greeting, Hello, Status};
-use l7d::peers::codec::table::Kind;
 use l7d::peers::codec::{Frame, LONGEST, Malformed, Message, read};
 
 use super::fuzz;
@@ -42,8 +42,12 @@ fn messages_of_peers() {
                         }
                         (Message::Update(update), Some(of)) => {
                             if let Ok(entry) = of.entry(update.entry) {
-                                let held: usize =
-                                    of.items.iter().filter(|item| item.kind != Kind::ServerKey).map(|item| usize::from(item.count)).sum();
+                                let held: usize = of
+                                    .items
+                                    .iter()
+                                    .filter(|item| item.kind != StoredKind::ServerKey)
+                                    .map(|item| usize::from(item.count))
+                                    .sum();
                                 assert!(entry.values.len() == held && entry.key.len() <= update.entry.len());
                             }
                         }
