@@ -29,10 +29,14 @@ use crate::{
     admin::{self, Desk},
     advice,
     datapath::Pins,
+    doctor,
     kernel::Kernel,
     manager::Manager,
     metrics,
-    neighbor::{Neighbors, Outcome, Outcomes, interface::interface_link},
+    neighbor::{
+        Neighbors, Outcome, Outcomes,
+        interface::{interface_link, vlan_devices},
+    },
     plan, setup,
 };
 
@@ -64,6 +68,14 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     let mut kernel = Kernel::load(pins, &setup)?;
     kernel.recall(&fleet);
     kernel.expire(seconds_now());
+    let interfaces: Vec<u32> = kernel.interfaces.keys().copied().collect();
+    kernel.note_vlans(vlan_devices(&interfaces).await?);
+    for interface in setup.interfaces.iter().filter(|interface| kernel.has_vlans(interface.index) && doctor::hides_tags(&interface.name)) {
+        let name = &interface.name;
+        warn!(
+            "{name}: the device takes VLAN tags off before the program sees them, so that packets of VLANs look untagged: `ethtool -K {name} rxvlan off`"
+        );
+    }
     kernel.reconcile(&fleet, &neighbors.snapshot());
     for (name, attached) in kernel.datapath.attach(&setup)? {
         info!("attached to {name} (index {}, {} mode)", attached.index, attached.mode);
@@ -207,15 +219,18 @@ impl Daemon {
         }
     }
 
-    /// Tidies the flow tables, and follows the MTUs of the interfaces.
+    /// Tidies the flow tables, and follows the MTUs and the VLANs of the interfaces.
     async fn keep_house(&self) {
         lock(&self.kernel).tidy();
         let interfaces: Vec<u32> = lock(&self.kernel).interfaces.keys().copied().collect();
         let mut changed = false;
-        for interface in interfaces {
+        for interface in &interfaces {
             // One that is gone says so elsewhere.
-            let Ok((_, mtu)) = interface_link(interface).await else { continue };
-            changed |= lock(&self.kernel).note_mtu(interface, mtu);
+            let Ok((_, mtu)) = interface_link(*interface).await else { continue };
+            changed |= lock(&self.kernel).note_mtu(*interface, mtu);
+        }
+        if let Ok(vlans) = vlan_devices(&interfaces).await {
+            changed |= lock(&self.kernel).note_vlans(vlans);
         }
         if changed {
             self.reconcile();

@@ -13,12 +13,13 @@ use xdp_common::{
     limits::FLOW_IDLE,
     server::{Hop, Load},
     service::Choice,
+    settings::Link,
 };
 
 use crate::{
     datapath::{Datapath, Pins, Setup},
     flows,
-    neighbor::{NextHop, Outcomes},
+    neighbor::{NextHop, Outcomes, interface::VlanDevice},
     note::Note,
     plan::{self, ServiceKey, Wanted, WantedGuard, WantedService, Way},
     reach::Obstacles,
@@ -41,6 +42,8 @@ pub(crate) struct Kernel {
     refused: Vec<Full>,
     /// Interfaces whose packets the program sees, and the longest packet each takes.
     pub(crate) interfaces: BTreeMap<u32, u16>,
+    /// VLANs of those interfaces.
+    pub(crate) vlans: Vec<VlanDevice>,
     /// What tunnels come from where the routing table does not say: the first source address of each family.
     sources: Vec<IpAddr>,
     /// Servers that cannot be reached, said once as well.
@@ -65,6 +68,7 @@ impl Kernel {
             changed,
             refused: Vec::new(),
             interfaces,
+            vlans: Vec::new(),
             sources,
             obstacles: Obstacles::default(),
         })
@@ -114,6 +118,7 @@ impl Kernel {
         self.wanted = plan::plan(&view, way, note);
         self.written = self.wanted.guard.clone();
         self.wanted.guard.prefixes.extend(&self.commanded);
+        self.wanted.vlans = self.vlans.iter().flat_map(entries_of).collect();
         let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
         self.datapath.apply(&ops);
         self.publish_loads();
@@ -145,13 +150,31 @@ impl Kernel {
     fn way(&self, server: IpAddr, hop: Option<&NextHop>) -> Way {
         let own = self.sources.iter().copied().find(|source| source.is_ipv4() == server.is_ipv4());
         let source = hop.and_then(|hop| hop.prefsrc).or(own);
-        let mtu = hop.and_then(|hop| self.interfaces.get(&hop.ifindex)).copied();
+        let mtu = hop.and_then(|hop| self.mtu(hop));
         Way {
             hop: hop.map_or_else(Hop::default, to_hop),
             source: source.unwrap_or(Way::default().source),
             mtu: mtu.unwrap_or_default(),
             ..Way::default()
         }
+    }
+
+    /// Returns the longest packet that the way's first link takes.
+    fn mtu(&self, hop: &NextHop) -> Option<u16> {
+        let vlan = self.vlans.iter().find(|vlan| vlan.ifindex == hop.ifindex).map(|vlan| vlan.mtu);
+        vlan.or_else(|| self.interfaces.get(&hop.lane.interface()).copied())
+    }
+
+    /// Tells whether an interface has VLANs.
+    pub(crate) fn has_vlans(&self, interface: u32) -> bool {
+        self.vlans.iter().any(|vlan| vlan.lane.interface() == interface)
+    }
+
+    /// Notes the VLANs there are now; tells whether anything changed.
+    pub(crate) fn note_vlans(&mut self, vlans: Vec<VlanDevice>) -> bool {
+        let changed = self.vlans != vlans;
+        self.vlans = vlans;
+        changed
     }
 
     /// Notes what interfaces take now; tells whether anything changed.
@@ -187,5 +210,10 @@ impl Kernel {
 }
 
 fn to_hop(hop: &NextHop) -> Hop {
-    Hop::new(hop.mac, hop.source_mac, hop.ifindex)
+    Hop::new(hop.mac, hop.source_mac, hop.lane.0)
+}
+
+/// Returns the two entries of a VLAN: what leads to its device, and what leads back.
+fn entries_of(vlan: &VlanDevice) -> [(u32, Link); 2] {
+    [(vlan.lane.0, Link::new(vlan.mac, vlan.ifindex)), (vlan.ifindex, Link::new(vlan.mac, vlan.lane.0))]
 }

@@ -18,6 +18,7 @@ use xdp_common::{
     guard::{Origin, Rule, Ruling},
     server::Hop,
     service::{Choice, Forward, OnDead, OnNone, Tracking},
+    settings::Link,
 };
 
 use crate::note::Note;
@@ -60,6 +61,8 @@ pub struct Wanted {
     pub services: BTreeMap<ServiceKey, WantedService>,
     /// What they are guarded against.
     pub guard: WantedGuard,
+    /// VLANs by lane, and the lanes of their devices by index.
+    pub vlans: BTreeMap<u32, Link>,
 }
 
 /// Whom services are guarded against.

@@ -29,10 +29,10 @@ impl Obstacles {
 fn obstacle(outcome: &Outcome, attached: &[u32]) -> Option<String> {
     match outcome {
         Outcome::Resolving => None,
-        Outcome::Found(hop) if attached.contains(&hop.ifindex) => None,
+        Outcome::Found(hop) if attached.contains(&hop.lane.interface()) => None,
         Outcome::Found(hop) => Some(format!(
             "it is reached by interface {}, which is not in `interfaces` of [xdp]: its replies would not be seen",
-            hop.ifindex
+            hop.lane.interface()
         )),
         Outcome::Local => Some("it is this host's own address, to which the XDP program cannot send".to_owned()),
         Outcome::Unreachable(reason) => Some(format!("no way to it: {reason}")),
@@ -43,6 +43,8 @@ fn obstacle(outcome: &Outcome, attached: &[u32]) -> Option<String> {
 mod tests {
     use std::{collections::HashMap, sync::Arc};
 
+    use xdp_common::lane::Lane;
+
     use super::*;
     use crate::neighbor::{NextHop, Unreachable};
 
@@ -51,7 +53,7 @@ mod tests {
     }
 
     fn found(ifindex: u32) -> Outcome {
-        Outcome::Found(NextHop { ifindex, source_mac: [0; 6], mac: [0; 6], gateway: None, prefsrc: None })
+        Outcome::Found(NextHop { ifindex, lane: Lane(ifindex), source_mac: [0; 6], mac: [0; 6], gateway: None, prefsrc: None })
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::{
 
 use control::config::{Config, Frontend, Located, Xdp};
 use tracing::info;
-use xdp_common::limits::FLOW_WAYS;
+use xdp_common::{lane::Lane, limits::FLOW_WAYS};
 
 use crate::{
     datapath::{Interface, Setup},
-    neighbor::interface::{self, interface_addresses, interface_index, interface_link},
+    neighbor::interface::{self, interface_addresses, interface_index, interface_link, vlan_devices},
     plan::service_keys,
     pool::{self, Pool, Ports},
 };
@@ -29,6 +29,14 @@ pub(crate) enum Error {
         name: Located<String>,
         /// What is wrong with it.
         error: interface::Error,
+    },
+    /// Its index has no place beside the number of a VLAN.
+    #[error("{}: interface `{}` has index {index}, l4d takes indices below 1048576 only: a device made soon after boot has one", .name.location(), **.name)]
+    Index {
+        /// Its name, where it is written.
+        name: Located<String>,
+        /// Its index.
+        index: u32,
     },
     /// Full NAT needs an address of this family.
     #[error(
@@ -89,6 +97,9 @@ async fn find_interfaces(xdp: &Xdp) -> Result<Vec<Interface>, Error> {
         let failed = |error| Error::Interface { name: name.clone(), error };
         let index = interface_index(name).await.map_err(failed)?;
         let (address, mtu) = interface_link(index).await.map_err(failed)?;
+        if Lane(index).vlan() != 0 {
+            return Err(Error::Index { name: name.clone(), index });
+        }
         interfaces.push(Interface { name: (**name).clone(), index, address, mtu });
     }
     Ok(interfaces)
@@ -97,7 +108,11 @@ async fn find_interfaces(xdp: &Xdp) -> Result<Vec<Interface>, Error> {
 async fn host_addresses(xdp: &Xdp, interfaces: &[Interface]) -> Result<Vec<IpAddr>, Error> {
     let mut addresses = Vec::new();
     for (interface, name) in interfaces.iter().zip(xdp.interfaces()) {
-        addresses.extend(interface_addresses(interface.index).await.map_err(|error| Error::Interface { name: name.clone(), error })?);
+        let failed = |error| Error::Interface { name: name.clone(), error };
+        addresses.extend(interface_addresses(interface.index).await.map_err(failed)?);
+        for vlan in vlan_devices(&[interface.index]).await.map_err(failed)? {
+            addresses.extend(interface_addresses(vlan.ifindex).await.map_err(failed)?);
+        }
     }
     Ok(addresses)
 }

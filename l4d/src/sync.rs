@@ -15,6 +15,7 @@ use xdp_common::{
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
     service::{Forward, Head, OnDead, Service, Tracking, returned},
+    settings::{GUARDED, Link, TAGGED},
     wire::{ICMP, ICMPV6},
 };
 
@@ -45,6 +46,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
         remove_service(tables, &key, &mut synced.ops);
     }
     sync_guard(tables, &wanted.guard, &mut synced);
+    sync_vlans(tables, &wanted.vlans, &mut synced);
     for (key, service) in &wanted.services {
         match sync_service(tables, key, service, &mut synced.ops) {
             Ok(Ring::Changed) => synced.changed.push(*key),
@@ -59,6 +61,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     }
     sync_returns(tables, &mut synced);
     sync_echoes(tables, &mut synced);
+    sync_features(tables, &mut synced);
     synced
 }
 
@@ -126,6 +129,29 @@ fn sync_guard(tables: &mut Tables, wanted: &WantedGuard, synced: &mut Synced) {
     if present != *wanted {
         let prefixes = wanted.prefixes.len() as u32;
         synced.ops.push(MapOp::Guard(Guard { connections: wanted.connections, packets: wanted.packets, prefixes, zero: 0 }));
+    }
+}
+
+/// Has frames of every VLAN untagged, and frames for it tagged.
+fn sync_vlans(tables: &mut Tables, wanted: &BTreeMap<u32, Link>, synced: &mut Synced) {
+    let present = std::mem::replace(&mut tables.vlans, wanted.clone());
+    let come = wanted.iter().filter(|(key, link)| present.get(*key) != Some(*link));
+    synced.ops.extend(come.map(|(key, link)| MapOp::Vlan { key: *key, link: Some(*link) }));
+    let go = present.keys().filter(|key| !wanted.contains_key(*key));
+    synced.ops.extend(go.map(|key| MapOp::Vlan { key: *key, link: None }));
+}
+
+/// Has the data plane know, last of all, what it must look at.
+fn sync_features(tables: &mut Tables, synced: &mut Synced) {
+    let guard = &tables.guard;
+    let guarded = guard.connections | guard.packets != 0 || !guard.prefixes.is_empty();
+    // Once there were VLANs, packets may be under way of which a tag is noted.
+    let tagged = !tables.vlans.is_empty() || u64::from(tables.features) & TAGGED != 0;
+    let features = [(guarded, GUARDED), (tagged, TAGGED)];
+    let features = features.iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | *feature as u32);
+    if tables.features != features {
+        tables.features = features;
+        synced.ops.push(MapOp::Features(features));
     }
 }
 

@@ -15,6 +15,7 @@ use xdp_common::{
     limits::{ADDRESS_SEGMENTS, BUCKET_SERVICES, RING_SLOTS, SEGMENTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
     service::{Bucket, Choice, Forward, Head, OnDead, OnNone, RangeService, Segment, Service, Tracking, buckets, ranged, returned},
+    settings::Link,
     wire::{ICMP, ICMPV6},
 };
 
@@ -80,6 +81,15 @@ pub enum MapOp {
     },
     /// Writes the rates of the guard and how many prefixes there are.
     Guard(Guard),
+    /// Writes a VLAN, or the lane of a VLAN's device; none removes it.
+    Vlan {
+        /// The lane, or the index of the device.
+        key: u32,
+        /// What stands there.
+        link: Option<Link>,
+    },
+    /// Writes which features are in use.
+    Features(u32),
     /// Forgets all flows of servers that are gone, before their ids are given out again.
     Forget {
         /// Their ids.
@@ -185,6 +195,10 @@ pub struct Tables {
     pub(crate) servers: BTreeMap<u16, Server>,
     /// Addresses that answer echo requests, and where that is noted.
     pub(crate) echoes: BTreeMap<IpAddr, (u32, usize)>,
+    /// VLANs by lane, and the lanes of their devices by index.
+    pub(crate) vlans: BTreeMap<u32, Link>,
+    /// The features that the data plane knows to be in use.
+    pub(crate) features: u32,
     /// The guard, whose prefixes are those of the map.
     pub(crate) guard: WantedGuard,
     ring_capacity: u32,
@@ -229,6 +243,8 @@ impl Tables {
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
             echoes: BTreeMap::new(),
+            vlans: BTreeMap::new(),
+            features: 0,
             guard: WantedGuard::default(),
             ring_capacity,
             last_server: 0,
@@ -288,6 +304,12 @@ impl Tables {
         Self { counts, ..self }
     }
 
+    /// Returns these tables with the VLANs that maps hold and the features that are in use.
+    #[must_use]
+    pub fn with_features(self, vlans: BTreeMap<u32, Link>, features: u32) -> Self {
+        Self { vlans, features, ..self }
+    }
+
     /// Carries out an operation.
     pub fn apply(&mut self, op: &MapOp) {
         match op {
@@ -315,6 +337,8 @@ impl Tables {
             | MapOp::Address { .. }
             | MapOp::Prefix { .. }
             | MapOp::Guard(_)
+            | MapOp::Vlan { .. }
+            | MapOp::Features(_)
             | MapOp::Forget { .. } => {}
         }
     }

@@ -12,6 +12,7 @@ pub mod checksum;
 pub mod decap;
 pub mod flow;
 pub mod guard;
+pub mod lane;
 pub mod limits;
 pub mod maps;
 pub mod nat;

@@ -1,7 +1,7 @@
 //! Every capacity and fixed size the two sides share.
 
 /// Version of all layouts in this crate; l4d refuses pinned maps of another version.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Slots of a hash ring; prime, so that every Maglev permutation visits all of them.
 pub const RING_SLOTS: u32 = 65_537;
@@ -60,6 +60,9 @@ pub const CLIENT_HOPS: u32 = 65_536;
 
 /// Slots of the table of interfaces, found by interface index; a power of two.
 pub const LINKS: u32 = 256;
+
+/// Places of the table of VLANs, two for each.
+pub const VLANS: u32 = 8_192;
 
 /// Least idle time in ticks before a confirmed flow may make room for another.
 pub const IDLE_BEFORE_EVICTION: u16 = 30;

@@ -4,6 +4,8 @@
 pub const SETTINGS: &str = "SETTINGS";
 /// Interfaces that take part: [`Link`](crate::settings::Link) by interface index modulo the table's size.
 pub const LINKS: &str = "LINKS";
+/// VLANs of those interfaces: [`Link`](crate::settings::Link) by [`Lane`](crate::lane::Lane), and by the index of their own device.
+pub const VLANS: &str = "VLANS";
 /// Services by hash: [`Bucket`](crate::service::Bucket).
 pub const SERVICES: &str = "SERVICES";
 /// Services of many ports by id: [`RangeService`](crate::service::RangeService).
@@ -62,11 +64,13 @@ pub enum Stage {
     Dnat,
     /// Answers a segment by a reset.
     Reset,
+    /// Takes the tag off a frame of a VLAN.
+    Untag,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 6] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset];
+    pub const ALL: [Self; 7] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset, Self::Untag];
 
     /// Returns the program's name in the object file.
     pub const fn program(self) -> &'static str {
@@ -77,6 +81,7 @@ impl Stage {
             Self::Balance => PROGRAM,
             Self::Dnat => "l4d_dnat",
             Self::Reset => "l4d_reset",
+            Self::Untag => "l4d_untag",
         }
     }
 }

@@ -41,6 +41,8 @@ reasons! {
     Relayed = "relayed",
     /// Passed to the host: neither IPv4 nor IPv6.
     NotIp = "not_ip",
+    /// Passed to the host: tagged for a VLAN that no device here belongs to, or with more than one tag.
+    Vlan = "vlan",
     /// Passed to the host: neither TCP nor UDP.
     NotTransport = "not_transport",
     /// Passed to the host: no service has this address, port and protocol.
@@ -82,7 +84,7 @@ impl Reason {
     /// Tells whether packets with this reason go on to the host's own network stack.
     #[inline(always)]
     pub const fn passes(self) -> bool {
-        matches!(self, Self::NotIp | Self::NotTransport | Self::NoService | Self::NotForUs | Self::Fragment | Self::Options)
+        matches!(self, Self::NotIp | Self::Vlan | Self::NotTransport | Self::NoService | Self::NotForUs | Self::Fragment | Self::Options)
     }
 }
 

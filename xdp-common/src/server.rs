@@ -10,7 +10,7 @@ pub struct Hop {
     pub first: u64,
     /// The other four bytes of the source address.
     pub second: u32,
-    /// Interface index; 0: not known, the program asks the kernel's routing table.
+    /// The [`Lane`](crate::lane::Lane) it is on; 0: not known, the program asks the kernel's routing table.
     pub interface: u32,
 }
 

@@ -7,7 +7,12 @@ use crate::{
     limits::POOL_SLOTS,
 };
 
-/// Settings that, but for the last three, never change while the program is attached.
+/// A feature in [`Settings::features`]: some source, prefix or rate is guarded against.
+pub const GUARDED: u64 = 1;
+/// A feature: interfaces have VLANs.
+pub const TAGGED: u64 = 1 << 1;
+
+/// Settings that, but for the guard, the counts and the features, never change while the program is attached.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -18,19 +23,21 @@ pub struct Settings {
     /// Secret of all hashes.
     pub key: HashKey,
     /// Translated ports of one source address: the first.
-    pub nat_first_port: u32,
+    pub nat_first_port: u16,
     /// And how many, as a power of two.
-    pub nat_ports_shift: u32,
+    pub nat_ports_shift: u16,
+    /// How many addresses have services of many ports.
+    pub ranges: u16,
+    /// How many servers have an entry for the replies of [`Forward::Dnat`](crate::service::Forward::Dnat), as far as 16 bits can say.
+    pub returns: u16,
     /// Buckets of the NAT table for servers of IPv4, which come first.
     pub nat_buckets_v4: u32,
     /// Buckets of the NAT table for servers of IPv6, which follow.
     pub nat_buckets_v6: u32,
     /// What is guarded.
     pub guard: Guard,
-    /// How many addresses have services of many ports.
-    pub ranges: u32,
-    /// How many servers have an entry for the replies of [`Forward::Dnat`](crate::service::Forward::Dnat).
-    pub returns: u32,
+    /// What not every packet pays for unless somebody uses it: the lower half is l4d's.
+    pub features: u64,
 }
 
 impl Settings {
@@ -40,10 +47,16 @@ impl Settings {
         number.wrapping_add(self.guard.zero)
     }
 
+    /// Tells whether a feature is in use.
+    #[inline(always)]
+    pub const fn has(&self, feature: u64) -> bool {
+        self.features & feature != 0
+    }
+
     /// Returns the translated port of a NAT entry.
     #[inline(always)]
     pub const fn nat_port(&self, index: u32) -> Port {
-        Port::new((self.nat_first_port + (index & ((1 << self.nat_ports_shift) - 1))) as u16)
+        Port::new(self.nat_first_port.wrapping_add((index & ((1 << self.nat_ports_shift) - 1)) as u16))
     }
 
     /// Returns which source address a NAT entry uses.
@@ -55,13 +68,13 @@ impl Settings {
     /// Tells whether a port can be a translated one.
     #[inline(always)]
     pub const fn is_nat_port(&self, port: Port) -> bool {
-        (port.number() as u32).wrapping_sub(self.nat_first_port) >> self.nat_ports_shift == 0
+        (port.number() as u32).wrapping_sub(self.nat_first_port as u32) >> self.nat_ports_shift == 0
     }
 
     /// Returns the entry that a source address and port translate back to.
     #[inline(always)]
     pub const fn nat_index(&self, address_index: u32, port: Port) -> u32 {
-        address_index << self.nat_ports_shift | (port.number() as u32).wrapping_sub(self.nat_first_port)
+        address_index << self.nat_ports_shift | (port.number() as u32).wrapping_sub(self.nat_first_port as u32)
     }
 }
 
@@ -72,13 +85,13 @@ pub const fn pool_slot(address: &Addr, key: &HashKey) -> u32 {
     scale((mix(mix(key.0[0] ^ high, low), 0) >> 32) as u32, POOL_SLOTS)
 }
 
-/// An interface that takes part.
+/// An interface that takes part; also one of its VLANs, by its [`Lane`](crate::lane::Lane), and the lane of a VLAN's own device, by the device's index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its link address in the lower six bytes, as a frame loaded as one word shows it; frames for others are not ours.
     pub address: u64,
-    /// Its index; 0 is a free place.
+    /// Its index; 0 is a free place. The device's own index for a VLAN, and the lane for a device.
     pub interface: u32,
     /// Fills the word.
     pub spare: u32,
@@ -105,7 +118,7 @@ mod tests {
                 assert!(settings.is_nat_port(port));
                 assert_eq!(settings.nat_index(settings.nat_address_index(index), port), index);
             }
-            assert!(!settings.is_nat_port(Port::new((first - 1) as u16)));
+            assert!(!settings.is_nat_port(Port::new(first - 1)));
             assert!(!settings.is_nat_port(Port::new(80)));
         }
     }

@@ -6,6 +6,10 @@ use crate::addr::{Addr, Port};
 pub const IPV4: u16 = 0x0800u16.to_be();
 /// EtherType of IPv6, as it lies in memory.
 pub const IPV6: u16 = 0x86ddu16.to_be();
+/// EtherType of a VLAN's tag (IEEE 802.1Q), as it lies in memory.
+pub const VLAN: u16 = 0x8100u16.to_be();
+/// EtherType of a provider's tag (IEEE 802.1ad), as it lies in memory.
+pub const PROVIDER_VLAN: u16 = 0x88a8u16.to_be();
 /// Protocol number of IPv4 in IP.
 pub const IN_V4: u8 = 4;
 /// Protocol number of IPv6 in IP.
@@ -43,6 +47,18 @@ impl Ethernet {
     pub const fn destination(&self) -> u64 {
         u64::from_ne_bytes(self.first) & 0xffff_ffff_ffff
     }
+}
+
+/// An Ethernet header with one tag.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Tagged {
+    /// Everything before the tag, and the tag's EtherType.
+    pub ethernet: Ethernet,
+    /// Priority in the upper four bits, number of the VLAN in the others.
+    pub tag: [u8; 2],
+    /// EtherType of what follows.
+    pub ethertype: [u8; 2],
 }
 
 /// An IPv4 header without options.
@@ -190,5 +206,5 @@ pub struct Icmp {
 }
 
 const _: () = assert!(size_of::<Icmp>() == 8);
-const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
+const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Tagged>() == 18 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
 const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && align_of::<Tcp>() == 1 && align_of::<Ipv6>() == 1);

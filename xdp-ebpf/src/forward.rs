@@ -12,7 +12,7 @@ use xdp_common::{maps::Stage, reason::Reason};
 
 /// A packet that is ready to leave.
 pub(crate) struct Sent {
-    /// The interface it leaves by.
+    /// The [`Lane`](xdp_common::lane::Lane) it leaves by.
     pub(crate) interface: u32,
     /// Why it was sent.
     pub(crate) reason: Reason,

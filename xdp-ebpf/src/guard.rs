@@ -6,6 +6,7 @@
 use crate::{
     forward::Step,
     maps,
+    notes::Notes,
     packet::Packet,
     parse::{self, Flow},
 };
@@ -23,7 +24,7 @@ pub(crate) fn admit(packet: &Packet<'_>) -> Result<Step, Reason> {
     let settings = maps::settings().ok_or(Reason::Internal)?;
     let flow = parse::flow(packet)?;
     judge(&flow, settings)?;
-    maps::note_admission();
+    Notes::add(Notes::ADMITTED);
     Ok(Step::Onward(Stage::Balance))
 }
 

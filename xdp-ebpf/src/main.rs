@@ -20,6 +20,7 @@ mod forward;
 mod guard;
 mod icmp;
 mod maps;
+mod notes;
 mod packet;
 mod parse;
 mod pipeline;
@@ -27,6 +28,7 @@ mod relay;
 mod reset;
 mod service;
 mod stats;
+mod vlan;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
@@ -35,60 +37,71 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use forward::{Sent, Step};
+use notes::Notes;
 use packet::Packet;
-use xdp_common::reason::Reason;
+use xdp_common::{lane::Lane, reason::Reason};
 
 /// Balances one packet.
 #[xdp]
 fn l4d(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context);
-    let step = pipeline::balance(&mut packet);
-    take(&packet, step)
+    let Some(settings) = maps::settings() else { return XDP_DROP };
+    let notes = if settings.features == 0 { Notes::NONE } else { Notes::take() };
+    let mut packet = Packet::new(&context, notes);
+    let step = pipeline::balance(&mut packet, settings);
+    take(&mut packet, step)
+}
+
+/// Takes the tag off a frame of a VLAN.
+#[xdp]
+fn l4d_untag(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(&context, Notes::NONE);
+    let step = vlan::untag(&mut packet);
+    take(&mut packet, step)
 }
 
 /// Answers an ICMP message, or sends it on to whom it concerns.
 #[xdp]
 fn l4d_icmp(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context);
+    let mut packet = Packet::under_way(&context);
     let step = relay::handle(&mut packet);
-    take(&packet, step)
+    take(&mut packet, step)
 }
 
 /// Admits a packet to its service, or drops it.
 #[xdp]
 fn l4d_guard(context: XdpContext) -> u32 {
-    let packet = Packet::new(&context);
+    let mut packet = Packet::under_way(&context);
     let step = guard::admit(&packet);
-    take(&packet, step)
+    take(&mut packet, step)
 }
 
 /// Translates a packet of a service whose servers see the client's address, or a reply of one of them.
 #[xdp]
 fn l4d_dnat(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context);
+    let mut packet = Packet::under_way(&context);
     let sent = forward::dnat::send(&mut packet);
-    finish(&packet, sent)
+    finish(&mut packet, sent)
 }
 
 /// Answers a segment by a reset.
 #[xdp]
 fn l4d_reset(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context);
+    let mut packet = Packet::under_way(&context);
     let sent = reset::answer(&mut packet);
-    finish(&packet, sent)
+    finish(&mut packet, sent)
 }
 
 /// Puts a packet into the tunnel to the server that was chosen.
 #[xdp]
 fn l4d_tunnel(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context);
+    let mut packet = Packet::under_way(&context);
     let sent = forward::tunnel::send(&mut packet);
-    finish(&packet, sent)
+    finish(&mut packet, sent)
 }
 
 /// Ends with a packet, or has another program go on with it.
 #[inline(always)]
-fn take(packet: &Packet<'_>, step: Result<Step, Reason>) -> u32 {
+fn take(packet: &mut Packet<'_>, step: Result<Step, Reason>) -> u32 {
     let sent = match step {
         Ok(Step::Sent(sent)) => Ok(sent),
         Ok(Step::Onward(stage)) => {
@@ -102,24 +115,38 @@ fn take(packet: &Packet<'_>, step: Result<Step, Reason>) -> u32 {
 
 /// Counts what became of a packet and returns the verdict.
 #[inline(always)]
-fn finish(packet: &Packet<'_>, sent: Result<Sent, Reason>) -> u32 {
+fn finish(packet: &mut Packet<'_>, sent: Result<Sent, Reason>) -> u32 {
     let (verdict, reason) = match sent {
-        Ok(sent) => (leave_by(sent.interface, packet.interface()), sent.reason),
-        Err(reason) if reason.passes() => (XDP_PASS, reason),
+        Ok(sent) => leave_by(packet, sent),
+        Err(reason) if reason.passes() => (pass(packet), reason),
         Err(reason) => (XDP_DROP, reason),
     };
     stats::count(reason);
     verdict
 }
 
-/// Returns the verdict that sends a packet out of an interface.
+/// Returns the verdict that sends a packet out by a lane.
 #[inline(always)]
-fn leave_by(interface: u32, arrived_on: u32) -> u32 {
+fn leave_by(packet: &mut Packet<'_>, Sent { interface, reason }: Sent) -> (u32, Reason) {
+    let arrived_on = packet.interface();
     if interface == arrived_on {
-        return XDP_TX;
+        return (XDP_TX, reason);
+    }
+    let lane = Lane(interface);
+    if lane.vlan() != 0 && !vlan::tag_for(packet, lane) {
+        return (XDP_DROP, Reason::NoHeadroom);
+    }
+    if lane.interface() == arrived_on {
+        return (XDP_TX, reason);
     }
     // SAFETY: the helper takes two integers and touches no memory of ours.
-    unsafe { bpf_redirect(interface, 0) as u32 }
+    (unsafe { bpf_redirect(lane.interface(), 0) as u32 }, reason)
+}
+
+/// Returns the verdict that leaves a packet to the host, as it came.
+#[inline(always)]
+fn pass(packet: &mut Packet<'_>) -> u32 {
+    if vlan::restore(packet) { XDP_PASS } else { XDP_DROP }
 }
 
 /// The licence the kernel asks for before it lends GPL-only helpers.

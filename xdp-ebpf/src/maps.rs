@@ -5,9 +5,10 @@
 
 use crate::{atomic, forward::direct::Work};
 use aya_ebpf::{
+    bindings::bpf_fib_lookup,
     macros::map,
     maps::{
-        Array, PerCpuArray, ProgramArray,
+        Array, HashMap, PerCpuArray, ProgramArray,
         lpm_trie::{Key, LpmTrie},
     },
     programs::XdpContext,
@@ -28,10 +29,15 @@ use xdp_common::{
 /// The flag that lets l4d map an array into its memory.
 const MMAPABLE: u32 = 1 << 10;
 
+/// The flag of a table whose entries take memory only while they are there.
+const ON_DEMAND: u32 = 1;
+
 #[map]
 static SETTINGS: Array<Settings> = Array::pinned(1, MMAPABLE);
 #[map]
 static LINKS: Array<Link> = Array::pinned(limits::LINKS, MMAPABLE);
+#[map]
+static VLANS: HashMap<u32, Link> = HashMap::pinned(limits::VLANS, ON_DEMAND);
 #[map]
 static SERVICES: Array<Bucket> = Array::pinned(limits::SERVICE_BUCKETS, MMAPABLE);
 #[map]
@@ -78,9 +84,13 @@ static STAGES: ProgramArray = ProgramArray::with_max_entries(Stage::ALL.len() as
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether the guard has admitted the packet under way.
+/// A question to the routing table: too large for the stack of programs that are deep in calls.
 #[map]
-static ADMITTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static QUESTION: PerCpuArray<bpf_fib_lookup> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is noted of the packet under way.
+#[map]
+static NOTES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The last jiffies seen on this CPU and the ticks they were.
 #[map]
@@ -130,6 +140,13 @@ pub(crate) fn settings() -> Option<&'static Settings> {
 #[inline(always)]
 pub(crate) fn link(interface: u32) -> Option<&'static Link> {
     LINKS.get(interface & (limits::LINKS - 1)).filter(|link| link.interface == interface)
+}
+
+/// Returns a VLAN by its lane, or the lane of a VLAN's device by its index.
+#[inline(always)]
+pub(crate) fn vlan(key: u32) -> Option<&'static Link> {
+    // SAFETY: l4d writes a value once, whole, before anything leads to it.
+    unsafe { VLANS.get(key) }
 }
 
 /// Returns one line of the service table.
@@ -198,21 +215,26 @@ pub(crate) fn count(reason: Reason) {
     }
 }
 
-/// Notes that the packet under way on this CPU is admitted.
+/// Returns the place for a question to the routing table.
 #[inline(always)]
-pub(crate) fn note_admission() {
-    if let Some(admitted) = ADMITTED.get_ptr_mut(0) {
-        // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
-        unsafe { *admitted = 1 };
-    }
+pub(crate) fn question() -> Option<&'static mut bpf_fib_lookup> {
+    // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU, and one asks a question at a time.
+    QUESTION.get_ptr_mut(0).map(|question| unsafe { &mut *question })
 }
 
-/// Tells whether the packet under way on this CPU was admitted, and forgets it.
+/// Returns what is noted of the packet under way on this CPU.
 #[inline(always)]
-pub(crate) fn take_admission() -> bool {
-    let Some(admitted) = ADMITTED.get_ptr_mut(0) else { return true };
-    // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
-    unsafe { core::mem::take(&mut *admitted) != 0 }
+pub(crate) fn notes() -> Option<u64> {
+    NOTES.get(0).copied()
+}
+
+/// Notes something of the packet under way on this CPU.
+#[inline(always)]
+pub(crate) fn note(word: u64) {
+    if let Some(notes) = NOTES.get_ptr_mut(0) {
+        // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
+        unsafe { *notes = word };
+    }
 }
 
 /// A key of the prefixes whose address lies aligned on the stack, as the verifier wants it there.

@@ -1,15 +1,19 @@
 //! Bounds-checked access to the packet; the only pointers into it.
 
-use crate::relay::Quoting;
+use crate::{maps, notes::Notes, relay::Quoting};
 use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use xdp_common::wire::{Ethernet, Icmp, Ipv4, Ipv6, Tcp, Udp};
+use xdp_common::{
+    lane::Lane,
+    wire::{Ethernet, Icmp, Ipv4, Ipv6, Tagged, Tcp, Udp},
+};
 
 /// The frame under way.
 pub(crate) struct Packet<'a> {
     context: &'a XdpContext,
+    notes: Notes,
 }
 
 /// The head of a frame, up to and including a transport header.
@@ -35,6 +39,8 @@ pub(crate) unsafe trait Head {}
 
 // SAFETY: all of these are made of bytes alone; `wire` asserts the layouts.
 unsafe impl Head for Ethernet {}
+// SAFETY: as above.
+unsafe impl Head for Tagged {}
 // SAFETY: as above; `repr(C)` puts no padding between parts of alignment 1.
 unsafe impl Head for Frame<Ipv4, Tcp> {}
 // SAFETY: as above.
@@ -62,11 +68,35 @@ unsafe impl Head for Frame<Ipv6, ()> {}
 
 impl<'a> Packet<'a> {
     #[inline(always)]
-    pub(crate) const fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+    pub(crate) const fn new(context: &'a XdpContext, notes: Notes) -> Self {
+        Self { context, notes }
     }
 
-    /// Returns the interface the packet arrived on.
+    /// Goes on with a packet of which another program may have noted something.
+    #[inline(always)]
+    pub(crate) fn under_way(context: &'a XdpContext) -> Self {
+        Self::new(context, maps::settings().map_or(Notes::NONE, Notes::of_stage))
+    }
+
+    /// Returns what is noted of it.
+    #[inline(always)]
+    pub(crate) const fn notes(&self) -> Notes {
+        self.notes
+    }
+
+    /// Returns where the packet came in.
+    #[inline(always)]
+    pub(crate) fn lane(&self) -> Lane {
+        self.notes.lane(self.interface())
+    }
+
+    /// Returns the device by which the host sees the packet.
+    #[inline(always)]
+    pub(crate) fn device(&self) -> u32 {
+        self.notes.device(self.interface())
+    }
+
+    /// Returns the interface whose program sees the packet.
     #[inline(always)]
     pub(crate) fn interface(&self) -> u32 {
         self.context.ingress_ifindex() as u32
@@ -107,6 +137,14 @@ impl<'a> Packet<'a> {
     pub(crate) fn grow(&mut self, bytes: u16) -> bool {
         // SAFETY: the context is the program's own; `self` is borrowed alone, so no view of the frame outlives the call.
         unsafe { bpf_xdp_adjust_head(self.context.ctx, -i32::from(bytes)) == 0 }
+    }
+
+    /// Takes so many bytes off the front.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn shrink(&mut self, bytes: u16) -> bool {
+        // SAFETY: as in `grow`.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, i32::from(bytes)) == 0 }
     }
 
     /// Cuts the frame off at so many bytes, which it must have.

@@ -8,7 +8,7 @@ use xdp_common::{
     addr::Addr,
     flow::{FlowKey, TCP, UDP},
     reason::Reason,
-    wire::{self, ACK, Ethernet, FIN, ICMP, ICMPV6, IPV4, IPV6, IPV6_FRAGMENT, Ipv4, Ipv6, RST, SYN, Tcp, Udp},
+    wire::{self, ACK, Ethernet, FIN, ICMP, ICMPV6, IPV4, IPV6, IPV6_FRAGMENT, Ipv4, Ipv6, PROVIDER_VLAN, RST, SYN, Tcp, Udp, VLAN},
 };
 
 /// What the pipeline knows of a packet.
@@ -52,10 +52,11 @@ pub(crate) fn flow(packet: &Packet<'_>) -> Result<Flow, Reason> {
     let ethernet = packet.head::<Ethernet>().ok_or(Reason::NotIp)?;
     let version = u16::from_ne_bytes(ethernet.ethertype);
     if version != IPV4 && version != IPV6 {
-        return Err(Reason::NotIp);
+        return Err(if version == VLAN || version == PROVIDER_VLAN { Reason::Vlan } else { Reason::NotIp });
     }
     let link = maps::link(packet.interface()).ok_or(Reason::Internal)?;
-    if ethernet.destination() != link.address {
+    // Whoever took a tag off has looked at the address of its VLAN's device.
+    if ethernet.destination() != link.address && packet.notes().taken_off().is_none() {
         return Err(Reason::NotForUs);
     }
     if version == IPV4 { v4(packet) } else { v6(packet) }

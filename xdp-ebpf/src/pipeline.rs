@@ -2,7 +2,7 @@
 
 use crate::{
     forward::{Step, direct, nat},
-    maps,
+    notes::Notes,
     packet::Packet,
     parse::{self, Flow},
     service,
@@ -11,23 +11,23 @@ use xdp_common::{
     maps::Stage,
     reason::Reason,
     service::{Forward, OnNone, Service},
-    settings::Settings,
+    settings::{GUARDED, Settings, TAGGED},
 };
 
 /// Balances a packet: a server's reply returns to its client, a client's packet goes to a server, all else is not ours.
 #[inline(always)]
-pub(crate) fn balance(packet: &mut Packet<'_>) -> Result<Step, Reason> {
+pub(crate) fn balance(packet: &mut Packet<'_>, settings: &Settings) -> Result<Step, Reason> {
     let flow = match parse::flow(packet) {
         Ok(flow) => flow,
         Err(Reason::NotTransport) if parse::is_icmp(packet) => return Ok(Step::Onward(Stage::Icmp)),
+        Err(Reason::Vlan) if settings.has(TAGGED) => return Ok(Step::Onward(Stage::Untag)),
         Err(reason) => return Err(reason),
     };
-    let settings = maps::settings().ok_or(Reason::Internal)?;
     if let Some(reply) = nat::find_reply(&flow, settings) {
         return nat::reply(packet, &flow, &reply).map(Step::Sent);
     }
     let Some(service) = service::find(&flow.key, settings) else { return foreign(&flow, settings) };
-    if !settings.guard.is_idle() && !maps::take_admission() {
+    if settings.has(GUARDED) && !packet.notes().has(Notes::ADMITTED) {
         return Ok(Step::Onward(Stage::Guard));
     }
     let head = service.parts();

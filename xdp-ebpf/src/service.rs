@@ -26,11 +26,9 @@ pub(crate) fn of_server(address: &Addr, port: Port, protocol: u8, settings: &Set
 fn entry(address: &Addr, port: Port, protocol: u8, settings: &Settings) -> Option<&'static Service> {
     for index in buckets(address, port, protocol, &settings.key) {
         let bucket = maps::service_bucket(index)?;
-        for way in 0..BUCKET_SERVICES {
-            let service = &bucket.0[way];
-            if service.is(address, port, protocol) {
-                return Some(service);
-            }
+        let found = (0..BUCKET_SERVICES).find(|way| bucket.0[*way].is(address, port, protocol));
+        if let Some(way) = found {
+            return bucket.0.get(settings.blur(way as u32) as usize & (BUCKET_SERVICES - 1));
         }
     }
     None

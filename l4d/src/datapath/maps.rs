@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::maps::{
-    Map, MapData, MapError, PerCpuArray,
+    HashMap, Map, MapData, MapError, PerCpuArray,
     lpm_trie::{Key, LpmTrie},
 };
 use tracing::warn;
@@ -18,6 +18,7 @@ use xdp_common::{
     addr::Addr,
     flow::{FlowWord, HashKey, ServerId, Slot},
     guard::{Guard, Rule},
+    lane::Lane,
     limits::{ABI_VERSION, BUCKET_SERVICES, FLOW_WAYS, LINKS, SERVERS},
     maps,
     nat::{Control, Entry},
@@ -36,6 +37,10 @@ use crate::{
     tables::{Contents, Counts, MapOp, Tables},
 };
 
+/// Which half word of the settings has the counts.
+const COUNTS: usize = 7;
+/// Which has the features.
+const FEATURES: usize = 14;
 /// Words of one service.
 const SERVICE_WORDS: usize = 4;
 /// Words of one service of many ports.
@@ -66,6 +71,8 @@ pub struct Maps {
     pool_addresses: Memory,
     counters: PerCpuArray<MapData, Counters>,
     reasons: PerCpuArray<MapData, u64>,
+    /// Behind a lock for the same reason as the prefixes.
+    vlans: Mutex<HashMap<MapData, u32, Link>>,
     /// Behind a lock because a change of it is a call that wants it alone; nothing else waits for it.
     prefixes: Mutex<LpmTrie<MapData, Addr, u64>>,
 }
@@ -104,6 +111,7 @@ impl Maps {
             pool_addresses: array(maps::POOL_ADDRESSES, size_of::<Addr>())?,
             counters: per_cpu(path, maps::SERVER_COUNTERS)?,
             reasons: per_cpu(path, maps::REASONS)?,
+            vlans: Mutex::new(vlans(path)?),
             prefixes: Mutex::new(prefixes(path)?),
         };
         // A version of 0 is a map that has just been made.
@@ -144,13 +152,14 @@ impl Maps {
             abi_version: ABI_VERSION,
             flow_lines: setup.flows / FLOW_WAYS as u32,
             key,
-            nat_first_port: u32::from(setup.pool.ports().first),
-            nat_ports_shift: setup.pool.ports().shift,
+            nat_first_port: setup.pool.ports().first,
+            nat_ports_shift: setup.pool.ports().shift as u16,
+            ranges: present.ranges,
+            returns: present.returns,
             nat_buckets_v4: v4,
             nat_buckets_v6: v6,
             guard: present.guard,
-            ranges: present.ranges,
-            returns: present.returns,
+            features: present.features,
         };
         if fresh {
             self.write_pool(setup, &key)?;
@@ -165,13 +174,25 @@ impl Maps {
     pub fn settings(&self) -> Settings {
         let words: Vec<u64> = self.settings.words().iter().map(|word| word.load(Relaxed)).collect();
         let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        let quarters = |word: u64| [0, 16, 32, 48].map(|shift| (word >> shift) as u16);
         let (abi_version, flow_lines) = halves(words[0]);
-        let (nat_first_port, nat_ports_shift) = halves(words[3]);
+        let [nat_first_port, nat_ports_shift, ranges, returns] = quarters(words[3]);
         let (nat_buckets_v4, nat_buckets_v6) = halves(words[4]);
         let key = HashKey([words[1], words[2]]);
         let guard = Guard::from_words([words[5], words[6]]);
-        let (ranges, returns) = halves(words[7]);
-        Settings { abi_version, flow_lines, key, nat_first_port, nat_ports_shift, nat_buckets_v4, nat_buckets_v6, guard, ranges, returns }
+        Settings {
+            abi_version,
+            flow_lines,
+            key,
+            nat_first_port,
+            nat_ports_shift,
+            ranges,
+            returns,
+            nat_buckets_v4,
+            nat_buckets_v6,
+            guard,
+            features: words[7],
+        }
     }
 
     fn write_settings(&self, settings: &Settings) {
@@ -179,7 +200,10 @@ impl Maps {
             join(settings.abi_version, settings.flow_lines),
             settings.key.0[0],
             settings.key.0[1],
-            join(settings.nat_first_port, settings.nat_ports_shift),
+            join(
+                u32::from(settings.nat_first_port) | u32::from(settings.nat_ports_shift) << 16,
+                u32::from(settings.ranges) | u32::from(settings.returns) << 16,
+            ),
             join(settings.nat_buckets_v4, settings.nat_buckets_v6),
         ];
         store(self.settings.words(), 0, &words);
@@ -249,7 +273,8 @@ impl Maps {
         let settings = self.settings();
         Tables::read(settings.key, slots.len() as u32, contents, slot)
             .with_guard(self.guard())
-            .with_counts(Counts { ranges: settings.ranges, returns: settings.returns })
+            .with_counts(Counts { ranges: settings.ranges.into(), returns: settings.returns.into() })
+            .with_features(self.held_vlans(), settings.features as u32)
     }
 
     /// Reads back the guard.
@@ -261,6 +286,24 @@ impl Maps {
             ((IpAddr::from(key.data()), length), Rule::from_word(word))
         });
         WantedGuard { prefixes: prefixes.collect(), connections, packets }
+    }
+
+    /// Reads back the VLANs.
+    fn held_vlans(&self) -> BTreeMap<u32, Link> {
+        self.vlans.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Result::ok).collect()
+    }
+
+    /// Writes or removes a VLAN.
+    fn set_vlan(&self, key: u32, link: Option<&Link>) {
+        let mut held = self.vlans.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = match link {
+            Some(link) => held.insert(key, link, 0),
+            None => held.remove(&key),
+        };
+        if let Err(error) = done {
+            let lane = Lane(key);
+            warn!("VLAN {} of interface {}: {}", lane.vlan(), lane.interface(), chain(&error));
+        }
     }
 
     /// Writes or removes a prefix.
@@ -301,7 +344,12 @@ impl Maps {
                 let places = self.segments.words().get(*first as usize..).unwrap_or_default();
                 places.iter().zip(segments).for_each(|(place, segment)| place.store(segment.0, Release));
             }
-            MapOp::Counts(counts) => store(self.settings.words(), 7, &[join(counts.ranges, counts.returns)]),
+            MapOp::Counts(counts) => {
+                let [ranges, returns] = [counts.ranges, counts.returns].map(|count| count.min(u16::MAX.into()));
+                self.settings.halves()[COUNTS].store(ranges | returns << 16, Release);
+            }
+            MapOp::Vlan { key, link } => self.set_vlan(*key, link.as_ref()),
+            MapOp::Features(features) => self.settings.halves()[FEATURES].store(*features, Release),
             MapOp::Prefix { address, length, rule } => self.set_prefix(*address, *length, *rule),
             MapOp::Guard(guard) => store(self.settings.words(), 5, &guard.words()),
             MapOp::Forget { servers } => self.forget(servers),
@@ -400,6 +448,12 @@ fn per_cpu<T: aya::Pod>(path: &std::path::Path, name: &'static str) -> Result<Pe
     let failed = |error: MapError| Error::Map(name, chain(&error));
     let map = MapData::from_pin(path.join(name)).map_err(failed)?;
     PerCpuArray::try_from(Map::PerCpuArray(map)).map_err(failed)
+}
+
+fn vlans(path: &std::path::Path) -> Result<HashMap<MapData, u32, Link>, Error> {
+    let failed = |error: MapError| Error::Map(maps::VLANS, chain(&error));
+    let map = MapData::from_pin(path.join(maps::VLANS)).map_err(failed)?;
+    HashMap::try_from(Map::HashMap(map)).map_err(failed)
 }
 
 fn prefixes(path: &std::path::Path) -> Result<LpmTrie<MapData, Addr, u64>, Error> {

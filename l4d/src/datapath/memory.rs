@@ -53,7 +53,7 @@ impl Memory {
 
     /// Returns the values as words of 32 bits.
     pub(super) fn halves(&self) -> &[AtomicU32] {
-        // SAFETY: as in `words`; this map is never viewed in both ways.
+        // SAFETY: as in `words`; where a map is viewed in both ways, no word is written in one and read whole in the other but at its making.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.used / 4) }
     }
 }

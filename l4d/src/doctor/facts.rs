@@ -77,6 +77,8 @@ pub(super) struct Facts {
     pub(super) tunnels: Vec<Tunnel>,
 }
 
+/// The offload that takes VLAN tags off before a program sees them.
+pub(super) const HIDES_TAGS: &str = "rx-vlan-offload";
 /// How long the next hops may take.
 const RESOLUTION: Duration = Duration::from_secs(2);
 /// Magic number of a bpf file system.
@@ -182,6 +184,11 @@ fn features(name: &str) -> Features {
     let Some(said) = ethtool(&["-k", name]) else { return Features::Unknown };
     let on = said.lines().filter_map(|line| line.trim().split_once(": ")).filter(|(_, state)| state.starts_with("on"));
     Features::Known(on.map(|(feature, _)| feature.to_owned()).collect())
+}
+
+/// Tells whether a device takes VLAN tags off before a program sees them, as far as can be known.
+pub(crate) fn hides_tags(name: &str) -> bool {
+    matches!(features(name), Features::Known(on) if on.iter().any(|feature| feature == HIDES_TAGS))
 }
 
 /// Returns how a program is attached to an interface, as `ip` tells.

@@ -1,6 +1,6 @@
 //! From facts to findings. Pure.
 
-use super::facts::{Facts, Features, Kind};
+use super::facts::{Facts, Features, HIDES_TAGS, Kind};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,15 +208,20 @@ fn offloads(facts: &Facts) -> Vec<Finding> {
         let what = format!("{feature} joins packets before the program sees them; drivers refuse native mode with it");
         findings.push(problem("offloads", what, format!("ethtool -K {name} {short} off")));
     }
-    if facts.has_vlans && has("rx-vlan-offload") {
+    if facts.has_vlans && has(HIDES_TAGS) {
         let what = "the device takes VLAN tags off before the program sees them: tagged packets look untagged";
         findings.push(problem("offloads", what, format!("ethtool -K {name} rxvlan off")));
+    } else if facts.has_vlans {
+        findings.push(fine(
+            "vlans",
+            "tags are in the frames: those of VLANs that have a device are balanced, and put on where a server's VLAN has one",
+        ));
     }
     if facts.driver.as_deref() == Some("veth") && has("tx-checksumming") {
         let what = "packets of a local peer carry unfinished checksums, which do not survive a rewrite: its offloads must be off";
         findings.push(note("offloads", what, Some("ethtool -K PEER tx off, in the namespace of the other end".into())));
     }
-    if findings.is_empty() {
+    if findings.iter().all(|finding| finding.weight == Weight::Fine) {
         findings.push(fine("offloads", "none in the way"));
     }
     findings

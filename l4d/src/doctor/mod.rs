@@ -12,6 +12,7 @@ use clap::Args;
 use control::config::Config;
 use serde_json::json;
 
+pub(crate) use facts::hides_tags;
 pub(crate) use judge::{Finding, Weight};
 
 /// What to look at.

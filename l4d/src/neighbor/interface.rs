@@ -6,14 +6,15 @@ use std::net::IpAddr;
 
 use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{LinkAttribute, LinkLayerType, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
 };
 use rustix::io::Errno;
+use xdp_common::lane::Lane;
 
 pub(crate) use super::netlink::Error;
 use super::{
     Mac,
-    netlink::{Requests, collect},
+    netlink::{Requests, collect, vlan},
 };
 
 /// Returns the index of the interface of this name.
@@ -36,14 +37,51 @@ pub(crate) async fn interface_link(ifindex: u32) -> Result<(Mac, u16), Error> {
     let requests = Requests::open()?;
     let request = requests.handle().link().get().match_index(ifindex);
     let link = only(collect(request.execute()).await, &ifindex.to_string())?;
-    let mac = link.attributes.iter().find_map(|attribute| match attribute {
+    mac(&link).map(|mac| (mac, mtu(&link))).ok_or(Error::NotEthernet(ifindex))
+}
+
+fn mac(link: &LinkMessage) -> Option<Mac> {
+    link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(address) if link.header.link_layer_type == LinkLayerType::Ether => address.as_slice().try_into().ok(),
         _ => None,
-    });
+    })
+}
+
+fn mtu(link: &LinkMessage) -> u16 {
     let mtu = link.attributes.iter().find_map(|attribute| if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None });
     // Longer packets than a length field can say do not exist.
-    let mtu = mtu.map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
-    mac.map(|mac| (mac, mtu)).ok_or(Error::NotEthernet(ifindex))
+    mtu.map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX))
+}
+
+/// A VLAN with a device of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VlanDevice {
+    /// The device's index.
+    pub(crate) ifindex: u32,
+    /// Where its frames are seen.
+    pub(crate) lane: Lane,
+    /// The device's MAC.
+    pub(crate) mac: Mac,
+    /// Its MTU.
+    pub(crate) mtu: u16,
+}
+
+/// Returns the VLANs of some interfaces, those aside that are VLANs within VLANs or tagged by 802.1ad.
+///
+/// # Errors
+///
+/// If the kernel cannot be asked.
+pub(crate) async fn vlan_devices(parents: &[u32]) -> Result<Vec<VlanDevice>, Error> {
+    let requests = Requests::open()?;
+    let links = collect(requests.handle().link().get().execute()).await?;
+    Ok(links.iter().filter_map(vlan_device).filter(|vlan| parents.contains(&vlan.lane.interface())).collect())
+}
+
+fn vlan_device(message: &LinkMessage) -> Option<VlanDevice> {
+    let vlan = vlan(message)?;
+    let lane = Lane::tagged(vlan.parent, vlan.id?)?;
+    let up = message.header.flags.contains(LinkFlags::Up);
+    up.then_some(VlanDevice { ifindex: message.header.index, lane, mac: mac(message)?, mtu: mtu(message) })
 }
 
 /// Returns the addresses of an interface that packets to other networks may carry as their source, in the kernel's order.
@@ -91,6 +129,8 @@ fn source_address(message: &AddressMessage) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::link::{InfoData, InfoKind, InfoVlan, LinkInfo, VlanProtocol};
+
     use super::*;
 
     fn message(ip: &str, scope: AddressScope, flags: AddressFlags) -> AddressMessage {
@@ -117,6 +157,31 @@ mod tests {
             let address = source_address(&message(ip, scope, flags));
             assert_eq!(address, expected.then(|| ip.parse().unwrap()), "{what}");
         }
+    }
+
+    #[test]
+    fn vlans_with_one_tag_of_their_own_have_a_lane() {
+        let link = |protocol, id| {
+            let mut link = LinkMessage::default();
+            (link.header.index, link.header.flags, link.header.link_layer_type) = (9, LinkFlags::Up, LinkLayerType::Ether);
+            let parts = vec![InfoVlan::Id(id), InfoVlan::Protocol(protocol)];
+            link.attributes = vec![
+                LinkAttribute::Link(4),
+                LinkAttribute::Mtu(1496),
+                LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
+                LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(parts))]),
+            ];
+            link
+        };
+        let device = |id| VlanDevice { ifindex: 9, lane: Lane::tagged(4, id).unwrap(), mac: [2, 0, 0, 0, 0, 1], mtu: 1496 };
+        assert_eq!(vlan_device(&link(VlanProtocol::Ieee8021Q, 20)), Some(device(20)));
+        assert_eq!(vlan_device(&link(VlanProtocol::Ieee8021Ad, 20)), None, "tags that the program does not put on");
+        let mut plain = link(VlanProtocol::Ieee8021Q, 20);
+        plain.attributes.pop();
+        assert_eq!(vlan_device(&plain), None, "no VLAN");
+        let mut down = link(VlanProtocol::Ieee8021Q, 20);
+        down.header.flags = LinkFlags::empty();
+        assert_eq!(vlan_device(&down), None, "a device that is down");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::{collections::HashMap, io, net::IpAddr, sync::Arc};
 
 use tokio::{sync::watch, task::JoinHandle};
+use xdp_common::lane::Lane;
 
 pub(crate) mod interface;
 #[cfg(test)]
@@ -32,6 +33,8 @@ pub(crate) type Outcomes = Arc<HashMap<IpAddr, Outcome>>;
 pub(crate) struct NextHop {
     /// The interface to send from; a VLAN's own, not its parent's.
     pub(crate) ifindex: u32,
+    /// Where its frames are seen: the parent and the number of a VLAN.
+    pub(crate) lane: Lane,
     /// The interface's MAC.
     pub(crate) source_mac: Mac,
     /// The MAC of the gateway, or of the address itself without one.
@@ -89,6 +92,9 @@ pub(crate) enum Unreachable {
     /// The interface has no six-byte hardware address.
     #[error("interface {0} is not Ethernet")]
     NotEthernet(u32),
+    /// A VLAN within another, or one by 802.1ad.
+    #[error("interface {0} is a VLAN within a VLAN, or one by 802.1ad, which the XDP program does not tag for")]
+    Stacked(u32),
     /// Nobody answered for the gateway, or for the address itself.
     #[error("no answer from {address} on interface {ifindex}")]
     NoAnswer {

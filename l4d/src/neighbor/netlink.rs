@@ -9,7 +9,7 @@ use std::{io, net::IpAddr, time::Duration};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
@@ -23,7 +23,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{
     Unreachable,
     schedule::Probe,
-    table::{Entry, Fact, Link, Prefix, Route, Standing, Target},
+    table::{Entry, Fact, Link, Prefix, Route, Standing, Target, Vlan},
 };
 
 /// Why the kernel could not be asked or followed.
@@ -191,7 +191,29 @@ fn link_fact(message: &LinkMessage, presence: Presence) -> Option<Fact> {
         _ => None,
     });
     let up = header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Some(Fact::Link(header.index, (presence == Presence::Here).then_some(Link { mac, up })))
+    Some(Fact::Link(header.index, (presence == Presence::Here).then_some(Link { mac, up, vlan: vlan(message) })))
+}
+
+/// Returns what a link is a VLAN of.
+pub(super) fn vlan(message: &LinkMessage) -> Option<Vlan> {
+    let infos = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    })?;
+    let parts = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(parts)) => Some(parts),
+        _ => None,
+    })?;
+    let parent = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(parent) => Some(*parent),
+        _ => None,
+    })?;
+    let plain = !parts.iter().any(|part| matches!(part, InfoVlan::Protocol(protocol) if *protocol != VlanProtocol::Ieee8021Q));
+    let id = parts.iter().find_map(|part| match part {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    });
+    Some(Vlan { parent, id: id.filter(|_| plain) })
 }
 
 fn neighbor_fact(message: &NeighbourMessage, presence: Presence) -> Option<Fact> {

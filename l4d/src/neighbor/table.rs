@@ -9,6 +9,8 @@ use std::{
     net::IpAddr,
 };
 
+use xdp_common::lane::Lane;
+
 use super::{Mac, NextHop, Outcome, Outcomes, Unreachable};
 
 /// Something the kernel told.
@@ -36,6 +38,15 @@ pub(super) struct Link {
     /// None without a six-byte hardware address.
     pub(super) mac: Option<Mac>,
     pub(super) up: bool,
+    pub(super) vlan: Option<Vlan>,
+}
+
+/// What a link is a VLAN of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Vlan {
+    pub(super) parent: u32,
+    /// Its number; none where its tags are not those of 802.1Q.
+    pub(super) id: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,14 +264,24 @@ impl Table {
             return Outcome::Unreachable(Unreachable::LinkDown(ifindex));
         }
         let Some(source_mac) = link.mac else { return Outcome::Unreachable(Unreachable::NotEthernet(ifindex)) };
+        let Some(lane) = self.lane(ifindex, link) else { return Outcome::Unreachable(Unreachable::Stacked(ifindex)) };
         let target = Target { ifindex, address: gateway.unwrap_or(address) };
         match self.neighbors.get(&target) {
-            Some(Entry { mac: Some(mac), .. }) => Outcome::Found(NextHop { ifindex, source_mac, mac: *mac, gateway, prefsrc }),
+            Some(Entry { mac: Some(mac), .. }) => Outcome::Found(NextHop { ifindex, lane, source_mac, mac: *mac, gateway, prefsrc }),
             Some(Entry { standing: Standing::Failed, mac: None }) => {
                 Outcome::Unreachable(Unreachable::NoAnswer { ifindex, address: target.address })
             }
             Some(_) | None => Outcome::Resolving,
         }
+    }
+}
+
+impl Table {
+    /// Returns where the frames of a link are seen; none where no single tag says it.
+    fn lane(&self, ifindex: u32, link: &Link) -> Option<Lane> {
+        let Some(vlan) = link.vlan else { return Some(Lane(ifindex)) };
+        let stacked = self.links.get(&vlan.parent).is_some_and(|parent| parent.vlan.is_some());
+        vlan.id.filter(|_| !stacked).and_then(|id| Lane::tagged(vlan.parent, id))
     }
 }
 
@@ -299,7 +320,7 @@ mod tests {
     fn table() -> Table {
         let mut table = Table::default();
         table.watch(&[ip("10.0.0.2")]);
-        table.apply(Fact::Link(2, Some(Link { mac: Some(OURS), up: true })));
+        table.apply(Fact::Link(2, Some(Link { mac: Some(OURS), up: true, vlan: None })));
         assert_eq!(table.take_doubtful(), [ip("10.0.0.2")]);
         table.set_routes(vec![(ip("10.0.0.2"), on_link())]);
         table
@@ -327,7 +348,7 @@ mod tests {
         table.take_changed();
         table.apply(neighbor("10.0.0.2", Standing::Stale, Some(THEIRS)));
         assert!(table.take_changed());
-        let hop = NextHop { ifindex: 2, source_mac: OURS, mac: THEIRS, gateway: None, prefsrc: Some(ip("10.0.0.1")) };
+        let hop = NextHop { ifindex: 2, lane: Lane(2), source_mac: OURS, mac: THEIRS, gateway: None, prefsrc: Some(ip("10.0.0.1")) };
         assert_eq!(outcome(&table), Outcome::Found(hop));
     }
 
@@ -403,8 +424,8 @@ mod tests {
     fn link_decides_before_the_neighbor() {
         let mut table = resolved();
         for (what, link, expected) in [
-            ("down", Some(Link { mac: Some(OURS), up: false }), Outcome::Unreachable(Unreachable::LinkDown(2))),
-            ("no Ethernet", Some(Link { mac: None, up: true }), Outcome::Unreachable(Unreachable::NotEthernet(2))),
+            ("down", Some(Link { mac: Some(OURS), up: false, vlan: None }), Outcome::Unreachable(Unreachable::LinkDown(2))),
+            ("no Ethernet", Some(Link { mac: None, up: true, vlan: None }), Outcome::Unreachable(Unreachable::NotEthernet(2))),
             ("gone", None, Outcome::Resolving),
         ] {
             table.apply(Fact::Link(2, link));
@@ -412,14 +433,28 @@ mod tests {
             assert_eq!(outcome(&table), expected, "{what}");
             assert_eq!(table.take_doubtful(), [ip("10.0.0.2")], "{what}");
         }
-        table.apply(Fact::Link(2, Some(Link { mac: Some(OTHER), up: true })));
+        table.apply(Fact::Link(2, Some(Link { mac: Some(OTHER), up: true, vlan: None })));
         assert_eq!(outcome(&table).next_hop().map(|hop| hop.source_mac), Some(OTHER));
+    }
+
+    #[test]
+    fn a_vlan_is_seen_on_its_parent() {
+        let mut table = resolved();
+        let vlan = |parent, id| Some(Link { mac: Some(OURS), up: true, vlan: Some(Vlan { parent, id }) });
+        table.apply(Fact::Link(3, Some(Link { mac: Some(OURS), up: true, vlan: None })));
+        table.apply(Fact::Link(4, vlan(3, Some(7))));
+        for (link, expected) in [(vlan(3, Some(7)), Some((3, 7))), (vlan(3, None), None), (vlan(4, Some(8)), None)] {
+            table.apply(Fact::Link(2, link));
+            let lane = outcome(&table).next_hop().map(|hop| (hop.lane.interface(), hop.lane.vlan()));
+            assert_eq!(lane, expected, "{link:?}");
+        }
+        assert_eq!(outcome(&table), Outcome::Unreachable(Unreachable::Stacked(2)));
     }
 
     #[test]
     fn repeated_link_news_are_no_change() {
         let mut table = resolved();
-        table.apply(Fact::Link(2, Some(Link { mac: Some(OURS), up: true })));
+        table.apply(Fact::Link(2, Some(Link { mac: Some(OURS), up: true, vlan: None })));
         assert!(!table.take_changed() && !table.has_doubts());
     }
 
@@ -467,10 +502,10 @@ mod tests {
     fn complete_reading_removes_what_it_leaves_out() {
         let mut table = resolved();
         table.apply(neighbor("10.0.0.99", Standing::Fresh, Some(OTHER)));
-        table.replace(vec![Fact::Link(3, Some(Link { mac: Some(OURS), up: true }))]);
+        table.replace(vec![Fact::Link(3, Some(Link { mac: Some(OURS), up: true, vlan: None }))]);
         assert_eq!(outcome(&table), Outcome::Resolving);
         assert!(table.has_doubts());
-        table.replace(vec![Fact::Link(2, Some(Link { mac: Some(OURS), up: true }))]);
+        table.replace(vec![Fact::Link(2, Some(Link { mac: Some(OURS), up: true, vlan: None }))]);
         assert_eq!(mac(&table), Some(THEIRS), "a target's MAC is remembered");
         assert_eq!(table.neighbors.len(), 1);
     }

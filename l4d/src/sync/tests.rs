@@ -54,7 +54,12 @@ impl Kernel {
                 self.segments[first..first + segments.len()].copy_from_slice(segments);
             }
             MapOp::Counts(counts) => self.counts = *counts,
-            MapOp::Address { .. } | MapOp::Prefix { .. } | MapOp::Guard(_) | MapOp::Forget { .. } => {}
+            MapOp::Address { .. }
+            | MapOp::Prefix { .. }
+            | MapOp::Guard(_)
+            | MapOp::Vlan { .. }
+            | MapOp::Features(_)
+            | MapOp::Forget { .. } => {}
         }
     }
 
@@ -156,6 +161,8 @@ fn servers_come_before_slots_and_slots_before_the_service() {
         MapOp::Counts(_) => "counts",
         MapOp::Prefix { .. } => "prefix",
         MapOp::Guard(_) => "guard",
+        MapOp::Vlan { .. } => "vlan",
+        MapOp::Features(_) => "features",
         MapOp::Forget { .. } => "forget",
     });
     assert_eq!(

@@ -24,9 +24,11 @@ use tests::{
 };
 use xdp_common::{
     flow::{TCP, UDP},
+    lane::Lane,
     reason::Reason,
     server::{Hop, Load},
     service::{Choice, Forward, OnDead, OnNone, Tracking},
+    settings::Link,
 };
 
 /// The router that clients are behind; test packets come from it unless they say otherwise.
@@ -240,6 +242,30 @@ impl<'a> Bench<'a> {
         self.sync();
     }
 
+    /// Gives an interface a VLAN with a device of its own, and returns its lane.
+    pub(crate) fn add_vlan(&mut self, side: Side, id: u16, address: Mac) -> Lane {
+        let interface = self.interface(side);
+        let lane = Lane::tagged(interface, id).expect("a number of a VLAN");
+        let device = 100 + u32::from(id);
+        self.wanted.vlans.insert(lane.0, Link::new(address.0, device));
+        self.wanted.vlans.insert(device, Link::new(address.0, lane.0));
+        self.sync();
+        lane
+    }
+
+    /// Takes all VLANs away.
+    pub(crate) fn remove_vlans(&mut self) {
+        self.wanted.vlans.clear();
+        self.sync();
+    }
+
+    fn interface(&self, side: Side) -> u32 {
+        match side {
+            Side::Outer => self.outer,
+            Side::Inner => self.inner,
+        }
+    }
+
     /// Puts up another guard.
     pub(crate) fn guard(&mut self, guard: WantedGuard) {
         self.wanted.guard = guard;
@@ -266,14 +292,22 @@ impl<'a> Bench<'a> {
         Judged { verdict, reason, frame: out }
     }
 
+    /// Does as [`Bench::send`] for frames of VLANs, on which the rules of frames without tags do not hold.
+    #[track_caller]
+    pub(crate) fn send_tagged(&self, side: Side, frame: &[u8]) -> Judged {
+        let before = self.reasons();
+        let (verdict, frame) = self.run(side, frame);
+        let after = self.reasons();
+        let counted: Vec<Reason> = Reason::ALL.iter().copied().filter(|reason| after[reason.name()] != before[reason.name()]).collect();
+        let [reason] = counted[..] else { panic!("counted {counted:?} for one frame\n{}", describe(&frame)) };
+        assert_eq!(verdict_class(verdict), class(reason), "{verdict} as {reason:?}:\n{}", describe(&frame));
+        Judged { verdict, reason, frame }
+    }
+
     /// Puts a frame before the program without asking for its reason.
     #[track_caller]
     pub(crate) fn run(&self, side: Side, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        let interface = match side {
-            Side::Outer => self.outer,
-            Side::Inner => self.inner,
-        };
-        let outcome = self.try_on(interface, frame).expect("the kernel takes the frame");
+        let outcome = self.try_on(self.interface(side), frame).expect("the kernel takes the frame");
         (outcome.verdict, outcome.frame)
     }
 

@@ -15,3 +15,4 @@ mod pool;
 mod random;
 mod ranges;
 mod tunnel;
+mod vlan;

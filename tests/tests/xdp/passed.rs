@@ -104,8 +104,8 @@ fn what_is_not_ip_is_the_hosts() {
             passes(bench, what, &frame, Reason::NotIp);
         }
         for text in [V4, V6] {
-            passes(bench, "tagged", &tcp(flow(text), "S").vlan(7).build(), Reason::NotIp);
-            passes(bench, "tagged", &udp(flow(text)).vlan(7).build(), Reason::NotIp);
+            passes(bench, "tagged", &tcp(flow(text), "S").vlan(7).build(), Reason::Vlan);
+            passes(bench, "tagged", &udp(flow(text)).vlan(7).build(), Reason::Vlan);
         }
     });
 }

@@ -8,9 +8,11 @@ use aya_ebpf::{
 };
 use xdp_common::{
     flow::{FlowKey, mix},
+    lane::Lane,
     limits::{RETURN_HOP_PROBES, RETURN_HOPS},
     reason::Reason,
     server::Hop,
+    settings::TAGGED,
     wire::Ethernet,
 };
 
@@ -40,7 +42,7 @@ pub(crate) fn back(packet: &Packet<'_>) -> Option<Hop> {
     let ethernet = packet.head::<Ethernet>()?;
     let (first, second) = (u64::from_ne_bytes(ethernet.first), u32::from_ne_bytes(ethernet.second));
     let sender = first >> 48 | u64::from(second) << 16;
-    Some(Hop { first: sender | first << 48, second: (first >> 16) as u32, interface: packet.interface() })
+    Some(Hop { first: sender | first << 48, second: (first >> 16) as u32, interface: packet.lane().0 })
 }
 
 /// Returns the index of a next hop towards clients, noting it if there is room; 0 is "ask the routing table".
@@ -64,12 +66,13 @@ pub(crate) fn note(hop: &Hop) -> u16 {
 /// Asks the kernel's routing and neighbour tables; kept out of line, since entries are warm.
 #[inline(never)]
 fn look_up(packet: &Packet<'_>, to: &FlowKey) -> Result<Hop, Reason> {
+    let query = maps::question().ok_or(Reason::Internal)?;
     // SAFETY: the query is plain integers and unions of them, for which zero is valid.
-    let mut query: Query = unsafe { core::mem::zeroed() };
+    *query = unsafe { core::mem::zeroed() };
     query.l4_protocol = to.protocol;
     query.sport = to.source_port.word();
     query.dport = to.destination_port.word();
-    query.ifindex = packet.interface();
+    query.ifindex = packet.device();
     if to.destination.is_v4() {
         query.family = AF_INET;
         query.__bindgen_anon_3.ipv4_src = to.source.v4_word();
@@ -80,21 +83,23 @@ fn look_up(packet: &Packet<'_>, to: &FlowKey) -> Result<Hop, Reason> {
         query.__bindgen_anon_4.ipv6_dst = halves(to.destination.words());
     }
     let context = packet.context().as_ptr();
-    // SAFETY: the context is the program's own and the query lives on our stack with its true size.
-    let result = unsafe { bpf_fib_lookup(context, &raw mut query, size_of::<Query>() as i32, 0) };
+    // SAFETY: the context is the program's own and the query has its true size.
+    let result = unsafe { bpf_fib_lookup(context, query, size_of::<Query>() as i32, 0) };
     match result as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop::new(one_by_one(&query.dmac), one_by_one(&query.smac), query.ifindex)),
+        BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop::new(query.dmac, query.smac, lane_of(query.ifindex)?)),
         // The host has the address itself; or it forwards nothing, and so sends nothing on that is not its own.
         BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Reason::NoService),
         _ => Err(Reason::NoNextHop),
     }
 }
 
-/// Copies an address that lies on the stack byte by byte: wider loads would be misaligned there, which the verifier allows only in packets.
+/// Returns the lane that a device of the routing table stands for.
 #[inline(always)]
-fn one_by_one(bytes: &[u8; 6]) -> [u8; 6] {
-    // SAFETY: a reference to a byte is valid to read from.
-    core::array::from_fn(|index| unsafe { (&raw const bytes[index]).read_volatile() })
+fn lane_of(device: u32) -> Result<u32, Reason> {
+    let tagged = maps::settings().is_some_and(|settings| settings.has(TAGGED));
+    let vlan = if tagged { maps::vlan(device) } else { None };
+    let lane = vlan.map_or(device, |vlan| vlan.interface);
+    if vlan.is_none() && Lane(device).vlan() != 0 { Err(Reason::NoNextHop) } else { Ok(lane) }
 }
 
 #[inline(always)]
