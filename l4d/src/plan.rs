@@ -93,6 +93,8 @@ pub struct WantedService {
     pub on_dead: OnDead,
     /// What becomes of packets that no server can take.
     pub on_none: OnNone,
+    /// The longest segment that its connections may use; none is any.
+    pub mss: Option<u16>,
     /// Its servers in the file's order, those without new flows included.
     pub servers: Vec<WantedServer>,
 }
@@ -257,6 +259,7 @@ fn service(
             NoServer::Drop => OnNone::Drop,
             NoServer::Reset => OnNone::Reset,
         },
+        mss: xdp.mss(),
         servers: servers.collect(),
     }
 }

@@ -73,14 +73,15 @@ fn in_kernel(text: &mut String, preview: &Preview, frontend: &Frontend) -> std::
         let Some(service) = preview.wanted.services.get(&key) else { continue };
         writeln!(
             text,
-            "  {} {key}  {}, {}; backend {}; {}; {}{}",
+            "  {} {key}  {}, {}; backend {}; {}; {}{}{}",
             protocol(&key),
             service.forward.name(),
             choice(service.choice),
             service.backend,
             remembered(service),
             dead(service),
-            if service.on_none == OnNone::Reset { ", and reset where no server is up" } else { "" }
+            if service.on_none == OnNone::Reset { ", and reset where no server is up" } else { "" },
+            service.mss.map_or_else(String::new, |mss| format!("; segments of at most {mss} bytes"))
         )?;
         for server in preview.tables.servers_of(&key) {
             let named = service.servers.iter().find(|wanted| wanted.socket == server.socket);
@@ -189,6 +190,7 @@ fn json_service(preview: &Preview, key: &ServiceKey) -> Option<Value> {
         "forward": service.forward.name(),
         "choice": choice(service.choice),
         "backend": service.backend,
+        "mss": service.mss,
         "servers": servers.collect::<Vec<_>>(),
     }))
 }

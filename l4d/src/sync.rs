@@ -15,7 +15,7 @@ use xdp_common::{
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
     service::{Forward, Head, OnDead, Service, Tracking, returned},
-    settings::{GUARDED, Link, TAGGED},
+    settings::{GUARDED, Link, SHORTENED, TAGGED},
     wire::{ICMP, ICMPV6},
 };
 
@@ -61,6 +61,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     }
     sync_returns(tables, &mut synced);
     sync_echoes(tables, &mut synced);
+    sync_segment_sizes(tables, wanted, &mut synced);
     sync_features(tables, &mut synced);
     synced
 }
@@ -141,13 +142,24 @@ fn sync_vlans(tables: &mut Tables, wanted: &BTreeMap<u32, Link>, synced: &mut Sy
     synced.ops.extend(go.map(|key| MapOp::Vlan { key: *key, link: None }));
 }
 
+/// Has connections of services use no longer segments than they may.
+fn sync_segment_sizes(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
+    let sizes = wanted.services.iter().filter_map(|(key, service)| Some((tables.services.get(key)?.head.id, service.mss?)));
+    let sizes: BTreeMap<u16, u16> = sizes.collect();
+    let present = std::mem::replace(&mut tables.segment_sizes, sizes);
+    let sizes = &tables.segment_sizes;
+    let go = present.keys().filter(|service| !sizes.contains_key(*service)).map(|service| (*service, 0));
+    let come = sizes.iter().filter(|(service, size)| present.get(*service) != Some(*size)).map(|(service, size)| (*service, *size));
+    synced.ops.extend(go.chain(come).map(|(service, size)| MapOp::SegmentSize { service, size }));
+}
+
 /// Has the data plane know, last of all, what it must look at.
 fn sync_features(tables: &mut Tables, synced: &mut Synced) {
     let guard = &tables.guard;
     let guarded = guard.connections | guard.packets != 0 || !guard.prefixes.is_empty();
     // Once there were VLANs, packets may be under way of which a tag is noted.
     let tagged = !tables.vlans.is_empty() || u64::from(tables.features) & TAGGED != 0;
-    let features = [(guarded, GUARDED), (tagged, TAGGED)];
+    let features = [(guarded, GUARDED), (tagged, TAGGED), (!tables.segment_sizes.is_empty(), SHORTENED)];
     let features = features.iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | *feature as u32);
     if tables.features != features {
         tables.features = features;

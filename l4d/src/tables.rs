@@ -88,6 +88,13 @@ pub enum MapOp {
         /// What stands there.
         link: Option<Link>,
     },
+    /// Writes the longest segment of a service; 0 is any.
+    SegmentSize {
+        /// Its id.
+        service: u16,
+        /// Bytes.
+        size: u16,
+    },
     /// Writes which features are in use.
     Features(u32),
     /// Forgets all flows of servers that are gone, before their ids are given out again.
@@ -195,6 +202,8 @@ pub struct Tables {
     pub(crate) servers: BTreeMap<u16, Server>,
     /// Addresses that answer echo requests, and where that is noted.
     pub(crate) echoes: BTreeMap<IpAddr, (u32, usize)>,
+    /// The longest segments of services that have one, by id.
+    pub(crate) segment_sizes: BTreeMap<u16, u16>,
     /// VLANs by lane, and the lanes of their devices by index.
     pub(crate) vlans: BTreeMap<u32, Link>,
     /// The features that the data plane knows to be in use.
@@ -243,6 +252,7 @@ impl Tables {
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
             echoes: BTreeMap::new(),
+            segment_sizes: BTreeMap::new(),
             vlans: BTreeMap::new(),
             features: 0,
             guard: WantedGuard::default(),
@@ -310,6 +320,12 @@ impl Tables {
         Self { vlans, features, ..self }
     }
 
+    /// Returns these tables with the longest segments that maps hold.
+    #[must_use]
+    pub fn with_segment_sizes(self, segment_sizes: BTreeMap<u16, u16>) -> Self {
+        Self { segment_sizes, ..self }
+    }
+
     /// Carries out an operation.
     pub fn apply(&mut self, op: &MapOp) {
         match op {
@@ -338,6 +354,7 @@ impl Tables {
             | MapOp::Prefix { .. }
             | MapOp::Guard(_)
             | MapOp::Vlan { .. }
+            | MapOp::SegmentSize { .. }
             | MapOp::Features(_)
             | MapOp::Forget { .. } => {}
         }

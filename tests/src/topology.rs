@@ -194,6 +194,14 @@ impl Lab {
         self.set_port(index, "nomaster")
     }
 
+    /// Has the cable to a backend carry no longer packets than these: what is longer is lost, and no one is told.
+    ///
+    /// # Errors
+    /// Fails if there is no such backend.
+    pub fn narrow(&self, index: usize, mtu: u16) -> Result<()> {
+        self.set_port(index, &format!("mtu {mtu}"))
+    }
+
     /// Connects a backend again.
     ///
     /// # Errors

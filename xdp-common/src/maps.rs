@@ -14,6 +14,8 @@ pub const RANGES: &str = "RANGES";
 pub const SEGMENTS: &str = "SEGMENTS";
 /// Addresses of services by id, for replies: [`Addr`](crate::addr::Addr).
 pub const SERVICE_ADDRESSES: &str = "SERVICE_ADDRESSES";
+/// The longest segments of services by id, 0 for any: `u64`.
+pub const SEGMENT_SIZES: &str = "SEGMENT_SIZES";
 /// Round robin positions by service id: `u64`.
 pub const CURSORS: &str = "CURSORS";
 /// All rings and sequences, one after another: [`Slot`](crate::flow::Slot).
@@ -66,11 +68,13 @@ pub enum Stage {
     Reset,
     /// Takes the tag off a frame of a VLAN.
     Untag,
+    /// Has both sides of a new connection ask for short segments.
+    Shorten,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 7] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset, Self::Untag];
+    pub const ALL: [Self; 8] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset, Self::Untag, Self::Shorten];
 
     /// Returns the program's name in the object file.
     pub const fn program(self) -> &'static str {
@@ -82,6 +86,7 @@ impl Stage {
             Self::Dnat => "l4d_dnat",
             Self::Reset => "l4d_reset",
             Self::Untag => "l4d_untag",
+            Self::Shorten => "l4d_shorten",
         }
     }
 }

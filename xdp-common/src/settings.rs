@@ -11,6 +11,8 @@ use crate::{
 pub const GUARDED: u64 = 1;
 /// A feature: interfaces have VLANs.
 pub const TAGGED: u64 = 1 << 1;
+/// A feature: some service has its segments kept short.
+pub const SHORTENED: u64 = 1 << 2;
 
 /// Settings that, but for the guard, the counts and the features, never change while the program is attached.
 #[repr(C)]

@@ -27,6 +27,7 @@ mod pipeline;
 mod relay;
 mod reset;
 mod service;
+mod shorten;
 mod stats;
 mod vlan;
 
@@ -48,6 +49,14 @@ fn l4d(context: XdpContext) -> u32 {
     let notes = if settings.features == 0 { Notes::NONE } else { Notes::take() };
     let mut packet = Packet::new(&context, notes);
     let step = pipeline::balance(&mut packet, settings);
+    take(&mut packet, step)
+}
+
+/// Has the sender of a segment that opens a connection ask for segments no longer than its service allows.
+#[xdp]
+fn l4d_shorten(context: XdpContext) -> u32 {
+    let mut packet = Packet::under_way(&context);
+    let step = shorten::shorten(&mut packet);
     take(&mut packet, step)
 }
 

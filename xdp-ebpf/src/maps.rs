@@ -47,6 +47,8 @@ static SEGMENTS: Array<u64> = Array::pinned(limits::SEGMENTS, MMAPABLE);
 #[map]
 static SERVICE_ADDRESSES: Array<Addr> = Array::pinned(limits::SERVICES, MMAPABLE);
 #[map]
+static SEGMENT_SIZES: Array<u64> = Array::pinned(limits::SERVICES, MMAPABLE);
+#[map]
 static CURSORS: Array<u64> = Array::pinned(limits::SERVICES, MMAPABLE);
 #[map]
 static RINGS: Array<RingLine> = Array::pinned(limits::RING_LINES, MMAPABLE);
@@ -171,6 +173,12 @@ pub(crate) fn range(service: u16) -> Option<&'static RangeService> {
 #[inline(always)]
 pub(crate) fn service_address(service: u16) -> Option<&'static Addr> {
     SERVICE_ADDRESSES.get(u32::from(service))
+}
+
+/// Returns the longest segment that a service's connections may use; 0 is any.
+#[inline(always)]
+pub(crate) fn segment_size(service: u16) -> Option<u16> {
+    SEGMENT_SIZES.get(u32::from(service)).map(|size| *size as u16)
 }
 
 /// Takes the next number of a service's round robin.

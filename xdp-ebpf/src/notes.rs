@@ -19,6 +19,8 @@ impl Notes {
     const TAGGED: u64 = 1 << 16;
     /// The guard has let the packet in.
     pub(crate) const ADMITTED: u64 = 1 << 17;
+    /// It asks for no longer segments than it may.
+    pub(crate) const SHORTENED: u64 = 1 << 18;
     /// The first program is to go on with it.
     const FRESH: u64 = 1 << 31;
 

@@ -40,6 +40,10 @@ pub(crate) unsafe trait Head {}
 // SAFETY: all of these are made of bytes alone; `wire` asserts the layouts.
 unsafe impl Head for Ethernet {}
 // SAFETY: as above.
+unsafe impl Head for Tcp {}
+// SAFETY: as above.
+unsafe impl Head for [u8; 4] {}
+// SAFETY: as above.
 unsafe impl Head for Tagged {}
 // SAFETY: as above; `repr(C)` puts no padding between parts of alignment 1.
 unsafe impl Head for Frame<Ipv4, Tcp> {}
@@ -131,6 +135,22 @@ impl<'a> Packet<'a> {
         Some(unsafe { &mut *start })
     }
 
+    /// Views the frame from some byte on, if there is enough of it; the verifier wants to know a bound of the number.
+    #[inline(always)]
+    pub(crate) fn at<T: Head>(&self, byte: u64) -> Option<&T> {
+        let start = self.start_at::<T>(byte)?;
+        // SAFETY: as in `head`.
+        Some(unsafe { &*start })
+    }
+
+    /// Does as [`at`](Self::at) for writing.
+    #[inline(always)]
+    pub(crate) fn at_mut<T: Head>(&mut self, byte: u64) -> Option<&mut T> {
+        let start = self.start_at::<T>(byte)?;
+        // SAFETY: as in `head`; `self` is borrowed alone.
+        Some(unsafe { &mut *start })
+    }
+
     /// Puts so many bytes before the frame; they hold whatever lay there.
     #[inline(always)]
     #[must_use]
@@ -159,6 +179,12 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     fn start<T>(&self) -> Option<*mut T> {
         let (start, end) = (self.context.data(), self.context.data_end());
+        (start + size_of::<T>() <= end).then_some(start as *mut T)
+    }
+
+    #[inline(always)]
+    fn start_at<T>(&self, byte: u64) -> Option<*mut T> {
+        let (start, end) = (self.context.data() + byte as usize, self.context.data_end());
         (start + size_of::<T>() <= end).then_some(start as *mut T)
     }
 }

@@ -27,6 +27,12 @@ impl Flow {
         self.flags & (SYN | ACK) == SYN
     }
 
+    /// Tells whether this packet is one of the two that open a TCP connection.
+    #[inline(always)]
+    pub(crate) const fn synchronizes(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
     /// Tells whether its sender sends no more.
     #[inline(always)]
     pub(crate) const fn finishes(&self) -> bool {

@@ -11,7 +11,7 @@ use xdp_common::{
     maps::Stage,
     reason::Reason,
     service::{Forward, OnNone, Service},
-    settings::{GUARDED, Settings, TAGGED},
+    settings::{GUARDED, SHORTENED, Settings, TAGGED},
 };
 
 /// Balances a packet: a server's reply returns to its client, a client's packet goes to a server, all else is not ours.
@@ -23,6 +23,9 @@ pub(crate) fn balance(packet: &mut Packet<'_>, settings: &Settings) -> Result<St
         Err(Reason::Vlan) if settings.has(TAGGED) => return Ok(Step::Onward(Stage::Untag)),
         Err(reason) => return Err(reason),
     };
+    if flow.synchronizes() && settings.has(SHORTENED) && !packet.notes().has(Notes::SHORTENED) {
+        return Ok(Step::Onward(Stage::Shorten));
+    }
     if let Some(reply) = nat::find_reply(&flow, settings) {
         return nat::reply(packet, &flow, &reply).map(Step::Sent);
     }

@@ -211,6 +211,7 @@ pub(super) struct XdpFrontend {
     pub(super) track: Option<bool>,
     pub(super) tunnel_port: Option<Located<u16>>,
     pub(super) tunnel_mtu: Option<Located<u16>>,
+    pub(super) mss: Option<Located<u16>>,
     pub(super) dead_server: Option<DeadServer>,
     pub(super) no_server: Option<NoServer>,
 }
@@ -218,7 +219,17 @@ pub(super) struct XdpFrontend {
 impl XdpFrontend {
     /// Asks for nothing but the kernel tier.
     pub(super) fn plain(location: Location) -> Self {
-        Self { location, forward: None, hash: None, track: None, tunnel_port: None, tunnel_mtu: None, dead_server: None, no_server: None }
+        Self {
+            location,
+            forward: None,
+            hash: None,
+            track: None,
+            tunnel_port: None,
+            tunnel_mtu: None,
+            mss: None,
+            dead_server: None,
+            no_server: None,
+        }
     }
 }
 

@@ -63,6 +63,7 @@ pub struct Maps {
     segments: Memory,
     loads: Memory,
     addresses: Memory,
+    segment_sizes: Memory,
     rings: Memory,
     servers: Memory,
     flows: Memory,
@@ -103,6 +104,7 @@ impl Maps {
             segments: array(maps::SEGMENTS, size_of::<Segment>())?,
             loads: array(maps::LOADS, size_of::<Load>())?,
             addresses: array(maps::SERVICE_ADDRESSES, size_of::<Addr>())?,
+            segment_sizes: array(maps::SEGMENT_SIZES, size_of::<u64>())?,
             rings: array(maps::RINGS, size_of::<xdp_common::flow::RingLine>())?,
             servers: array(maps::SERVERS, size_of::<Server>())?,
             flows: array(maps::FLOWS, size_of::<xdp_common::flow::FlowLine>())?,
@@ -274,6 +276,7 @@ impl Maps {
         Tables::read(settings.key, slots.len() as u32, contents, slot)
             .with_guard(self.guard())
             .with_counts(Counts { ranges: settings.ranges.into(), returns: settings.returns.into() })
+            .with_segment_sizes(self.held_segment_sizes())
             .with_features(self.held_vlans(), settings.features as u32)
     }
 
@@ -286,6 +289,12 @@ impl Maps {
             ((IpAddr::from(key.data()), length), Rule::from_word(word))
         });
         WantedGuard { prefixes: prefixes.collect(), connections, packets }
+    }
+
+    /// Reads back the longest segments of services.
+    fn held_segment_sizes(&self) -> BTreeMap<u16, u16> {
+        let sizes = (0..).zip(self.segment_sizes.words()).map(|(service, size)| (service, size.load(Relaxed) as u16));
+        sizes.filter(|(_, size)| *size != 0).collect()
     }
 
     /// Reads back the VLANs.
@@ -347,6 +356,9 @@ impl Maps {
             MapOp::Counts(counts) => {
                 let [ranges, returns] = [counts.ranges, counts.returns].map(|count| count.min(u16::MAX.into()));
                 self.settings.halves()[COUNTS].store(ranges | returns << 16, Release);
+            }
+            MapOp::SegmentSize { service, size } => {
+                store(self.segment_sizes.words(), usize::from(*service), &[u64::from(*size)]);
             }
             MapOp::Vlan { key, link } => self.set_vlan(*key, link.as_ref()),
             MapOp::Features(features) => self.settings.halves()[FEATURES].store(*features, Release),

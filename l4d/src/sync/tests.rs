@@ -58,6 +58,7 @@ impl Kernel {
             | MapOp::Prefix { .. }
             | MapOp::Guard(_)
             | MapOp::Vlan { .. }
+            | MapOp::SegmentSize { .. }
             | MapOp::Features(_)
             | MapOp::Forget { .. } => {}
         }
@@ -123,7 +124,7 @@ fn server(number: u8, weight: u32) -> WantedServer {
 fn service(forward: Forward, choice: Choice, servers: Vec<WantedServer>) -> WantedService {
     let tracking = if choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always };
     let (on_dead, on_none) = (OnDead::Move, OnNone::Drop);
-    WantedService { frontend: "f".into(), backend: "b".into(), forward, choice, tracking, on_dead, on_none, servers }
+    WantedService { frontend: "f".into(), backend: "b".into(), forward, choice, tracking, on_dead, on_none, mss: None, servers }
 }
 
 fn wanted(service: WantedService) -> Wanted {
@@ -162,6 +163,7 @@ fn servers_come_before_slots_and_slots_before_the_service() {
         MapOp::Prefix { .. } => "prefix",
         MapOp::Guard(_) => "guard",
         MapOp::Vlan { .. } => "vlan",
+        MapOp::SegmentSize { .. } => "segment size",
         MapOp::Features(_) => "features",
         MapOp::Forget { .. } => "forget",
     });

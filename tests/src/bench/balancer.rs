@@ -102,6 +102,7 @@ impl Balancer {
             tracking: if case.choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always },
             on_dead: OnDead::Move,
             on_none: OnNone::Drop,
+            mss: None,
             servers: servers.collect(),
         };
         let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into(), ..Wanted::default() });

@@ -18,6 +18,7 @@ mod preview;
 mod ranges;
 mod reload;
 mod restart;
+mod shorten;
 mod site;
 mod sources;
 mod transfer;

@@ -215,6 +215,7 @@ impl<'a> Bench<'a> {
             tracking: if choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always },
             on_dead: OnDead::Move,
             on_none: OnNone::Drop,
+            mss: None,
             servers: (1..=SERVERS).map(|number| self.server(at, forward, number)).collect(),
         };
         change(&mut service);
@@ -292,9 +293,9 @@ impl<'a> Bench<'a> {
         Judged { verdict, reason, frame: out }
     }
 
-    /// Does as [`Bench::send`] for frames of VLANs, on which the rules of frames without tags do not hold.
+    /// Does as [`Bench::send`] where frames may change as usual ones must not: by tags and by options.
     #[track_caller]
-    pub(crate) fn send_tagged(&self, side: Side, frame: &[u8]) -> Judged {
+    pub(crate) fn send_freely(&self, side: Side, frame: &[u8]) -> Judged {
         let before = self.reasons();
         let (verdict, frame) = self.run(side, frame);
         let after = self.reasons();

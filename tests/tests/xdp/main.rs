@@ -14,5 +14,6 @@ mod policy;
 mod pool;
 mod random;
 mod ranges;
+mod shorten;
 mod tunnel;
 mod vlan;

@@ -59,9 +59,9 @@ fn frames_leave_for_the_vlan_of_their_server() {
                     let what = format!("{forward:?} {text}");
                     // One that came without a tag, one of the same VLAN, and one whose tag has a priority.
                     let plain = packet(flow(text)).build();
-                    let without = bench.send_tagged(Side::Outer, &plain).expect(&what, verdict, Reason::Forwarded);
-                    let with = bench.send_tagged(Side::Outer, &tagged(&plain, 7)).expect(&what, verdict, Reason::Forwarded);
-                    let urgent = bench.send_tagged(Side::Outer, &tagged(&plain, 0xb007)).expect(&what, verdict, Reason::Forwarded);
+                    let without = bench.send_freely(Side::Outer, &plain).expect(&what, verdict, Reason::Forwarded);
+                    let with = bench.send_freely(Side::Outer, &tagged(&plain, 7)).expect(&what, verdict, Reason::Forwarded);
+                    let urgent = bench.send_freely(Side::Outer, &tagged(&plain, 0xb007)).expect(&what, verdict, Reason::Forwarded);
                     let (tag, inner) = untagged(&without);
                     assert_eq!(tag, lane.vlan(), "{what}");
                     assert_eq!(inner[6..12], from.0, "{what}: whose address");
@@ -90,7 +90,7 @@ fn frames_leave_without_a_tag_where_their_server_has_none() {
             let expected = bench.send(Side::Outer, &plain).expect(text, Verdict::Transmitted, Reason::Forwarded);
             // Priority tags belong to the network without VLANs.
             for tag in [7, 0x6007, 0, 0xe000] {
-                let sent = bench.send_tagged(Side::Outer, &tagged(&plain, tag)).expect(text, Verdict::Transmitted, Reason::Forwarded);
+                let sent = bench.send_freely(Side::Outer, &tagged(&plain, tag)).expect(text, Verdict::Transmitted, Reason::Forwarded);
                 assert_frame(text, &sent, &expected);
             }
         }
@@ -106,11 +106,11 @@ fn replies_return_to_the_vlan_their_client_came_from() {
             serve(bench, forward, |number| Hop::new(server_mac(number).0, INNER.0, far.0));
             for text in FLOWS {
                 let asked = tagged(&tcp(flow(text), "S").build(), 7);
-                let sent = bench.send_tagged(Side::Outer, &asked).expect(text, Verdict::Redirected, Reason::Forwarded);
+                let sent = bench.send_freely(Side::Outer, &asked).expect(text, Verdict::Redirected, Reason::Forwarded);
                 let (_, inner) = untagged(&sent);
                 let number = number_by_mac(&inner);
                 let reply = tcp(flow_of(&inner).reversed(), "S.").macs(server_mac(number), INNER).build();
-                let back = bench.send_tagged(Side::Inner, &tagged(&reply, 8)).expect(text, Verdict::Redirected, Reason::Returned);
+                let back = bench.send_freely(Side::Inner, &tagged(&reply, 8)).expect(text, Verdict::Redirected, Reason::Returned);
                 let (tag, back) = untagged(&back);
                 assert_eq!(tag, 7, "{forward:?} {text}");
                 assert_frame(text, &back, &tcp(flow(text).reversed(), "S.").macs(OUTER, ROUTER).build());
@@ -133,7 +133,7 @@ fn answers_of_our_own_go_back_by_the_vlan() {
             for (what, packet, reason) in [("echo", echo_request(flow(text)), Reason::Echo), ("reset", tcp(flow(text), "S"), Reason::Reset)]
             {
                 let frame = tagged(&packet.macs(ROUTER, OWN).build(), 7);
-                let answer = bench.send_tagged(Side::Outer, &frame).expect(what, Verdict::Transmitted, reason);
+                let answer = bench.send_freely(Side::Outer, &frame).expect(what, Verdict::Transmitted, reason);
                 let (tag, answer) = untagged(&answer);
                 assert_eq!((tag, &answer[..12]), (7, &[ROUTER.0, OWN.0].concat()[..]), "{what}");
                 tests::checksum::assert_checksums(&answer);
@@ -162,14 +162,14 @@ fn what_the_host_gets_has_its_tag_still() {
             ("a provider's tag", provider, Reason::Vlan),
             ("a provider's tag without", tagged(&ours[..40], 0xfff), Reason::Vlan),
         ] {
-            let out = bench.send_tagged(Side::Outer, &frame).expect(what, Verdict::Passed, reason);
+            let out = bench.send_freely(Side::Outer, &frame).expect(what, Verdict::Passed, reason);
             assert_frame(what, &out, &frame);
             // Nothing of it is remembered for the next frame.
             let next = bench.send(Side::Outer, &other).expect(what, Verdict::Passed, Reason::NoService);
             assert_frame(what, &next, &other);
         }
         bench.remove_vlans();
-        let out = bench.send_tagged(Side::Outer, &tagged(&ours, 7)).expect("no VLANs", Verdict::Passed, Reason::Vlan);
+        let out = bench.send_freely(Side::Outer, &tagged(&ours, 7)).expect("no VLANs", Verdict::Passed, Reason::Vlan);
         assert_frame("no VLANs", &out, &tagged(&ours, 7));
     });
 }
@@ -181,7 +181,7 @@ fn the_guard_knows_tagged_frames() {
         serve(bench, Forward::Dsr, |number| Hop::new(server_mac(number).0, OUTER.0, lane.0));
         let plain = tcp(flow(FLOWS[0]), "S").build();
         bench.guard(l4d::plan::WantedGuard { connections: 1000, ..Default::default() });
-        let sent = bench.send_tagged(Side::Outer, &tagged(&plain, 7)).expect("slow enough", Verdict::Transmitted, Reason::Forwarded);
+        let sent = bench.send_freely(Side::Outer, &tagged(&plain, 7)).expect("slow enough", Verdict::Transmitted, Reason::Forwarded);
         assert_eq!(untagged(&sent).0, 7);
         let (verdict, _) = bench.run(Side::Outer, &plain);
         assert_eq!(verdict, Verdict::Transmitted);

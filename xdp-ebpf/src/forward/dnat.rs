@@ -50,6 +50,14 @@ pub(crate) fn service_of(key: &FlowKey, settings: &Settings) -> Option<FlowKey> 
     Some(FlowKey { source, source_port: if port == 0 { key.source_port } else { Port::new(port) }, ..*key })
 }
 
+/// Returns the id of the service that a reply is from, if it is one.
+#[inline(always)]
+pub(crate) fn service_id_of(key: &FlowKey, settings: &Settings) -> Option<u16> {
+    let own = service::of_server(&key.source, key.source_port, key.protocol, settings);
+    let entry = own.or_else(|| service::of_server(&key.source, Port::new(0), key.protocol, settings))?;
+    Some(entry.parts().id)
+}
+
 /// Returns the place and the tag of a client's next hop.
 #[inline(always)]
 fn place(key: &xdp_common::addr::Addr, settings: &Settings) -> (u32, u64) {

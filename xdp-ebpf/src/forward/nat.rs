@@ -102,6 +102,12 @@ pub(crate) fn reply(packet: &mut Packet<'_>, flow: &Flow, reply: &Reply) -> Resu
 }
 
 impl Reply {
+    /// Returns the service it is from.
+    #[inline(always)]
+    pub(crate) const fn service(&self) -> u16 {
+        self.entry.service()
+    }
+
     /// Returns the addresses and ports it has for its client, and the way there.
     #[inline(always)]
     pub(crate) fn client(&self) -> Result<(FlowKey, &'static Hop), Reason> {

@@ -188,6 +188,7 @@ pub struct XdpFrontend {
     pub(in crate::config) track: bool,
     pub(in crate::config) tunnel_port: u16,
     pub(in crate::config) tunnel_mtu: Option<u16>,
+    pub(in crate::config) mss: Option<u16>,
     pub(in crate::config) dead_server: DeadServer,
     pub(in crate::config) no_server: NoServer,
 }
@@ -221,6 +222,11 @@ impl XdpFrontend {
     /// Returns the longest packet, tunnel headers included, that fits the way to every server; none: whatever the link takes.
     pub fn tunnel_mtu(&self) -> Option<u16> {
         self.tunnel_mtu
+    }
+
+    /// Returns the longest segment that either side may ask the other for; none: what it does ask for.
+    pub fn mss(&self) -> Option<u16> {
+        self.mss
     }
 
     /// Returns what becomes of the connections of a server that died.

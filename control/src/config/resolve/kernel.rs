@@ -75,6 +75,7 @@ fn make(
         track: xdp.track.unwrap_or(true),
         tunnel_port: xdp.tunnel_port.as_deref().copied().unwrap_or(GUE_PORT),
         tunnel_mtu: xdp.tunnel_mtu.as_deref().copied(),
+        mss: xdp.mss.as_deref().copied(),
         dead_server: xdp.dead_server.unwrap_or(DeadServer::Move),
         no_server: xdp.no_server.unwrap_or(NoServer::Drop),
     })
@@ -95,6 +96,14 @@ fn tunnel_settings(resolver: &mut Resolver, xdp: &written::XdpFrontend, forward:
     }
     if let Some(mtu) = xdp.tunnel_mtu.as_ref().filter(|_| !wraps) {
         resolver.error(mtu.location(), "`tunnel-mtu` means nothing without a tunnel".to_owned(), "write forward = \"ipip\" or \"gue\"");
+    }
+    let returns = matches!(forward, Forward::Nat | Forward::Dnat);
+    if let Some(mss) = xdp.mss.as_ref().filter(|_| !returns) {
+        resolver.warning(
+            mss.location(),
+            "`mss` limits what servers send, not what clients do: a server's own word on it goes past the balancer",
+            "say it on servers: `ip route change … advmss`; or write forward = \"nat\" or \"dnat\"",
+        );
     }
 }
 

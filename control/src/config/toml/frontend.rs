@@ -195,6 +195,7 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
         track: section.take("track").and_then(|item| reader.boolean(&item)),
         tunnel_port: located(reader, &mut section, "tunnel-port", 1..=u16::MAX, 6080),
         tunnel_mtu: located(reader, &mut section, "tunnel-mtu", LEAST_MTU..=u16::MAX, 1400),
+        mss: located(reader, &mut section, "mss", LEAST_MSS..=u16::MAX - 40, 1360),
         dead_server: section
             .take("dead-server")
             .and_then(|item| reader.text(&item, "reset", |text| word::DEAD_SERVER.read(text)))
@@ -207,6 +208,9 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
     section.finish(reader, &[]);
     Some(xdp)
 }
+
+/// The least segment worth asking for: what fits the least packet that every IPv4 host takes.
+const LEAST_MSS: u16 = 536;
 
 /// The least MTU a tunnel can need: what every link that carries IPv4 must take.
 const LEAST_MTU: u16 = 576;
