@@ -34,7 +34,7 @@ impl Selection {
 
     /// Tells whether a family is wanted; what belongs to no proxy is global.
     pub(super) fn wants(&self, name: &str) -> bool {
-        let scope = name.strip_prefix("haproxy_").and_then(|rest| rest.split('_').next());
+        let scope = name.strip_prefix("haproxy_").or_else(|| name.strip_prefix("l7d_")).and_then(|rest| rest.split('_').next());
         let scope = scope.filter(|scope| SCOPES.contains(scope)).unwrap_or("global");
         self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope))
     }

@@ -1,4 +1,4 @@
-//! The Prometheus text format, version 0.0.4, as far as gauges and counters need it.
+//! The Prometheus text format, version 0.0.4, as far as gauges, counters and histograms need it.
 
 use std::fmt::Write;
 
@@ -12,6 +12,8 @@ pub enum Kind {
     Counter,
     /// Any number at any time.
     Gauge,
+    /// How many there were up to each of some lengths.
+    Histogram,
 }
 
 /// A text of metrics in the making.
@@ -53,6 +55,7 @@ impl Metrics {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.text.push_str("# HELP ");
         self.text.push_str(name);
@@ -82,21 +85,47 @@ impl Family<'_> {
         self.sample(labels, format_args!("{value}"))
     }
 
+    /// Adds what belongs to one set of labels: how many did not exceed each of some lengths, how many there are, and their sum.
+    pub fn steps<'s>(
+        &mut self,
+        labels: &[(&str, &str)],
+        steps: impl Iterator<Item = (&'s str, u64)>,
+        (count, sum): (u64, f64),
+    ) -> &mut Self {
+        if self.text.is_none() {
+            return self;
+        }
+        let steps = steps.chain([("+Inf", count)]);
+        for (le, up_to) in steps {
+            self.part("_bucket", labels.iter().copied().chain([("le", le)]), format_args!("{up_to}"));
+        }
+        self.part("_sum", labels.iter().copied(), format_args!("{sum}"));
+        self.part("_count", labels.iter().copied(), format_args!("{count}"));
+        self
+    }
+
     fn sample(&mut self, labels: &[(&str, &str)], value: std::fmt::Arguments<'_>) -> &mut Self {
-        let Some(text) = self.text.as_deref_mut() else { return self };
+        self.part("", labels.iter().copied(), value);
+        self
+    }
+
+    fn part<'l>(&mut self, ending: &str, labels: impl Iterator<Item = (&'l str, &'l str)>, value: std::fmt::Arguments<'_>) {
+        let Some(text) = self.text.as_deref_mut() else { return };
         text.push_str(self.name);
-        for (index, (name, value)) in labels.iter().enumerate() {
-            text.push(if index == 0 { '{' } else { ',' });
+        text.push_str(ending);
+        let mut separator = '{';
+        for (name, value) in labels {
+            text.push(separator);
             text.push_str(name);
             text.push_str("=\"");
             escape(text, value, Quote::Yes);
             text.push('"');
+            separator = ',';
         }
-        if !labels.is_empty() {
+        if separator == ',' {
             text.push('}');
         }
         writeln!(text, " {value}").expect("writing to a string cannot fail");
-        self
     }
 }
 
@@ -130,6 +159,16 @@ mod tests {
         let expected = "# HELP packets_total Packets seen.\n# TYPE packets_total counter\npackets_total 3\n\
                         packets_total{reason=\"not_ip\",family=\"v6\"} 7\n\
                         # HELP load Load.\n# TYPE load gauge\nload 0.25\nload 2\n";
+        assert_eq!(metrics.into_text(), expected);
+    }
+
+    #[test]
+    fn histogram_has_a_last_step_that_has_no_end() {
+        let mut metrics = Metrics::new();
+        metrics.family("t_seconds", Kind::Histogram, "T.").steps(&[("p", "a")], [("0.1", 2), ("1", 3)].into_iter(), (4, 7.5));
+        let expected = "# HELP t_seconds T.\n# TYPE t_seconds histogram\nt_seconds_bucket{p=\"a\",le=\"0.1\"} 2\n\
+                        t_seconds_bucket{p=\"a\",le=\"1\"} 3\nt_seconds_bucket{p=\"a\",le=\"+Inf\"} 4\nt_seconds_sum{p=\"a\"} 7.5\n\
+                        t_seconds_count{p=\"a\"} 4\n";
         assert_eq!(metrics.into_text(), expected);
     }
 

@@ -110,7 +110,18 @@ impl<'a> Record<'a> {
         }
         if self.connected.is_some() {
             let times = self.times(ended);
-            self.behind().for_each(|here| here.note(times));
+            let latency = match (self.method, self.answered) {
+                (Some(_), answered) => answered.map(|_| times.response),
+                (None, _) => Some(times.total),
+            };
+            for here in self.behind() {
+                here.note(times);
+                latency.into_iter().for_each(|latency| here.note_latency(latency));
+            }
+        }
+        if self.status.is_some() || self.connected.is_some() {
+            let total = self.times(ended).total;
+            frontend.meter().here().into_iter().for_each(|here| here.note_latency(total));
         }
         if self.termination != "--" {
             self.count_failure(frontend);

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::counter::{Counter, Span, Times};
+use super::latency::{Latency, Lengths, Recent};
 use super::rate::Rate;
 
 /// The numbers of one frontend, backend or server, or of the process.
@@ -37,7 +38,10 @@ pub(crate) enum Extent {
 /// What one thread has counted; whole cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Part([AtomicU64; Counter::COUNT]);
+struct Part {
+    counters: [AtomicU64; Counter::COUNT],
+    latency: Latency,
+}
 
 /// The part of a meter that the present thread writes.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +61,7 @@ pub(super) struct Rates {
     pub(super) sessions: Rate,
     /// Requests.
     pub(super) requests: Rate,
+    recent: Recent,
 }
 
 /// Says which part of every meter the present thread writes; to be called once by each worker.
@@ -138,7 +143,11 @@ impl Meter {
     /// Forgets what was counted.
     pub(super) fn forget(&self, extent: Extent) {
         self.most.store(self.total(Counter::Current), Relaxed);
-        *self.rates() = Rates::default();
+        {
+            let mut rates = self.rates();
+            let recent = if extent == Extent::All { Recent::default() } else { std::mem::take(&mut rates.recent) };
+            *rates = Rates { recent, ..Rates::default() };
+        }
         for part in self.parts.iter().filter_map(OnceLock::get) {
             // A thread that writes one at this moment only makes the old number last.
             Counter::HIGHS.iter().for_each(|high| part.store(*high, 0));
@@ -146,6 +155,7 @@ impl Meter {
         if extent == Extent::All {
             let forgotten = self.forgotten.get_or_init(Part::fresh);
             Counter::SUMS.iter().for_each(|counter| forgotten.store(*counter, self.total(*counter)));
+            forgotten.latency.set(&self.all_lengths());
         }
     }
 
@@ -158,6 +168,35 @@ impl Meter {
     /// Returns the longest time, in microseconds.
     pub(crate) fn longest(&self, span: Span) -> u64 {
         self.highest(span.counters().1)
+    }
+
+    /// Returns how long all exchanges took, without what was forgotten.
+    pub(super) fn lengths(&self) -> Lengths {
+        let mut forgotten = Lengths::none();
+        if let Some(part) = self.forgotten.get() {
+            part.latency.add_to(&mut forgotten);
+        }
+        self.all_lengths().since(&forgotten)
+    }
+
+    fn all_lengths(&self) -> Lengths {
+        let mut all = Lengths::none();
+        self.parts.iter().filter_map(OnceLock::get).for_each(|part| part.latency.add_to(&mut all));
+        all
+    }
+
+    /// Tells whether any thread has ever counted anything.
+    pub(super) fn has_counted(&self) -> bool {
+        self.parts.iter().any(|part| part.get().is_some())
+    }
+
+    /// Returns the time in microseconds that so many of a hundred exchanges of the last minute did not exceed, if there were any.
+    pub(super) fn percentile(&self, percent: u64) -> Option<u64> {
+        if !self.has_counted() {
+            return None;
+        }
+        let all = self.lengths();
+        self.rates().recent.of(all).percentile(percent)
     }
 
     /// Returns how many seconds ago the last exchange began, if there was any.
@@ -180,6 +219,9 @@ impl Meter {
         let mut rates = self.rates();
         rates.sessions.tick(sessions, now);
         rates.requests.tick(requests, now);
+        if self.has_counted() {
+            rates.recent.tick(now, || self.lengths());
+        }
     }
 
     /// Returns how many sessions came in the last second.
@@ -227,6 +269,11 @@ impl Here<'_> {
         excess
     }
 
+    /// Notes how long an exchange took, in microseconds.
+    pub(crate) fn note_latency(self, length: u64) {
+        self.part.latency.note(length);
+    }
+
     /// Notes that an exchange began.
     pub(crate) fn begin_session(self, began: Instant) {
         self.add(Counter::Sessions, 1);
@@ -253,15 +300,15 @@ impl Here<'_> {
 
 impl Part {
     fn fresh() -> Box<Self> {
-        Box::new(Self([const { AtomicU64::new(0) }; Counter::COUNT]))
+        Box::new(Self { counters: [const { AtomicU64::new(0) }; Counter::COUNT], latency: Latency::new() })
     }
 
     fn load(&self, counter: Counter) -> u64 {
-        self.0[counter as usize].load(Relaxed)
+        self.counters[counter as usize].load(Relaxed)
     }
 
     fn store(&self, counter: Counter, value: u64) {
-        self.0[counter as usize].store(value, Relaxed);
+        self.counters[counter as usize].store(value, Relaxed);
     }
 
     /// Returns how many connections are open, but for those that wait for their own client.

@@ -75,6 +75,25 @@ pub(super) fn write(metrics: &mut Metrics, overview: &Overview<'_>) {
             write_measure(metrics, &rows, scope, measure);
         }
         write_responses(metrics, &rows, scope);
+        write_latency(metrics, &rows, scope);
+    }
+}
+
+/// Writes how long exchanges took, of those that had any; HAProxy's exporter has nothing of the kind.
+fn write_latency(metrics: &mut Metrics, rows: &[Row<'_>], wanted: &str) {
+    let help = match wanted {
+        "frontend" => "From the first byte of a request to the last of its response; in mode tcp of the connection.",
+        _ => "From the connection to a server to the head of its response; in mode tcp to the end of the connection.",
+    };
+    let name = format!("l7d_{wanted}_latency_seconds");
+    let mut rows = rows.iter().filter(|row| scope(row) == wanted).filter_map(|row| Some((row, row.lengths()?))).peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    let mut family = metrics.family(&name, Kind::Histogram, help);
+    for (row, lengths) in rows {
+        let labels = [("proxy", row.proxy()), ("server", row.name())];
+        family.steps(if wanted == "server" { &labels } else { &labels[..1] }, lengths.steps(), (lengths.count(), lengths.seconds()));
     }
 }
 

@@ -8,6 +8,7 @@ mod csv;
 mod dump;
 mod entrance;
 mod info;
+mod latency;
 mod limits;
 mod manage;
 mod meter;

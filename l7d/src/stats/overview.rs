@@ -10,6 +10,7 @@ use control::fleet::{ServerSnapshot, Snapshot};
 use control::server_state::{Admin, Checking, Status, WEIGHT_SCALE};
 
 use super::counter::{Counter, Span};
+use super::latency::Lengths;
 use super::meter::Meter;
 use crate::site::{Backend, Frontend, Gate, Server, Site};
 
@@ -154,6 +155,9 @@ impl<'a> Row<'a> {
             "cache_hits" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CacheHits),
             "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
             "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
+            "latency_p50" => self.percentile(50),
+            "latency_p95" => self.percentile(95),
+            "latency_p99" => self.percentile(99),
             _ if matches!(self.subject, Subject::Frontend(..)) => None,
             "econ" => sum(Counter::ConnectErrors),
             "eresp" => sum(Counter::ResponseErrors),
@@ -167,6 +171,15 @@ impl<'a> Row<'a> {
             "reuse" => sum(Counter::Reuses),
             _ => self.time(column).map(Value::Micros),
         }
+    }
+
+    fn percentile(&self, percent: u64) -> Option<Value<'a>> {
+        self.meter.percentile(percent).map(Value::Micros)
+    }
+
+    /// Returns how long all exchanges took; none where there were none.
+    pub(super) fn lengths(&self) -> Option<Lengths> {
+        Some(self.meter).filter(|meter| meter.has_counted()).map(Meter::lengths).filter(|lengths| lengths.count() > 0)
     }
 
     fn time(&self, column: &str) -> Option<u64> {

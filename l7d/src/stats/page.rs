@@ -180,10 +180,10 @@ fn write_row(page: &mut String, row: &Row<'_>, words: &Words<'_>) {
         Subject::Server(_, place, _) => ("server", place + 1),
         Subject::Backend(..) => ("backend", 0),
     };
-    let average = count(row, "ttime");
+    let [half, most] = ["latency_p50", "latency_p99"].map(|column| count(row, column));
     let _ = write!(
         page,
-        "<tr class=\"{kind} {}\" data-k=\"{}.{kind}.{server}\" data-v=\"{} {average}\"><td>{}<td",
+        "<tr class=\"{kind} {}\" data-k=\"{}.{kind}.{server}\" data-v=\"{} {half} {most}\"><td>{}<td",
         state(row),
         row.number(),
         count(row, "rate"),
@@ -321,10 +321,10 @@ const ACTIONS: [(&str, &str); 12] = [
 ];
 
 /// What the script draws.
-const HISTORY: &str = "last two minutes: sessions a second, time";
+const HISTORY: &str = "last two minutes: sessions a second; latency, half and 99 % within";
 
 /// What the page shows: titles, and the columns whose values stand side by side.
-const COLUMNS: [(&str, &[&str]); 12] = [
+const COLUMNS: [(&str, &[&str]); 13] = [
     ("status", &["status"]),
     ("last check", &["check_status", "check_code"]),
     ("weight", &["weight"]),
@@ -337,6 +337,7 @@ const COLUMNS: [(&str, &[&str]); 12] = [
     ("errors: request / connect / response", &["ereq", "econ", "eresp"]),
     ("retries / redispatches", &["wretr", "wredis"]),
     ("average ms: queue / connect / response / total", &["qtime", "ctime", "rtime", "ttime"]),
+    ("last minute ms: half / 95 % / 99 % within", &["latency_p50", "latency_p95", "latency_p99"]),
 ];
 
 const STYLE: &str = include_str!("page/style.css");

@@ -44,6 +44,7 @@ impl Tags {
             "qlimit" | "src_ilim" => ("CLS", "u32"),
             "status" => ("SGP", "str"),
             "weight" | "uweight" | "qtime" | "ctime" | "rtime" | "ttime" => ("MaP", "u32"),
+            "latency_p50" | "latency_p95" | "latency_p99" => ("MaP", "u64"),
             "lastchg" => ("MAP", "u32"),
             "lastsess" => ("MAP", "s32"),
             "downtime" => ("MCP", "u32"),

@@ -1,12 +1,12 @@
 //! Statistics: the numbers HAProxy has for the same traffic, under the names it has for them.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Daemon, Haproxy, PATIENCE, connect};
+use crate::kit::{Daemon, Haproxy, PATIENCE, Server, connect, unused_address};
 use crate::log::{Doors, moody, our_config, receiver, their_config};
 
 /// Fetches a page; its body if that comes in one piece, all chunks joined if not.
@@ -131,7 +131,9 @@ fn metrics_are_called_as_haproxys_are() {
     let (our_types, their_types) = (types(&our_text), types(&their_text));
     for (name, kind) in &our_types {
         // Rates are left to Prometheus there; the checks' families exist only where there are checks.
-        let is_own = name.contains("_server_check_") || (name.ends_with("_rate") && !name.starts_with("haproxy_process_"));
+        let is_own = name.starts_with("l7d_")
+            || name.contains("_server_check_")
+            || (name.ends_with("_rate") && !name.starts_with("haproxy_process_"));
         assert!(is_own || their_types.get(name) == Some(kind), "{name} {kind}, theirs {:?}", their_types.get(name));
     }
     let mandatory = [
@@ -152,6 +154,57 @@ fn metrics_are_called_as_haproxys_are() {
     assert!(frontends.contains("haproxy_frontend_status") && !frontends.contains("haproxy_server_"), "{frontends}");
     let families: Vec<&str> = our_text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert_eq!(families.len(), our_types.len(), "each family once");
+}
+
+#[test]
+fn latencies_are_told_by_length() {
+    let server = Server::start(|mut stream| {
+        let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+        while let Some(line) = head.next().and_then(Result::ok) {
+            if line.starts_with("GET /slow") {
+                thread::sleep(Duration::from_millis(120));
+            }
+            if line.is_empty() {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            }
+        }
+    });
+    let [front, stats] = [(); 2].map(|()| unused_address());
+    let config = format!(
+        "[global]\nmetrics = \"{stats}\"\nnbthread = 2\n[defaults]\nmode = \"http\"\n\
+         timeout = {{ connect = \"2s\", client = \"30s\", server = \"30s\" }}\n[frontend.web]\nbind = \"{front}\"\n\
+         default-backend = \"app\"\n[backend.app]\nserver = {{ s1 = \"{}\", idle = {{ address = \"{}\", disabled = true }} }}\n",
+        server.address(),
+        server.address()
+    );
+    let _daemon = Daemon::start(&config);
+    (0..10).for_each(|_| request(front, "/slow"));
+    (0..30).for_each(|_| request(front, "/fast"));
+    wait_for_requests(stats, 40);
+    let text = get(stats, "/metrics?scope=server&scope=frontend");
+    let value = |sample: &str| text.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse::<f64>().ok());
+    for (family, labels) in [("server", "proxy=\"app\",server=\"s1\""), ("frontend", "proxy=\"web\"")] {
+        let bucket = |le: &str| value(&format!("l7d_{family}_latency_seconds_bucket{{{labels},le=\"{le}\"}}")).unwrap();
+        assert_eq!(bucket("+Inf"), 40.0);
+        assert!(bucket("0.1") <= 30.0, "ten took longer: {text}");
+        assert_eq!(value(&format!("l7d_{family}_latency_seconds_count{{{labels}}}")), Some(40.0));
+        assert!(value(&format!("l7d_{family}_latency_seconds_sum{{{labels}}}")).unwrap() >= 1.2);
+    }
+    assert!(!text.contains("server=\"idle\",le"), "what had no exchange has no lengths");
+    assert!(!get(stats, "/metrics?scope=global").contains("l7d_server_"));
+    let json = get(stats, "/stats;json");
+    let told = |name: &str| -> Vec<u64> {
+        let name = format!("\"name\":\"{name}\"");
+        let fields = json.split(&name).skip(1);
+        fields.map(|field| field.split("\"value\":").nth(2).unwrap().split('}').next().unwrap().parse().unwrap()).collect()
+    };
+    let (half, most) = (told("latency_p50"), told("latency_p99"));
+    assert_eq!((half.len(), most.len()), (3, 3), "frontend, server and backend: {json}");
+    assert!(
+        most.iter().all(|most| (100_000..1_000_000).contains(most)) && half.iter().zip(&most).all(|(half, most)| half < most),
+        "{half:?} {most:?}"
+    );
+    assert!(get(stats, "/stats").contains("half / 95 % / 99 % within"));
 }
 
 #[test]

@@ -21,8 +21,7 @@ function filter() {
   }
 }
 
-function line(values) {
-  const most = Math.max(...values, 1);
+function line(values, most) {
   const point = (value, place) => `${(place * 100) / (MOST - 1)},${(20 - (value * 20) / most).toFixed(1)}`;
   const shape = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   shape.setAttribute("points", values.map(point).join(" "));
@@ -38,7 +37,10 @@ function draw() {
     const chart = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     chart.setAttribute("viewBox", "0 0 100 20");
     chart.setAttribute("preserveAspectRatio", "none");
-    chart.append(line(past.map((pair) => pair[0])), line(past.map((pair) => pair[1])));
+    const most = (...places) => Math.max(1, ...past.flatMap((values) => places.map((place) => values[place])));
+    // Both latencies are drawn to one scale.
+    const scales = [most(0), most(1, 2), most(1, 2)];
+    chart.append(...scales.map((scale, place) => line(past.map((values) => values[place]), scale)));
     row.cells[row.cells.length - 1].replaceChildren(chart);
   }
 }
