@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::certs::Authority;
 use crate::http::{ask, server};
 use crate::kit::{Daemon, PATIENCE, connect, directory, unused_address};
 use crate::tables::tell;
@@ -123,6 +124,35 @@ fn what_becomes_of_requests_is_told() {
     assert_eq!(json["rules"][0]["line"], 10);
     assert_eq!(json["rules"][0]["notes"][0]["fetch"], "src");
     assert_eq!(json["rules"][1]["applied"], true);
+}
+
+#[test]
+fn a_certificate_of_the_client_is_asked_as_if_it_had_been_shown() {
+    let authority = Authority::new();
+    let (door, client) = (authority.pem(&["door.test"]), authority.issue(&["ann.test"]));
+    let text = |bind: &str| {
+        format!(
+            "defaults\n mode http\n timeout connect 2s\n timeout client 30s\n timeout server 30s\nfrontend web\n bind 127.0.0.1:8443{bind}\n \
+             use_backend ann if {{ ssl_c_s_dn(cn) ann.test }}\n use_backend known if {{ ssl_c_used }}\n default_backend other\n\
+             backend ann\n server s 127.0.0.1:8001\nbackend known\n server s 127.0.0.1:8001\nbackend other\n server s 127.0.0.1:8001\n"
+        )
+    };
+    let bind = format!(" ssl crt {} verify optional ca-file {}", door.display(), authority.root().display());
+    let place = Place::new(&text(&bind));
+    let shown = place.text(&["--cert", client.certificate.to_str().unwrap()]);
+    assert!(shown.contains("ssl_c_s_dn(cn) is \"ann.test\"\n") && shown.contains("\nbackend ann, "), "{shown}");
+    let other = place.text(&["--cert", authority.root().to_str().unwrap()]);
+    assert!(other.contains("ssl_c_s_dn(cn) is \"authority\"\n") && other.contains("\nbackend known, "), "{other}");
+    let none = place.text(&["--sni", "door.test"]);
+    assert!(none.contains("ssl_c_s_dn(cn) has no value\n") && none.contains("\nbackend other, "), "{none}");
+    let refused = |place: &Place, file: &std::path::Path, message: &str| {
+        let output = place.run(&["--cert", file.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains(message), "{error}");
+    };
+    refused(&Place::new(&text("")), &client.certificate, "a certificate is shown where TLS is spoken");
+    // A key is no certificate.
+    refused(&place, &client.key, "certificate");
 }
 
 #[test]
