@@ -3,6 +3,7 @@
 mod convert;
 mod ctl;
 mod haproxy;
+mod top;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -75,6 +76,11 @@ enum Command {
     ///
     /// The exit status is 0 if it was carried out, and 1 if it was refused; what was answered is printed.
     Ctl(ctl::Ctl),
+    /// Show what a running process does: `l7d top -s /run/l7d/admin.sock`.
+    ///
+    /// Frontends, backends and servers with their sessions, queues, rates, latencies (of the last minute), errors and weights. Keys choose a
+    /// server and drain it, take it out of service, make it ready again or change its weight, each after a question.
+    Top(top::Top),
     /// Print what lets a shell complete commands and options.
     Completions {
         /// The shell.
@@ -112,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Explain { files, question } => explain(&files, &question),
         Command::Convert(convert) => convert::run(&convert),
         Command::Ctl(ctl) => ctl::run(&ctl),
+        Command::Top(top) => top::run(&top),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => {
             clap_mangen::generate_to(Arguments::command(), directory).map(|()| ExitCode::SUCCESS).map_err(Into::into)

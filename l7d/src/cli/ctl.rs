@@ -52,7 +52,7 @@ pub(super) fn run(ctl: &Ctl) -> anyhow::Result<ExitCode> {
 }
 
 /// Returns where the process of a configuration takes commands.
-fn of_config(files: &[PathBuf]) -> anyhow::Result<String> {
+pub(super) fn of_config(files: &[PathBuf]) -> anyhow::Result<String> {
     let config = Config::load_all(files).map_err(|report| anyhow::anyhow!("{report}"))?;
     let Some(socket) = config.global().stats_sockets().first() else { bail!("the configuration has no stats socket") };
     match socket.address() {
@@ -90,7 +90,8 @@ fn request(words: &[String]) -> io::Result<String> {
     Ok(format!("set severity-output number;{text}\n"))
 }
 
-fn ask(place: &str, request: &str) -> io::Result<String> {
+/// Sends a command and returns the whole answer.
+pub(super) fn ask(place: &str, request: &str) -> io::Result<String> {
     if !place.contains('/') && place.contains(':') {
         let mut stream = TcpStream::connect(place)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -167,6 +167,8 @@ mod tls_fetches;
 #[cfg(test)]
 mod tls_out;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod torture;
 #[cfg(test)]
 mod twins;

@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 13] = [
+pub(crate) const LAB: [Package; 14] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -32,6 +32,7 @@ pub(crate) const LAB: [Package; 13] = [
     Package { name: "nghttp2-client", proof: "h2load", why: "many requests while everything changes" },
     Package { name: "dnsmasq-base", proof: "dnsmasq", why: "a server of the DNS that is not ours" },
     Package { name: "rsyslog", proof: "rsyslogd", why: "a server of logs that is not ours" },
+    Package { name: "tmux", proof: "tmux", why: "a terminal to look at" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 
