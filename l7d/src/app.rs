@@ -34,7 +34,7 @@ use crate::explain::{self, Explanation, Question};
 use crate::h2;
 use crate::h3;
 use crate::life::{self, Launch, Rights, Terminate};
-use crate::log::{self, Logs};
+use crate::log::{self, Forwarding, Logs};
 use crate::marked;
 use crate::pace;
 use crate::peers::{self, Peering, Start};
@@ -196,6 +196,7 @@ struct Daemon {
     /// Servers whose names lead elsewhere.
     moves: mpsc::Receiver<Moves>,
     peering: Peering,
+    forwarding: Forwarding,
     /// What keeps the tables in their file.
     archive: Option<tokio::task::JoinHandle<()>>,
 }
@@ -234,6 +235,7 @@ impl Daemon {
         let masters = bind::bind_all(&masters, 1, sharing)?;
         let guests = peers::bind(&config, &local_peer, sharing)?;
         let logs = Logs::of(&config, &Logs::default()).context("log targets")?;
+        let forwarding = Forwarding::start(&config, &logs, &Forwarding::default()).context("log-forward")?;
         follow_limits(config.global());
         let config = Arc::new(config);
         let fleet = Fleet::new(Arc::clone(&config));
@@ -284,6 +286,7 @@ impl Daemon {
             wishes,
             moves,
             peering,
+            forwarding,
             archive: None,
         };
         daemon.keep_tables();
@@ -330,12 +333,14 @@ impl Daemon {
         }
         // What the system may refuse comes first, while nothing has changed yet.
         let logs = Logs::of(&config, before.logs()).context("log targets")?;
+        let forwarding = Forwarding::start(&config, &logs, &self.forwarding).context("log-forward")?;
         let (sockets, desks) = self.bind(&config, &before)?;
         support::announce(&config);
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
         follow_limits(config.global());
         let config = Arc::new(config);
+        self.forwarding = forwarding;
         self.engine.note_loaded(Arc::clone(&config));
         self.fleet.replace(config);
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));

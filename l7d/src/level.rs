@@ -34,6 +34,11 @@ impl Level {
         ("debug", Self::Debug),
     ];
 
+    /// Returns the level of a number, of which all beyond the last are the last.
+    pub(crate) fn numbered(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).map_or(Self::Debug, |(_, level)| *level)
+    }
+
     /// Returns the level of a name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)

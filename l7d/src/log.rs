@@ -4,8 +4,10 @@
 //! target of the frontend's [`Log`]. Times of day are those of the system's time zone.
 
 mod connection;
+mod forward;
 mod health;
 mod journal;
+mod message;
 mod output;
 mod ring;
 mod spool;
@@ -17,6 +19,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use forward::Forwarding;
 pub(crate) use health::follow;
 pub(crate) use journal::{Log, Logs};
 pub(crate) use output::flush;

@@ -55,8 +55,9 @@ impl Findings {
     fn global(&mut self, config: &Config) {
         let of_frontends = config.frontends().iter().map(|frontend| frontend.logging().targets());
         let of_backends = config.backends().iter().map(|backend| backend.logging().targets());
+        let of_others = config.log_forwards().iter().map(|section| section.logging().targets());
         let mut seen = HashSet::new();
-        for target in std::iter::once(config.global().log()).chain(of_frontends).chain(of_backends).flatten() {
+        for target in std::iter::once(config.global().log()).chain(of_frontends).chain(of_backends).chain(of_others).flatten() {
             if seen.insert(target.location().to_string()) {
                 self.target(config, target);
             }

@@ -12,9 +12,9 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
-    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, Mode, NamingOptions, NoServer, OnError, OnStop, Password, PortRange,
-    Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey, ServerSource,
-    StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, Mode, NamingOptions, NoServer, OnError, OnStop, Password,
+    PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey,
+    ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -40,6 +40,7 @@ pub(super) struct Written {
     pub(super) peers: Vec<Peers>,
     pub(super) resolvers: Vec<Resolvers>,
     pub(super) rings: Vec<Ring>,
+    pub(super) log_forwards: Vec<LogForward>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
     pub(super) caches: Vec<Cache>,

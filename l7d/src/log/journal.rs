@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use control::config::{BackendId, Config, FrontendId, Located, Logging, ProxyOption};
 
+use super::message::Message;
 use super::output::{Line, Output, Sender};
 use super::ring::Rings;
 use super::target::Target;
@@ -18,6 +19,8 @@ use crate::rules::hostname;
 pub(crate) struct Logs {
     frontends: Vec<Arc<Log>>,
     backends: Vec<Arc<Log>>,
+    /// Those of lines of others, in the order of their sections.
+    forwards: Vec<Arc<Log>>,
     rings: Rings,
     peers: Vec<Arc<Log>>,
 }
@@ -45,8 +48,9 @@ impl Logs {
         let frontends: io::Result<_> = config.frontends().iter().map(|model| open(model.logging(), model.options())).collect();
         let backends: io::Result<_> = config.backends().iter().map(|model| open(model.logging(), model.options())).collect();
         let peers: io::Result<_> = config.peers().iter().map(|model| open(model.logging(), &[])).collect();
-        let (frontends, backends, peers) = (frontends?, backends?, peers?);
-        Ok(Self { frontends, backends, peers, rings })
+        let forwards: io::Result<_> = config.log_forwards().iter().map(|model| open(model.logging(), &[])).collect();
+        let (frontends, backends, peers, forwards) = (frontends?, backends?, peers?, forwards?);
+        Ok(Self { frontends, backends, forwards, rings, peers })
     }
 
     /// Returns logs that say nothing.
@@ -55,9 +59,15 @@ impl Logs {
         Self {
             frontends: config.frontends().iter().map(|_| silent()).collect(),
             backends: config.backends().iter().map(|_| silent()).collect(),
+            forwards: config.log_forwards().iter().map(|_| silent()).collect(),
             rings: Rings::default(),
             peers: config.peers().iter().map(|_| silent()).collect(),
         }
+    }
+
+    /// Returns where lines of others go, in the order of their sections.
+    pub(super) fn forwards(&self) -> &[Arc<Log>] {
+        &self.forwards
     }
 
     /// Returns the rings.
@@ -67,7 +77,8 @@ impl Logs {
 
     /// Returns everything that lines go to; what several logs share comes several times.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
-        self.frontends.iter().chain(&self.backends).flat_map(|log| &log.outputs).map(|output| &**output)
+        let logs = self.frontends.iter().chain(&self.backends).chain(&self.forwards).chain(&self.peers);
+        logs.flat_map(|log| &log.outputs).map(|output| &**output)
     }
 
     /// Returns the log of a frontend.
@@ -146,6 +157,14 @@ impl Log {
     pub(crate) fn say(&self, level: Level, text: &str) {
         if self.is_wanted() {
             self.write(Line { level, text: text.as_bytes(), structured: b"" }, &mut Vec::new());
+        }
+    }
+
+    /// Writes a line of somebody else's log to every target; `packet` is what each is put together in.
+    pub(super) fn pass_on(&self, line: &[u8], packet: &mut Vec<u8>) {
+        let message = Message::parse(line);
+        for output in &self.outputs {
+            output.pass_on(&message, packet);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Logs;
 use super::connection::{Connection, RETRY};
+use super::message::Message;
 use super::ring::{Ring, Rings};
 use super::spool::{Ending, Intake, drop_lines};
 use super::target::{Header, Place, Target};
@@ -132,6 +133,17 @@ impl Output {
         self.header(line, sender, packet);
         packet.extend_from_slice(line.text);
         packet.truncate(self.target.longest);
+        packet.push(b'\n');
+        self.send(packet);
+    }
+
+    /// Hands over a line of somebody else's log.
+    pub(super) fn pass_on(&self, message: &Message<'_>, packet: &mut Vec<u8>) {
+        if message.level() > self.target.least || !self.is_sampled() {
+            return;
+        }
+        packet.clear();
+        message.write(&self.target, packet);
         packet.push(b'\n');
         self.send(packet);
     }

@@ -101,6 +101,8 @@ mod log;
 #[cfg(test)]
 mod log_format;
 #[cfg(test)]
+mod log_forward;
+#[cfg(test)]
 mod manage;
 #[cfg(test)]
 mod maps;

@@ -120,6 +120,11 @@ fn sections(written: &Written) -> Vec<Section> {
             rest::resolvers(section, resolvers)
         }));
     }
+    for forward in &written.log_forwards {
+        sections.push(Section::filled(&["log-forward", forward.name()], Some(forward.location()), |section| {
+            rest::log_forward(section, forward)
+        }));
+    }
     for ring in &written.rings {
         sections.push(Section::filled(&["ring", ring.name()], Some(ring.location()), |section| rest::ring(section, ring)));
     }

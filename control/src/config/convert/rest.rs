@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Cache, Carrier, Framing, HttpErrors, Password, Process, Resolvers, Ring, ServerKey};
+use crate::config::model::{Cache, Carrier, Framing, HttpErrors, LogForward, Password, Process, Resolvers, Ring, ServerKey};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -137,6 +137,21 @@ pub(super) fn table(section: &mut Section, table: &written::Table) {
     keys.maybe("srvkey", (*srvkey == ServerKey::Address).then(|| "addr".to_owned()));
     keys.maybe("write-to", write_to.as_ref().map(|name| name.value().clone()));
     keys.maybe("peers", peers.as_ref().filter(|_| shared_as.is_none()).map(|peers| peers.value().clone()));
+    section.keys(&keys);
+}
+
+/// Writes where log lines of others come in.
+pub(super) fn log_forward(section: &mut Section, forward: &LogForward) {
+    let LogForward { name: _, binds, datagrams, logging, maxconn, backlog, patience } = forward;
+    let mut keys = Table::default();
+    keys.some("bind", binds.iter().map(|address| address.to_string()));
+    keys.some("dgram-bind", datagrams.iter().map(|address| address.to_string()));
+    keys.some("log", logging.targets.iter().map(|target| target.value().clone()));
+    keys.put("maxconn", *maxconn);
+    keys.maybe("backlog", *backlog);
+    let mut timeouts = Table::default();
+    timeouts.maybe("client", patience.map(words::duration));
+    keys.table("timeout", timeouts);
     section.keys(&keys);
 }
 

@@ -36,6 +36,7 @@ mod global;
 mod lexer;
 mod line;
 mod log;
+mod log_forward;
 mod peers;
 pub(super) mod protocol;
 mod proxy;

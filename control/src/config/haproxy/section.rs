@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{cache, global, peers, proxy, reply, resolvers, ring, userlist};
+use super::{cache, global, log_forward, peers, proxy, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::{Cache, HttpErrors, Resolvers, Ring};
+use crate::config::model::{Cache, HttpErrors, LogForward, Resolvers, Ring};
 use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
@@ -29,6 +29,7 @@ pub(super) enum Section {
     Peers(Box<peers::Draft>),
     Resolvers(Resolvers),
     Ring(Ring),
+    LogForward(LogForward),
     Proxy(Box<Draft>),
 }
 
@@ -44,6 +45,7 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("userlist", |line, _| userlist::section(line).map(Section::Userlist)),
     ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
     ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
+    ("log-forward", |line, files| log_forward::section(line, &files.written.log_forwards).map(Section::LogForward)),
     ("ring", |line, files| ring::section(line, &files.written.rings).map(Section::Ring)),
 ];
 
@@ -56,7 +58,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 9] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-forward", "log-profile", "mailers", "program", "traces"];
+const LATER: [&str; 8] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-profile", "mailers", "program", "traces"];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {
@@ -150,6 +152,7 @@ impl Files {
                 Section::Peers(draft) => draft.name(),
                 Section::Resolvers(section) => section.name(),
                 Section::Ring(ring) => ring.name(),
+                Section::LogForward(section) => section.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -173,6 +176,7 @@ impl Files {
             Section::Peers(draft) => draft.line(keyword, line, reader),
             Section::Resolvers(section) => resolvers::section_line(keyword, line, section),
             Section::Ring(ring) => ring::section_line(keyword, line, ring),
+            Section::LogForward(section) => log_forward::section_line(keyword, line, section),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -255,6 +259,7 @@ impl Files {
             Section::Peers(draft) => draft.finish(&mut self.written),
             Section::Resolvers(section) => self.written.resolvers.push(section),
             Section::Ring(ring) => self.written.rings.push(ring),
+            Section::LogForward(section) => self.written.log_forwards.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

@@ -15,6 +15,7 @@ mod frontend;
 mod global;
 mod hash;
 mod log;
+mod log_forward;
 mod observe;
 mod peers;
 mod proxy;
@@ -45,6 +46,7 @@ pub(in crate::config) use global::Process;
 pub use global::{Global, H2Limits, QuicLimits, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
+pub use log_forward::LogForward;
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};
 pub use peers::{Peer, Peers};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
@@ -130,6 +132,7 @@ pub struct Config {
     pub(in crate::config) peers: Vec<Peers>,
     pub(in crate::config) resolvers: Vec<Resolvers>,
     pub(in crate::config) rings: Vec<Ring>,
+    pub(in crate::config) log_forwards: Vec<LogForward>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
     pub(in crate::config) caches: Vec<Cache>,
@@ -180,6 +183,11 @@ impl Config {
     /// Returns the sections of servers that are asked for names, in the order of the file.
     pub fn resolvers(&self) -> &[Resolvers] {
         &self.resolvers
+    }
+
+    /// Returns where log lines of others come in, in the order of the file.
+    pub fn log_forwards(&self) -> &[LogForward] {
+        &self.log_forwards
     }
 
     /// Returns the rings, in the order of the file.

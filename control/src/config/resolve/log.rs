@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::Located;
-use crate::config::model::{LineFormat, Logging, Mode, ProxyOption};
+use crate::config::model::{LineFormat, LogForward, Logging, Mode, ProxyOption};
 use crate::config::value::option::Switch;
 use crate::config::written::Proxy;
 
@@ -34,6 +34,23 @@ pub(super) fn logging(resolver: &mut Resolver, [defaults, own]: [&Proxy; 2], mod
 pub(super) fn of_peers(resolver: &Resolver, written: &[Located<String>]) -> Logging {
     let targets = written.iter().flat_map(|target| expand(&resolver.log, target)).collect();
     Logging { targets, tag: resolver.log_tag.clone(), ..Logging::default() }
+}
+
+/// Completes a section of log lines of others.
+pub(super) fn forward(resolver: &mut Resolver, mut section: LogForward) -> LogForward {
+    section.logging.targets = section.logging.targets.iter().flat_map(|target| expand(&resolver.log, target)).collect();
+    let sockets: Vec<_> = section.binds.iter().chain(&section.datagrams).collect();
+    if sockets.is_empty() {
+        resolver.absent(section.location(), format!("log-forward `{}` listens nowhere", section.name()), "dgram-bind 127.0.0.1:514");
+    }
+    if section.logging.targets.is_empty() {
+        resolver.absent(
+            section.location(),
+            format!("log-forward `{}` has no `log`, and drops what it gets", section.name()),
+            "log 192.0.2.9:514 local0",
+        );
+    }
+    section
 }
 
 /// Puts the targets of the process in the place of the word `global`.

@@ -45,6 +45,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers: _,
         rings,
+        log_forwards,
         http_errors,
         userlists,
         caches,
@@ -69,6 +70,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     caches.iter().for_each(|cache| cache::check(&mut resolver, cache));
     let resolvers = naming::sections(&mut resolver);
+    let log_forwards = log_forwards.into_iter().map(|section| log::forward(&mut resolver, section)).collect();
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
@@ -82,6 +84,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers,
         rings,
+        log_forwards,
         http_errors,
         userlists,
         caches,

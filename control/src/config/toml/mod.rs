@@ -13,6 +13,7 @@ mod frontend;
 mod global;
 mod listen;
 mod log;
+mod log_forward;
 mod peers;
 mod pool;
 mod proxy;
@@ -76,6 +77,8 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     written.tables.sort_by_key(|table| table.name.location().line());
     written.resolvers =
         root.named(reader, "resolvers").into_iter().map(|(name, section)| resolvers::resolvers(reader, name, section)).collect();
+    written.log_forwards =
+        root.named(reader, "log-forward").into_iter().map(|(name, section)| log_forward::log_forward(reader, name, section)).collect();
     written.rings = root.named(reader, "ring").into_iter().map(|(name, section)| ring::ring(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();
