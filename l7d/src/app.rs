@@ -31,6 +31,7 @@ use crate::admin::{self, Amendment, Engine, Errand, Hands, OnDisk, Reloaded};
 use crate::archive;
 use crate::bind::{self, Sharing, Spec};
 use crate::explain::{self, Explanation, Question};
+use crate::h1;
 use crate::h2;
 use crate::h3;
 use crate::life::{self, Launch, Rights, Terminate};
@@ -567,6 +568,7 @@ async fn wait_for(limit: Option<Duration>) {
 fn follow_limits(global: &Global) {
     pace::follow(global.rates());
     h2::follow(global.h2());
+    h1::parse::follow(global.heads());
     h3::follow(global.quic());
 }
 

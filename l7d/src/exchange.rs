@@ -441,10 +441,13 @@ async fn read_head(
     let mut worth_parsing = true;
     loop {
         if worth_parsing && let Parsed::Complete { head, length } = parse::request(input.filled()).map_err(ExchangeError::Request)? {
+            if !parse::may_be(length) {
+                return Err(ExchangeError::RequestTooLong);
+            }
             input.consume(length);
             return Ok(head);
         }
-        if input.make_room() == 0 {
+        if !parse::goes_on(input) {
             return Err(ExchangeError::RequestTooLong);
         }
         let seen = input.len();
@@ -500,6 +503,9 @@ async fn from_cache(
     let body = if head.method() == Method::Head { Bytes::new() } else { body };
     let offer = review.compression().filter(|_| !body.is_empty()).and_then(|settings| settings.offer(head));
     let coder = offer.and_then(|offer| offer.accept(&mut response, Some(body.len() as u64)));
+    if coder.is_some() {
+        offer.into_iter().for_each(|offer| review.compressed(offer.coding()));
+    }
     if coder.is_some() && matches!(client.wire, Wire::H1 { .. }) {
         response.headers.append(b"Transfer-Encoding", b"chunked").map_err(|_| ExchangeError::ResponseTooLong)?;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use control::config::{NamePolicy, Timeout};
 
 use crate::cache::{Hit, Keep};
-use crate::compress::Settings;
+use crate::compress::{Coding, Settings};
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
 use crate::flow::Audience;
@@ -234,6 +234,11 @@ impl<'a> Review<'a> {
     /// Takes what a cache is to keep of the response.
     pub(crate) fn take_keep(&mut self) -> Option<Keep> {
         self.memory.cached.keep.take()
+    }
+
+    /// Notes how the response is compressed on its way.
+    pub(crate) fn compressed(&mut self, coding: Coding) {
+        self.memory.compressed = Some(coding);
     }
 
     /// Returns what is compressed of what the client gets.

@@ -81,7 +81,7 @@ pub(crate) struct Transfer<'a> {
     /// What compresses it on the way.
     pub(crate) coder: Option<Coder>,
     /// What takes it down as it comes.
-    pub(crate) recording: Option<&'a mut Recording>,
+    pub(crate) recording: Option<Recording>,
 }
 
 #[derive(Debug)]
@@ -123,6 +123,10 @@ impl Transfer<'_> {
                 }
             }
             let is_last = !matches!(piece, Piece::Data { last: false, .. });
+            // What has come whole is kept before the client has all of it, and may ask again.
+            if let Some(recording) = self.recording.take_if(|_| is_last) {
+                recording.finish();
+            }
             let pieces = match &mut self.coder {
                 None => [Some(piece), None],
                 Some(coder) => press(coder, piece),

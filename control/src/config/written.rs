@@ -77,6 +77,7 @@ pub(super) struct Global {
     pub(super) rates: Rates,
     pub(super) h2: super::model::H2Limits,
     pub(super) quic: super::model::QuicLimits,
+    pub(super) heads: super::model::HeadLimits,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,
     pub(super) log_tag: Option<Located<String>>,

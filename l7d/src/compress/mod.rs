@@ -77,6 +77,11 @@ impl<'a> Settings<'a> {
 }
 
 impl Offer<'_> {
+    /// Returns the coding that is offered.
+    pub(crate) fn coding(&self) -> Coding {
+        self.coding
+    }
+
     /// Takes a response on if it may be compressed, and changes its head to that; `length` is that of its body, if it is known.
     pub(crate) fn accept(&self, head: &mut ResponseHead, length: Option<u64>) -> Option<Coder> {
         if !self.suits(head, length) {
@@ -159,7 +164,8 @@ fn preferred(request: &RequestHead, codings: &[Coding]) -> Option<Coding> {
     best.1
 }
 
-fn name_of(coding: Coding) -> &'static [u8] {
+/// Returns what HTTP calls a coding.
+pub(crate) fn name_of(coding: Coding) -> &'static [u8] {
     match coding {
         Coding::Identity => b"identity",
         Coding::Gzip => b"gzip",

@@ -210,7 +210,7 @@ impl Answer<'_, '_> {
                 input.consume(length);
                 return Ok(head);
             }
-            if input.make_room() == 0 {
+            if !parse::goes_on(input) {
                 return Err(ExchangeError::ResponseTooLong);
             }
             let more = flatten(deadline.within(self.limits.server, pin!(server.receive_more(input))).await).map_err(server_failed)?;
@@ -448,6 +448,7 @@ impl Answer<'_, '_> {
             },
         };
         let coder = offer.accept(head, length)?;
+        self.request.review.borrow_mut().compressed(offer.coding());
         if let Rest::H1 { .. } = rest {
             head.headers.append(b"Transfer-Encoding", b"chunked").ok()?;
         }
@@ -492,18 +493,14 @@ impl Answer<'_, '_> {
 
     async fn transfer(
         &self,
-        (from, to, coder, mut recording): (Source<'_>, Sink<'_>, Option<Coder>, Option<Recording>),
+        (from, to, coder, recording): (Source<'_>, Sink<'_>, Option<Coder>, Option<Recording>),
         deadline: &mut Deadline,
         progress: &mut Progress,
     ) -> Result<(), ExchangeError> {
         let (from_limit, to_limit) = (self.limits.server, self.limits.client);
-        let transfer = Transfer { from, from_limit, to, to_limit, coder, recording: recording.as_mut() };
+        let transfer = Transfer { from, from_limit, to, to_limit, coder, recording };
         progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
-        transfer.run(deadline, &progress.sent).await.map_err(download_failed)?;
-        if let Some(recording) = recording {
-            recording.finish();
-        }
-        Ok(())
+        transfer.run(deadline, &progress.sent).await.map_err(download_failed)
     }
 
     fn encode(&self, head: &ResponseHead, client: Fate, out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 //! [`super::parse`] only learns that a head is wrong; this slower second look, taken once per refused connection, says where. A
 //! property test holds the two to the same verdict.
 
-use super::parse::MAX_FIELDS;
+use super::parse::most_fields;
 use super::{Fault, SyntaxError};
 use crate::message::headers::{is_field_byte, is_token};
 
@@ -143,7 +143,7 @@ impl Scan<'_> {
     }
 
     fn fields(&mut self) -> Result<(), Stop> {
-        for _ in 0..=MAX_FIELDS {
+        for _ in 0..=most_fields() {
             match self.peek()? {
                 b'\r' | b'\n' => return self.line_end(Fault::FieldName),
                 b' ' | b'\t' => return self.fail(Fault::Folding),

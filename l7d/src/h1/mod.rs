@@ -78,7 +78,7 @@ pub enum Fault {
     #[error("control byte in a field value")]
     ControlByte,
     /// There are more header fields than are accepted.
-    #[error("more than {} header fields", parse::MAX_FIELDS)]
+    #[error("more than {} header fields", parse::most_fields())]
     TooManyFields,
     /// `Host` is given more than once.
     #[error("more than one host field")]

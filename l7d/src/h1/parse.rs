@@ -4,10 +4,14 @@
 //! `Host` fields) is refused here. Where the body ends is left to [`super::framing`].
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
+use control::config::HeadLimits;
 use httparse::{Header, ParserConfig, Status};
 
 use super::{Fault, SyntaxError, explain};
+use crate::buffer::{Buffer, LARGE, SMALL};
 use crate::message::head::{Method, RequestHead, RequestLine, ResponseHead, Version};
 use crate::message::headers::{Headers, Known, Span};
 
@@ -30,9 +34,9 @@ pub enum Parsed<T> {
 /// # Errors
 /// Names the first byte that makes the head invalid.
 pub fn request(bytes: &[u8]) -> Result<Parsed<RequestHead>, SyntaxError> {
-    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; SLOTS];
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(bytes, &mut slots) {
+    let length = match request.parse_with_uninit_headers(bytes, &mut slots[..most_fields()]) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(Parsed::Partial),
         Err(_) => return Err(explain::request(bytes)),
@@ -58,9 +62,9 @@ pub fn request(bytes: &[u8]) -> Result<Parsed<RequestHead>, SyntaxError> {
 /// # Errors
 /// Names the first byte that makes the head invalid.
 pub fn response(bytes: &[u8]) -> Result<Parsed<ResponseHead>, SyntaxError> {
-    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; SLOTS];
     let mut response = httparse::Response::new(&mut []);
-    let length = match ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots) {
+    let length = match ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots[..most_fields()]) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(Parsed::Partial),
         Err(_) => return Err(explain::response(bytes)),
@@ -183,7 +187,42 @@ fn authority_port(target: &[u8]) -> Option<&[u8]> {
     is_host.then(|| &target[colon + 1..])
 }
 
-/// Most header fields a message may have; HAProxy's default of 101 counts the first line too.
+/// How many header fields a message may have.
+static MOST_FIELDS: AtomicUsize = AtomicUsize::new(MAX_FIELDS);
+/// How many bytes a head may have.
+static MOST_BYTES: AtomicUsize = AtomicUsize::new(SMALL);
+
+/// Lets heads be as large as the configuration says.
+pub(crate) fn follow(limits: HeadLimits) {
+    MOST_FIELDS.store(limits.fields().unwrap_or(MAX_FIELDS).min(SLOTS), Relaxed);
+    MOST_BYTES.store(limits.bytes().unwrap_or(SMALL).min(LARGE), Relaxed);
+}
+
+/// Returns how many header fields a message may have.
+pub(super) fn most_fields() -> usize {
+    MOST_FIELDS.load(Relaxed)
+}
+
+/// Tells whether a head may have so many bytes.
+pub(crate) fn may_be(length: usize) -> bool {
+    length <= MOST_BYTES.load(Relaxed)
+}
+
+/// Makes room for more of a head that is not complete; tells whether it may go on.
+pub(crate) fn goes_on(input: &mut Buffer) -> bool {
+    let most = MOST_BYTES.load(Relaxed);
+    if input.len() >= most {
+        return false;
+    }
+    if input.make_room() == 0 && most > SMALL {
+        input.grow();
+    }
+    input.make_room() > 0
+}
+
+/// How many header fields there is room for while a head is read.
+const SLOTS: usize = 1024;
+/// Most header fields a message may have unless something else is said; HAProxy's default of 101 counts the first line too.
 pub const MAX_FIELDS: usize = 100;
 /// Length of `HTTP/1.1 200 `, behind which the reason phrase begins.
 const STATUS_LINE: usize = 13;

@@ -1,7 +1,7 @@
 //! Names of HAProxy's rule language that are known and not carried out yet, so that each is refused for what it is.
 
 /// Sample fetches.
-pub(super) const LATER_FETCHES: [&str; 59] = [
+pub(super) const LATER_FETCHES: [&str; 52] = [
     "acl",
     "bc_dst",
     "bc_dst_port",
@@ -43,40 +43,27 @@ pub(super) const LATER_FETCHES: [&str; 59] = [
     "last_entity",
     "lat_ns_avg",
     "lat_ns_tot",
-    "meth",
     "nbthread",
     "req.bytes_in",
-    "req.hdrs_bin",
     "req.ssl_ec_ext",
     "req.ssl_st_ext",
     "req.timer.hdr",
-    "res.comp",
-    "res.comp_algo",
-    "res.hdrs_bin",
     "res.timer.hdr",
     "so_id",
     "so_name",
-    "srv_id",
     "table_avail",
     "term_events",
-    "thread",
     "waiting_entity",
 ];
 
 /// Converters.
-pub(super) const LATER_CONVERTERS: [&str; 25] = [
+pub(super) const LATER_CONVERTERS: [&str; 18] = [
     "51d.single",
     "aes_gcm_enc",
     "da-csv-conv",
     "debug",
-    "fix_is_valid",
-    "fix_tag_value",
     "hash",
-    "json",
     "jwt_decrypt",
-    "mqtt_field_value",
-    "mqtt_is_valid",
-    "protobuf",
     "rfc7239_field",
     "rfc7239_is_valid",
     "rfc7239_n2nn",
@@ -86,7 +73,6 @@ pub(super) const LATER_CONVERTERS: [&str; 25] = [
     "table_expire",
     "table_idle",
     "table_inc_gpc",
-    "ungrpc",
     "when",
     "wt6",
     "x509_v_err_str",

@@ -453,7 +453,7 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request deny if { pathh /x }", "there is no sample fetch `pathh`"),
         ("http-request deny if { distcc_body -m found }", "sample fetch `distcc_body` is not supported yet"),
         ("http-request deny if { path,lowr /x }", "there is no converter `lowr`"),
-        ("http-request deny if { path,json -m bin 00 }", "converter `json` is not supported yet"),
+        ("http-request deny if { path,debug -m bin 00 }", "converter `debug` is not supported yet"),
         ("http-request deny if { path -m begin /x }", "`begin` is not a matching method"),
         ("http-request deny if { path_reg (a }", "unclosed group"),
         ("http-request deny if { path_reg (?=a) }", "look-around, including look-ahead and look-behind, is not supported"),

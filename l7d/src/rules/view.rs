@@ -16,6 +16,7 @@ use super::observer::{Observer, RuleId};
 use super::sample::Sample;
 use crate::brand::Brand;
 use crate::cache::{Cache, Hit, Keep, Visit};
+use crate::compress::Coding;
 use crate::flow::Audience;
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
@@ -271,6 +272,8 @@ pub(crate) struct Memory {
     verified: Vec<(usize, bool)>,
     /// What caches have to do with the exchange.
     pub(crate) cached: Cached,
+    /// How the response was compressed on its way.
+    pub(crate) compressed: Option<Coding>,
     /// The last rule that decided about the exchange.
     last_rule: Option<RuleId>,
 }
@@ -501,6 +504,7 @@ impl Memory {
         self.last_rule = None;
         self.server_tls = None;
         self.cached = Cached::default();
+        self.compressed = None;
         *self.captured.get_mut() = None;
     }
 

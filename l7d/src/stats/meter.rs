@@ -69,6 +69,11 @@ pub(crate) fn enter_thread(number: usize) {
     THREAD.set(number);
 }
 
+/// Returns the number of the present thread; none if it is no worker.
+pub(crate) fn thread() -> Option<usize> {
+    Some(THREAD.get()).filter(|number| *number != usize::MAX)
+}
+
 thread_local! {
     static THREAD: Cell<usize> = const { Cell::new(usize::MAX) };
 }

@@ -30,7 +30,7 @@ pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, Visitor, scrape, show};
 pub(crate) use info::{Detail, Life};
 pub(crate) use limits::Depth;
-pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread};
+pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread, thread};
 
 use crate::site::Site;
 use overview::Overview;

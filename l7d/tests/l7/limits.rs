@@ -6,6 +6,7 @@ use crate::certs::Authority;
 use crate::http::server;
 use crate::kit::{Daemon, connect, directory, unused_address};
 use crate::tables::tell;
+use crate::twins::Twins;
 
 /// Asks until an answer has all of these in it.
 fn settled(socket: &std::path::Path, command: &str, wanted: &[&str]) -> String {
@@ -54,4 +55,42 @@ fn limits_that_are_near_are_told_in_words() {
     drop(clients);
     tell(&socket, "clear table seen");
     let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn heads_are_as_large_as_haproxy_lets_them_be() {
+    let status = |twins: &Twins, request: &str| {
+        let said = [&twins.ours, &twins.theirs].map(|twin| {
+            let (answer, line) = twin.ask(request);
+            (answer.first().cloned().unwrap_or_default(), line)
+        });
+        assert_eq!(said[0], said[1], "{}", &request[..request.len().min(200)]);
+        said[0].0.clone()
+    };
+    for (settings, fields, bytes) in [
+        ("tune.http.maxhdr 20", 19, 15_000),
+        ("tune.http.maxhdr 300", 299, 15_000),
+        ("tune.bufsize 8192", 100, 7000),
+        ("tune.bufsize 8192\n tune.maxrewrite 2048", 100, 6000),
+        ("tune.bufsize 40000", 100, 38_500),
+    ] {
+        let twins = Twins::start(&format!(
+            "global\n {settings}\n log @LOG@ local0\n nbthread 1\ndefaults\n mode http\n log global\n log-format \"%ST %tsc\"\n timeout client 30s\n\
+             frontend f\n bind @DOOR@\n http-request return status 200 content-type text/plain string x\n"
+        ));
+        let with_fields = |count: usize| {
+            let more: String = (1..count).map(|number| format!("a{number}: x\r\n")).collect();
+            format!("GET / HTTP/1.0\r\nHost: h\r\n{more}\r\n")
+        };
+        let with_bytes = |length: usize| {
+            let start = "GET / HTTP/1.0\r\nHost: h\r\nX: ";
+            format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4))
+        };
+        assert_eq!(status(&twins, &with_fields(fields)), "HTTP/1.1 200", "{settings}");
+        assert_eq!(status(&twins, &with_fields(fields + 1)), "HTTP/1.1 400", "{settings}");
+        assert_eq!(status(&twins, &with_bytes(bytes)), "HTTP/1.1 200", "{settings}");
+        if settings.contains("bufsize") {
+            assert_eq!(status(&twins, &with_bytes(bytes + 1500)), "HTTP/1.1 400", "{settings}");
+        }
+    }
 }

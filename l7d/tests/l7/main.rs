@@ -115,6 +115,8 @@ mod names;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod priorities;

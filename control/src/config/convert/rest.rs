@@ -13,6 +13,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         rates,
         h2,
         quic,
+        heads,
         threads,
         log,
         log_tag,
@@ -43,7 +44,8 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     table.maybe("metrics", metrics.as_ref().map(|address| address.to_string()));
     let of_h2 = [("h2-max-concurrent-streams", h2.streams), ("h2-initial-window-size", h2.window), ("h2-max-frame-size", h2.frame)];
     let of_quic = [("quic-max-streams-bidi", quic.streams), ("quic-retry-threshold", quic.retry_threshold)];
-    for (key, limit) in of_h2.into_iter().chain(of_quic) {
+    let of_heads = [("http-maxhdr", heads.lines), ("bufsize", heads.buffer), ("maxrewrite", heads.reserve)];
+    for (key, limit) in of_h2.into_iter().chain(of_quic).chain(of_heads) {
         table.maybe(key, limit);
     }
     table.maybe("quic-max-idle-timeout", quic.idle.map(words::duration));

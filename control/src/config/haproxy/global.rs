@@ -7,7 +7,7 @@ use super::log;
 use super::reader::Reader;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
-use crate::config::model::{Account, H2Limits, QuicLimits, SocketFile, SocketLevel, StatsSocket};
+use crate::config::model::{Account, H2Limits, HeadLimits, QuicLimits, SocketFile, SocketLevel, StatsSocket};
 use crate::config::suggest;
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
@@ -217,7 +217,6 @@ const TUNING: &[&str] = &[
     "applet.zero-copy-forwarding",
     "buffers.limit",
     "buffers.reserve",
-    "bufsize",
     "bufsize.large",
     "bufsize.small",
     "cli.max-payload-size",
@@ -246,7 +245,6 @@ const TUNING: &[&str] = &[
     "h2.zero-copy-fwd-send",
     "http.cookielen",
     "http.logurilen",
-    "http.maxhdr",
     "idle-pool.shared",
     "idletimer",
     "listener.default-shards",
@@ -265,7 +263,6 @@ const TUNING: &[&str] = &[
     "max-rules-at-once",
     "maxaccept",
     "maxpollevents",
-    "maxrewrite",
     "memory.hot-size",
     "notsent-lowat.client",
     "notsent-lowat.server",
@@ -329,12 +326,15 @@ const TUNING: &[&str] = &[
 ];
 
 /// What of `tune.*` acts.
-const ACTING: [&str; 8] = [
+const ACTING: [&str; 11] = [
+    "bufsize",
     "h2.fe.initial-window-size",
     "h2.fe.max-concurrent-streams",
     "h2.initial-window-size",
     "h2.max-concurrent-streams",
     "h2.max-frame-size",
+    "http.maxhdr",
+    "maxrewrite",
     "quic.frontend.max-idle-timeout",
     "quic.frontend.max-streams-bidi",
     "quic.retry-threshold",
@@ -373,6 +373,9 @@ fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Glo
         "quic.frontend.max-streams-bidi" => global.quic.streams = Some(*line.integer(QuicLimits::STREAMS)?),
         "quic.frontend.max-idle-timeout" => global.quic.idle = Some(*line.period()?),
         "quic.retry-threshold" => global.quic.retry_threshold = Some(*line.integer(QuicLimits::HANDSHAKES)?),
+        "http.maxhdr" => global.heads.lines = Some(*line.integer(HeadLimits::LINES)?),
+        "bufsize" => global.heads.buffer = Some(*line.integer(HeadLimits::BUFFER)?),
+        "maxrewrite" => global.heads.reserve = Some(*line.integer(HeadLimits::RESERVE)?),
         name if TUNING.contains(&name) => {
             let _ = line.joined();
             reader.idle(keyword.clone());

@@ -15,6 +15,7 @@ pub struct Global {
     pub(in crate::config) rates: Rates,
     pub(in crate::config) h2: H2Limits,
     pub(in crate::config) quic: QuicLimits,
+    pub(in crate::config) heads: HeadLimits,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
     pub(in crate::config) log_tag: Option<Located<String>>,
@@ -65,6 +66,17 @@ pub struct QuicLimits {
     pub retry_threshold: Option<u32>,
 }
 
+/// How large the heads of messages of HTTP/1 may be, where that is not as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// How many lines a head has, the first one counted.
+    pub lines: Option<u32>,
+    /// How many bytes a message is read into at first.
+    pub buffer: Option<u32>,
+    /// How many of them are left for what rules add.
+    pub reserve: Option<u32>,
+}
+
 /// How many clients are let in per second; 0 for any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
@@ -74,6 +86,30 @@ pub struct Rates {
     pub sessions: u32,
     /// Of those that begin TLS.
     pub tls: u32,
+}
+
+impl HeadLimits {
+    /// How many lines there may be.
+    pub(in crate::config) const LINES: std::ops::RangeInclusive<u32> = 1..=32_767;
+    /// How large a buffer may be.
+    pub(in crate::config) const BUFFER: std::ops::RangeInclusive<u32> = 1024..=0x7fff_ffff;
+    /// How much of it may be left.
+    pub(in crate::config) const RESERVE: std::ops::RangeInclusive<u32> = 0..=0x7fff_ffff;
+
+    /// Returns how many header fields a head may have; none where nothing is said.
+    pub fn fields(self) -> Option<usize> {
+        self.lines.and_then(|lines| usize::try_from(lines - 1).ok())
+    }
+
+    /// Returns how many bytes a head may have; none where nothing is said.
+    pub fn bytes(self) -> Option<usize> {
+        if self.buffer.is_none() && self.reserve.is_none() {
+            return None;
+        }
+        let buffer = self.buffer.unwrap_or(16_384);
+        // What rules add must not take more than half.
+        usize::try_from(buffer - self.reserve.unwrap_or(1024).min(buffer / 2)).ok()
+    }
 }
 
 impl H2Limits {
@@ -96,6 +132,11 @@ impl Global {
     /// Returns what clients of QUIC may do, where that is not as usual.
     pub fn quic(&self) -> QuicLimits {
         self.quic
+    }
+
+    /// Returns how large the heads of messages of HTTP/1 may be, where that is not as usual.
+    pub fn heads(&self) -> HeadLimits {
+        self.heads
     }
 
     /// Returns what peers of HTTP/2 may do, where that is not as usual.

@@ -43,7 +43,7 @@ pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
 pub(in crate::config) use global::Process;
-pub use global::{Global, H2Limits, QuicLimits, Rates, SocketLevel, StatsSocket};
+pub use global::{Global, H2Limits, HeadLimits, QuicLimits, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use log_forward::LogForward;

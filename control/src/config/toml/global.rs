@@ -6,7 +6,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, BindAddress, CommandSocket, H2Limits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
+    Account, BindAddress, CommandSocket, H2Limits, HeadLimits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
 };
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
@@ -36,6 +36,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         rates: rates(reader, &mut section),
         h2: h2(reader, &mut section),
         quic: quic(reader, &mut section),
+        heads: heads(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
         log_tag: log::tag(reader, &mut section),
@@ -73,6 +74,15 @@ fn quic(reader: &mut Reader, section: &mut Section<'_>) -> QuicLimits {
         streams: number("quic-max-streams-bidi", QuicLimits::STREAMS, 100),
         idle,
         retry_threshold: number("quic-retry-threshold", QuicLimits::HANDSHAKES, 100),
+    }
+}
+
+fn heads(reader: &mut Reader, section: &mut Section<'_>) -> HeadLimits {
+    let mut number = |key, range, example| section.take(key).and_then(|item| reader.integer(&item, range, example));
+    HeadLimits {
+        lines: number("http-maxhdr", HeadLimits::LINES, 101),
+        buffer: number("bufsize", HeadLimits::BUFFER, 16_384),
+        reserve: number("maxrewrite", HeadLimits::RESERVE, 1024),
     }
 }
 

@@ -1,7 +1,12 @@
 //! What is made of samples on their way from the fetch to whoever asked: text changed, numbers computed, addresses masked.
 
 mod digest;
+mod fix;
+mod json;
 mod map;
+mod mqtt;
+mod packet;
+mod protobuf;
 mod secret;
 mod structure;
 mod table;
@@ -13,6 +18,7 @@ use regex::bytes::Regex;
 
 use digest::Digest;
 use map::Map;
+use packet::Packet;
 use secret::Secret;
 use structure::Structure;
 pub(super) use table::build;
@@ -81,6 +87,7 @@ pub(super) enum Converter {
     Map(Box<Map>),
     Digest(Box<Digest>),
     Structure(Box<Structure>),
+    Packet(Box<Packet>),
     /// The sample with another item behind it.
     AddItem {
         delimiter: Box<[u8]>,
@@ -188,7 +195,7 @@ impl Converter {
             Self::Structure(structure) => structure.takes(),
             Self::ReversedDomain | Self::Reversed | Self::AddItem { .. } | Self::Language { .. } => Kind::Text,
             Self::UsableServers | Self::ServerQueue => Kind::Text,
-            Self::Secret(_) => Kind::Binary,
+            Self::Secret(_) | Self::Packet(_) => Kind::Binary,
             Self::Lookup(lookup) => lookup.takes(),
             Self::Mask { .. } => Kind::Address,
             Self::HttpDate { .. }
@@ -212,6 +219,7 @@ impl Converter {
             Self::ReversedDomain | Self::Reversed | Self::AddItem { .. } | Self::Language { .. } => Kind::Text,
             Self::UsableServers | Self::ServerQueue => Kind::Int,
             Self::Secret(secret) => secret.makes(),
+            Self::Packet(packet) => packet.makes(),
             Self::Lookup(lookup) => lookup.makes(),
             Self::Capture(..)
             | Self::Lower
@@ -346,6 +354,7 @@ impl Converter {
                 Sample::Int(State::ServerQueue(ServerName { backend, server: server.into() }).find(view)?)
             }
             Self::Secret(secret) => secret.of(&sample, view)?,
+            Self::Packet(packet) => packet.of(&sample.to_binary())?,
             Self::ReversedDomain => {
                 let bytes = sample.to_bytes();
                 let mut labels: Vec<&[u8]> = bytes.split(|byte| *byte == b'.').collect();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::json::Reading;
 use super::text::{cut, decoded_url_base64, hex};
 use crate::rules::argument::Call;
 use crate::rules::sample::{Kind, Sample};
@@ -59,6 +60,8 @@ pub(in crate::rules) enum Structure {
     FromHexadecimal,
     /// Without the ends of lines.
     CutLines,
+    /// As JSON writes it between quotes.
+    Escaped(Reading),
 }
 
 /// What is made of a value of JSON.
@@ -82,13 +85,14 @@ enum Step {
 }
 
 /// Every name.
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 20] = [
     "be2dec",
     "be2hex",
     "cut_crlf",
     "hex2i",
     "host_only",
     "htonl",
+    "json",
     "json_query",
     "jwt_header_query",
     "jwt_payload_query",
@@ -131,6 +135,7 @@ impl Structure {
             "htonl" => plain(Self::NetworkOrder),
             "hex2i" => plain(Self::FromHexadecimal),
             "cut_crlf" => plain(Self::CutLines),
+            "json" => reading(call).map(Self::Escaped),
             _ => return None,
         })
     }
@@ -147,6 +152,7 @@ impl Structure {
             | Self::Parameter { .. }
             | Self::FromUrlBase64
             | Self::FromHexadecimal
+            | Self::Escaped(_)
             | Self::CutLines => Kind::Text,
         }
     }
@@ -168,6 +174,7 @@ impl Structure {
             | Self::Decimal { .. }
             | Self::Hexadecimal { .. }
             | Self::ToUrlBase64
+            | Self::Escaped(_)
             | Self::CutLines => Kind::Text,
         }
     }
@@ -204,9 +211,18 @@ impl Structure {
                 Sample::Binary(Cow::Owned(low.to_be_bytes().to_vec()))
             }
             Self::FromHexadecimal => Sample::Int(i64::from_str_radix(str::from_utf8(&sample.to_bytes()).ok()?, 16).ok()?),
+            Self::Escaped(reading) => Sample::own(reading.escape(&sample.to_bytes())?.into_bytes()),
             Self::CutLines => cut(sample, |text| 0..text.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(text.len())),
         })
     }
+}
+
+/// Reads how the bytes of a text are read.
+fn reading(call: &Call<'_, '_>) -> Result<Reading, Diagnostic> {
+    call.at_most(1)?;
+    let Some(argument) = call.optional(0) else { return Ok(Reading::ASCII) };
+    let wrong = || call.error_in(argument, format!("`{}` is not an encoding", argument.text)).hint("ascii, utf8, utf8s, utf8p or utf8ps");
+    Reading::parse(&argument.text).ok_or_else(wrong)
 }
 
 /// Finds where the port of a host begins, with the colon.

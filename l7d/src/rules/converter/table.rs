@@ -4,6 +4,7 @@ use control::config::Diagnostic;
 
 use super::digest::{self, Digest};
 use super::map::{self, Map};
+use super::packet::{self, Packet};
 use super::secret::{self, Secret};
 use super::structure::{self, Structure};
 use super::{Converter, Operand, Operation, Selection, Substitution};
@@ -67,8 +68,15 @@ const TABLE: [(&str, Build); 42] = [
 /// Returns every known name.
 pub(in crate::rules) fn names() -> Vec<&'static str> {
     let maps = map::NAMES.iter().map(|(name, _, _)| *name);
-    let mut names: Vec<_> =
-        TABLE.iter().map(|(name, _)| *name).chain(maps).chain(digest::NAMES).chain(structure::NAMES).chain(secret::NAMES).collect();
+    let mut names: Vec<_> = TABLE
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(maps)
+        .chain(digest::NAMES)
+        .chain(structure::NAMES)
+        .chain(secret::NAMES)
+        .chain(packet::NAMES)
+        .collect();
     names.sort_unstable();
     names
 }
@@ -86,6 +94,9 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     }
     if let Some(structure) = Structure::build(call) {
         return structure.map(|structure| Converter::Structure(Box::new(structure)));
+    }
+    if let Some(packet) = Packet::build(call) {
+        return packet.map(|packet| Converter::Packet(Box::new(packet)));
     }
     if let Some(secret) = Secret::build(call, variables) {
         return secret.map(|secret| Converter::Secret(Box::new(secret)));

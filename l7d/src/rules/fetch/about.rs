@@ -7,11 +7,14 @@ use control::config::{HashFunction, Location, Timeout};
 
 use super::Part;
 use crate::balance::Hasher;
+use crate::compress::name_of;
 use crate::idle;
 use crate::message::head::{RequestHead, Version};
 use crate::message::headers::{Headers, Known};
+use crate::peers::codec::number;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::View;
+use crate::stats;
 
 /// Something of the process, a proxy or a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,17 @@ pub(in crate::rules) enum About {
     IsFromCache,
     /// Which cache has answered.
     CacheName,
+    /// The fields, each name and value behind its length.
+    RequestPacked,
+    ResponsePacked,
+    /// Whether the response was compressed on its way.
+    IsCompressed,
+    /// In which coding.
+    Compression,
+    /// The place of the server in its backend, counted from 1.
+    ServerNumber,
+    /// The thread that serves, counted from 0.
+    Thread,
 }
 
 /// How much of a target is meant.
@@ -68,11 +82,20 @@ pub(in crate::rules) enum Whole {
 impl About {
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::IsFromCache | Self::IsStopping | Self::SpeaksQuic | Self::SourceIsLocal | Self::DestinationIsLocal => Kind::Bool,
-            Self::CacheName | Self::DefaultBackend | Self::ServerName | Self::RequestFields | Self::ResponseFields | Self::LastRuleFile => {
-                Kind::Text
-            }
-            Self::HashAndSource(_) => Kind::Binary,
+            Self::IsCompressed
+            | Self::IsFromCache
+            | Self::IsStopping
+            | Self::SpeaksQuic
+            | Self::SourceIsLocal
+            | Self::DestinationIsLocal => Kind::Bool,
+            Self::CacheName
+            | Self::Compression
+            | Self::DefaultBackend
+            | Self::ServerName
+            | Self::RequestFields
+            | Self::ResponseFields
+            | Self::LastRuleFile => Kind::Text,
+            Self::HashAndSource(_) | Self::RequestPacked | Self::ResponsePacked => Kind::Binary,
             Self::TargetAddress => Kind::Address,
             Self::Connections
             | Self::Process
@@ -84,14 +107,18 @@ impl About {
             | Self::WireVersion
             | Self::Hash(_)
             | Self::LastRuleLine
+            | Self::ServerNumber
+            | Self::Thread
             | Self::TargetPort => Kind::Int,
         }
     }
 
     pub(super) fn needs(self) -> super::Needs {
         match self {
-            Self::Hash(_) | Self::HashAndSource(_) | Self::TargetAddress | Self::TargetPort | Self::RequestFields => super::Needs::Request,
-            Self::ResponseFields | Self::IsFromCache | Self::CacheName => super::Needs::Response,
+            Self::Hash(_) | Self::HashAndSource(_) | Self::TargetAddress | Self::TargetPort | Self::RequestFields | Self::RequestPacked => {
+                super::Needs::Request
+            }
+            Self::ResponseFields | Self::ResponsePacked => super::Needs::Response,
             Self::Connections
             | Self::Process
             | Self::Processes
@@ -105,8 +132,14 @@ impl About {
             | Self::CurrentTimeout(_)
             | Self::WireVersion
             | Self::SourceIsLocal
+            | Self::ServerNumber
+            | Self::Thread
             | Self::LastRuleFile
             | Self::LastRuleLine
+            | Self::IsFromCache
+            | Self::CacheName
+            | Self::IsCompressed
+            | Self::Compression
             | Self::DestinationIsLocal => super::Needs::Connection,
         }
     }
@@ -152,6 +185,16 @@ impl About {
             Self::LastRuleLine => Sample::Int(i64::try_from(last_rule(view)?.line()).ok()?),
             Self::RequestFields => Sample::own(fields(&view.request?.headers)),
             Self::ResponseFields => Sample::own(fields(&view.response?.headers)),
+            Self::RequestPacked => Sample::Binary(packed(&view.request?.headers).into()),
+            Self::ResponsePacked => Sample::Binary(packed(&view.response?.headers).into()),
+            Self::IsCompressed => Sample::Bool(view.memory.compressed.is_some()),
+            Self::Compression => Sample::text(name_of(view.memory.compressed?)),
+            Self::ServerNumber => {
+                let servers = scene.site?.pool(scene.backend?.as_bytes())?.servers();
+                let place = servers.iter().position(|server| Some(server.name()) == scene.server)?;
+                Sample::Int(i64::try_from(place + 1).ok()?)
+            }
+            Self::Thread => Sample::Int(i64::try_from(stats::thread()?).ok()?),
             Self::IsFromCache => Sample::Bool(view.memory.cached.by.is_some()),
             Self::CacheName => Sample::text(view.memory.cached.by.as_ref().map_or(b"", |cache| cache.name().as_bytes())),
         })
@@ -203,5 +246,21 @@ fn fields(headers: &Headers) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Writes all fields but what is said of the connection, each name and value behind its length, and two empty ones at the end.
+fn packed(headers: &Headers) -> Vec<u8> {
+    let mut out = Vec::with_capacity(headers.size());
+    let mut put = |text: &[u8]| {
+        number::put(text.len() as u64, &mut out);
+        out.extend_from_slice(text);
+    };
+    for field in headers.iter().filter(|field| field.known != Known::Connection) {
+        put(&field.name.to_ascii_lowercase());
+        put(field.value);
+    }
+    put(b"");
+    put(b"");
     out
 }

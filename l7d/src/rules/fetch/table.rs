@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 226] = [
+const TABLE: [(&str, Build); 233] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -105,6 +105,7 @@ const TABLE: [(&str, Build); 226] = [
     ("ipv6", |call, _| address(call)),
     ("last_rule_file", |call, _| plain(call, Fetch::About(About::LastRuleFile))),
     ("last_rule_line", |call, _| plain(call, Fetch::About(About::LastRuleLine))),
+    ("meth", |call, _| plain(call, Fetch::Method)),
     ("method", |call, _| plain(call, Fetch::Method)),
     ("nbproc", |call, _| plain(call, Fetch::About(About::Processes))),
     ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),
@@ -138,6 +139,7 @@ const TABLE: [(&str, Build); 226] = [
     ("req.hdr_names", |call, _| header_names(call, Side::Request)),
     ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
     ("req.hdrs", |call, _| plain(call, Fetch::About(About::RequestFields))),
+    ("req.hdrs_bin", |call, _| plain(call, Fetch::About(About::RequestPacked))),
     ("req.len", |call, _| plain(call, Fetch::Bytes(Origin::Client, Bytes::Length))),
     ("req.payload", |call, _| payload(call, Origin::Client)),
     ("req.payload_lv", |call, _| payload_lv(call, Origin::Client)),
@@ -160,6 +162,8 @@ const TABLE: [(&str, Build); 226] = [
     ("res.body_size", |call, names| body(call, names, Side::Response, BodyPart::Size)),
     ("res.cache_hit", |call, _| plain(call, Fetch::About(About::IsFromCache))),
     ("res.cache_name", |call, _| plain(call, Fetch::About(About::CacheName))),
+    ("res.comp", |call, _| plain(call, Fetch::About(About::IsCompressed))),
+    ("res.comp_algo", |call, _| plain(call, Fetch::About(About::Compression))),
     ("res.cook", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
     ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
     ("res.cook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
@@ -171,6 +175,7 @@ const TABLE: [(&str, Build); 226] = [
     ("res.hdr_names", |call, _| header_names(call, Side::Response)),
     ("res.hdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
     ("res.hdrs", |call, _| plain(call, Fetch::About(About::ResponseFields))),
+    ("res.hdrs_bin", |call, _| plain(call, Fetch::About(About::ResponsePacked))),
     ("res.len", |call, names| answered(call, names, plain(call, Fetch::Bytes(Origin::Server, Bytes::Length)))),
     ("res.payload", |call, names| answered(call, names, payload(call, Origin::Server))),
     ("res.payload_lv", |call, names| answered(call, names, payload_lv(call, Origin::Server))),
@@ -190,6 +195,7 @@ const TABLE: [(&str, Build); 226] = [
     ("src_port", |call, _| plain(call, Fetch::SourcePort)),
     ("srv_conn", |call, names| server(call, names).map(|name| Fetch::State(State::ServerConnections(name)))),
     ("srv_conn_free", |call, names| server(call, names).map(|name| Fetch::State(State::FreeOfServer(name)))),
+    ("srv_id", |call, _| plain(call, Fetch::About(About::ServerNumber))),
     ("srv_is_up", |call, names| server(call, names).map(|name| Fetch::State(State::ServerIsUp(name)))),
     ("srv_iweight", |call, names| server(call, names).map(|name| Fetch::State(State::Weight(name)))),
     ("srv_name", |call, _| plain(call, Fetch::About(About::ServerName))),
@@ -259,6 +265,7 @@ const TABLE: [(&str, Build); 226] = [
     ("str", |call, _| text(call)),
     ("table_avl", |call, names| entries(call, names).map(Fetch::FreeEntries)),
     ("table_cnt", |call, names| entries(call, names).map(Fetch::Entries)),
+    ("thread", |call, _| plain(call, Fetch::About(About::Thread))),
     ("unique-id", |call, _| plain(call, Fetch::UniqueId)),
     ("url", |call, _| plain(call, Fetch::Target(Part::Url))),
     ("url32", |call, _| plain(call, Fetch::About(About::Hash(Whole::WithQuery)))),
