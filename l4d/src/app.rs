@@ -83,7 +83,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     let kernel = Arc::new(Mutex::new(kernel));
     let trigger = Trigger::new();
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(health::run(fleet.clone(), trigger.shutdown()));
+    tasks.spawn(health::run(fleet.clone(), health::Daemon { load: Box::new(|_, _| None), prepare: |_| {} }, trigger.shutdown()));
     let (book, (movers, moves)) = (Book::default(), mpsc::channel(1));
     tasks.spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
     if let Some(listener) = metrics_listener {

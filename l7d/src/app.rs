@@ -34,6 +34,7 @@ use crate::explain::{self, Explanation, Question};
 use crate::h1;
 use crate::h2;
 use crate::h3;
+use crate::inherit;
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Forwarding, Logs};
 use crate::marked;
@@ -257,7 +258,10 @@ impl Daemon {
             })
             .collect();
         tokio::spawn(log::follow(fleet.events(), site.subscribe()));
-        tokio::spawn(health::run(fleet.clone(), trigger.shutdown()));
+        let current = site.subscribe();
+        let load = move |backend: &str, server: &str| current.borrow().load(backend, server);
+        let daemon = health::Daemon { load: Box::new(load), prepare: inherit::keep_from };
+        tokio::spawn(health::run(fleet.clone(), daemon, trigger.shutdown()));
         let (book, (movers, moves)) = (Book::default(), mpsc::channel(1));
         tokio::spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));

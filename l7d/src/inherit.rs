@@ -2,7 +2,10 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use nix::libc;
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
@@ -30,6 +33,19 @@ pub(crate) fn stream_socket(number: u16) -> io::Result<OwnedFd> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a TCP or Unix stream socket"));
     }
     Ok(socket)
+}
+
+/// Keeps a program that is started from what this process was started with: a supervisor's sockets stay open in all that runs otherwise.
+#[expect(unsafe_code, reason = "what happens between fork and exec is nowhere else to be said")]
+pub(crate) fn keep_from(command: &mut Command) {
+    let close = || {
+        let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
+        // SAFETY: the call takes numbers alone, and closes nothing before the program begins.
+        let done = unsafe { libc::close_range(3, libc::c_uint::MAX, flags) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the child does nothing there but one call of the system, and allocates nothing.
+    unsafe { command.pre_exec(close) };
 }
 
 #[cfg(test)]

@@ -241,6 +241,9 @@ fn check_numbers(result: CheckResult) -> (u8, u8) {
         CheckResult::Passed => 14,
         CheckResult::PassedConditionally => 15,
         CheckResult::WrongStatus => 16,
+        CheckResult::ProgramFailed => 18,
+        CheckResult::ProgramTimeout => 19,
+        CheckResult::ProgramPassed => 20,
     };
     let good = match result.verdict() {
         Verdict::PassConditionally => 4,

@@ -384,6 +384,7 @@ pub(super) struct Checks {
     pub(super) option: Option<CheckOption>,
     pub(super) http: Steps,
     pub(super) tcp: Steps,
+    pub(super) external: External,
 }
 
 /// What a check speaks.
@@ -395,6 +396,15 @@ pub(super) enum CheckOption {
     Tcp,
     /// The steps of a protocol.
     Protocol(Arc<Sequence>, Located<String>),
+    /// The exit status of a program; what lines of their own say of it is put in last.
+    External(Location, External),
+}
+
+/// What lines say of the program that checks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct External {
+    pub(super) command: Option<Located<PathBuf>>,
+    pub(super) path: Option<Located<String>>,
 }
 
 /// What a sequence was made of, where that is lines in HAProxy's language.

@@ -38,12 +38,20 @@ pub enum CheckResult {
     NotProbed,
     /// Traffic failed too often in a row.
     Analyzed,
+    /// The program says that the server works.
+    ProgramPassed,
+    /// The program did not end in time.
+    ProgramTimeout,
+    /// The program says that the server does not work, or it cannot be started.
+    ProgramFailed,
 }
 
 impl CheckResult {
     /// The short names of all results of checks, in the order reports list them.
-    pub const NAMES: [&str; 13] =
-        ["L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR", "HANA"];
+    pub const NAMES: [&str; 16] = [
+        "L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7OK", "L7OKC", "L7STS", "L7TOUT", "L7RSP", "SOCKERR", "HANA", "PROCOK",
+        "PROCTOUT", "PROCERR",
+    ];
 
     /// Returns the short name; one of [`NAMES`](Self::NAMES).
     pub fn name(self) -> &'static str {
@@ -62,6 +70,9 @@ impl CheckResult {
             Self::Unchanged => "CHECKED",
             Self::SocketError | Self::NotProbed => "SOCKERR",
             Self::Analyzed => "HANA",
+            Self::ProgramPassed => "PROCOK",
+            Self::ProgramTimeout => "PROCTOUT",
+            Self::ProgramFailed => "PROCERR",
         }
     }
 
@@ -82,6 +93,9 @@ impl CheckResult {
             Self::Unchanged => "No status change",
             Self::SocketError | Self::NotProbed => "Socket error",
             Self::Analyzed => "Health analyze",
+            Self::ProgramPassed => "External check passed",
+            Self::ProgramTimeout => "External check timeout",
+            Self::ProgramFailed => "External check error",
         }
     }
 
@@ -92,13 +106,16 @@ impl CheckResult {
 
     /// Tells whether a code belongs to the result.
     pub fn has_code(self) -> bool {
-        matches!(self, Self::Passed | Self::PassedConditionally | Self::WrongStatus)
+        matches!(
+            self,
+            Self::Passed | Self::PassedConditionally | Self::WrongStatus | Self::ProgramPassed | Self::ProgramTimeout | Self::ProgramFailed
+        )
     }
 
     /// Returns what the result says about the server.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Connected | Self::TlsAgreed | Self::Passed => Verdict::Pass,
+            Self::Connected | Self::TlsAgreed | Self::Passed | Self::ProgramPassed => Verdict::Pass,
             Self::PassedConditionally => Verdict::PassConditionally,
             Self::ConnectTimeout
             | Self::ConnectFailed
@@ -108,7 +125,9 @@ impl CheckResult {
             | Self::ResponseTimeout
             | Self::BadResponse
             | Self::SocketError
-            | Self::Analyzed => Verdict::Fail,
+            | Self::Analyzed
+            | Self::ProgramTimeout
+            | Self::ProgramFailed => Verdict::Fail,
             Self::Unchanged | Self::NotProbed => Verdict::Unknown,
         }
     }
@@ -208,6 +227,9 @@ mod tests {
             CheckResult::BadResponse,
             CheckResult::SocketError,
             CheckResult::Analyzed,
+            CheckResult::ProgramPassed,
+            CheckResult::ProgramTimeout,
+            CheckResult::ProgramFailed,
         ];
         assert_eq!(all.map(CheckResult::name), CheckResult::NAMES);
     }

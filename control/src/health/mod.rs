@@ -10,6 +10,7 @@ mod connection;
 mod expect;
 mod format;
 mod http;
+mod program;
 mod reply;
 mod schedule;
 mod sequence;
@@ -18,6 +19,7 @@ mod tests;
 mod tls;
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,17 +28,20 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use format::hostname;
 
-use crate::config::{Check, ServerId};
+use crate::config::{Action, Check, ServerId};
 use crate::fleet::{AgentReport, CheckOutcome, Fleet, View, same_machine};
 use crate::server_state::{Phase, Status};
 use crate::shutdown::Shutdown;
+use program::Briefing;
 use schedule::{Schedule, Target};
 use sequence::Subject;
 
 /// Checks the servers of a fleet, and keeps their ramping weights up to date, until the drain begins.
-pub async fn run(fleet: Fleet, mut shutdown: Shutdown) {
+///
+/// `daemon` is what the daemon has to say where programs check.
+pub async fn run(fleet: Fleet, daemon: Daemon, mut shutdown: Shutdown) {
     let mut changes = fleet.subscribe();
-    let mut checker = Checker::new(fleet);
+    let mut checker = Checker::new(fleet, daemon);
     loop {
         checker.start_probes();
         let wake = checker.next_wake();
@@ -51,8 +56,20 @@ pub async fn run(fleet: Fleet, mut shutdown: Shutdown) {
     }
 }
 
+/// Tells of a backend and a server how many connections that has, where it is known.
+pub type Load = Box<dyn Fn(&str, &str) -> Option<u32> + Send + Sync>;
+
+/// What a daemon has to say where programs check its servers.
+pub struct Daemon {
+    /// Returns how many connections a server of a backend has, where that is known.
+    pub load: Load,
+    /// Sees that a program gets nothing of the daemon's that is not meant for it.
+    pub prepare: fn(&mut Command),
+}
+
 struct Checker {
     fleet: Fleet,
+    daemon: Daemon,
     view: Arc<View>,
     schedule: Schedule,
     /// What is probed, by its name in the schedule.
@@ -89,7 +106,7 @@ enum Found {
 }
 
 impl Checker {
-    fn new(fleet: Fleet) -> Self {
+    fn new(fleet: Fleet, daemon: Daemon) -> Self {
         let view = fleet.view();
         let schedule = Schedule::new(view.config().global().spread_checks(), fastrand::Rng::new());
         let mut checker = Self {
@@ -101,6 +118,7 @@ impl Checker {
             next_target: 0,
             next_tick: None,
             fleet,
+            daemon,
         };
         checker.adopt(view);
         checker.tick();
@@ -137,12 +155,15 @@ impl Checker {
         let (config, id) = (self.view.config(), probed.server);
         let server = config.server(id);
         let check = Arc::clone(&probed.check);
+        let runs = check.sequence().steps().iter().any(|step| matches!(step.action(), Action::Run(_)));
+        let load = || (self.daemon.load)(config.backend(server.backend()).name(), server.name());
         Subject {
             secured: Arc::clone(&probed.secured),
             backend: config.backend(server.backend()).name().to_owned(),
             server: server.name().to_owned(),
             state: check.sequence().send_state().then(|| self.fleet.account(&self.view, id)),
             is_running: self.view.status(id) != Status::Down,
+            briefing: runs.then(|| Briefing::new(config, server, load(), self.daemon.prepare)),
             check,
         }
     }

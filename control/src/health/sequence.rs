@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::expect::{self, Extent, Judgement};
 use super::format::Scope;
 use super::http::{self, Exchange, Wire};
+use super::program::{self, Briefing};
 use super::reply::{self, Reply};
 use super::tls;
 use crate::config::{Action, Check, Connect, Expect, Port, Protocol, Request, Script, Step, Target};
@@ -28,6 +29,8 @@ pub(super) struct Subject {
     pub(super) state: Option<String>,
     /// Whether the server is in service, so that it can be asked out of it.
     pub(super) is_running: bool,
+    /// What a program is told, where one checks.
+    pub(super) briefing: Option<Briefing>,
 }
 
 /// Checks once.
@@ -117,6 +120,12 @@ impl<'s> Run<'s> {
             Action::UnsetVariable(name) => {
                 self.scope.variables.remove(name);
                 Ok(())
+            }
+            Action::Run(program) => {
+                let Some(briefing) = &self.subject.briefing else { return Err((CheckResult::NotProbed, String::new())) };
+                let (result, code, detail) = program::run(program, briefing, self.subject.check.timeout()).await;
+                (self.code, self.result) = (Some(code), result);
+                if result == CheckResult::ProgramPassed { Ok(()) } else { Err((result, detail)) }
             }
         }
     }
@@ -260,7 +269,7 @@ impl<'s> Run<'s> {
             Action::Connect(connect) => format!(" (connect {})", connect.text()),
             Action::Expect(expect) => format!(" (expect {})", expect::wanted(expect.pattern())),
             Action::Send(_) => " (send)".to_owned(),
-            Action::Request(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => String::new(),
+            Action::Request(_) | Action::SetVariable(..) | Action::UnsetVariable(_) | Action::Run(_) => String::new(),
         };
         let comment = step.comment().map(|comment| format!(" comment: '{comment}'")).unwrap_or_default();
         (result, format!("{text} at step {} of tcp-check{what}{comment}", step.number()))

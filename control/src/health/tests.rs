@@ -27,7 +27,7 @@ async fn probe_once(check: &str, address: SocketAddr) -> CheckOutcome {
     let config = config(check, &format!("web1 = \"{address}\""));
     let check = Arc::new(config.servers()[0].check().expect("the server is checked").clone());
     let (secured, backend, server) = (Arc::default(), "app".to_owned(), "web1".to_owned());
-    let subject = Subject { check, secured, backend, server, state: None, is_running: true };
+    let subject = Subject { check, secured, backend, server, state: None, is_running: true, briefing: None };
     timeout(DEADLINE, sequence::probe(&subject)).await.expect("a probe ends by itself")
 }
 
@@ -171,7 +171,8 @@ impl Lab {
                 }
             }
         });
-        let task = tokio::spawn(run(fleet.clone(), trigger.shutdown()));
+        let daemon = Daemon { load: Box::new(|_, _| None), prepare: |_| {} };
+        let task = tokio::spawn(run(fleet.clone(), daemon, trigger.shutdown()));
         Self { fleet, transitions, trigger, task }
     }
 

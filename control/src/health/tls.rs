@@ -26,7 +26,12 @@ impl All {
         let Some(tls) = check.tls() else { return Self::default() };
         let own = check.sequence().steps().iter().filter_map(|step| match step.action() {
             Action::Connect(connect) => Some(connect.alpn().to_vec()),
-            Action::Send(_) | Action::Request(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => None,
+            Action::Send(_)
+            | Action::Request(_)
+            | Action::Expect(_)
+            | Action::SetVariable(..)
+            | Action::UnsetVariable(_)
+            | Action::Run(_) => None,
         });
         let offers = own.chain([Vec::new()]);
         Self(offers.map(|offer| (offer.clone(), Arc::new(load(&tls.offering(offer), location)))).collect())

@@ -156,6 +156,13 @@ impl Site {
         self.backends.all()
     }
 
+    /// Returns how many connections a server of a backend has; none where there is no such server.
+    pub(crate) fn load(&self, backend: &str, server: &str) -> Option<u32> {
+        let backend = self.backends().iter().find(|known| known.name() == backend)?;
+        let server = backend.servers().iter().find(|known| known.name() == server)?;
+        Some(server.load().active())
+    }
+
     /// Returns every frontend that clients can come in by, once.
     pub(crate) fn frontends(&self) -> impl Iterator<Item = &Frontend> {
         let all = self.doors.iter().map(|door| &**door.frontend());

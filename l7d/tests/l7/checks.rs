@@ -119,10 +119,10 @@ impl Trial {
 
 /// What is said of a server: its status, and of its check the result, the code, the words and the description.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Row([String; 5]);
+pub(crate) struct Row(pub(crate) [String; 5]);
 
 /// Returns the rows of all servers once all have been checked often enough.
-fn settled(socket: &Path) -> BTreeMap<String, Row> {
+pub(crate) fn settled(socket: &Path) -> BTreeMap<String, Row> {
     let end = Instant::now() + PATIENCE;
     loop {
         let (rows, is_settled) = rows(&ask(socket, "show stat\n"));

@@ -55,6 +55,8 @@ mod dynamic;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod external;
+#[cfg(test)]
 mod fetches;
 #[cfg(test)]
 mod frames;

@@ -4,7 +4,7 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Cache, Carrier, Framing, HttpErrors, LogForward, Password, Process, Resolvers, Ring, ServerKey};
+use crate::config::model::{Cache, Carrier, External, Framing, HttpErrors, LogForward, Password, Process, Resolvers, Ring, ServerKey};
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -57,13 +57,14 @@ pub(super) fn global(section: &mut Section, global: &Global) {
 }
 
 fn process(table: &mut Table, process: &Process) {
-    let Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base } = process;
+    let Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external } = process;
     bind::account(table, ["user", "uid"], user.as_ref());
     bind::account(table, ["group", "gid"], group.as_ref());
     for (key, path) in [("chroot", chroot), ("pidfile", pidfile), ("server-state-file", state_file), ("server-state-base", state_base)] {
         table.maybe(key, path.as_ref().map(|path| path.display().to_string()));
     }
-    table.flags([("daemon", *daemon)]);
+    let External { allowed, forks, setuid } = *external;
+    table.flags([("daemon", *daemon), ("external-check", allowed), ("insecure-fork-wanted", forks), ("insecure-setuid-wanted", setuid)]);
     table.maybe("hard-stop-after", hard_stop_after.map(words::duration));
 }
 

@@ -5,7 +5,7 @@ use super::{bind, words};
 use crate::config::model::{Family, InitAddress, Request, SendProxy, ServerSource};
 use crate::config::value::word;
 use crate::config::written::{
-    AgentSettings, CheckOption, CheckSettings, CheckSwitch, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings,
+    AgentSettings, CheckOption, CheckSettings, CheckSwitch, External, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings,
     ServerSettings, ServerTlsSettings,
 };
 
@@ -236,6 +236,11 @@ fn recipe(recipe: &Recipe) -> (&'static str, Table) {
             ("tcp", table)
         }
         CheckOption::Protocol(_, text) => protocol(text, table),
+        CheckOption::External(_, External { command, path }) => {
+            table.maybe("command", command.as_ref().map(|command| command.display().to_string()));
+            table.maybe("path", path.as_ref().map(|path| path.value().clone()));
+            ("external", table)
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! How servers are checked: `option httpchk` and the like, `http-check` and `tcp-check`.
 
 use super::draft::Draft;
-use super::line::{Line, parse_word};
+use super::line::{Line, parse_word, unknown};
 use super::protocol;
 use super::reader::Reader;
 use super::sequence;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::{Format, Request, Script};
-use crate::config::value::check as value;
-use crate::config::written::CheckOption;
+use crate::config::value::{check as value, text};
+use crate::config::written::{CheckOption, External};
 
 /// Reads `option NAME …` where the name is that of a kind of check; returns whether it is.
 pub(super) fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<bool, Diagnostic> {
@@ -24,6 +24,10 @@ pub(super) fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) ->
         Some("tcp-check") => {
             line.accept("tcp-check");
             CheckOption::Tcp
+        }
+        Some("external-check") => {
+            line.accept("external-check");
+            CheckOption::External(line.location(), External::default())
         }
         Some("spop-check") => return Err(line.error_at_next("there are no agents of stream processing here, so none is checked")),
         Some(_) | None => return Ok(false),
@@ -86,6 +90,18 @@ fn hidden(written: &Located<String>, request: &mut Request, reader: &mut Reader)
         }
     }
     request.body = Some(body).filter(|body| !body.is_empty()).map(Format::plain);
+    Ok(())
+}
+
+/// Reads a line `external-check …`.
+pub(super) fn external_check(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let word = line.expect("`command` or `path`")?;
+    let external = &mut draft.settings.checks.external;
+    match word.as_str() {
+        "command" => external.command = Some(line.parse("a program", text::path)?),
+        "path" => external.path = Some(line.expect("directories")?),
+        _ => return Err(unknown(&word, "`external-check`", &["command", "path"], &[])),
+    }
     Ok(())
 }
 

@@ -33,6 +33,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.process.daemon = true;
         Ok(())
     }),
+    ("external-check", |_, global, _| {
+        global.process.external.allowed = true;
+        Ok(())
+    }),
     ("gid", |line, global, _| {
         global.process.group = Some(Account::Id(*line.integer(0..=MOST_ID)?));
         Ok(())
@@ -43,6 +47,14 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
     }),
     ("hard-stop-after", |line, global, _| {
         global.process.hard_stop_after = Some(*line.period()?);
+        Ok(())
+    }),
+    ("insecure-fork-wanted", |line, global, _| {
+        global.process.external.forks = !line.is_negated();
+        Ok(())
+    }),
+    ("insecure-setuid-wanted", |line, global, _| {
+        global.process.external.setuid = !line.is_negated();
         Ok(())
     }),
     ("localpeer", |line, global, reader| {
@@ -182,7 +194,6 @@ const LATER: &[&str] = &[
     "cluster-secret",
     "default-path",
     "deviceatlas-json-file",
-    "external-check",
     "fd-hard-limit",
     "grace",
     "h1-case-adjust",
@@ -192,8 +203,6 @@ const LATER: &[&str] = &[
     "harden.reject-privileged-ports.tcp",
     "http-err-codes",
     "http-fail-codes",
-    "insecure-fork-wanted",
-    "insecure-setuid-wanted",
     "issuers-chain-path",
     "key-base",
     "limited-quic",
@@ -357,7 +366,7 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Glob
         let known: Vec<&str> = KEYWORDS.iter().map(|(name, _)| *name).collect();
         return Err(unknown(keyword, "section `global`", &known, LATER));
     };
-    if line.is_negated() {
+    if line.is_negated() && !keyword.starts_with("insecure-") {
         return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));
     }
     read(line, global, reader)?;

@@ -8,9 +8,9 @@ use super::reader::Reader;
 use super::steps::{self, Rule};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Action, Connect, Expect, Pattern, Request, Script, Sequence, Step};
+use crate::config::model::{Action, Connect, Expect, Pattern, Program, Request, Script, Sequence, Step};
 use crate::config::value::check as value;
-use crate::config::written::{CheckOption, Checks, Recipe, Steps};
+use crate::config::written::{CheckOption, Checks, External, Recipe, Steps};
 
 /// Reads what is expected of a response, without the word before it, and puts it behind the other steps.
 ///
@@ -95,7 +95,8 @@ fn follow(before: &[Step], step: &Step, location: &Location) -> Result<(), Diagn
         | Action::Request(_)
         | Action::Expect(_)
         | Action::SetVariable(..)
-        | Action::UnsetVariable(_) => Ok(()),
+        | Action::UnsetVariable(_)
+        | Action::Run(_) => Ok(()),
     }
 }
 
@@ -119,11 +120,25 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
     if let Some(location) = is_idle(&own.tcp, matches!(option, Some(CheckOption::Tcp))) {
         reader.warn(&location, "`tcp-check` has no effect without `option tcp-check`", "add option tcp-check");
     }
+    if let Some(command) = own.external.command.as_ref().filter(|_| !matches!(option, Some(CheckOption::External(..)))) {
+        reader.warn(command.location(), "`external-check` has no effect without `option external-check`", "add option external-check");
+    }
     let option = option?;
+    if let CheckOption::External(location, _) = option {
+        let command = own.external.command.clone().or_else(|| defaults.external.command.clone());
+        let external = External { command, path: own.external.path.clone().or_else(|| defaults.external.path.clone()) };
+        let Some(sequence) = self::external(&external) else {
+            let error = Diagnostic::error(location, "`option external-check` lacks `external-check command`");
+            reader.push(error.hint("for example external-check command /usr/local/bin/check"));
+            return None;
+        };
+        let option = CheckOption::External(location.clone(), external);
+        return Some((sequence, Recipe { option, steps: Vec::new(), disable_on_404: false, send_state: false }));
+    }
     let steps = match option {
         CheckOption::Http(_) => steps(&own.http, &defaults.http),
         CheckOption::Tcp => steps(&own.tcp, &defaults.tcp),
-        CheckOption::Protocol(..) => Steps::default(),
+        CheckOption::Protocol(..) | CheckOption::External(..) => Steps::default(),
     };
     let (texts, disable_on_404, send_state) = (steps.texts.clone(), steps.disable_on_404, steps.send_state);
     let sequence = match option {
@@ -132,6 +147,7 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
         }),
         CheckOption::Tcp => tcp(steps),
         CheckOption::Protocol(sequence, _) => Arc::clone(sequence),
+        CheckOption::External(..) => plain(),
     };
     Some((sequence, Recipe { option: option.clone(), steps: texts, disable_on_404, send_state }))
 }
@@ -144,6 +160,13 @@ pub(in crate::config) fn of_defaults(defaults: &Checks) -> Option<(Arc<Sequence>
 /// Makes the sequence that connects and does nothing else.
 pub(in crate::config) fn plain() -> Arc<Sequence> {
     Arc::new(Sequence { script: Script::Protocol, steps: connected(Vec::new()), disable_on_404: false, send_state: false })
+}
+
+/// Makes the sequence that starts a program; none where no program is named.
+pub(in crate::config) fn external(external: &External) -> Option<Arc<Sequence>> {
+    let program = Program { command: external.command.clone()?, path: external.path.as_ref().map(|path| path.value().clone()) };
+    let steps = vec![unwritten(Action::Run(program))];
+    Some(Arc::new(Sequence { script: Script::Protocol, steps, disable_on_404: false, send_state: false }))
 }
 
 /// Makes the sequence of steps of bytes.
@@ -159,7 +182,9 @@ pub(in crate::config) fn http(request: &Request, written: Steps, banner: &mut im
     let has_connect = steps.iter().any(connects);
     let own = steps.iter_mut().find_map(|step| match &mut step.action {
         Action::Request(request) => Some(request),
-        Action::Connect(_) | Action::Send(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => None,
+        Action::Connect(_) | Action::Send(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) | Action::Run(_) => {
+            None
+        }
     });
     match own {
         Some(own) => complete(own, request),
@@ -181,13 +206,13 @@ pub(in crate::config) fn http(request: &Request, written: Steps, banner: &mut im
             Action::Connect(_) => asked = false,
             Action::Request(_) => asked = true,
             Action::Expect(_) if !asked => location.iter().for_each(&mut *banner),
-            Action::Expect(_) | Action::Send(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => {}
+            Action::Expect(_) | Action::Send(_) | Action::SetVariable(..) | Action::UnsetVariable(_) | Action::Run(_) => {}
         }
     }
     let is_open = steps.iter().rev().find_map(|step| match step.action {
         Action::Request(_) => Some(true),
         Action::Expect(_) => Some(false),
-        Action::Connect(_) | Action::Send(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => None,
+        Action::Connect(_) | Action::Send(_) | Action::SetVariable(..) | Action::UnsetVariable(_) | Action::Run(_) => None,
     });
     if is_open == Some(true) {
         let good = Expect::new(Pattern::Status(value::default_expect()));

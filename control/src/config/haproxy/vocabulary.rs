@@ -34,7 +34,8 @@ fn has(text: &str, word: &str) -> bool {
 
 /// Returns all words, by what they belong to.
 fn vocabulary() -> Vec<(&'static str, Vec<&'static str>)> {
-    let checks = ["httpchk", "ldap-check", "mysql-check", "pgsql-check", "redis-check", "smtpchk", "ssl-hello-chk", "tcp-check"];
+    let checks =
+        ["external-check", "httpchk", "ldap-check", "mysql-check", "pgsql-check", "redis-check", "smtpchk", "ssl-hello-chk", "tcp-check"];
     // There has been nothing to switch off for long.
     let idle_options = proxy::IDLE_OPTIONS.into_iter().filter(|option| *option != "http-use-htx");
     vec![

@@ -42,6 +42,18 @@ pub(in crate::config) struct Process {
     pub(in crate::config) hard_stop_after: Option<Duration>,
     pub(in crate::config) state_file: Option<PathBuf>,
     pub(in crate::config) state_base: Option<PathBuf>,
+    pub(in crate::config) external: External,
+}
+
+/// What is said of programs that check servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct External {
+    /// Whether there may be any.
+    pub(in crate::config) allowed: bool,
+    /// Whether it is known that processes are started for that.
+    pub(in crate::config) forks: bool,
+    /// Whether they may take the rights of another user.
+    pub(in crate::config) setuid: bool,
 }
 
 /// What peers of HTTP/2 may do, where that is not as usual.
@@ -197,6 +209,11 @@ impl Global {
     /// Returns what this process is called among its peers, where that is not the name of the host.
     pub fn localpeer(&self) -> Option<&Located<String>> {
         self.localpeer.as_ref()
+    }
+
+    /// Tells whether programs that check servers may take the rights of another user.
+    pub fn external_setuid(&self) -> bool {
+        self.process.external.setuid
     }
 
     /// Returns the file that keeps stick tables through a crash.

@@ -42,7 +42,7 @@ pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Targe
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
-pub(in crate::config) use global::Process;
+pub(in crate::config) use global::{External, Process};
 pub use global::{Global, H2Limits, HeadLimits, QuicLimits, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
@@ -57,7 +57,8 @@ pub use retry::{RetryCause, RetryOn};
 pub use reuse::{HttpReuse, ServerPool};
 pub use ring::{Framing, Ring, RingServer};
 pub use sequence::{
-    Action, Bad, Connect, Expect, Good, HeaderPattern, Late, Pattern, Payload, Place, Port, Request, Script, Sequence, Step, TextMatch,
+    Action, Bad, Connect, Expect, Good, HeaderPattern, Late, Pattern, Payload, Place, Port, Program, Request, Script, Sequence, Step,
+    TextMatch,
 };
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;

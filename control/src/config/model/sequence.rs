@@ -1,11 +1,13 @@
 //! What a probe does, step by step.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use regex::bytes::Regex;
 
 use super::check::{HttpVersion, StatusSet};
 use super::format::{Expression, Format};
+use crate::config::location::Located;
 
 /// Steps of a probe, one after the other; the first that fails ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,27 @@ pub enum Action {
     SetVariable(String, Format),
     /// Takes a variable away.
     UnsetVariable(String),
+    /// Starts a program, whose exit status tells.
+    Run(Program),
+}
+
+/// A program that finds out how a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub(in crate::config) command: Located<PathBuf>,
+    pub(in crate::config) path: Option<String>,
+}
+
+impl Program {
+    /// Returns the file of the program; sought along [`path`](Self::path) where it has no slash.
+    pub fn command(&self) -> &Path {
+        self.command.value()
+    }
+
+    /// Returns the directories in which the program finds others; none gives it none.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
 }
 
 /// How a step connects.

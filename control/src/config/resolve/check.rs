@@ -8,8 +8,8 @@ use super::{Resolver, proxy};
 use crate::config::amend::NOWHERE;
 use crate::config::haproxy::sequence;
 use crate::config::model::{
-    Action, Agent, Check, InitState, Layer, Mode, Observe, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls, Target,
-    Timeout, Timeouts,
+    Action, Agent, Check, InitState, Layer, Mode, Observe, Program, Protocol, SendProxy, Sequence, ServerAddress, ServerSource, ServerTls,
+    Target, Timeout, Timeouts,
 };
 use crate::config::written::{self, CheckSettings, CheckSwitch, ServerSettings};
 
@@ -45,6 +45,8 @@ pub(super) fn check(
     let sends_proxy = settings.send_proxy.unwrap_or(!elsewhere && connection.send_proxy.is_some());
     let secure = settings.tls.unwrap_or(!elsewhere && connection.tls.is_some());
     let sequence = settings.sequence.clone().unwrap_or_else(sequence::plain);
+    external(resolver, &sequence);
+    let is_program = program(&sequence).is_some();
     let tls = (secure || asks_for_tls(&sequence)).then(|| ServerTls {
         alpn: settings.alpn.clone().unwrap_or_default(),
         sni: None,
@@ -53,6 +55,8 @@ pub(super) fn check(
     let is_inet = matches!(target, Target::Inet(_));
     let interval = settings.inter.unwrap_or(DEFAULT_INTERVAL);
     let (connect_timeout, timeout) = limits(&settings, interval, connection.timeouts);
+    // HAProxy gives a program as long as it gives a connection, unless its time is told.
+    let timeout = if is_program { settings.timeout.unwrap_or(connect_timeout) } else { timeout };
     let observe = observe(resolver, backend, &settings);
     Some(Check {
         sequence,
@@ -73,6 +77,31 @@ pub(super) fn check(
         init_state: settings.init_state.unwrap_or_default(),
         observe,
     })
+}
+
+/// Returns the program that checks.
+fn program(sequence: &Sequence) -> Option<&Program> {
+    sequence.steps().iter().find_map(|step| match step.action() {
+        Action::Run(program) => Some(program),
+        Action::Connect(_)
+        | Action::Send(_)
+        | Action::Request(_)
+        | Action::Expect(_)
+        | Action::SetVariable(..)
+        | Action::UnsetVariable(_) => None,
+    })
+}
+
+/// Sees that programs may be started where one checks.
+fn external(resolver: &mut Resolver, sequence: &Sequence) {
+    let Some(program) = program(sequence) else { return };
+    let (allowed, location) = (resolver.external, program.command.location().clone());
+    if !allowed.allowed {
+        resolver.error(&location, "an external check needs `external-check` in `global`", "add external-check to section global");
+    } else if !allowed.forks {
+        let message = "a program is started, and `global` does not say `insecure-fork-wanted`";
+        resolver.warning(&location, message, "add insecure-fork-wanted to section global");
+    }
 }
 
 /// Returns how traffic tells of a server's health.
@@ -134,7 +163,9 @@ fn asks_for_tls(sequence: &Sequence) -> bool {
 fn names_ports(sequence: Option<&Arc<Sequence>>) -> bool {
     let mut connects = sequence.iter().flat_map(|sequence| sequence.steps()).filter_map(|step| match step.action() {
         Action::Connect(connect) => Some(connect.port().is_some()),
-        Action::Send(_) | Action::Request(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) => None,
+        Action::Send(_) | Action::Request(_) | Action::Expect(_) | Action::SetVariable(..) | Action::UnsetVariable(_) | Action::Run(_) => {
+            None
+        }
     });
     sequence.is_some() && connects.all(|has_port| has_port)
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
 use super::model::{
-    AttachMode, BackendId, BindAddress, CommandSocket, Config, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp,
+    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp,
 };
 use super::running::Texts;
 use super::suggest;
@@ -110,6 +110,7 @@ struct Resolver {
     /// Where lines of the process go.
     log: Vec<Located<String>>,
     log_tag: Option<Located<String>>,
+    external: External,
     /// Whether something was written that could not be read, and so only seems to be missing.
     incomplete: bool,
     found: Vec<Diagnostic>,
@@ -129,8 +130,9 @@ impl Resolver {
         let peers = written.peers.iter().map(|peers| peers.name.clone()).collect();
         let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
         let resolvers = written.resolvers.clone();
-        let (log, log_tag) = (written.global.log.clone(), written.global.log_tag.clone());
-        Self { backends, tables, peers, http_errors, resolvers, backend_ids, log, log_tag, incomplete: !found.is_empty(), found }
+        let (log, log_tag, external) = (written.global.log.clone(), written.global.log_tag.clone(), written.global.process.external);
+        let incomplete = !found.is_empty();
+        Self { backends, tables, peers, http_errors, resolvers, backend_ids, log, log_tag, external, incomplete, found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {

@@ -12,7 +12,7 @@ use crate::config::haproxy::{protocol, sequence};
 use crate::config::location::Located;
 use crate::config::model::{Format, HttpVersion, Request, Script, Sequence};
 use crate::config::value::{Mistake, check as value, text, word};
-use crate::config::written::{AgentSettings, CheckSettings, CheckSwitch, Steps};
+use crate::config::written::{AgentSettings, CheckSettings, CheckSwitch, External, Steps};
 
 /// Settings HAProxy's checks have and this model has no place for.
 const LATER: [&str; 2] = ["grpc", "spop"];
@@ -128,6 +128,16 @@ const KINDS: &[(&str, Read)] = &[
         inner.misplaced(reader, &["send", "expect", "connect"], |key| format!("write steps = [\"{key} …\"]"));
         inner.finish(reader, &[]);
         Some(steps.map_or_else(sequence::plain, sequence::tcp))
+    }),
+    ("external", |reader, item| {
+        let mut inner = reader.section(item, "`external`", "{ command = \"/usr/local/bin/check\" }")?;
+        let command = inner.require(reader, "command", "\"/usr/local/bin/check\"");
+        let external = External {
+            command: command.and_then(|item| reader.text(&item, "/usr/local/bin/check", text::path)),
+            path: inner.take("path").and_then(|item| reader.string(&item, "/usr/bin:/bin")),
+        };
+        inner.finish(reader, &[]);
+        sequence::external(&external)
     }),
     ("http", http_check),
     ("ldap", |reader, item| plain(reader, item, protocol::ldap)),

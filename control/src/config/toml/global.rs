@@ -6,7 +6,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, BindAddress, CommandSocket, H2Limits, HeadLimits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
+    Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
 };
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
@@ -110,7 +110,10 @@ fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {
     let (state_file, state_base) = (path("server-state-file", "/var/lib/l7d/state"), path("server-state-base", "/var/lib/l7d"));
     let daemon = section.take("daemon").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let hard_stop_after = section.take("hard-stop-after").and_then(|item| reader.period(&item));
-    Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base }
+    let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let external =
+        External { allowed: flag("external-check"), forks: flag("insecure-fork-wanted"), setuid: flag("insecure-setuid-wanted") };
+    Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external }
 }
 
 fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {
