@@ -128,6 +128,7 @@ pub(crate) fn check_names(config: &Config) -> anyhow::Result<Result<(), Report>>
 /// Fails if an address cannot be bound or the system lacks what the daemon needs.
 pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::Result<()> {
     raise_descriptor_limit();
+    launch.limit_memory()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
@@ -135,7 +136,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
         let silence = launch.silence()?;
         let loaded = loaded.settled(None).await?;
         let mut daemon = Daemon::start(files.to_owned(), loaded, &launch).await?;
-        life::notify("READY=1");
+        life::notify(&launch.ready());
         life::watchdog().into_iter().for_each(|every| drop(tokio::spawn(daemon.engine.clone().reassure(every))));
         if let Some(silence) = silence {
             life::detach(&silence)?;
@@ -182,6 +183,8 @@ struct Daemon {
     files: Vec<PathBuf>,
     /// What the command line calls this process among its peers.
     local_peer: Option<String>,
+    /// How many connections the command line allows, whatever the files say.
+    maxconn: Option<u32>,
     fleet: Fleet,
     trigger: Trigger,
     site: watch::Sender<Arc<Site>>,
@@ -226,7 +229,9 @@ struct Endpoint {
 
 impl Daemon {
     async fn start(files: Vec<PathBuf>, loaded: Loaded, launch: &Launch) -> anyhow::Result<Self> {
+        let warnings: Vec<String> = loaded.warnings().map(|warning| warning.to_string()).collect();
         let Loaded { config, rules, tls, peers: _, local_peer } = loaded;
+        let config = launch.limited(config);
         let threads = config.global().threads().map_or_else(available_threads, usize::from);
         support::announce(&config);
         let heritage = launch.heritage()?;
@@ -272,12 +277,14 @@ impl Daemon {
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
         let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster(), book));
         engine.note_loaded(config);
+        engine.note_warnings(&warnings);
         tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));
         let language = Arc::new(admin::language(engine.clone()));
-        let (local, admin) = (launch.local_peer.clone(), Vec::new());
+        let (local, admin, maxconn) = (launch.local_peer.clone(), Vec::new(), launch.maxconn);
         let mut daemon = Self {
             files,
             local_peer: local,
+            maxconn,
             fleet,
             trigger,
             site,
@@ -344,9 +351,10 @@ impl Daemon {
         before.frontends().filter(|frontend| frontend.gate() == Gate::Closed).for_each(|frontend| frontend.turn(Gate::Open));
         before.supersede();
         follow_limits(config.global());
-        let config = Arc::new(config);
+        let config = Arc::new(self.maxconn.map(|most| config.with_maxconn(Some(most))).unwrap_or(config));
         self.forwarding = forwarding;
         self.engine.note_loaded(Arc::clone(&config));
+        self.engine.note_warnings(&warnings);
         self.fleet.replace(config);
         self.put_in_force(Site::new(&self.fleet, logs, (rules, tls), self.workers.len(), Some(&before)));
         self.follow_peers(&local_peer, HashMap::new(), Start::Afresh);

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use control::config::StatsSocket;
 use tracing::warn;
 
 use crate::app;
@@ -56,6 +57,9 @@ enum Command {
         /// What this process is called among its peers, in place of `localpeer` or the name of the host.
         #[arg(short = 'L', long, value_name = "NAME")]
         local_peer: Option<String>,
+        /// Where the commands of a master are taken too, `ADDRESS[,WORD…]`: the words are those of a `stats socket`.
+        #[arg(short = 'S', long, value_name = "ADDRESS", value_parser = control::config::master_socket)]
+        master_socket: Option<StatsSocket>,
     },
     /// Tell why a request would go where it would go: every rule that is asked, what it looks at, and the servers to choose from.
     ///
@@ -114,7 +118,9 @@ pub fn run() -> ExitCode {
         Command::Check { files, local_peer, verbose } => {
             check(&files, local_peer.as_deref(), if verbose { Idle::Listed } else { Idle::Untold })
         }
-        Command::Run { files, local_peer } => serve(&files, local_peer),
+        Command::Run { files, local_peer, master_socket } => {
+            serve(&files, Launch { local_peer, master: master_socket, ..Launch::default() })
+        }
         Command::Explain { files, question } => explain(&files, &question),
         Command::Convert(convert) => convert::run(&convert),
         Command::Ctl(ctl) => ctl::run(&ctl),
@@ -188,8 +194,8 @@ fn check(files: &[PathBuf], local_peer: Option<&str>, idle: Idle) -> anyhow::Res
     }
 }
 
-fn serve(files: &[PathBuf], local_peer: Option<String>) -> anyhow::Result<ExitCode> {
-    let loaded = match app::load(files, local_peer.as_deref(), None) {
+fn serve(files: &[PathBuf], launch: Launch) -> anyhow::Result<ExitCode> {
+    let loaded = match app::load(files, launch.local_peer.as_deref(), None) {
         Ok(loaded) => loaded,
         Err(report) => {
             writeln!(io::stderr(), "{report}")?;
@@ -200,6 +206,6 @@ fn serve(files: &[PathBuf], local_peer: Option<String>) -> anyhow::Result<ExitCo
     for warning in loaded.warnings() {
         warn!("{warning}");
     }
-    app::run(files, loaded, Launch { local_peer, ..Launch::default() })?;
+    app::run(files, loaded, launch)?;
     Ok(ExitCode::SUCCESS)
 }

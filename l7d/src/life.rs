@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use control::config::{Account, Global, StatsSocket};
+use control::config::{Account, Capability, Config, Global, StatsSocket};
 use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, setgid, setgroups, setuid};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use rustix::thread::{self, CapabilitySet};
 use tracing::warn;
 
 use crate::bind::Sharing;
@@ -36,6 +38,10 @@ pub(crate) struct Launch {
     pub(crate) parent: Parent,
     /// What this process is called among its peers.
     pub(crate) local_peer: Option<String>,
+    /// How many connections it serves at a time, whatever its files say.
+    pub(crate) maxconn: Option<u32>,
+    /// How much memory it may have, in MiB.
+    pub(crate) memory: Option<u64>,
 }
 
 /// What a predecessor is told.
@@ -76,6 +82,25 @@ impl Launch {
             None if self.predecessors.is_empty() => Sharing::Alone,
             None => Sharing::Replacing,
         }
+    }
+
+    /// Returns what a service manager is told once the process serves: who takes the place of another is the main one from then on.
+    pub(crate) fn ready(&self) -> String {
+        if self.predecessors.is_empty() { "READY=1".to_owned() } else { format!("READY=1\nMAINPID={}", std::process::id()) }
+    }
+
+    /// Returns a configuration with the limits of the command line.
+    pub(crate) fn limited(&self, config: Config) -> Config {
+        self.maxconn.map(|most| config.with_maxconn(Some(most))).unwrap_or(config)
+    }
+
+    /// Lets the system refuse memory beyond what the command line allows.
+    ///
+    /// # Errors
+    /// Fails if the process must not limit itself so.
+    pub(crate) fn limit_memory(&self) -> anyhow::Result<()> {
+        let Some(most) = self.memory.map(|most| most << 20) else { return Ok(()) };
+        setrlimit(Resource::Data, Rlimit { current: Some(most), maximum: Some(most) }).context("limit of the memory")
     }
 
     /// Takes over what the process before listens on, if that is wanted.
@@ -181,6 +206,10 @@ pub(crate) struct Rights {
     user: Option<Uid>,
     group: Option<Gid>,
     chroot: Option<PathBuf>,
+    /// What stays of the rights of root.
+    kept: CapabilitySet,
+    /// Whether programs that check servers may have what this process gives up.
+    lends: bool,
 }
 
 impl Rights {
@@ -196,7 +225,13 @@ impl Rights {
     /// Fails if there is no such account.
     pub(crate) fn of(global: &Global) -> anyhow::Result<Self> {
         let (user, group) = (global.user().map(user_of).transpose()?, global.group().map(group_of).transpose()?);
-        Ok(Self { user, group, chroot: global.chroot().map(PathBuf::from) })
+        let kept = global.capabilities().iter().map(|capability| match capability {
+            Capability::NetAdmin => CapabilitySet::NET_ADMIN,
+            Capability::NetBindService => CapabilitySet::NET_BIND_SERVICE,
+            Capability::NetRaw => CapabilitySet::NET_RAW,
+            Capability::SysAdmin => CapabilitySet::SYS_ADMIN,
+        });
+        Ok(Self { user, group, chroot: global.chroot().map(PathBuf::from), kept: kept.collect(), lends: global.external_setuid() })
     }
 
     /// Gives up all others; to be called before there are threads.
@@ -204,17 +239,52 @@ impl Rights {
     /// # Errors
     /// Fails if the process must not change them.
     pub(crate) fn take(self) -> anyhow::Result<()> {
-        if let Some(path) = self.chroot {
-            chroot(&path).and_then(|()| chdir("/")).with_context(|| format!("chroot {}", path.display()))?;
+        let is_root = Uid::effective().is_root();
+        let becomes = self.user.filter(|user| *user != Uid::effective());
+        if is_root && becomes.is_some() && !self.lends {
+            self.bound()?;
+        }
+        if let Some(path) = &self.chroot {
+            chroot(path).and_then(|()| chdir("/")).with_context(|| format!("chroot {}", path.display()))?;
         }
         if let Some(group) = self.group.filter(|group| *group != Gid::effective()) {
             setgroups(&[]).and_then(|()| setgid(group)).with_context(|| format!("group {group}"))?;
         }
-        if let Some(user) = self.user.filter(|user| *user != Uid::effective()) {
+        if let Some(user) = becomes {
+            if is_root {
+                thread::set_keep_capabilities(!self.kept.is_empty()).context("capabilities")?;
+            }
             setuid(user).with_context(|| format!("user {user}"))?;
+        }
+        if is_root && becomes.is_some() {
+            keep(self.kept)?;
+        }
+        // No program that is started from here on gains what this one has given up.
+        if self.lends { Ok(()) } else { thread::set_no_new_privs(true).context("no new rights") }
+    }
+
+    /// Leaves no program that this process might still start a way back.
+    fn bound(&self) -> anyhow::Result<()> {
+        for one in CapabilitySet::all().iter().filter(|one| !self.kept.contains(*one)) {
+            match thread::remove_capability_from_bounding_set(one) {
+                // The system knows fewer, or an administrator has taken that away as well.
+                Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+                Err(error) => return Err(error).context("bounds of capabilities"),
+            }
         }
         Ok(())
     }
+}
+
+/// Gives up all capabilities but these.
+fn keep(kept: CapabilitySet) -> anyhow::Result<()> {
+    let has = thread::capabilities(None).context("capabilities")?.permitted;
+    if !has.contains(kept) {
+        bail!("setcap names a capability that the process does not have");
+    }
+    let sets = thread::CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    thread::set_capabilities(None, sets).context("capabilities")?;
+    thread::set_keep_capabilities(false).context("capabilities")
 }
 
 fn user_of(account: &Account) -> anyhow::Result<Uid> {

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
@@ -87,9 +88,24 @@ impl Ends {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Unprivileged users have a quota of pipe memory; beyond it the default size has to do.
         let _ = fcntl_setpipe_size(&write, SIZE);
+        OPEN.fetch_add(1, Relaxed);
         Ok(Self { read, write })
     }
 }
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Returns how many pipes the process has.
+pub(crate) fn open() -> u64 {
+    OPEN.load(Relaxed)
+}
+
+/// How many there are; they are made and closed seldom, as each is used again.
+static OPEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static SPARE: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };

@@ -3,6 +3,9 @@
 /// The level of HAProxy's language that is spoken here.
 pub(crate) const LEVEL: &str = "3.2.0";
 
+/// When HAProxy published that level.
+pub(crate) const RELEASED: &str = "2025/05/28";
+
 /// Returns the level and our own version, in the form of a version of HAProxy.
 pub(crate) fn full() -> String {
     format!("{LEVEL}-l7d{}", env!("CARGO_PKG_VERSION"))

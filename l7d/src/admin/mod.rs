@@ -8,6 +8,7 @@ mod errors;
 mod events;
 mod explain;
 mod gates;
+mod inside;
 mod limits;
 mod master;
 mod patterns;
@@ -32,6 +33,7 @@ use control::shutdown::Shutdown;
 use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use inside::libraries;
 pub(crate) use master::{Reloaded, Reloads, language as master_language};
 pub(crate) use running::OnDisk;
 
@@ -58,6 +60,8 @@ pub(crate) struct Engine {
     sockets: Arc<Mutex<Vec<(String, SocketLevel)>>>,
     /// What the files said when they were read last.
     loaded: Arc<Mutex<Option<Arc<Config>>>>,
+    /// What they were warned of, as HAProxy writes it.
+    said: Arc<Mutex<String>>,
     /// Where changes of the configuration are carried out.
     app: mpsc::Sender<Errand>,
     reloads: Arc<Reloads>,
@@ -103,8 +107,8 @@ impl Engine {
         (hands, peers, names): (Hands, Roster, Book),
     ) -> Self {
         let Hands { app, workers } = hands;
-        let (sockets, loaded, reloads) = (Arc::default(), Arc::default(), Arc::default());
-        Self { fleet, site, stats, shutdown, peers, names, sockets, loaded, app, reloads, workers: workers.into() }
+        let (sockets, loaded, said, reloads) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { fleet, site, stats, shutdown, peers, names, sockets, loaded, said, app, reloads, workers: workers.into() }
     }
 
     /// Says where the interface listens now.
@@ -174,6 +178,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         peers::commands(),
         explain::commands(),
         running::commands(),
+        inside::commands(),
     ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
     Language::new(engine, looking.into_iter().chain(changing).flatten().collect()).handing_over(|engine| Box::pin(engine.listening()))

@@ -1,6 +1,7 @@
 //! Commands that change which servers a backend has, and where they are.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use control::admin::{Call, Command, Reply, Urgency, servers};
 use control::config::{Config, NamedAddress, ServerId, canonical_name};
@@ -12,7 +13,7 @@ use super::{Engine, later};
 pub(super) fn commands() -> Vec<Command<Engine>> {
     vec![
         later("add server", "<bk>/<srv> <addr> [<keyword>]*", "create a new server, in maintenance", |engine, call| {
-            engine.amend(call, add)
+            Box::pin(async move { engine.amend(settled(call).await, add).await })
         }),
         later("del server", "<bk>/<srv>", "remove a server that is in maintenance", |engine, call| engine.amend(call, remove)),
     ]
@@ -29,6 +30,22 @@ fn bare(text: &str) -> Reply {
 fn names(call: &Call) -> Result<(&str, &str), Reply> {
     let names = call.word(0).split_once('/').filter(|(_, server)| !server.is_empty());
     names.ok_or_else(|| bare("Require 'backend/server'."))
+}
+
+/// Returns the command with an address of its server in place of a name, which is asked for this once.
+async fn settled(mut call: Call) -> Call {
+    let Some(word) = call.arguments.get_mut(1) else { return call };
+    let (host, port) = word.rsplit_once(':').map_or((word.as_str(), None), |(host, port)| (host, port.parse::<u16>().ok()));
+    let is_name = canonical_name(host).is_some() && !host.starts_with('_') && host.parse::<IpAddr>().is_err();
+    if !is_name {
+        return call;
+    }
+    let asked = tokio::net::lookup_host((host, port.unwrap_or(0)));
+    let found = tokio::time::timeout(PATIENCE, asked).await.ok().and_then(Result::ok).and_then(|mut all| all.next());
+    if let Some(found) = found {
+        *word = port.map_or_else(|| found.ip().to_string(), |_| found.to_string());
+    }
+    call
 }
 
 fn add(_: &Engine, config: &Config, call: &Call) -> Outcome {
@@ -153,6 +170,9 @@ pub(super) fn set_maxconn(engine: &Engine, config: &Config, call: &Call) -> Outc
     let most: u32 = call.word(1).parse().map_err(|_| bare("maxconn string empty or preceded by garbage"))?;
     Ok((config.with_server_maxconn(server, Some(most).filter(|most| *most > 0)), Reply::Done))
 }
+
+/// How long the system may look for an address.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const BY: &str = "by 'stats socket command'";
 const PORT_MAP: &str = "can't change <port> to port map because it is incompatible with current health check port configuration \

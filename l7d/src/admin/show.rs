@@ -22,15 +22,7 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         }),
         now("show env", "[<name>]", "list the variables of the environment", Operator, |_, call| admin::environment(call)),
         now("show cli sockets", "", "list the sockets of this interface", Operator, sockets),
-        // HAProxy's commands about its own inside: refused with the reason, rather than as words that nobody knows.
-        now("show activity", "", "(not here)", User, |_, _| refuse("show activity", "threads share nothing whose use it would count")),
-        now("show pools", "", "(not here)", User, |_, _| refuse("show pools", "memory is the system's; see PoolUsed_MB in 'show info'")),
-        now("show threads", "", "(not here)", User, |_, _| refuse("show threads", "threads are the system's; see /proc/PID/task")),
     ]
-}
-
-fn refuse(words: &str, why: &str) -> Reply {
-    Reply::error(format!("'{words}' is not supported: {why}."))
 }
 
 fn info(engine: &Engine, call: &Call) -> Reply {

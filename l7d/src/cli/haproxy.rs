@@ -13,6 +13,7 @@ use control::config::{Report, master_socket};
 use rustix::process::Pid;
 use tracing::warn;
 
+use crate::admin::libraries;
 use crate::app::{self, Loaded};
 use crate::life::{Farewell, Launch, Parent, Terminate};
 use crate::version;
@@ -32,6 +33,8 @@ struct Wanted {
     /// Whether words that mean nothing here are told.
     diagnostic: bool,
     condition: String,
+    /// Whether the libraries are told once the configuration is read.
+    libraries: bool,
     launch: Launch,
 }
 
@@ -99,6 +102,9 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             "-db" | "-d" => wanted.foreground = true,
             "-W" => {}
             "-Ws" => wanted.foreground = true,
+            "-n" => wanted.launch.maxconn = Some(number(&argument, &value()?)?).filter(|most| *most > 0),
+            "-m" => wanted.launch.memory = Some(u64::from(number(&argument, &value()?)?)).filter(|most| *most > 0),
+            "-dL" => wanted.libraries = true,
             "-L" => wanted.launch.local_peer = Some(value()?),
             "-C" => wanted.directory = Some(value()?.into()),
             "-S" => wanted.launch.master = Some(master_socket(&value()?).map_err(|reason| format!("-S: {reason}"))?),
@@ -127,10 +133,19 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     Ok(wanted)
 }
 
+fn number(option: &str, value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("{option}: `{value}` is no number"))
+}
+
 /// Says why an option is not taken.
 fn refusal(option: &str) -> String {
     let why = match option {
-        "-dr" => ": servers have addresses, and no names that may fail to be resolved",
+        "-N" => ": write maxconn into the defaults",
+        "-dK" => ": `l7d man` and the README have the words",
+        "-dR" => ": threads share addresses by SO_REUSEPORT alone",
+        "-dS" => ": nothing but a kernel that is broken would need it",
+        "-dV" => ": write `verify none` where it is meant",
+        "-dr" => ": `init-addr last,libc,none` lets a server begin without an address",
         _ => "",
     };
     format!("option `{option}` is not supported{why}")
@@ -167,6 +182,9 @@ fn work(mut wanted: Wanted) -> anyhow::Result<ExitCode> {
     if wanted.strict && !warnings.is_empty() {
         alert("config : there are warnings, and -dW makes them errors");
         return Ok(ExitCode::FAILURE);
+    }
+    if wanted.libraries {
+        write_out(&libraries().unwrap_or_default())?;
     }
     if wanted.task == Task::Check {
         if let Err(report) = app::check_names(&loaded.config)? {
@@ -253,6 +271,9 @@ Usage : haproxy -f FILE [options]
         -D             go to the background
         -W, -Ws, -db   stay in the foreground; one process does it all
         -p FILE        write the number of the process to FILE
+        -n NUMBER      serve so many connections at a time, whatever the configuration says
+        -m MEGABYTES   let the system refuse memory beyond that
+        -dL            list the libraries once the configuration is read
         -L NAME        call this process so among its peers
         -C DIR         change to DIR first
         -q             say less

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -13,6 +13,7 @@ use super::dump::Form;
 use super::typed::{Shown, Tags};
 use crate::log;
 use crate::pace;
+use crate::pipe;
 use crate::site::Site;
 use crate::version;
 
@@ -87,7 +88,10 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     };
     text(0, "Name", "POS", "HAProxy".to_owned(), "whose language is spoken here");
     text(1, "Version", "POS", version::full(), "level of that language, and the version of this program");
+    text(2, "Release_date", "POS", version::RELEASED.to_owned(), "when that level of the language was published");
     text(7, "Uptime", "MDP", days(uptime), "how long the process has served");
+    text(66, "Build info", "POS", version::full(), "level of the language, and the version of this program");
+    text(71, "Tainted", "SGP", "0".to_owned(), "what may have spoilt the process, always 0");
     text(50, "node", "COS", node(), "name of the host");
     let mut number = |number, name, letters, kind, value: u64, help| {
         facts.push(Fact { number, name, tags: Tags::new(letters, kind), value: value.to_string(), help });
@@ -108,6 +112,8 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(17, "CurrConns", "MGP", "u32", connections.into(), "connections from clients at present");
     number(18, "CumConns", "MCP", "u32", sessions, "connections from clients so far");
     number(19, "CumReq", "MCP", "u32", meter.sum(Counter::Requests), "requests so far");
+    number(23, "Maxpipes", "CLP", "u32", files / 2, "pipes that there are descriptors for");
+    number(24, "PipesUsed", "MGP", "u32", pipe::open(), "pipes of connections whose bytes the kernel moves, and those kept for the next");
     number(26, "ConnRate", "MRP", "u32", rate, "connections from clients over the last second");
     number(27, "ConnRateLimit", "CLP", "u32", pace::CONNECTIONS.most().into(), "connections allowed in a second, 0 for any number");
     number(28, "MaxConnRate", "MMP", "u32", most, "most connections from clients in a second");
@@ -125,6 +131,10 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(58, "DroppedLogs", "MGP", "u32", log::dropped(), "log lines that could not be written");
     number(59, "BusyPolling", "MGP", "u32", 0, "1 if threads spin instead of waiting");
     number(61, "TotalBytesOut", "MGP", "u64", meter.sum(Counter::BytesOut), "bytes sent to clients");
+    number(67, "Memmax_bytes", "CLP", "u32", 0, "limit of the memory in bytes, 0 for none");
+    number(68, "PoolAlloc_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
+    number(69, "PoolUsed_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
+    number(70, "Start_time_sec", "MDP", "u32", started(uptime), "when the process started, in seconds of Unix time");
     facts.sort_by_key(|fact| fact.number);
     facts
 }
@@ -132,6 +142,11 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
 fn days(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}d {}h{:02}m{:02}s", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
+fn started(uptime: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(uptime).as_secs()
 }
 
 fn node() -> String {

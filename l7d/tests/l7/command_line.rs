@@ -1,6 +1,6 @@
 //! The program called by the name of HAProxy: its options, exit codes, messages and signals.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn checks_end_as_haproxys_do() {
         let alert = "config : Failed to evaluate condition: ";
         assert_eq!(text(&ours.stderr).contains(alert), text(&theirs.stderr).contains(alert), "{condition:?}");
     }
-    for (arguments, why) in [("-S /x,level,nobody", "-S: "), ("-dr", "no names"), ("-m 5", "not supported")] {
+    for (arguments, why) in [("-S /x,level,nobody", "-S: "), ("-dr", "init-addr"), ("-dK", "not supported"), ("-m some", "no number")] {
         let refused = place.run(&format!("-c -f good.cfg {arguments}"));
         assert_eq!(refused.status.code(), Some(1), "{arguments}");
         assert!(text(&refused.stderr).contains(why), "{arguments}: {}", text(&refused.stderr));
@@ -222,11 +222,67 @@ fn service_manager_is_told_and_signals_are_followed() {
     assert_eq!(place.greeting(), "here");
     kept.write_all(b"on").unwrap();
     kept.read_exact(&mut [0; 2]).unwrap();
+    assert_eq!(place.pid(), child.id().to_string(), "a reload is of the same process");
     place.signal("USR1", &place.pid());
     assert_eq!(hear(), "STOPPING=1");
     // The connection would stay, but for the limit.
     assert_eq!(end_of(&mut child), Some(0));
     assert!(is_at_end(&mut kept));
+}
+
+#[test]
+fn service_manager_hears_who_takes_the_place_of_another() {
+    let place = Place::new("");
+    let manager = UnixDatagram::bind(place.directory.join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let start = |arguments: &str| {
+        let mut command = place.command(arguments);
+        command.env("NOTIFY_SOCKET", place.directory.join("notify")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let hear = || {
+        let mut bytes = [0; 256];
+        let count = manager.recv(&mut bytes).unwrap();
+        text(&bytes[..count])
+    };
+    let mut first = start("-Ws -f good.cfg -p pid");
+    assert_eq!(hear(), "READY=1");
+    let mut second = start(&format!("-Ws -f good.cfg -p pid -sf {}", first.id()));
+    let heard = [hear(), hear()];
+    assert!(heard.contains(&format!("READY=1\nMAINPID={}", second.id())) && heard.contains(&"STOPPING=1".to_owned()), "{heard:?}");
+    assert_eq!(end_of(&mut first), Some(0));
+    assert_eq!(place.greeting(), "here");
+    place.signal("TERM", &place.pid());
+    assert_eq!(end_of(&mut second), Some(0));
+}
+
+#[test]
+fn a_socket_that_the_service_manager_holds_loses_nobody_over_a_restart() {
+    let place = Place::new("");
+    place.write("good.cfg", &place.config("").replace(&format!("bind {}", place.front), "bind fd@3"));
+    let listener = std::net::TcpListener::bind(place.front).unwrap();
+    // What systemd does for a unit with a socket: it is the third descriptor, and the environment says so.
+    let start = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec ./haproxy -Ws -f good.cfg -p pid"]);
+        command.current_dir(&place.directory).stdin(std::os::fd::OwnedFd::from(listener.try_clone().unwrap()));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = start();
+    assert_eq!(place.greeting(), "here");
+    for _ in 0..3 {
+        place.signal("USR2", &child.id().to_string());
+        assert_eq!(place.greeting(), "here");
+    }
+    place.signal("TERM", &child.id().to_string());
+    assert_eq!(end_of(&mut child), Some(0));
+    // Nobody accepts now, and nobody is refused.
+    let mut waiting = connect(place.front);
+    let mut child = start();
+    let mut bytes = [0; 4];
+    waiting.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"here");
+    place.signal("TERM", &child.id().to_string());
+    assert_eq!(end_of(&mut child), Some(0));
 }
 
 #[test]
@@ -250,6 +306,28 @@ fn service_manager_hears_that_all_threads_live() {
 }
 
 #[test]
+fn limits_of_the_command_line_hold_whatever_the_file_says() {
+    let place = Place::new("");
+    let socket = place.directory.join("s");
+    place.write("good.cfg", &place.config(&format!("    maxconn 100\n    stats socket {} level admin\n", socket.display())));
+    let mut child = place.command("-db -f good.cfg -p pid -n 77 -m 4000 -dL").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("0x") && first.contains(") /") && first.contains("l7d"), "{first}");
+    wait_until("it does not serve", || socket.exists());
+    assert_eq!(place.greeting(), "here");
+    let maxconn = |text: String| text.lines().find_map(|line| line.strip_prefix("Maxconn: ")).unwrap().to_owned();
+    assert_eq!(maxconn(crate::runtime::ask(&socket, "show info\n")), "77");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max data size") && line.contains("4194304000")), "{limits}");
+    place.signal("HUP", &place.pid());
+    // A reload keeps it.
+    assert_eq!(maxconn(crate::runtime::ask(&socket, "show info\n")), "77");
+    place.signal("TERM", &place.pid());
+    assert_eq!(end_of(&mut child), Some(0));
+}
+
+#[test]
 fn rights_are_given_up_once_everything_is_bound() {
     if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) != 0) {
         eprintln!("skipped: only root can give anything up");
@@ -257,12 +335,28 @@ fn rights_are_given_up_once_everything_is_bound() {
     }
     let jail = directory();
     let place = Place::new(&format!("    chroot {}\n    user nobody\n    group nogroup\n    daemon\n", jail.display()));
+    let rights = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
+        names.map(|name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start_matches([':', '\t']).to_owned())
+    };
     assert!(place.command("-f good.cfg -p pid").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let pid = place.pid();
     assert_eq!(place.greeting(), "here");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534\n"), "{status}");
     assert_eq!(std::fs::read_link(format!("/proc/{pid}/root")).unwrap(), jail);
+    let nothing = "0000000000000000";
+    assert_eq!(rights(&pid), [nothing, nothing, nothing, nothing, nothing, "1"]);
+    // What is named is kept, and no more.
+    place.signal("TERM", &pid);
+    place.write("good.cfg", &place.config("    user nobody\n    setcap cap_net_bind_service,cap_net_raw\n    daemon\n"));
+    assert!(place.command("-f good.cfg -p pid").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let kept = "0000000000002400";
+    assert_eq!(rights(&place.pid()), [nothing, kept, kept, kept, nothing, "1"]);
+    assert_eq!(place.greeting(), "here");
+    place.write("bad.cfg", &place.config("    setcap cap_everything\n"));
+    assert!(text(&place.run("-c -f bad.cfg").stderr).contains("`cap_everything`"));
     place.write("good.cfg", &place.config("    user there-is-no-such-user\n"));
     let refused = place.run("-db -f good.cfg");
     assert_eq!(refused.status.code(), Some(1));

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Daemon, PATIENCE, Server, connect, directory, read, unused_address};
+use crate::kit::{Daemon, Haproxy, PATIENCE, Server, connect, directory, read, unused_address};
 use crate::runtime::{Pair, answer, ask, get, without_ages};
 
 #[test]
@@ -185,7 +185,7 @@ fn states_that_were_written_down_are_taken_up_as_haproxy_does() {
     std::fs::write(directory.join("all.state"), &saved).unwrap();
     std::fs::write(directory.join("own.state"), &saved).unwrap();
     let front = unused_address();
-    let _theirs = crate::kit::Haproxy::find().start(&config("theirs", front, "all.state"), front);
+    let _theirs = Haproxy::find().start(&config("theirs", front, "all.state"), front);
     let _ours = Daemon::start_haproxy(&config("ours", unused_address(), "all.state"));
     let ours = without_ages(&states("ours"));
     assert_eq!(ours, without_ages(&states("theirs")));
@@ -196,4 +196,52 @@ fn states_that_were_written_down_are_taken_up_as_haproxy_does() {
     );
     drop(first);
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn servers_that_are_added_track_others_and_may_have_names() {
+    let server = Server::echo("a");
+    let (directory, front, their_front) = (directory(), unused_address(), unused_address());
+    let socket = |whose: &str| directory.join(whose);
+    let config = |whose: &str, front: std::net::SocketAddr| {
+        format!(
+            "global\n stats socket {} level admin\ndefaults\n mode http\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n\
+             frontend web\n bind {front}\n default_backend app\nbackend app\n balance roundrobin\n server a {1} check inter 1h\n server b {1}\n",
+            socket(whose).display(),
+            server.address()
+        )
+    };
+    let daemon = Daemon::start_haproxy(&config("ours", front));
+    let theirs = Haproxy::find().start(&config("theirs", their_front), their_front);
+    let same = |command: &str| {
+        let said = ask(&socket("ours"), command);
+        assert_eq!(said, ask(&socket("theirs"), command), "{command}");
+        said
+    };
+    same("add server app/n localhost:81\n");
+    let words = ["check track app/a", "track app/none", "track none/a", "track app/b", "track app/t", "track app/n", "track app/a"];
+    for words in words {
+        same(&format!("add server app/t {} {words}\n", server.address()));
+    }
+    same("set server app/a state maint;del server app/a;set server app/a state ready\n");
+    // It is out of service with whom it tracks.
+    same("enable server app/t;set server app/n state ready\n");
+    let states = |whose: &str| {
+        let text = ask(&socket(whose), "show stat app 4 -1\n");
+        let state = |line: &str| line.split(',').nth(17).map(str::to_owned);
+        text.lines().find(|line| line.starts_with("app,t,")).and_then(state).unwrap_or_default()
+    };
+    for state in ["maint", "ready"] {
+        same(&format!("set server app/a state {state}\n"));
+        let end = Instant::now() + PATIENCE;
+        while states("ours") != states("theirs") {
+            assert!(Instant::now() < end, "{:?} {:?}", states("ours"), states("theirs"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(states("ours").starts_with("MAINT"), state == "maint", "{:?}", states("ours"));
+    }
+    let unknown = ask(&socket("ours"), "add server app/x no-such-host.invalid:80\n");
+    assert!(unknown.contains("no name"), "{unknown}");
+    drop((daemon, theirs));
+    std::fs::remove_dir_all(directory).expect("a directory");
 }

@@ -83,6 +83,8 @@ mod handover;
 #[cfg(test)]
 mod haproxy_cfg;
 #[cfg(test)]
+mod hatop;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod health_log;

@@ -35,9 +35,18 @@ struct Process {
 
 impl Process {
     fn start(program: Option<&Path>) -> Self {
+        Self::of(|(socket, file)| {
+            let own = socket.with_file_name("haproxy");
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_l7d"), &own).unwrap();
+            let mut command = Command::new(program.unwrap_or(&own));
+            command.args(["-W", "-S", &format!("{},mode,600", socket.display()), "-f"]).arg(file);
+            command
+        })
+    }
+
+    /// Starts what takes commands on a socket, with a configuration file.
+    fn of(command: impl FnOnce((&Path, &Path)) -> Command) -> Self {
         let (directory, server) = (directory(), Server::echo("s1"));
-        let own = directory.join("haproxy");
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_l7d"), &own).unwrap();
         let (socket, file) = (directory.join("master"), directory.join("cfg"));
         let good = format!(
             "defaults\n mode tcp\n timeout connect 2s\n timeout client 30s\n timeout server 30s\nlisten f\n bind {}\n server s {}\n",
@@ -45,9 +54,7 @@ impl Process {
             server.address()
         );
         std::fs::write(&file, &good).unwrap();
-        let mut command = Command::new(program.unwrap_or(&own));
-        command.args(["-W", "-S", &format!("{},mode,600", socket.display()), "-f"]).arg(&file);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command((&socket, &file)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let process = Self { child, socket, file, good, _server: server, directory };
         process.until("show proc\n", "worker");
         process
@@ -171,4 +178,20 @@ fn a_thousand_reloads_leave_nothing_behind() {
     }
     let after = held();
     assert!(after.1 < before.1 + 2048, "{after:?} after {before:?}");
+}
+
+#[test]
+fn the_program_by_its_own_name_has_a_master_too() {
+    let mut process = Process::of(|(socket, file)| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
+        command.args(["run", "--master-socket", &format!("{},mode,600", socket.display()), "-f"]).arg(file);
+        command
+    });
+    let first = |text: &str| text.lines().nth(1).and_then(|line| line.split(' ').next()).map(str::to_owned);
+    let list = ask(&process.socket, "show proc\n");
+    assert_eq!(list.lines().filter(|line| line.starts_with(&process.child.id().to_string())).count(), 2, "{list}");
+    assert!(ask(&process.socket, "@1 show info\n").contains("Name: HAProxy\n"));
+    assert!(ask(&process.socket, "reload\n").starts_with("Success=1\n"));
+    assert_eq!(first(&ask(&process.socket, "show proc\n")), first(&list));
+    assert!(process.child.try_wait().expect("a child").is_none());
 }

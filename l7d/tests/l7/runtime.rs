@@ -91,6 +91,59 @@ pub(crate) fn without_ages(states: &str) -> String {
     states.lines().map(line).collect()
 }
 
+/// Returns the words before the values of all lines.
+fn keys(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.split(':').next()).collect()
+}
+
+#[test]
+fn the_process_is_shown_as_the_system_sees_it() {
+    let server = Server::echo("a");
+    let pair = Pair::start(server.address());
+    let client = connect(pair.our_front());
+    let fd = ask(&pair.our_socket, "show fd\n");
+    let listens = format!(": st=RDY fam=ipv4 src={} dst=- fe=web", pair.our_front());
+    let serves = format!(": st=EST fam=ipv4 src={} dst={}", pair.our_front(), client.local_addr().expect("a socket"));
+    assert!(fd.lines().any(|line| line.ends_with(&listens)) && fd.contains(&serves), "{fd}");
+    let number = fd.lines().find(|line| line.ends_with(&listens)).and_then(|line| line.split(':').next()).expect("a line").trim();
+    assert_eq!(ask(&pair.our_socket, &format!("show fd {number}\n")).lines().count(), 2);
+    // Libraries are told as HAProxy tells them: from, to, length, name.
+    let form = |text: &str| {
+        let line = text.lines().next().expect("a line");
+        let fields: Vec<&str> = line.split(['-', ' ']).collect();
+        let number = |text: &str| u64::from_str_radix(text.trim_matches(['(', ')']).trim_start_matches("0x"), 16).expect("a number");
+        assert_eq!(number(fields[1]) - number(fields[0]) + 1, number(fields[2]), "{line}");
+        assert!(fields[3].starts_with('/'), "{line}");
+    };
+    form(&ask(&pair.our_socket, "show libs\n"));
+    let (ours, theirs) = (ask(&pair.our_socket, "show activity\n"), ask(&pair.their_socket, "show activity\n"));
+    assert!(keys(&ours).iter().all(|key| keys(&theirs).contains(key) || *key == "cpu_ms_tot"), "{ours}");
+    assert!(ask(&pair.our_socket, "show threads\n").starts_with("* Thread 1 : id="));
+    for (command, why) in [("show pools", "memory"), ("show profiling", "perf"), ("trace h2", "RUST_LOG")] {
+        let said = ask(&pair.our_socket, &format!("{command}\n"));
+        assert!(said.contains("is not supported") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn what_the_configuration_was_warned_of_is_kept() {
+    let directory = directory();
+    let (socket, front) = (directory.join("s"), unused_address());
+    let config = format!(
+        "global\n stats socket {} level admin\ndefaults\n mode http\n timeout connect 1s\n timeout server 1s\nfrontend web\n bind {front}\n \
+         default_backend app\nbackend app\n server s {}\n",
+        socket.display(),
+        unused_address()
+    );
+    let daemon = Daemon::start_haproxy(&config);
+    let said = ask(&socket, "show startup-logs\n");
+    assert!(said.starts_with(&format!("[WARNING]  ({}) : config : ", daemon.pid())) && said.contains("timeout"), "{said}");
+    daemon.reload(&config.replace("timeout server 1s", "timeout server 1s\n timeout client 1s"));
+    assert_eq!(ask(&socket, "show startup-logs\n"), "\n\n");
+    drop(daemon);
+    std::fs::remove_dir_all(directory).expect("a directory");
+}
+
 #[test]
 fn answers_are_haproxys_to_the_byte() {
     let server = Server::echo("a");
@@ -140,6 +193,12 @@ fn answers_are_haproxys_to_the_byte() {
         "show stat zz 1 -1\n",
         "show backend\n",
         "show servers conn\n",
+        "show tls-keys\n",
+        "show tls-keys 7\n",
+        "show startup-logs\n",
+        "user; show fd\n",
+        "user; show libs\n",
+        "user; show startup-logs\n",
     ];
     for command in commands {
         pair.same(command);

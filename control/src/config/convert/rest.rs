@@ -5,6 +5,7 @@ use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
 use crate::config::model::{Cache, Carrier, External, Framing, HttpErrors, LogForward, Password, Process, Resolvers, Ring, ServerKey};
+use crate::config::value::word;
 use crate::config::written::{self, Global, Peers, Userlist};
 
 pub(super) fn global(section: &mut Section, global: &Global) {
@@ -57,7 +58,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
 }
 
 fn process(table: &mut Table, process: &Process) {
-    let Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external } = process;
+    let Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external, capabilities } = process;
     bind::account(table, ["user", "uid"], user.as_ref());
     bind::account(table, ["group", "gid"], group.as_ref());
     for (key, path) in [("chroot", chroot), ("pidfile", pidfile), ("server-state-file", state_file), ("server-state-base", state_base)] {
@@ -65,6 +66,7 @@ fn process(table: &mut Table, process: &Process) {
     }
     let External { allowed, forks, setuid } = *external;
     table.flags([("daemon", *daemon), ("external-check", allowed), ("insecure-fork-wanted", forks), ("insecure-setuid-wanted", setuid)]);
+    table.some("setcap", capabilities.iter().map(|capability| word::CAPABILITY.name(capability)));
     table.maybe("hard-stop-after", hard_stop_after.map(words::duration));
 }
 

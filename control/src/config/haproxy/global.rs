@@ -152,6 +152,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         }
         Ok(())
     }),
+    ("setcap", |line, global, _| {
+        global.process.capabilities = line.parse("names of capabilities", text::capabilities)?.value().clone();
+        Ok(())
+    }),
     ("user", |line, global, _| {
         global.process.user = Some(Account::Name(line.expect("a user")?.value().clone()));
         Ok(())
@@ -212,7 +216,6 @@ const LATER: &[&str] = &[
     "maxcomprate",
     "maxsslconn",
     "nbproc",
-    "setcap",
     "ssl-default-server-ciphers",
     "ssl-default-server-ciphersuites",
     "ssl-default-server-options",

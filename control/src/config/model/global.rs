@@ -43,6 +43,7 @@ pub(in crate::config) struct Process {
     pub(in crate::config) state_file: Option<PathBuf>,
     pub(in crate::config) state_base: Option<PathBuf>,
     pub(in crate::config) external: External,
+    pub(in crate::config) capabilities: Vec<Capability>,
 }
 
 /// What is said of programs that check servers.
@@ -54,6 +55,19 @@ pub(in crate::config) struct External {
     pub(in crate::config) forks: bool,
     /// Whether they may take the rights of another user.
     pub(in crate::config) setuid: bool,
+}
+
+/// A right of root that a process may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// To set up the network, and to mark packets.
+    NetAdmin,
+    /// To listen on ports below 1024.
+    NetBindService,
+    /// To bind addresses of others, and interfaces.
+    NetRaw,
+    /// To enter other namespaces.
+    SysAdmin,
 }
 
 /// What peers of HTTP/2 may do, where that is not as usual.
@@ -234,6 +248,11 @@ impl Global {
     /// Returns the directory that is the root of all files from then on.
     pub fn chroot(&self) -> Option<&Path> {
         self.process.chroot.as_deref()
+    }
+
+    /// Returns the rights of root that stay with another user.
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.process.capabilities
     }
 
     /// Returns where the number of the process is written.

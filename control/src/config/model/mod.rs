@@ -42,8 +42,8 @@ pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Targe
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
+pub use global::{Capability, Global, H2Limits, HeadLimits, QuicLimits, Rates, SocketLevel, StatsSocket};
 pub(in crate::config) use global::{External, Process};
-pub use global::{Global, H2Limits, HeadLimits, QuicLimits, Rates, SocketLevel, StatsSocket};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use log_forward::LogForward;

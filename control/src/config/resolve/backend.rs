@@ -129,8 +129,10 @@ pub(in crate::config) fn add_server(config: &mut Config, id: BackendId, written:
     }
     resolver.resolvers.clone_from(&config.resolvers);
     let server = server(&mut resolver, &config.ground[id.index()], written, &place);
-    if let Some(track) = server.as_ref().and_then(|server| server.track.as_ref()) {
-        resolver.error(track.location(), "a server that is added at run time cannot track another", "write it in the file");
+    if let Some((server, track)) = server.as_ref().and_then(|server| Some((server, server.track.as_ref()?)))
+        && let Err(reason) = track::added(config, server, track)
+    {
+        resolver.error(track.location(), reason, "another server, which is checked");
     }
     let Some(server) = server.filter(|_| resolver.found.iter().all(|found| found.severity() != Severity::Error)) else {
         return Err(resolver.found);

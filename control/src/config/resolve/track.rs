@@ -3,7 +3,7 @@
 use super::backend::Pools;
 use super::{Resolver, dangling};
 use crate::config::location::Located;
-use crate::config::model::{Server, Tracked};
+use crate::config::model::{Config, Origin, Server, Tracked};
 use crate::config::written;
 
 /// Fills in the backend of a server that is named without one.
@@ -21,6 +21,28 @@ pub(super) fn check(resolver: &mut Resolver, pools: &Pools) {
         }
         follow(resolver, pools, server, track);
     }
+}
+
+/// Looks whether a server that is added at run time may track whom it names, and says it as HAProxy does if not.
+pub(super) fn added(config: &Config, server: &Server, track: &Tracked) -> Result<(), String> {
+    if server.check.is_some() || server.agent.is_some() {
+        return Err("unable to enable checks and tracking at the same time!".to_owned());
+    }
+    if config.backend_named(&track.backend).is_none() {
+        return Err(format!("unable to find required proxy '{}' for tracking.", track.backend));
+    }
+    // Chains of the file lead somewhere, so that the first of one is all to be looked at.
+    let Some(found) = config.server_named(&track.backend, &track.server) else {
+        return Err(format!("unable to find required server '{}' for tracking.", track.server));
+    };
+    let name = format!("unable to use {}/{} for tracking as it", track.backend, track.server);
+    if found.origin == Origin::Command {
+        return Err(format!("{name} is a dynamic server."));
+    }
+    if found.check.is_none() && found.agent.is_none() && found.track.is_none() {
+        return Err(format!("{name} does not have any check nor agent enabled."));
+    }
+    Ok(())
 }
 
 /// Goes from a server to the one at the end of its chain.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{EXAMPLE, config};
+use super::{EXAMPLE, config, said};
+use crate::config::convert;
 use crate::config::{
-    Action, AttachMode, Balance, CookieMode, Format, Forward, HttpVersion, Mode, OnStop, Pattern, ProxyOption, Server, SocketLevel,
-    StoredKind, TableKey, Target, Timeout, TlsVersion, Transport, XdpBalance,
+    Action, AttachMode, Balance, Capability, Config, CookieMode, Format, Forward, HttpVersion, Mode, OnStop, Pattern, ProxyOption, Server,
+    SocketLevel, StoredKind, TableKey, Target, Timeout, TlsVersion, Transport, XdpBalance,
 };
 
 fn seconds(number: u64) -> Duration {
@@ -268,4 +269,14 @@ server.a = "10.0.0.11:8080"
     let servers = config.servers_of(kernel.backend());
     assert_eq!((servers[0].port(), servers[0].address_for(8001).map(|address| address.port())), (None, Some(8001)));
     assert_eq!(servers[0].address_location().line(), 25);
+}
+
+#[test]
+fn capabilities_are_the_same_in_both_languages() {
+    let wanted = [Capability::NetRaw, Capability::NetAdmin];
+    assert_eq!(config("[global]\nsetcap = [\"cap_net_raw\", \"cap_net_admin\"]\n").global().capabilities(), wanted);
+    let text = "global\n setcap cap_net_raw,cap_net_admin\n";
+    assert_eq!(Config::parse("site.cfg", text).expect("a sound configuration").global().capabilities(), wanted);
+    assert!(convert::text("site.cfg", text).text().contains("setcap = [\"cap_net_raw\", \"cap_net_admin\"]"));
+    assert!(said("[global]\nsetcap = \"cap_kill\"\n").contains("`cap_kill`"));
 }

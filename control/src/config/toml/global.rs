@@ -109,11 +109,13 @@ fn process(reader: &mut Reader, section: &mut Section<'_>) -> Process {
     };
     let (state_file, state_base) = (path("server-state-file", "/var/lib/l7d/state"), path("server-state-base", "/var/lib/l7d"));
     let daemon = section.take("daemon").and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let capabilities = section.take("setcap").map(|item| reader.texts(&item, "cap_net_raw", |text| word::CAPABILITY.read(text)));
+    let capabilities = capabilities.unwrap_or_default().iter().map(|capability| *capability.value()).collect();
     let hard_stop_after = section.take("hard-stop-after").and_then(|item| reader.period(&item));
     let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let external =
         External { allowed: flag("external-check"), forks: flag("insecure-fork-wanted"), setuid: flag("insecure-setuid-wanted") };
-    Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external }
+    Process { user, group, chroot, pidfile, daemon, hard_stop_after, state_file, state_base, external, capabilities }
 }
 
 fn stats_sockets(reader: &mut Reader, item: &Item<'_>) -> Vec<Located<StatsSocket>> {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::address::port_range;
-use super::{Mistake, address};
-use crate::config::model::{PortRange, Tracked};
+use super::{Mistake, address, word};
+use crate::config::model::{Capability, PortRange, Tracked};
 
 /// Checks the name of a network interface.
 pub(in crate::config) fn interface(text: &str) -> Result<String, Mistake> {
@@ -139,6 +139,11 @@ pub(in crate::config) fn protocol(text: &str) -> Result<String, Mistake> {
 /// Reads names of protocols with commas between.
 pub(in crate::config) fn protocols(text: &str) -> Result<Vec<String>, Mistake> {
     text.split(',').map(|name| protocol(name).map_err(|mistake| mistake.at(text, name))).collect()
+}
+
+/// Reads names of capabilities with commas between them.
+pub(in crate::config) fn capabilities(text: &str) -> Result<Vec<Capability>, Mistake> {
+    text.split(',').map(|name| word::CAPABILITY.read(name).map_err(|mistake| mistake.at(text, name))).collect()
 }
 
 /// Checks something that is kept as written.

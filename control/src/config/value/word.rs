@@ -2,9 +2,9 @@
 
 use super::Mistake;
 use crate::config::model::{
-    AttachMode, Bad, CipherSuite, Coding, Congestion, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod, HttpReuse,
-    HttpVersion, InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource, TlsVersion,
-    XdpBalance,
+    AttachMode, Bad, Capability, CipherSuite, Coding, Congestion, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod,
+    HttpReuse, HttpVersion, InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource,
+    TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -130,6 +130,15 @@ pub(in crate::config) const TLS_VERSION: Words<TlsVersion> =
     Words { what: "a TLS version spoken here", words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)] };
 pub(in crate::config) const PROTOCOL: Words<Protocol> =
     Words { what: "a protocol spoken to servers", words: &[("h1", Protocol::H1), ("h2", Protocol::H2)] };
+pub(in crate::config) const CAPABILITY: Words<Capability> = Words {
+    what: "a capability that can be kept",
+    words: &[
+        ("cap_net_admin", Capability::NetAdmin),
+        ("cap_net_bind_service", Capability::NetBindService),
+        ("cap_net_raw", Capability::NetRaw),
+        ("cap_sys_admin", Capability::SysAdmin),
+    ],
+};
 pub(in crate::config) const HTTP_VERSION: Words<HttpVersion> =
     Words { what: "an HTTP version for checks", words: &[("1.0", HttpVersion::Http10), ("1.1", HttpVersion::Http11)] };
 pub(in crate::config) const HTTP_REUSE: Words<HttpReuse> = Words {
