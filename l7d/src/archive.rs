@@ -85,12 +85,12 @@ fn decode(bytes: &[u8], tables: &[Shared], now: SystemTime) -> Result<u64, &'sta
     let (time, mut rest) = rest.split_first_chunk::<8>().ok_or("it is cut off")?;
     let written = UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(*time));
     let age = now.duration_since(written).unwrap_or_default().as_millis();
-    let mut learner = Learner::of_past(tables, u32::try_from(age).unwrap_or(u32::MAX));
+    let mut learner = Learner::of_past(tables, "the file of tables", u32::try_from(age).unwrap_or(u32::MAX));
     let mut count = 0;
     while !rest.is_empty() {
         let Ok(Frame::Whole(message, size)) = read(rest) else { return Err("a part of it is none of this format") };
         let understood = match message {
-            Message::Define(definition) => learner.define(definition, "the file of tables"),
+            Message::Define(definition) => learner.define(definition),
             Message::Update(update) => {
                 count += 1;
                 learner.update(&update)

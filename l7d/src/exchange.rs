@@ -39,7 +39,7 @@ use crate::review::{self, Manner, Review, Ruling};
 use crate::rules::{Memory, Scene, View, Wishes};
 use crate::sessions;
 use crate::site::{Backend, Frontend, Reuse, Server, Sign};
-use crate::stick::Affinity;
+use crate::stick::{Affinity, Event};
 use crate::stream::Stream;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
@@ -73,6 +73,7 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
             tell(client.source, frontend, &error);
             if let (ExchangeError::Request(fault), Wire::H1 { input, .. }) = (&error, &client.wire) {
                 frontend.captures().note(client.source, input.filled(), *fault);
+                memory.note(|record| record.count(Event::Glitch));
             }
             if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut) && client.wire.is_silent() {
                 // A browser may connect before it knows whether it has anything to ask.

@@ -510,6 +510,8 @@ pub(super) struct Table {
     /// The table that also learns what peers say of servers and tags.
     pub(super) write_to: Option<Located<String>>,
     pub(super) recv_only: bool,
+    /// Whether `conn_cur` is the sum of what all living peers have open.
+    pub(super) sum_conn_cur: bool,
 }
 
 impl Table {
@@ -527,6 +529,7 @@ impl Table {
             srvkey: ServerKey::Name,
             write_to: None,
             recv_only: false,
+            sum_conn_cur: false,
         }
     }
 }

@@ -15,8 +15,8 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
     vec![
         now(
             "show table",
-            "[<table> [key <key> | data.<type> <operator> <value>]]",
-            "list the tables, or what one of them holds",
+            "[<table> [key <key> | top [data.<type>] [<count>] | data.<type> <operator> <value>]]",
+            "list the tables, or what one of them holds, or who stands out in it",
             User,
             show,
         ),
@@ -107,6 +107,12 @@ fn show(engine: &Engine, call: &Call) -> Reply {
             }
             return Ok(());
         }
+        if call.word(1) == "top" {
+            let (of, most) = ranking(table, call.rest(2))?;
+            head(table, out);
+            table.top(of, most, stick::now()).iter().for_each(|entry| line(table, entry, out));
+            return Ok(());
+        }
         let filters = filters(table, call.rest(1))?;
         head(table, out);
         visit(table, |entry| {
@@ -120,6 +126,17 @@ fn show(engine: &Engine, call: &Call) -> Reply {
         Ok(()) => Reply::Output(out),
         Err(reply) => reply,
     }
+}
+
+/// Reads by what entries are ranked, and how many are wanted.
+fn ranking(table: &Table, words: &[String]) -> Result<((StoredKind, u8), usize), Reply> {
+    let (named, rest) = match words {
+        [word, rest @ ..] if word.starts_with("data.") => (Some(data(table, word).map_err(Reply::error)?), rest),
+        words => (None, words),
+    };
+    let of = named.or_else(|| table.loudest()).ok_or_else(|| Reply::error("This table counts nothing"))?;
+    let most = rest.first().map_or(Some(USUAL_TOP), |word| word.parse().ok().filter(|most| (1..=MOST_TOP).contains(most)));
+    most.map(|most| (of, most)).ok_or_else(|| Reply::error(format!("Require a number from 1 to {MOST_TOP}")))
 }
 
 /// Hands out all entries, never holding a part of the table for long.
@@ -143,6 +160,9 @@ fn line(table: &Table, entry: &Entry, out: &mut String) {
             continue;
         }
         let name = element(*kind, *index).unwrap_or_else(|| kind.name().to_owned());
+        // As rules see it.
+        let abroad = || Key::parse(table.key(), &entry.key).map_or(0, |key| table.open_abroad(&key, stick::now()));
+        let value = value + if *kind == StoredKind::ConnCur && table.sums() { abroad() } else { 0 };
         match table.period(*kind) {
             Some(period) => write(format_args!(" {name}({period})={value}")),
             None => write(format_args!(" {name}={value}")),
@@ -201,5 +221,8 @@ fn clear(engine: &Engine, call: &Call) -> Reply {
     }
 }
 
+/// How many entries stand out, unless somebody asks for more.
+const USUAL_TOP: usize = 10;
+const MOST_TOP: usize = 1000;
 /// How many entries are looked at before others may have the table.
 const PAGE: usize = 256;

@@ -23,6 +23,8 @@ use crate::bind::{Spec, specs_of_peers};
 use crate::level::Level;
 use crate::log::Log;
 use crate::site::Site;
+#[cfg(test)]
+use crate::stick::Tables;
 use crate::stick::{Cursor, Table, now};
 
 /// A section of peers.
@@ -50,13 +52,23 @@ pub(crate) struct Shared {
     pub(super) name: String,
     /// The table.
     pub(crate) table: Arc<Table>,
+    pub(super) aspect: Aspect,
+}
+
+/// What of a table is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aspect {
+    /// All of it; what is said last holds.
+    Whole,
+    /// How many connections each process has open itself, which the others add up. HAProxy knows no table of that name.
+    Open,
 }
 
 impl Group {
     pub(super) fn new(peers: &config::Peers, local: &str, config: &Config, site: &Site, start: Start) -> Self {
         let ours = config.tables().iter().filter(|table| table.peers() == Some(peers.name()));
         let found = ours.filter_map(|model| Some((model.shared_as(), site.tables().named(model.name())?)));
-        let tables = (1..).zip(found).map(|(number, (name, table))| Shared::new(number, name, table)).collect();
+        let tables = share(found);
         let member = |(place, model): (usize, &config::Peer)| {
             let kinship = if model.name() == local { Kinship::Local } else { Kinship::Remote };
             Arc::new(Member::new(place, model, kinship, site.tls().client_of_peer(peers, model)))
@@ -74,6 +86,27 @@ impl Group {
             resync: Mutex::new(Resync::new(start, Instant::now())),
             shards: peers.shards(),
             log: Mutex::new(site.log_of_peers(config.peers().iter().position(|known| known.name() == peers.name()).unwrap_or(usize::MAX))),
+            began: jiff::Zoned::now(),
+        }
+    }
+
+    /// Returns a section that listens nowhere.
+    #[cfg(test)]
+    pub(super) fn of(config: &Config, local: &str, known: &Tables, now: Instant) -> Self {
+        let peers = &config.peers()[0];
+        let member = |(place, model): (usize, &config::Peer)| {
+            let kinship = if model.name() == local { Kinship::Local } else { Kinship::Remote };
+            Arc::new(Member::new(place, model, kinship, None))
+        };
+        Self {
+            name: peers.name().to_owned(),
+            local: local.to_owned(),
+            tables: share(config.tables().iter().filter_map(|model| Some((model.shared_as(), known.named(model.name())?)))),
+            members: peers.members().iter().enumerate().map(member).collect(),
+            acceptors: Mutex::default(),
+            resync: Mutex::new(Resync::new(Start::Afresh, now)),
+            shards: peers.shards(),
+            log: Mutex::default(),
             began: jiff::Zoned::now(),
         }
     }
@@ -144,6 +177,13 @@ impl Group {
         self.log().say(level, &format!("Peers {}: {text}", self.name));
     }
 
+    /// Forgets which connections a member had open.
+    pub(super) fn forget_open(&self, member: &Member) {
+        for shared in self.tables.iter().filter(|shared| shared.aspect == Aspect::Open) {
+            shared.table.forget_open(member.name());
+        }
+    }
+
     fn log(&self) -> MutexGuard<'_, Arc<Log>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,6 +241,7 @@ impl Group {
             for (shared, cursor) in self.tables.iter().zip(&mut cursors) {
                 shared.table.comb(cursor, now());
             }
+            self.members.iter().filter(|member| member.is_lost()).for_each(|member| self.forget_open(member));
         }
     }
 
@@ -221,6 +262,14 @@ impl Group {
             info!("peers {}: the new process knows everything", self.name);
         }
     }
+}
+
+/// Makes tables known by their names, and those that sum up what is open by a second one.
+fn share<'t>(found: impl Iterator<Item = (&'t str, &'t Arc<Table>)>) -> Vec<Shared> {
+    let mut tables: Vec<_> = (1..).zip(found).map(|(number, (name, table))| Shared::new(number, name, table)).collect();
+    let open: Vec<_> = tables.iter().filter(|shared| shared.table.sums()).map(|shared| shared.open(tables.len())).collect();
+    tables.extend(open);
+    tables
 }
 
 fn is_any(address: SocketAddr) -> bool {

@@ -7,13 +7,15 @@ use tracing::warn;
 
 use super::codec::table::{Definition, Entry, NamedServer, Raw, Update, key_type};
 use super::codec::{Malformed, Message};
-use super::group::Shared;
+use super::group::{Aspect, Shared};
 use crate::stick::{Key, Learnt, now};
 
 /// What one peer tells.
 #[derive(Debug)]
 pub(crate) struct Learner<'g> {
     tables: &'g [Shared],
+    /// Who tells.
+    peer: &'g str,
     /// By the numbers the peer gives them.
     known: HashMap<u64, Known<'g>>,
     /// Which the updates are about.
@@ -68,20 +70,20 @@ const MOST_TABLES: usize = 4096;
 const MOST_SERVERS: usize = 128;
 
 impl<'g> Learner<'g> {
-    pub(super) fn new(tables: &'g [Shared]) -> Self {
-        Self::of_past(tables, 0)
+    pub(super) fn new(tables: &'g [Shared], peer: &'g str) -> Self {
+        Self::of_past(tables, peer, 0)
     }
 
     /// Begins to learn what was so some milliseconds ago.
-    pub(crate) fn of_past(tables: &'g [Shared], age: u32) -> Self {
-        Self { tables, known: HashMap::new(), current: None, age, servers: Servers::default() }
+    pub(crate) fn of_past(tables: &'g [Shared], peer: &'g str, age: u32) -> Self {
+        Self { tables, peer, known: HashMap::new(), current: None, age, servers: Servers::default() }
     }
 
     /// Learns what a table is like.
     ///
     /// # Errors
     /// Fails if there are more than can be.
-    pub(crate) fn define(&mut self, definition: Definition, peer: &str) -> Result<(), Malformed> {
+    pub(crate) fn define(&mut self, definition: Definition) -> Result<(), Malformed> {
         self.current = Some(definition.number);
         if let Some(known) = self.known.get_mut(&definition.number).filter(|known| known.definition.name == definition.name) {
             if known.definition != definition {
@@ -95,7 +97,7 @@ impl<'g> Learner<'g> {
         let named = self.tables.iter().find(|shared| shared.name == definition.name);
         let shared = named.filter(|shared| key_type(shared.table.key()) == (definition.key_type, definition.key_length));
         if let (Some(named), None) = (named, shared) {
-            warn!("peer {peer} has other keys in table {}, which is not shared with it", named.name);
+            warn!("peer {} has other keys in table {}, which is not shared with it", self.peer, named.name);
         }
         self.known.insert(definition.number, Known { definition, shared, last: 0, is_acknowledged: true });
         Ok(())
@@ -126,7 +128,13 @@ impl<'g> Learner<'g> {
             }
             values.iter_mut().for_each(|(.., raw)| raw.grow_older(self.age));
         }
-        if let Some(key) = key_of(shared.table.key(), key) {
+        let Some(key) = key_of(shared.table.key(), key) else { return Ok(()) };
+        if shared.aspect == Aspect::Open {
+            let open = values.iter().find(|(kind, ..)| *kind == StoredKind::ConnCur);
+            if let Some((.., Raw::Number(count))) = open {
+                shared.table.hear_open(self.peer, &key, *count, now());
+            }
+        } else {
             // A full table that keeps what it has learns no more.
             shared.table.learn(&Learnt { key, left, values }, now());
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::learn::Told;
+use super::session::SILENCE;
 use super::teach::Progress;
 use crate::upstream::Source;
 
@@ -66,6 +67,8 @@ pub(super) struct Standing {
     pub(super) collisions: u32,
     /// Both ends of the connection, ours first.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
+    /// When the last connection ended, until nobody waits for the next any more.
+    pub(super) lost: Option<Instant>,
     /// When the next sign of life is given, if nothing else is said.
     pub(super) heartbeat: Option<Instant>,
     /// How far each table has been taught.
@@ -137,6 +140,18 @@ impl Member {
 
     pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells, once, that it has been away for so long that nothing it has said of itself can still be so.
+    pub(super) fn is_lost(&self) -> bool {
+        // One connection may end after another has taken its place.
+        let is_taken = self.is_taken();
+        let mut standing = self.standing();
+        let is_lost = !is_taken && standing.lost.is_some_and(|since| since.elapsed() >= SILENCE);
+        if is_lost {
+            standing.lost = None;
+        }
+        is_lost
     }
 
     /// Takes the connection from whoever has it.

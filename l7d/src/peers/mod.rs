@@ -1,7 +1,7 @@
 //! Peers: what processes on several hosts know of their clients is shared, in HAProxy's protocol, with HAProxy or with each other.
 //!
 //! A `group` is a section of the configuration at work: it listens, keeps a connection to each of its members, and knows whether it has
-//! been taught what others knew before it. A `session` is one connection, once both sides know each other: `teach` says what
+//! been taught what others knew before it. A `session` is one connection, once both sides know each other: `talk` is that without the connection: `teach` says what
 //! has changed in our tables, `learn` believes what the other side says. Their words are in `codec`, which is pure. All of it runs on the
 //! main thread; the threads that serve clients only count what they change, in the tables themselves.
 
@@ -13,6 +13,9 @@ mod member;
 mod resync;
 mod session;
 mod show;
+#[cfg(test)]
+mod simulation;
+mod talk;
 mod teach;
 
 use std::collections::HashMap;
@@ -123,6 +126,9 @@ impl Peering {
             let (group, (stop, stopped)) = (Arc::new(group), oneshot::channel());
             let task = tokio::spawn(Arc::clone(&group).run(sockets, stopped));
             self.groups.push(Running { group, stop, task });
+        }
+        for Running { group, .. } in &before {
+            group.members().iter().for_each(|member| group.forget_open(member));
         }
         self.roster.note(self.groups.iter().map(|running| Arc::clone(&running.group)).collect());
     }

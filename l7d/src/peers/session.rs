@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::debug;
 
-use super::codec::{self, Frame, Malformed, Message};
+use super::codec::{Malformed, Message};
 use super::group::Group;
-use super::learn::Learner;
-use super::member::{Kinship, Member, Turn};
-use super::resync::{Outcome, Stage};
-use super::teach::{Audience, Manner, Teacher};
+use super::member::{Member, Turn};
+use super::talk::{BATCH, Talk};
+use super::teach::Manner;
 
 /// Who made a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,183 +55,97 @@ pub(super) enum Ending {
     Broken(#[from] io::Error),
 }
 
-/// What one side of a conversation has in mind.
-struct Talk<'g> {
-    group: &'g Group,
-    member: &'g Member,
-    teacher: Teacher<'g>,
-    learner: Learner<'g>,
-    out: Vec<u8>,
-    side: Side,
-    /// Told once the peer has confirmed that it was taught everything.
-    is_taught: bool,
-}
-
 /// Speaks with a peer until one side ends it; `taught` is called when the peer confirms that it knows everything.
 pub(super) async fn run<S>(stream: S, group: &Group, member: &Member, turn: &mut Turn, terms: Terms, taught: impl FnOnce()) -> Ending
 where
     S: AsyncRead + AsyncWrite,
 {
-    let before = member.standing().progress.clone();
-    let audience = if member.kinship() == Kinship::Local { Audience::Successor } else { Audience::Others(group.portion(member)) };
-    let mut talk = Talk {
-        group,
-        member,
-        teacher: Teacher::new(group.tables(), &before, (terms.manner, audience)),
-        learner: Learner::new(group.tables()),
-        out: Vec::new(),
-        side: terms.side,
-        is_taught: false,
-    };
+    let mut talk = Talk::new(group, member, &terms);
     let ending = tokio::select! {
-        ending = talk.go_on(stream, terms.early, taught) => ending.err().unwrap_or(Ending::Closed),
+        ending = go_on(&mut talk, member, (stream, terms.early), taught) => ending.err().unwrap_or(Ending::Closed),
         () = turn.lost() => Ending::Replaced,
     };
-    {
-        let mut standing = member.standing();
-        (standing.progress, standing.heartbeat) = (talk.teacher.progress(), None);
-    }
-    group.resync().leave(member.place, Outcome::Lost, Instant::now());
+    talk.end(Instant::now());
     ending
 }
 
-impl Talk<'_> {
-    async fn go_on<S: AsyncRead + AsyncWrite>(&mut self, stream: S, mut inbox: Vec<u8>, taught: impl FnOnce()) -> Result<(), Ending> {
-        let (mut reader, mut writer) = split(stream);
-        let mut taught = Some(taught);
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut heard, mut spoken, mut written, mut is_flushed) = (Instant::now(), Instant::now(), 0, true);
-        if self.side == Side::Connected && self.member.kinship() == Kinship::Local {
-            self.teacher.begin();
+async fn go_on<S: AsyncRead + AsyncWrite>(
+    talk: &mut Talk<'_>,
+    member: &Member,
+    (stream, mut inbox): (S, Vec<u8>),
+    taught: impl FnOnce(),
+) -> Result<(), Ending> {
+    let (mut reader, mut writer) = split(stream);
+    let mut taught = Some(taught);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut heard, mut spoken, mut written, mut is_flushed) = (Instant::now(), Instant::now(), 0, true);
+    talk.hear(&mut inbox, Instant::now())?;
+    loop {
+        if written == talk.out.len() {
+            talk.out.clear();
+            written = 0;
         }
-        self.hear(&mut inbox)?;
-        loop {
-            if written == self.out.len() {
-                self.out.clear();
-                written = 0;
-            }
-            inbox.reserve(BATCH);
-            // Who does not listen is not listened to, either.
-            let is_heard = self.out.len() - written < MOST_UNSENT;
-            tokio::select! {
-                count = reader.read_buf(&mut inbox), if is_heard => {
-                    if count? == 0 {
-                        return Err(Ending::Closed);
-                    }
-                    heard = Instant::now();
-                    if let Err(error) = self.hear(&mut inbox) {
-                        self.complain(&error, &mut writer, written).await;
-                        return Err(error);
-                    }
-                    self.member.standing().learnt = self.learner.told();
-                    if self.is_taught && let Some(taught) = taught.take() {
-                        taught();
-                    }
+        inbox.reserve(BATCH);
+        // Who does not listen is not listened to, either.
+        let is_heard = talk.out.len() - written < MOST_UNSENT;
+        tokio::select! {
+            count = reader.read_buf(&mut inbox), if is_heard => {
+                if count? == 0 {
+                    return Err(Ending::Closed);
                 }
-                count = send(&mut writer, &self.out[written..]), if written < self.out.len() || !is_flushed => {
-                    let count = count?;
-                    written += count;
-                    (spoken, is_flushed) = (Instant::now(), count == 0);
-                    self.member.standing().heartbeat = Some(spoken + HEARTBEAT);
-                    if is_flushed {
-                        self.speak();
-                    }
+                heard = Instant::now();
+                if let Err(error) = talk.hear(&mut inbox, Instant::now()) {
+                    complain((talk, member), &error, &mut writer, written).await;
+                    return Err(error);
                 }
-                _ = tick.tick() => {
-                    let now = Instant::now();
-                    if now - heard > SILENCE {
-                        self.member.standing().silences += 1;
-                        return Err(Ending::Silence);
-                    }
-                    if self.out.is_empty() {
-                        self.speak();
-                    }
-                    if self.out.is_empty() && now - spoken > HEARTBEAT {
-                        self.member.standing().sent += 1;
-                        Message::Heartbeat.write(&mut self.out);
-                    }
+                member.standing().learnt = talk.told();
+                if talk.is_taught && let Some(taught) = taught.take() {
+                    taught();
                 }
             }
-        }
-    }
-
-    /// Says what there is to say.
-    fn speak(&mut self) {
-        if self.member.kinship() == Kinship::Remote && self.group.resync().asks(self.member.place, Instant::now()) {
-            debug!("peers {}: {} is asked for everything", self.group.name(), self.member.name());
-            Message::ResyncRequest.write(&mut self.out);
-        }
-        if self.teacher.say(BATCH, &mut self.out) {
-            let knows = self.group.resync().stage(Instant::now()) == Stage::Done;
-            if knows { Message::ResyncFinished } else { Message::ResyncPartial }.write(&mut self.out);
-        }
-        if !self.out.is_empty() {
-            self.member.standing().progress = self.teacher.progress();
-        }
-    }
-
-    /// Understands all whole messages, and takes them away.
-    fn hear(&mut self, inbox: &mut Vec<u8>) -> Result<(), Ending> {
-        let mut done = 0;
-        let outcome = loop {
-            match codec::read(&inbox[done..]) {
-                Ok(Frame::Partial) => break Ok(()),
-                Ok(Frame::Whole(message, size)) => {
-                    done += size;
-                    if let Err(error) = self.understand(message) {
-                        break Err(error);
-                    }
+            count = send(&mut writer, &talk.out[written..]), if written < talk.out.len() || !is_flushed => {
+                let count = count?;
+                written += count;
+                (spoken, is_flushed) = (Instant::now(), count == 0);
+                member.standing().heartbeat = Some(spoken + HEARTBEAT);
+                if is_flushed {
+                    talk.speak(Instant::now());
                 }
-                Err(error) => break Err(error.into()),
             }
-        };
-        inbox.drain(..done);
-        self.learner.acknowledge(&mut self.out);
-        outcome
-    }
-
-    fn understand(&mut self, message: Message<'_>) -> Result<(), Ending> {
-        let now = Instant::now();
-        match message {
-            Message::ResyncRequest => self.teacher.begin(),
-            Message::ResyncFinished => {
-                self.group.resync().finish();
-                debug!("peers {}: {} has taught everything", self.group.name(), self.member.name());
-                Message::ResyncConfirm.write(&mut self.out);
+            _ = tick.tick() => {
+                let now = Instant::now();
+                if now - heard > SILENCE {
+                    member.standing().silences += 1;
+                    return Err(Ending::Silence);
+                }
+                if talk.out.is_empty() {
+                    talk.speak(Instant::now());
+                }
+                if talk.out.is_empty() && now - spoken > HEARTBEAT {
+                    member.standing().sent += 1;
+                    Message::Heartbeat.write(&mut talk.out);
+                }
             }
-            Message::ResyncPartial => {
-                self.group.resync().leave(self.member.place, Outcome::Partial, now);
-                Message::ResyncConfirm.write(&mut self.out);
-            }
-            Message::ResyncConfirm => self.is_taught = true,
-            Message::Heartbeat => self.member.standing().heard += 1,
-            Message::ProtocolError | Message::SizeLimit => return Err(Ending::NotUnderstood),
-            Message::Define(definition) => self.learner.define(definition, self.member.name())?,
-            Message::Switch(number) => self.learner.switch(number),
-            Message::Acknowledge(table, number) => self.teacher.acknowledge(table, number),
-            Message::Update(update) => self.learner.update(&update)?,
-            Message::Unknown => {}
         }
-        Ok(())
     }
+}
 
-    /// Tells the peer what was wrong, if it still listens.
-    async fn complain(&mut self, error: &Ending, writer: &mut (impl AsyncWrite + Unpin), written: usize) {
-        let message = match error {
-            Ending::Malformed(Malformed::TooLong) => Message::SizeLimit,
-            Ending::Malformed(_) => Message::ProtocolError,
-            Ending::Closed | Ending::Silence | Ending::Replaced | Ending::NotUnderstood | Ending::Broken(_) => return,
-        };
-        self.member.standing().malformed += 1;
-        message.write(&mut self.out);
-        let farewell = async {
-            writer.write_all(&self.out[written..]).await?;
-            writer.shutdown().await
-        };
-        // It is over either way.
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
-    }
+/// Tells the peer what was wrong, if it still listens.
+async fn complain((talk, member): (&mut Talk<'_>, &Member), error: &Ending, writer: &mut (impl AsyncWrite + Unpin), written: usize) {
+    let message = match error {
+        Ending::Malformed(Malformed::TooLong) => Message::SizeLimit,
+        Ending::Malformed(_) => Message::ProtocolError,
+        Ending::Closed | Ending::Silence | Ending::Replaced | Ending::NotUnderstood | Ending::Broken(_) => return,
+    };
+    member.standing().malformed += 1;
+    message.write(&mut talk.out);
+    let farewell = async {
+        writer.write_all(&talk.out[written..]).await?;
+        writer.shutdown().await
+    };
+    // It is over either way.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 /// Sends some of the bytes, or whatever still waits of those before; returns how many.
@@ -253,9 +165,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long nothing is said before a sign of life is given; HAProxy's, too.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long nothing is heard before the peer is gone; HAProxy's, too.
-const SILENCE: Duration = Duration::from_secs(5);
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
-/// About how many bytes wait to be sent at most.
-const BATCH: usize = 65_536;
 /// As many bytes wait to be sent at most, acknowledgements included.
 const MOST_UNSENT: usize = 1 << 20;

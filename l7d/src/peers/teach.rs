@@ -12,8 +12,8 @@ use twox_hash::XxHash64;
 
 use super::codec::Message;
 use super::codec::table::{Definition, Item, Raw, Update, key_type, put_key, put_server, put_value};
-use super::group::Shared;
-use crate::stick::{Changes, Content, Table, now};
+use super::group::{Aspect, Shared};
+use crate::stick::{By, Changes, Content, Table, now};
 
 /// How far a peer has been taught a table.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +104,7 @@ struct Lesson<'g> {
 struct Scan {
     place: u32,
     /// None for everything.
-    since: Option<u64>,
+    since: Option<(u64, By)>,
     /// How many changes the part had when it began.
     changes: u64,
 }
@@ -113,7 +113,9 @@ impl<'g> Teacher<'g> {
     /// Goes on where the connection before this one ended.
     pub(super) fn new(tables: &'g [Shared], before: &[Progress], (manner, audience): (Manner, Audience)) -> Self {
         let lesson = |(index, shared): (usize, &'g Shared)| {
-            let mut progress = before.get(index).cloned().unwrap_or_default();
+            // Of what is open now nothing is known that was said over another connection.
+            let before = before.get(index).filter(|_| shared.aspect == Aspect::Whole);
+            let mut progress = before.cloned().unwrap_or_default();
             progress.marks.resize(shared.table.parts(), 0);
             let said = progress.marks.clone();
             Lesson { shared, progress, said, part: 0, scan: None, pending: VecDeque::new() }
@@ -173,7 +175,12 @@ impl<'g> Teacher<'g> {
         let Self { lessons, defined, stage, manner, audience, entry, .. } = self;
         let Some(lesson) = lessons.get_mut(index) else { return true };
         let (table, part) = (&*lesson.shared.table, lesson.part);
-        if part >= table.parts() || (*audience != Audience::Successor && table.recv_only()) {
+        let is_silent = match lesson.shared.aspect {
+            Aspect::Whole => *audience != Audience::Successor && table.recv_only(),
+            // It is no knowledge that goes from one to the other.
+            Aspect::Open => *audience == Audience::Successor || table.recv_only() || *stage == Stage::Teaching,
+        };
+        if part >= table.parts() || is_silent {
             lesson.end_round();
             return true;
         }
@@ -187,15 +194,16 @@ impl<'g> Teacher<'g> {
             entry,
             out,
         };
+        let by = if lesson.shared.aspect == Aspect::Open { By::Anybody } else { By::Us };
         let scan = match (lesson.scan, *stage) {
             (Some(scan), _) => scan,
             (None, Stage::Teaching) => Scan { place: 0, since: None, changes: table.changes(part) },
-            (None, Stage::Following) => match table.take_changes(part, lesson.said[part], now(), |content| voice.say(&content)) {
+            (None, Stage::Following) => match table.take_changes(part, (lesson.said[part], by), now(), |content| voice.say(&content)) {
                 Changes::All(changes) => {
                     (lesson.said[part], lesson.part) = (changes, part + 1);
                     return false;
                 }
-                Changes::Many(changes) => Scan { place: 0, since: Some(lesson.said[part]), changes },
+                Changes::Many(changes) => Scan { place: 0, since: Some((lesson.said[part], by)), changes },
             },
         };
         let mut place = scan.place;
@@ -242,6 +250,7 @@ struct Voice<'v> {
 impl Voice<'_> {
     fn say(&mut self, content: &Content<'_>) {
         if let Audience::Others(Some(portion)) = self.audience
+            && self.shared.aspect == Aspect::Whole
             && !portion.has(self.shared, content.key())
         {
             return;
@@ -268,7 +277,7 @@ pub(crate) fn put_entry(shared: &Shared, content: &Content<'_>, entry: &mut Vec<
 fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u32>, Option<u32>), entry: &mut Vec<u8>, out: &mut Vec<u8>) {
     entry.clear();
     put_key(shared.table.key(), content.key(), entry);
-    for (kind, _, raw) in content.values() {
+    for (kind, _, raw) in content.values().filter(|(kind, ..)| shared.tells(*kind)) {
         match raw {
             Raw::Number(number) if kind == StoredKind::ServerKey => put_server(shared.table.server_name(number), entry),
             Raw::Number(_) | Raw::Rate { .. } => put_value(raw, entry),
@@ -280,14 +289,24 @@ fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u3
 impl Shared {
     /// Makes a table known under a number and a name.
     pub(crate) fn new(number: u64, name: &str, table: &Arc<Table>) -> Self {
-        Self { number, name: name.to_owned(), table: Arc::clone(table) }
+        Self { number, name: name.to_owned(), table: Arc::clone(table), aspect: Aspect::Whole }
+    }
+
+    /// Makes known how many connections of this process are open, under a name and a number of its own.
+    pub(super) fn open(&self, tables: usize) -> Self {
+        let number = self.number + u64::try_from(tables).unwrap_or_default();
+        Self { number, name: format!("conn_cur@{}", self.name), table: Arc::clone(&self.table), aspect: Aspect::Open }
+    }
+
+    fn tells(&self, kind: StoredKind) -> bool {
+        self.aspect == Aspect::Whole || kind == StoredKind::ConnCur
     }
 
     /// Returns what updates of it hold.
     pub(crate) fn definition(&self) -> Definition {
         let table = &*self.table;
         let mut items: Vec<Item> = Vec::new();
-        for (kind, _) in table.kinds() {
+        for (kind, _) in table.kinds().filter(|(kind, _)| self.tells(*kind)) {
             match items.last_mut().filter(|item| item.kind == kind) {
                 Some(item) => item.count += 1,
                 None => items.push(Item { kind, count: 1, period: table.period(kind).unwrap_or(0) }),

@@ -57,7 +57,7 @@ pub(super) const LATER_FETCHES: [&str; 52] = [
 ];
 
 /// Converters.
-pub(super) const LATER_CONVERTERS: [&str; 18] = [
+pub(super) const LATER_CONVERTERS: [&str; 16] = [
     "51d.single",
     "aes_gcm_enc",
     "da-csv-conv",
@@ -70,8 +70,6 @@ pub(super) const LATER_CONVERTERS: [&str; 18] = [
     "rfc7239_n2np",
     "rfc7239_nn",
     "rfc7239_np",
-    "table_expire",
-    "table_idle",
     "table_inc_gpc",
     "when",
     "wt6",

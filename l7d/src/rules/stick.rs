@@ -46,6 +46,10 @@ pub(super) enum What {
     Clear(u8),
     /// How many connections there were, after one more.
     Connections,
+    /// How long it lives, in milliseconds.
+    Left,
+    /// How long it was not used, in milliseconds.
+    Idle,
 }
 
 /// A change of a tracked entry.
@@ -71,7 +75,7 @@ pub(super) enum Value {
 }
 
 /// What is asked of an entry, by the ends of the names of fetches; `None` for an element of an array that the arguments name.
-const QUESTIONS: [(&str, What); 26] = [
+const QUESTIONS: [(&str, What); 28] = [
     ("bytes_in_rate", What::Value(StoredKind::BytesInRate, 0)),
     ("bytes_out_rate", What::Value(StoredKind::BytesOutRate, 0)),
     ("clr_gpc0", What::Clear(0)),
@@ -82,6 +86,8 @@ const QUESTIONS: [(&str, What); 26] = [
     ("get_gpc0", What::Value(StoredKind::Gpc0, 0)),
     ("get_gpc1", What::Value(StoredKind::Gpc1, 0)),
     ("get_gpt0", What::Value(StoredKind::Gpt0, 0)),
+    ("glitch_cnt", What::Value(StoredKind::GlitchCnt, 0)),
+    ("glitch_rate", What::Value(StoredKind::GlitchRate, 0)),
     ("gpc0_rate", What::Value(StoredKind::Gpc0Rate, 0)),
     ("gpc1_rate", What::Value(StoredKind::Gpc1Rate, 0)),
     ("http_err_cnt", What::Value(StoredKind::HttpErrCnt, 0)),
@@ -144,7 +150,7 @@ impl What {
             Self::Kilobytes(kind) => record.value(kind, 0).map(|bytes| bytes >> 10),
             Self::Exists => Some(1),
             // Known to who holds the entry alone.
-            Self::Uses => None,
+            Self::Uses | Self::Left | Self::Idle => None,
             Self::Increment(index) => {
                 record.count(Event::Counted(index));
                 let (total, rate, index) = counter(index);
@@ -161,6 +167,12 @@ impl What {
                 record.value(StoredKind::ConnCnt, 0)
             }
         }
+    }
+
+    /// Returns what other processes add to the answer.
+    fn abroad(self, table: &Table, key: impl FnOnce() -> Key) -> u64 {
+        let counts = self == Self::Value(StoredKind::ConnCur, 0) && table.sums();
+        if counts { table.open_abroad(&key(), now()) } else { 0 }
     }
 
     fn changes(self) -> bool {
@@ -259,7 +271,8 @@ impl Question {
         if what.changes() {
             return tracked.update(now(), |record| what.answer(record));
         }
-        tracked.read(now(), |record| what.answer(record))
+        let answer = tracked.read(now(), |record| what.answer(record))?;
+        Some(answer + what.abroad(tracked.table(), || tracked.key()))
     }
 
     fn of_key(&self, table: &Table, key: &Key) -> Option<u64> {
@@ -267,7 +280,8 @@ impl Question {
             return table.update(key, now(), |record| self.what.answer(record))?;
         }
         // An unknown client has done nothing yet.
-        table.read(key, now(), |record| self.what.answer(record)).unwrap_or(Some(0))
+        let answer = table.read(key, now(), |record| self.what.answer(record)).unwrap_or(Some(0))?;
+        Some(answer + self.what.abroad(table, || key.clone()))
     }
 }
 
@@ -276,15 +290,20 @@ impl Question {
 pub(super) struct Lookup {
     table: Arc<Table>,
     what: What,
+    /// What is answered where there is no entry, for those that else answer nothing.
+    default: Option<i64>,
 }
 
 /// What is asked of an entry, by the ends of the names of converters.
-const LOOKUPS: [(&str, What); 23] = [
+const LOOKUPS: [(&str, What); 27] = [
     ("bytes_in_rate", What::Value(StoredKind::BytesInRate, 0)),
     ("bytes_out_rate", What::Value(StoredKind::BytesOutRate, 0)),
     ("conn_cnt", What::Value(StoredKind::ConnCnt, 0)),
     ("conn_cur", What::Value(StoredKind::ConnCur, 0)),
     ("conn_rate", What::Value(StoredKind::ConnRate, 0)),
+    ("expire", What::Left),
+    ("glitch_cnt", What::Value(StoredKind::GlitchCnt, 0)),
+    ("glitch_rate", What::Value(StoredKind::GlitchRate, 0)),
     ("gpc0", What::Value(StoredKind::Gpc0, 0)),
     ("gpc0_rate", What::Value(StoredKind::Gpc0Rate, 0)),
     ("gpc1", What::Value(StoredKind::Gpc1, 0)),
@@ -296,6 +315,7 @@ const LOOKUPS: [(&str, What); 23] = [
     ("http_fail_rate", What::Value(StoredKind::HttpFailRate, 0)),
     ("http_req_cnt", What::Value(StoredKind::HttpReqCnt, 0)),
     ("http_req_rate", What::Value(StoredKind::HttpReqRate, 0)),
+    ("idle", What::Idle),
     ("kbytes_in", What::Kilobytes(StoredKind::BytesInCnt)),
     ("kbytes_out", What::Kilobytes(StoredKind::BytesOutCnt)),
     ("sess_cnt", What::Value(StoredKind::SessCnt, 0)),
@@ -327,10 +347,15 @@ impl Lookup {
                 (None, Some(kind)) => (What::Value(kind, small(call, 0, "the number of an element", 100)?), 1),
                 (what, _) => (what.unwrap_or(What::Exists), 0),
             };
-            call.at_most(next + 1)?;
+            let has_default = matches!(what, What::Left | What::Idle);
+            call.at_most(next + 1 + usize::from(has_default))?;
             let name = call.required(next, "the name of a table")?;
             let table = names.table(&name.text).map_err(|message| call.error_in(name, message))?;
-            Ok(Self { table, what })
+            let default = match call.optional(next + 1) {
+                Some(text) => Some(text.text.parse().map_err(|_| call.error_in(text, format!("`{}` is no number", text.text)))?),
+                None => None,
+            };
+            Ok(Self { table, what, default })
         };
         Some(read())
     }
@@ -361,11 +386,17 @@ impl Lookup {
             let uses = table.find(key, now()).map_or(0, |entry| entry.uses);
             return Some(Sample::Int(uses.into()));
         }
+        if matches!(self.what, What::Left | What::Idle) {
+            let left = table.left(key, now());
+            let answer = left.map(|left| if self.what == What::Left { left } else { table.lifetime().saturating_sub(left) });
+            return answer.map(i64::from).or(self.default).map(Sample::Int);
+        }
         let answer = table.read(key, now(), |record| self.what.answer(record));
         if self.what.is_bool() {
             return Some(Sample::Bool(answer.is_some()));
         }
-        i64::try_from(answer.unwrap_or(Some(0))?).ok().map(Sample::Int)
+        let answer = answer.unwrap_or(Some(0))? + self.what.abroad(table, || key.clone());
+        i64::try_from(answer).ok().map(Sample::Int)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use control::config::{self, Mode};
@@ -13,6 +14,7 @@ use super::counter::{Counter, Span};
 use super::latency::Lengths;
 use super::meter::Meter;
 use crate::site::{Backend, Frontend, Gate, Server, Site};
+use crate::stick::Table;
 
 /// The site and the states of its servers at one moment.
 #[derive(Debug)]
@@ -72,6 +74,11 @@ impl fmt::Display for Value<'_> {
 impl<'a> Overview<'a> {
     pub(super) fn new(site: &'a Site, fleet: &'a Snapshot) -> Self {
         Self { site, fleet, now: Instant::now() }
+    }
+
+    /// Returns the stick tables.
+    pub(super) fn tables(&self) -> &'a [Arc<Table>] {
+        self.site.tables().all()
     }
 
     /// Returns the rows in HAProxy's order: frontends as in the file, then each backend behind its servers.

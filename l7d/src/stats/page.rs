@@ -11,6 +11,7 @@ use super::entrance::Visitor;
 use super::manage::Outcome;
 use super::overview::{Overview, Row, Subject, Value};
 use crate::base64;
+use crate::stick;
 
 /// What a page says besides its numbers.
 #[derive(Debug)]
@@ -68,11 +69,18 @@ impl Words<'_> {
 impl Filter<'_> {
     /// Tells whether a row is there to see.
     pub(super) fn lets_see(&self, row: &Row<'_>) -> bool {
-        let proxy = row.proxy();
+        self.lets_see_proxy(row.proxy()) && !(self.only_up && state(row) == "down")
+    }
+
+    /// Tells whether what bears the name of a proxy is there to see.
+    fn lets_see_proxy(&self, proxy: &str) -> bool {
         let is_known = self.proxies.is_none_or(|proxies| proxies.iter().any(|known| known == proxy));
-        is_known && self.text.is_none_or(|text| proxy.contains(text)) && !(self.only_up && state(row) == "down")
+        is_known && self.text.is_none_or(|text| proxy.contains(text))
     }
 }
+
+/// How many of each table stand out.
+const TALKERS: usize = 5;
 
 /// What browsers are told of where the page's parts may come from: nothing but the page itself.
 pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -109,8 +117,29 @@ pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) ->
         }
         write_row(&mut page, row, words);
     }
-    let _ = writeln!(page, "</table></main><script>{SCRIPT}</script></html>");
+    page.push_str("</table>");
+    write_talkers(&mut page, overview, &words.filter);
+    let _ = writeln!(page, "</main><script>{SCRIPT}</script></html>");
     page
+}
+
+/// Writes who stands out in each table that is there to see.
+fn write_talkers(page: &mut String, overview: &Overview<'_>, filter: &Filter<'_>) {
+    for table in overview.tables().iter().filter(|table| filter.lets_see_proxy(table.name())) {
+        let Some((kind, index)) = table.loudest() else { continue };
+        let top = table.top((kind, index), TALKERS, stick::now());
+        if top.is_empty() {
+            continue;
+        }
+        let period = table.period(kind).map(|period| format!(" in {} s", f64::from(period) / 1000.0)).unwrap_or_default();
+        let element = if kind.is_array() { format!(" {index}") } else { String::new() };
+        let _ = write!(page, "<section><h2>table {}: most {}{element}{period}</h2><ol>", Escaped(table.name()), kind.name());
+        for entry in &top {
+            let value = entry.values.iter().find(|(known, at, _)| (*known, *at) == (kind, index)).map_or(0, |(.., value)| *value);
+            let _ = write!(page, "<li>{}: {value}", Escaped(&entry.key));
+        }
+        page.push_str("</ol></section>");
+    }
 }
 
 /// Writes what small screens show in front of each value.

@@ -32,6 +32,8 @@ enum Servers {
     Away,
     /// `s1` in maintenance, the backup of the same value, and another.
     Shared,
+    /// Two whose values are made of their addresses.
+    Nameless,
 }
 
 const fn case(ours: &'static str, theirs: &'static str, steps: &'static [Step]) -> Case {
@@ -196,6 +198,15 @@ const CASES: &[Case] = &[
         ..case("mode = \"insert\", indirect = true", "insert indirect", &[("GET", &["Cookie: SRV=s1"]), ("GET", &["Cookie: SRV=s3"])])
     },
     Case {
+        servers: Servers::Nameless,
+        more: ["dynamic-cookie-key = \"secret\"", "dynamic-cookie-key secret"],
+        ..case(
+            "mode = \"insert\", indirect = true, dynamic = true",
+            "insert indirect dynamic",
+            &[("GET", &[]), ("GET", &[]), ("GET", &["Cookie: SRV=a"]), ("GET", &["Cookie: SRV=0123456789abcdef"])],
+        )
+    },
+    Case {
         more: ["rules = [\"http-response deny if { status 200 }\"]", "http-response deny if { status 200 }"],
         ..case("mode = \"insert\"", "insert", &[("GET", &["Cookie: SRV=s2"]), ("GET", &[])])
     },
@@ -223,6 +234,7 @@ impl Pool {
             Servers::Dead => &[("a", a, "s1", ""), ("b", dead, "s2", "")],
             Servers::Away => &[("a", a, "s1", ""), ("b", b, "s2", "disabled"), ("c", b, "s3", "weight 0")],
             Servers::Shared => &[("a", a, "s1", "disabled"), ("b", b, "s1", "backup"), ("c", b, "s3", "")],
+            Servers::Nameless => &[("a", a, "", ""), ("b", b, "", "")],
         };
         let mut both = [String::from("[backend.back.server]\n"), String::new()];
         for (name, address, cookie, more) in list {
@@ -231,8 +243,12 @@ impl Pool {
                 "weight 0" => ", weight = 0".to_owned(),
                 flag => format!(", {flag} = true"),
             };
-            writeln!(both[0], "{name} = {{ address = \"{address}\", cookie = \"{cookie}\"{settings} }}").unwrap();
-            writeln!(both[1], " server {name} {address} cookie {cookie} {more}").unwrap();
+            let [ours, theirs] = match *cookie {
+                "" => [String::new(), String::new()],
+                cookie => [format!(", cookie = \"{cookie}\""), format!(" cookie {cookie}")],
+            };
+            writeln!(both[0], "{name} = {{ address = \"{address}\"{ours}{settings} }}").unwrap();
+            writeln!(both[1], " server {name} {address}{theirs} {more}").unwrap();
         }
         both
     }

@@ -163,6 +163,8 @@ mod strain;
 #[cfg(test)]
 mod table_bytes;
 #[cfg(test)]
+mod table_counts;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod tcp;

@@ -565,6 +565,66 @@ fn peers_are_met_from_a_source_and_their_coming_and_going_is_logged() {
     drop(a);
 }
 
+/// Opens a connection that is tracked, and returns it with what it was told of how many there are.
+fn open(node: &Node) -> (UnixStream, String) {
+    let mut stream = UnixStream::connect(node.socket.with_extension("web")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 4096];
+    let count = stream.read(&mut answer).unwrap();
+    (stream, String::from_utf8_lossy(&answer[..count]).rsplit("\r\n").next().unwrap().to_owned())
+}
+
+#[test]
+fn open_connections_are_the_sum_of_all_living_peers() {
+    let place = Place::new();
+    let names = ["a", "b", "c", "d"];
+    let peers: String = names.iter().map(|name| format!(" peer {name} {}\n", unused_address())).collect();
+    for name in names {
+        place.write(name, &peers);
+        let file = place.directory.join(format!("{name}.cfg"));
+        let own = if name == "d" { "" } else { " sum-conn-cur" };
+        let cfg = std::fs::read_to_string(&file).unwrap();
+        let rules = " tcp-request connection track-sc2 str(all) table open\n \
+                     http-request return status 200 content-type text/plain lf-string %[sc2_conn_cur] if { path /open }\n";
+        let table =
+            format!("backend open\n stick-table type string len 9 size 1k expire 10m peers cl store conn_cur,gpc0{own}\nbackend alone");
+        let cfg = cfg.replacen(" mode http\n", &format!(" mode http\n{rules}"), 1).replace("backend alone", &table);
+        std::fs::write(file, cfg).unwrap();
+    }
+    let shows = |node: &Node, count: u32| {
+        let told = || node.values("open").get("all").cloned().unwrap_or_default();
+        wait_until(&format!("{count} connections are open, not {}", told()), || {
+            told().contains(&format!("conn_cur={count} ")) || told().ends_with(&format!("conn_cur={count}"))
+        });
+    };
+    let (a, b, c) = (place.start(Kind::Ours, "a"), place.start(Kind::Ours, "b"), place.start(Kind::Ours, "c"));
+    let d = place.start(Kind::Theirs, "d");
+    let mut open_at_b = vec![open(&b).0, open(&b).0];
+    let (_of_a, _of_c) = (open(&a), [open(&c), open(&c), open(&c)]);
+    [&a, &b, &c].into_iter().for_each(|node| shows(node, 6));
+    let (seventh, told) = open(&a);
+    assert_eq!(told, "7", "rules see the sum");
+    drop(seventh);
+    open_at_b.pop();
+    [&a, &b, &c].into_iter().for_each(|node| shows(node, 5));
+    // HAProxy goes on as ever, and what it says of its own connections takes nothing away.
+    d.set(&["num key 1 data.gpc0 1"]);
+    wait_for_same(&d, &a, "num");
+    a.set(&["open key all data.gpc0 5"]);
+    wait_until("d knows what is no connection", || d.values("open").get("all").is_some_and(|values| values.contains("gpc0=5")));
+    let of_d = open(&d);
+    assert_eq!(of_d.1, "1");
+    [&a, &b, &c].into_iter().for_each(|node| shows(node, 5));
+    // Who is killed says no more, and is in the sum until nobody waits for it any longer.
+    drop(c);
+    [&a, &b].into_iter().for_each(|node| shows(node, 2));
+    let c = place.start(Kind::Ours, "c");
+    let _new = open(&c);
+    [&a, &b, &c].into_iter().for_each(|node| shows(node, 3));
+    assert!(d.ask("show peers").matches("last_status=ESTA").count() >= 3, "{}", d.ask("show peers"));
+}
+
 #[test]
 fn peers_are_shown() {
     let place = Place::new();

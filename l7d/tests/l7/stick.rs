@@ -1,6 +1,7 @@
 //! Stickiness by tables: the same traffic goes to the same servers as with Debian's haproxy, and the tables hold the same.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 
 use crate::http::{ask, server};
@@ -194,4 +195,87 @@ fn what_is_wrong_with_sticking_is_named() {
         let refusal = refusal(&format!("{site}[table.t]\ntype = \"ip\"\nsize = 10\n"));
         assert!(refusal.contains(said), "{rule}: {refusal}");
     }
+}
+
+/// What a client of TLS says first, with this session.
+fn client_hello(session: u8) -> Vec<u8> {
+    let mut hello = vec![3, 3];
+    hello.extend([session.wrapping_add(1); 32]);
+    hello.push(32);
+    hello.extend([session; 32]);
+    hello.extend([0, 2, 0x13, 1, 1, 0, 0, 0]);
+    let mut record = vec![0x16, 3, 1];
+    record.extend(u16::try_from(hello.len() + 4).unwrap().to_be_bytes());
+    record.extend([1, 0]);
+    record.extend(u16::try_from(hello.len()).unwrap().to_be_bytes());
+    record.extend(hello);
+    record
+}
+
+/// What a client of RDP says first, with this cookie.
+fn rdp(user: &str) -> Vec<u8> {
+    let mut first = vec![3, 0, 0, 0, 0, 0xe0, 0, 0, 0, 0, 0];
+    first.extend_from_slice(format!("Cookie: mstshash={user}\r\n").as_bytes());
+    first.extend_from_slice(&[1, 0, 8, 0, 3, 0, 0, 0]);
+    first[3] = u8::try_from(first.len()).unwrap();
+    first[4] = first[3] - 5;
+    first
+}
+
+#[test]
+fn cookies_sessions_of_tls_and_users_of_rdp_stick_as_with_haproxy() {
+    let speaker = |name: &'static str| {
+        Server::start(move |mut stream| {
+            if stream.read(&mut [0; 1000]).is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(name.as_bytes());
+            }
+        })
+    };
+    let named = |name: &'static str| server(move |_, _| crate::http::ok(name)).0;
+    let (bytes, pages) = ([speaker("s1"), speaker("s2"), speaker("s3")], [named("s1"), named("s2"), named("s3")]);
+    let directory = directory();
+    let cfg = |fronts: [SocketAddr; 3], name: &str| {
+        let list = |servers: &[Server]| {
+            (1..).zip(servers).map(|(number, server)| format!(" server s{number} {}\n", server.address())).collect::<String>()
+        };
+        let (bytes, pages) = (list(&bytes), list(&pages));
+        format!(
+            "global\n nbthread 1\n stats socket {} level admin\ndefaults\n mode tcp\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n\
+             listen tls\n bind {}\n tcp-request inspect-delay 5s\n tcp-request content accept if {{ req.ssl_hello_type 1 }}\n balance roundrobin\n \
+             stick-table type binary len 32 size 100 expire 1m\n stick on payload_lv(43,1) if {{ req.ssl_hello_type 1 }}\n{bytes}\
+             listen rdp\n bind {}\n tcp-request inspect-delay 5s\n tcp-request content accept if RDP_COOKIE\n balance roundrobin\n \
+             stick-table type string len 20 size 100 expire 1m\n stick on rdp_cookie(mstshash)\n{bytes}\
+             listen cookie\n mode http\n bind {}\n balance roundrobin\n stick-table type string len 20 size 100 expire 1m\n stick on req.cook(sid)\n{pages}",
+            directory.join(name).display(),
+            fronts[0],
+            fronts[1],
+            fronts[2]
+        )
+    };
+    let fronts = [0, 1].map(|_| [0, 1, 2].map(|_| unused_address()));
+    let _daemon = Daemon::start_haproxy(&cfg(fronts[0], "ours"));
+    let _haproxy = Haproxy::find().start(&cfg(fronts[1], "theirs"), fronts[1][2]);
+    let said = |front: SocketAddr, first: &[u8]| {
+        let mut client = connect(front);
+        client.write_all(first).unwrap();
+        read(&mut client, 2)
+    };
+    let served = fronts.map(|[tls, rdp_front, cookie]| {
+        let mut all = Vec::new();
+        for number in [1, 2, 3, 1, 4, 3, 2, 1] {
+            all.push(said(tls, &client_hello(number)));
+            all.push(said(rdp_front, &rdp(&format!("user{number}"))));
+            let request = format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: a=b; sid=c{number}\r\n\r\n");
+            all.push(ask(&mut connect(cookie), &request).1);
+        }
+        all
+    });
+    assert_eq!(served[0], served[1]);
+    assert_eq!(served[0][0..3], served[0][9..12], "who comes back comes to the same");
+    for table in ["tls", "rdp", "cookie"] {
+        let shown = ["ours", "theirs"].map(|name| lasting(&tell(&directory.join(name), &format!("show table {table}"))));
+        assert_eq!(shown[0], shown[1], "{table}");
+        assert_eq!(shown[0].matches("server_key=s").count(), 4, "{}", shown[0]);
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }

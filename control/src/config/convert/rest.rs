@@ -130,12 +130,12 @@ pub(super) fn peers(section: &mut Section, peers: &Peers) {
 }
 
 pub(super) fn table(section: &mut Section, table: &written::Table) {
-    let written::Table { name: _, key, size, expire, nopurge, store, peers, shared_as, srvkey, write_to, recv_only } = table;
+    let written::Table { name: _, key, size, expire, nopurge, store, peers, shared_as, srvkey, write_to, recv_only, sum_conn_cur } = table;
     let mut keys = Table::default();
     keys.maybe("type", key.map(words::table_key));
     keys.maybe("size", size.map(Value::Number));
     keys.maybe("expire", expire.map(words::duration));
-    keys.flags([("nopurge", *nopurge), ("recv-only", *recv_only)]);
+    keys.flags([("nopurge", *nopurge), ("recv-only", *recv_only), ("sum-conn-cur", *sum_conn_cur)]);
     if !store.is_empty() {
         keys.put("store", Value::List(store.iter().map(|stored| words::stored(**stored).into()).collect()));
     }

@@ -37,6 +37,7 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
             "expire" => table.expire = Some(*line.period()?),
             "nopurge" => table.nopurge = true,
             "recv-only" => table.recv_only = true,
+            "sum-conn-cur" => table.sum_conn_cur = true,
             "srvkey" => table.srvkey = *line.parse("name or addr", value::srvkey)?,
             "write-to" => table.write_to = Some(line.expect("the name of a table")?),
             "peers" if home == Home::Proxy => table.peers = Some(line.expect("the name of a section of peers")?),
@@ -51,7 +52,7 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
                 return Err(unknown(
                     &word,
                     &format!("`{}`", line.keyword().value()),
-                    &["type", "size", "expire", "nopurge", "peers", "recv-only", "srvkey", "store", "write-to"],
+                    &["type", "size", "expire", "nopurge", "peers", "recv-only", "srvkey", "store", "sum-conn-cur", "write-to"],
                     &LATER,
                 ));
             }

@@ -18,6 +18,7 @@ pub struct Table {
     pub(in crate::config) srvkey: ServerKey,
     pub(in crate::config) write_to: Option<Located<String>>,
     pub(in crate::config) recv_only: bool,
+    pub(in crate::config) sum_conn_cur: bool,
 }
 
 impl Table {
@@ -74,6 +75,11 @@ impl Table {
     /// Tells whether it learns from peers and tells them nothing.
     pub fn recv_only(&self) -> bool {
         self.recv_only
+    }
+
+    /// Tells whether `conn_cur` is the sum of what all living peers have open.
+    pub fn sum_conn_cur(&self) -> bool {
+        self.sum_conn_cur
     }
 
     /// Returns what peers call it.

@@ -26,7 +26,8 @@ use std::time::Duration;
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
 use super::model::{
-    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, OnStop, Resolvers, StatsSocket, Table, TableKey, Xdp,
+    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, OnStop, Resolvers, StatsSocket, StoredKind, Table,
+    TableKey, Xdp,
 };
 use super::running::Texts;
 use super::suggest;
@@ -327,6 +328,7 @@ fn table(resolver: &mut Resolver, written: written::Table) -> Table {
         srvkey: written.srvkey,
         write_to: written.write_to,
         recv_only: written.recv_only,
+        sum_conn_cur: written.sum_conn_cur,
     }
 }
 
@@ -338,6 +340,11 @@ fn copies(resolver: &mut Resolver, table: &Table, all: &[Table]) {
             format!("table `{}` learns from peers only, and has none", table.name()),
             "add `peers`, or leave out `recv-only`",
         );
+    }
+    let counts = table.store.iter().any(|stored| stored.kind() == StoredKind::ConnCur);
+    if table.sum_conn_cur && (table.peers.is_none() || !counts) {
+        let message = format!("table `{}` is to sum up `conn_cur` over peers, and lacks one of both", table.name());
+        resolver.error(table.location(), message, "add `peers` and store `conn_cur`, or leave out `sum-conn-cur`");
     }
     let Some(name) = &table.write_to else { return };
     let Some(other) = all.iter().find(|other| other.name() == name.as_str()) else {

@@ -35,6 +35,7 @@ fn settings(reader: &mut Reader, name: Located<String>, section: &mut Section<'_
         srvkey: section.take("srvkey").and_then(|item| reader.text(&item, "addr", value::srvkey)).map_or(ServerKey::Name, |key| *key),
         write_to: section.take("write-to").and_then(|item| reader.string(&item, "clients")),
         recv_only: section.take("recv-only").and_then(|item| reader.boolean(&item)).unwrap_or(false),
+        sum_conn_cur: section.take("sum-conn-cur").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         ..Table::new(name)
     }
 }

@@ -97,6 +97,8 @@ pub(crate) enum Event {
     BytesIn(u64),
     /// Bytes went.
     BytesOut(u64),
+    /// What came was none of the protocol.
+    Glitch,
     /// A rule counts something of its own.
     Counted(u8),
 }
@@ -134,6 +136,12 @@ impl Layout {
             layout.words += Shape::of(kind).words() * usize::from(count);
         }
         layout
+    }
+
+    /// Returns that of entries that hold how many connections are open, and nothing else.
+    pub(super) fn of_open() -> Self {
+        let kind = StoredKind::ConnCur;
+        Self { items: vec![Item { kind, count: 1, period: 0, offset: 0 }], words: Shape::of(kind).words() }
     }
 
     /// Returns how many words an entry takes.
@@ -248,6 +256,7 @@ impl Record<'_> {
             Event::Request => (StoredKind::HttpReqCnt, StoredKind::HttpReqRate, 0, 1),
             Event::Error => (StoredKind::HttpErrCnt, StoredKind::HttpErrRate, 0, 1),
             Event::Failure => (StoredKind::HttpFailCnt, StoredKind::HttpFailRate, 0, 1),
+            Event::Glitch => (StoredKind::GlitchCnt, StoredKind::GlitchRate, 0, 1),
             Event::BytesIn(count) => (StoredKind::BytesInCnt, StoredKind::BytesInRate, 0, count),
             Event::BytesOut(count) => (StoredKind::BytesOutCnt, StoredKind::BytesOutRate, 0, count),
             Event::Counted(0) => (StoredKind::Gpc0, StoredKind::Gpc0Rate, 0, 1),

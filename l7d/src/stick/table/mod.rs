@@ -9,6 +9,7 @@
 //! `.await`; nobody holds two. Small tables have a single part, so that the entry that goes when one is full is the one that was used
 //! longest ago of all. Times are milliseconds since the process began, and handed in.
 
+mod abroad;
 mod key;
 mod layout;
 mod names;
@@ -17,6 +18,7 @@ mod shard;
 mod share;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -25,6 +27,7 @@ use std::time::Instant;
 
 use control::config::{self, Config, ServerKey, StoredKind, TableKey};
 
+use abroad::Abroad;
 pub(crate) use key::Key;
 pub use layout::ORDER;
 pub(crate) use layout::{Event, Record};
@@ -33,7 +36,7 @@ use names::Names;
 pub(crate) use shard::Removal;
 use shard::{Origin, Shard, hash, is_over};
 pub use share::Raw;
-pub(crate) use share::{Changes, Content, Learnt};
+pub(crate) use share::{By, Changes, Content, Learnt};
 
 /// The tables of a configuration.
 #[derive(Debug, Default)]
@@ -54,6 +57,10 @@ pub(crate) struct Table {
     recv_only: AtomicBool,
     /// Which table also learns what peers say of servers and tags; locked by who hears them, for a moment.
     copies_to: Mutex<Weak<Self>>,
+    /// Whether connections that other processes have open count, too.
+    sums: AtomicBool,
+    /// What other processes say of theirs.
+    abroad: Abroad,
     /// What the servers are called that entries are tied to.
     names: Arc<Names>,
     used: AtomicU64,
@@ -151,7 +158,9 @@ impl Table {
             nopurge: AtomicBool::new(false),
             by_address: AtomicBool::new(false),
             recv_only: AtomicBool::new(false),
+            sums: AtomicBool::new(false),
             copies_to: Mutex::default(),
+            abroad: Abroad::default(),
             names: Arc::default(),
             used: AtomicU64::new(0),
             hasher: RandomState::new(),
@@ -164,20 +173,27 @@ impl Table {
 
     /// Returns a small table of the same kind without entries.
     pub(crate) fn blank(&self) -> Self {
+        self.like(self.layout.clone(), ENTRIES_OF_A_PART)
+    }
+
+    /// Returns a table with the same keys without entries, which no peer is told of.
+    fn like(&self, layout: Layout, size: u64) -> Self {
         Self {
             name: self.name.clone(),
             key: self.key,
-            layout: self.layout.clone(),
-            size: AtomicU64::new(ENTRIES_OF_A_PART),
+            size: AtomicU64::new(size),
             lifetime: AtomicU32::new(self.lifetime()),
             nopurge: AtomicBool::new(false),
             by_address: AtomicBool::new(self.srvkey() == ServerKey::Address),
             recv_only: AtomicBool::new(true),
+            sums: AtomicBool::new(false),
             copies_to: Mutex::default(),
+            abroad: Abroad::default(),
             names: Arc::clone(&self.names),
             used: AtomicU64::new(0),
             hasher: RandomState::new(),
-            shards: [Mutex::new(Shard::new(key::width(self.key), self.layout.words()))].into(),
+            shards: [Mutex::new(Shard::new(key::width(self.key), layout.words()))].into(),
+            layout,
         }
     }
 
@@ -198,6 +214,7 @@ impl Table {
         self.nopurge.store(model.nopurge(), Ordering::Relaxed);
         self.by_address.store(model.srvkey() == ServerKey::Address, Ordering::Relaxed);
         self.recv_only.store(model.recv_only(), Ordering::Relaxed);
+        self.sums.store(model.sum_conn_cur(), Ordering::Relaxed);
     }
 
     /// Returns the name.
@@ -239,6 +256,11 @@ impl Table {
     /// Tells whether it learns from peers and tells them nothing.
     pub(crate) fn recv_only(&self) -> bool {
         self.recv_only.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether connections that other processes have open count, too.
+    pub(crate) fn sums(&self) -> bool {
+        self.sums.load(Ordering::Relaxed)
     }
 
     /// Returns the number that stands for the name of a server in entries; 0 for none.
@@ -289,6 +311,15 @@ impl Table {
         let mut shard = self.lock(self.part(hash));
         let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
         Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
+    }
+
+    /// Returns how long an entry lives unless it is used, in milliseconds, 0 for ever; none where there is no such entry.
+    pub(crate) fn left(&self, key: &Key, now: u32) -> Option<u32> {
+        let hash = hash(&self.hasher, key.words());
+        let shard = self.lock(self.part(hash));
+        let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
+        let expires = shard.expires(index);
+        Some(if is_over(expires, now) { 0 } else { expires.saturating_sub(now) })
     }
 
     /// Looks at an entry, which is thereby used.
@@ -502,6 +533,8 @@ const FIRST_MOMENT: u32 = 1 << 30;
 const LONGEST_LIFE: u32 = (1 << 31) - 1;
 const ENTRIES_OF_A_PART: u64 = 4096;
 const MOST_PARTS: usize = 64;
+/// How many entries are looked at before others may have the part.
+const PAGE: u32 = 256;
 /// How many expired entries go when a new one comes, and when someone looks.
 const FEW: u32 = 4;
 const SWEEP: u32 = 64;

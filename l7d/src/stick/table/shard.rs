@@ -85,6 +85,11 @@ impl Shard {
         self.made
     }
 
+    /// Returns how many entries there are.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     pub(super) fn is_entry(&self, index: u32) -> bool {
         index < self.made && self.entry(index)[USES] != FREE
     }

@@ -58,6 +58,21 @@ pub(crate) struct Learnt {
     pub(crate) values: Vec<(StoredKind, u8, Raw)>,
 }
 
+/// Which changes are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Those of this process; peers tell of theirs themselves.
+    Us,
+    /// All: what a peer has changed last may have been changed here just before.
+    Anybody,
+}
+
+impl By {
+    fn has(self, origin: Origin) -> bool {
+        self == Self::Anybody || origin == Origin::Here
+    }
+}
+
 /// What became of a part's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Changes {
@@ -94,8 +109,8 @@ impl Table {
         self.shards.get(part).map_or(0, |shard| lock(shard).changes())
     }
 
-    /// Hands out the entries of a part that this process has changed since there were `since` changes, unless there are many.
-    pub(crate) fn take_changes(&self, part: usize, since: u64, now: u32, mut take: impl FnMut(Content<'_>)) -> Changes {
+    /// Hands out the entries of a part that have changed since there were `since` changes, unless there are many.
+    pub(crate) fn take_changes(&self, part: usize, (since, by): (u64, By), now: u32, mut take: impl FnMut(Content<'_>)) -> Changes {
         let Some(shard) = self.shards.get(part) else { return Changes::All(0) };
         let shard = lock(shard);
         let changes = shard.changes();
@@ -104,16 +119,16 @@ impl Table {
         }
         let Some(found) = shard.changed_since(since, PAGE) else { return Changes::Many(changes) };
         for index in found.into_iter().rev() {
-            if shard.origin(index) == Origin::Here {
+            if by.has(shard.origin(index)) {
                 self.hand_out(&shard, index, now, &mut take);
             }
         }
         Changes::All(changes)
     }
 
-    /// Hands out what lies in the next places of a part: what this process has changed since there were `since` changes, or everything.
+    /// Hands out what lies in the next places of a part: what has changed since there were `since` changes, or everything.
     /// Tells whether there may be more.
-    pub(crate) fn scan(&self, part: usize, place: &mut u32, since: Option<u64>, now: u32, mut take: impl FnMut(Content<'_>)) -> bool {
+    pub(crate) fn scan(&self, part: usize, place: &mut u32, since: Option<(u64, By)>, now: u32, mut take: impl FnMut(Content<'_>)) -> bool {
         let Some(shard) = self.shards.get(part) else { return false };
         let shard = lock(shard);
         for _ in 0..PAGE {
@@ -122,7 +137,7 @@ impl Table {
             }
             let index = *place;
             *place += 1;
-            if shard.is_entry(index) && since.is_none_or(|since| shard.has_changed(index, since) && shard.origin(index) == Origin::Here) {
+            if shard.is_entry(index) && since.is_none_or(|(since, by)| shard.has_changed(index, since) && by.has(shard.origin(index))) {
                 self.hand_out(&shard, index, now, &mut take);
             }
         }

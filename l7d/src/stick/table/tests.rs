@@ -169,3 +169,17 @@ fn threads_lose_no_count() {
         assert_eq!(values, Some((Some(1600), Some(0))));
     }
 }
+
+#[test]
+fn the_highest_come_first_and_nobody_without_any() {
+    let table = table("type = \"ip\"\nsize = \"100k\"\nstore = [\"gpt0\", \"gpc0\", \"conn_cnt\"]");
+    for n in 0..5000 {
+        table.update(&ip(n), 1, |record| record.set(StoredKind::Gpc0, 0, (n % 1000).into()));
+    }
+    assert_eq!(table.loudest(), Some((StoredKind::Gpc0, 0)));
+    let top = table.top((StoredKind::Gpc0, 0), 7, 1);
+    let values: Vec<u64> = top.iter().map(|entry| entry.values[1].2).collect();
+    assert_eq!(values, [999, 999, 999, 999, 999, 998, 998]);
+    assert!(table.top((StoredKind::ConnCnt, 0), 7, 1).is_empty());
+    assert!(table.top((StoredKind::Gpc0, 0), 0, 1).is_empty());
+}
