@@ -44,6 +44,10 @@ pub(super) enum What {
     Increment(u8),
     /// Such a counter, before it is set to zero.
     Clear(u8),
+    /// An element of an array of such counters, after it has counted once more.
+    IncrementElement(u8),
+    /// An element, before it is set to zero.
+    ClearElement(u8),
     /// How many connections there were, after one more.
     Connections,
     /// How long it lives, in milliseconds.
@@ -62,9 +66,9 @@ pub(super) struct Update {
 /// What is changed.
 #[derive(Debug)]
 enum Change {
-    Increment(u8),
+    Count(Event),
     Add(u8, Value),
-    Tag(u8, Value),
+    Tag(StoredKind, u8, Value),
 }
 
 /// A number, written or computed.
@@ -111,11 +115,11 @@ type AboutElement = fn(u8) -> What;
 
 /// Those about an element of an array, whose number is the first argument.
 const INDEXED: [(&str, AboutElement); 5] = [
-    ("clr_gpc", What::Clear),
+    ("clr_gpc", What::ClearElement),
     ("get_gpc", |index| What::Value(StoredKind::Gpc, index)),
     ("get_gpt", |index| What::Value(StoredKind::Gpt, index)),
     ("gpc_rate", |index| What::Value(StoredKind::GpcRate, index)),
-    ("inc_gpc", What::Increment),
+    ("inc_gpc", What::IncrementElement),
 ];
 
 /// How many entries an exchange can track.
@@ -162,6 +166,17 @@ impl What {
                 record.set(total, index, 0);
                 before
             }
+            // HAProxy, too, leaves tables alone that have the old counters in place of the array.
+            Self::IncrementElement(index) => {
+                record.count(Event::Element(index));
+                let counted = record.value(StoredKind::Gpc, index).or_else(|| record.value(StoredKind::GpcRate, index));
+                Some(counted.unwrap_or(0))
+            }
+            Self::ClearElement(index) => {
+                let before = record.value(StoredKind::Gpc, index);
+                record.set(StoredKind::Gpc, index, 0);
+                before
+            }
             Self::Connections => {
                 record.count(Event::Connection);
                 record.value(StoredKind::ConnCnt, 0)
@@ -176,7 +191,7 @@ impl What {
     }
 
     fn changes(self) -> bool {
-        matches!(self, Self::Increment(_) | Self::Clear(_) | Self::Connections)
+        matches!(self, Self::Increment(_) | Self::Clear(_) | Self::IncrementElement(_) | Self::ClearElement(_) | Self::Connections)
     }
 }
 
@@ -420,12 +435,12 @@ impl Update {
     /// Reads the update that an action with these numbers in parentheses is; `value` reads a number or an expression.
     pub(super) fn new(name: &str, numbers: &[u8], value: impl FnOnce() -> Result<Value, Diagnostic>) -> Result<Option<Self>, Diagnostic> {
         let (change, slot) = match (name, numbers) {
-            ("sc-inc-gpc0", [slot]) => (Change::Increment(0), *slot),
-            ("sc-inc-gpc1", [slot]) => (Change::Increment(1), *slot),
-            ("sc-inc-gpc", [index, slot]) => (Change::Increment(*index), *slot),
+            ("sc-inc-gpc0", [slot]) => (Change::Count(Event::Counted(0)), *slot),
+            ("sc-inc-gpc1", [slot]) => (Change::Count(Event::Counted(1)), *slot),
+            ("sc-inc-gpc", [index, slot]) => (Change::Count(Event::Element(*index)), *slot),
             ("sc-add-gpc", [index, slot]) => (Change::Add(*index, value()?), *slot),
-            ("sc-set-gpt0", [slot]) => (Change::Tag(0, value()?), *slot),
-            ("sc-set-gpt", [index, slot]) => (Change::Tag(*index, value()?), *slot),
+            ("sc-set-gpt0", [slot]) => (Change::Tag(StoredKind::Gpt0, 0, value()?), *slot),
+            ("sc-set-gpt", [index, slot]) => (Change::Tag(StoredKind::Gpt, *index, value()?), *slot),
             _ => return Ok(None),
         };
         Ok(Some(Self { slot, change }).filter(|update| update.slot < SLOTS))
@@ -437,7 +452,7 @@ impl Update {
         let number = |value: &Value| value.find(view);
         let now = now();
         match &self.change {
-            Change::Increment(index) => tracked.update(now, |record| record.count(Event::Counted(*index))),
+            Change::Count(event) => tracked.update(now, |record| record.count(*event)),
             Change::Add(index, value) => {
                 if let Some(count) = number(value) {
                     tracked.update(now, |record| {
@@ -446,10 +461,9 @@ impl Update {
                     });
                 }
             }
-            Change::Tag(index, value) => {
+            Change::Tag(kind, index, value) => {
                 if let Some(tag) = number(value) {
-                    let kind = if *index == 0 { StoredKind::Gpt0 } else { StoredKind::Gpt };
-                    tracked.update(now, |record| record.set(kind, *index, tag));
+                    tracked.update(now, |record| record.set(*kind, *index, tag));
                 }
             }
         }

@@ -84,7 +84,7 @@ fn questions() -> Vec<String> {
     }
     all.push("src_updt_conn_cnt(plain)".to_owned());
     all.extend(["sc0_tracked", "sc1_tracked", "sc2_tracked", "sc_tracked(1)", "sc0_trackers", "sc_trackers(1)"].map(str::to_owned));
-    all.extend(["table_expire", "table_idle"].map(|name| format!("src,{name}(plain),div(20000)")));
+    all.extend(["table_expire", "table_idle"].map(|name| format!("src,{name}(plain),div(40000)")));
     all.extend(["table_expire", "table_idle"].map(|name| format!("str(10.1.2.3),{name}(plain,77)")));
     let line = |part: &[String]| part.iter().map(|asked| format!("{asked} = %[{asked}];")).collect::<Vec<_>>().join(" ");
     all.chunks(8).map(line).collect()

@@ -101,6 +101,8 @@ pub(crate) enum Event {
     Glitch,
     /// A rule counts something of its own.
     Counted(u8),
+    /// A rule counts something of its own in an array.
+    Element(u8),
 }
 
 impl Shape {
@@ -261,7 +263,7 @@ impl Record<'_> {
             Event::BytesOut(count) => (StoredKind::BytesOutCnt, StoredKind::BytesOutRate, 0, count),
             Event::Counted(0) => (StoredKind::Gpc0, StoredKind::Gpc0Rate, 0, 1),
             Event::Counted(1) => (StoredKind::Gpc1, StoredKind::Gpc1Rate, 0, 1),
-            Event::Counted(index) => (StoredKind::Gpc, StoredKind::GpcRate, index, 1),
+            Event::Counted(index) | Event::Element(index) => (StoredKind::Gpc, StoredKind::GpcRate, index, 1),
         };
         self.add(total, index, count);
         self.add(rate, index, count);
