@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use control::admin::{Language, Listener, Reply, Terms};
-use control::config::{Config, Diagnostic, Global, Report, StatsSocket};
+use control::config::{Config, Diagnostic, Global, Report, Server, StatsSocket};
 use control::dns::{self, Book, Moves};
 use control::exposition::{self, Metrics};
 use control::file;
@@ -46,6 +46,7 @@ use crate::stats::Stats;
 use crate::steward::Steward;
 use crate::support;
 use crate::tls::Setup;
+use crate::upstream;
 use crate::worker::{self, Order, Plan};
 
 /// A configuration that can be served, with the files it names.
@@ -252,6 +253,7 @@ impl Daemon {
         // Whatever takes rights of its own is bound by now.
         launch.take_over(config.global())?;
         rights.take()?;
+        check_rights(&config)?;
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
         crate::stats::show(stats.clone());
@@ -345,6 +347,7 @@ impl Daemon {
         }
         // What the system may refuse comes first, while nothing has changed yet.
         let logs = Logs::of(&config, before.logs()).context("log targets")?;
+        check_rights(&config)?;
         let forwarding = Forwarding::start(&config, &logs, &self.forwarding).context("log-forward")?;
         let (sockets, desks) = self.bind(&config, &before)?;
         support::announce(&config);
@@ -582,6 +585,16 @@ fn follow_limits(global: &Global) {
     h2::follow(global.h2());
     h1::parse::follow(global.heads());
     h3::follow(global.quic());
+}
+
+/// Checks that what takes rights of its own for every connection will not fail for each of them.
+fn check_rights(config: &Config) -> anyhow::Result<()> {
+    let is_disguised = |server: &&Server| server.source().is_some_and(|source| source.guise().is_some());
+    if let Some(server) = config.servers().iter().find(is_disguised) {
+        let name = || format!("server {}: `usesrc` needs CAP_NET_ADMIN", server.name());
+        upstream::may_disguise().with_context(name)?;
+    }
+    Ok(())
 }
 
 /// Returns what `config` listens on and `before` does not.

@@ -237,7 +237,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
             let brand = self.request.review.borrow().wishes().brand;
-            let kind = server.kind(host, brand);
+            let kind = server.kind(host, (brand, client.source));
             let Some((mut connection, past)) = self.connection(client, server, (kind, host), record).await? else { continue };
             self.request.review.borrow_mut().connected(|| connection.session());
             let whole = self.request.body.is_done();

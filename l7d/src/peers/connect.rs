@@ -111,7 +111,7 @@ async fn dial(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpStr
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     for _ in 0..source.choices() {
         let socket = Socket::open(family)?;
-        if source.give(&socket)? == Given::Done {
+        if source.give(&socket, None)? == Given::Done {
             return TcpSocket::from_std_stream(socket.into()).connect(address).await;
         }
     }

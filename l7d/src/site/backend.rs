@@ -30,6 +30,7 @@ use crate::brand::Brand;
 use crate::compress::Compression;
 use crate::downstream::Close;
 use crate::log::Log;
+use crate::peer::Peer;
 use crate::queue::{Limits, Load, Queue, Wants};
 use crate::rdp::{self, Peek};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
@@ -636,10 +637,11 @@ impl Server {
         self.tls.as_ref().is_some_and(|(_, host)| host.is_some())
     }
 
-    /// Returns which idle connections to it will do for who asks it for a host, and wants packets to carry something.
-    pub(crate) fn kind(&self, host: Host<'_>, brand: Brand) -> pool::Key {
+    /// Returns which idle connections to it will do for a client who asks it for a host, and wants packets to carry something.
+    pub(crate) fn kind(&self, host: Host<'_>, (brand, client): (Brand, Peer)) -> pool::Key {
         let kinship = self.connector().map_or(0, |connector| connector.kinship(host));
-        pool::Key { server: self.load.id(), kind: pool::Kind { kinship, brand } }
+        let guise = self.source.as_ref().and_then(|source| source.guise(client));
+        pool::Key { server: self.load.id(), kind: pool::Kind { kinship, brand, guise } }
     }
 
     /// Takes in what was seen of it.

@@ -77,13 +77,13 @@ pub(crate) async fn connect(
 
 async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {
     let socket = match server.address() {
-        Some(address) => dial(server, address, inbound.brand).await?,
+        Some(address) => dial(server, address, inbound).await?,
         None => {
             let address = inbound
                 .destination()
                 .and_then(|destination| server.address_for(destination))
                 .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-            dial(server, &address, inbound.brand).await?
+            dial(server, &address, inbound).await?
         }
     };
     let mut stream = Stream::plain(socket);
@@ -98,17 +98,20 @@ async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectEr
 }
 
 /// Connects from where the server wants it; where only some ports are allowed, from one that is free.
-async fn dial(server: &Server, address: &SocketAddrAny, brand: Brand) -> io::Result<Socket> {
+async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>) -> io::Result<Socket> {
     let family = address.address_family();
-    let mut choices = server.source().map_or(1, super::Source::choices);
+    // The address of a client of another family means nothing to the server.
+    let fits = |guise: &SocketAddr| family == if guise.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let guise = server.source().and_then(|source| source.guise(inbound.client)).filter(fits);
+    let mut choices = server.source().filter(|_| guise.is_none()).map_or(1, super::Source::choices);
     loop {
         choices -= 1;
         let socket = Socket::open(family)?;
         if family != AddressFamily::UNIX {
             sockopt::set_tcp_nodelay(&socket, true)?;
-            brand.press(&socket);
+            inbound.brand.press(&socket);
         }
-        let given = server.source().map_or(Ok(Given::Done), |source| source.give(&socket))?;
+        let given = server.source().map_or(Ok(Given::Done), |source| source.give(&socket, guise))?;
         let taken = match given {
             Given::Taken => io::Error::from(io::ErrorKind::AddrInUse),
             Given::Done => match Socket::connect(socket, address).await {

@@ -14,7 +14,7 @@ mod source;
 pub(crate) use attempts::Redispatch;
 pub(crate) use reserve::NoServer;
 pub(crate) use sharing::{Own, Sharing};
-pub(crate) use source::{Given, Source};
+pub(crate) use source::{Given, Source, may_disguise};
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub(crate) struct Kind {
     pub(crate) kinship: u64,
     /// What their packets carry.
     pub(crate) brand: Brand,
+    /// Whose address the server sees, where that is not this host's.
+    pub(crate) guise: Option<SocketAddr>,
 }
 
 impl Hash for Kind {
@@ -256,8 +259,6 @@ const KEEP: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -296,7 +297,7 @@ mod tests {
     }
 
     fn kind(kinship: u64) -> Kind {
-        Kind { kinship, brand: Brand::default() }
+        Kind { kinship, brand: Brand::default(), guise: None }
     }
 
     #[tokio::test]

@@ -51,6 +51,8 @@ mod differential;
 #[cfg(test)]
 mod directed;
 #[cfg(test)]
+mod disguise;
+#[cfg(test)]
 mod dynamic;
 #[cfg(test)]
 mod explain;

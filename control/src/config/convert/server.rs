@@ -2,7 +2,7 @@
 
 use super::value::{Table, Value};
 use super::{bind, words};
-use crate::config::model::{Family, InitAddress, Request, SendProxy, ServerSource};
+use crate::config::model::{Family, Guise, InitAddress, Request, SendProxy, ServerSource};
 use crate::config::value::word;
 use crate::config::written::{
     AgentSettings, CheckOption, CheckSettings, CheckSwitch, External, NamingSettings, ProxySwitch, Recipe, Server, ServerPoolSettings,
@@ -91,21 +91,29 @@ fn limit(limit: Option<u32>) -> Value {
 
 /// Writes where connections come from.
 pub(super) fn source(source: &ServerSource) -> Value {
-    let ServerSource { ip, ports, interface } = source;
+    let ServerSource { ip, ports, interface, guise } = source;
     let address = match (ip, ports) {
         (None, _) => None,
         (Some(ip), None) => Some(ip.to_string()),
         (Some(ip), Some(ports)) if ip.is_ipv6() => Some(format!("[{ip}]:{ports}")),
         (Some(ip), Some(ports)) => Some(format!("{ip}:{ports}")),
     };
-    match interface {
-        None => address.unwrap_or_else(|| "*".to_owned()).into(),
-        Some(interface) => {
-            let mut table = Table::default();
-            table.maybe("address", address);
-            table.put("interface", interface.clone());
-            Value::Table(table)
-        }
+    if let (None, None) = (interface, guise) {
+        return address.unwrap_or_else(|| "*".to_owned()).into();
+    }
+    let mut table = Table::default();
+    table.maybe("address", address);
+    table.maybe("interface", interface.clone());
+    table.maybe("usesrc", guise.map(whose));
+    Value::Table(table)
+}
+
+fn whose(guise: Guise) -> String {
+    match guise {
+        Guise::Client => "client".to_owned(),
+        Guise::ClientIp => "clientip".to_owned(),
+        Guise::Address(address) if address.port() == 0 => address.ip().to_string(),
+        Guise::Address(address) => address.to_string(),
     }
 }
 

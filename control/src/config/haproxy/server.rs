@@ -486,20 +486,22 @@ fn proxy_options(line: &mut Line, settings: &mut Settings, _: &mut Reader) -> Re
     Ok(())
 }
 
-/// Reads where connections come from: `ADDRESS [interface NAME]`.
+/// Reads where connections come from: `ADDRESS [usesrc WHOSE] [interface NAME]`.
 pub(super) fn source_words(line: &mut Line) -> Result<Located<ServerSource>, Diagnostic> {
     let word = line.expect("an address")?;
-    let any = ServerSource { ip: None, ports: None, interface: None };
     let is_any = matches!(word.as_str(), "0.0.0.0" | "0.0.0.0:0" | "*" | "::" | "[::]");
-    let mut source = if is_any { Located::new(any, word.location().clone()) } else { parse_word(&word, address::source)? };
-    if let Some(known @ "usesrc") = line.peek() {
-        return Err(line.error_at_next(format!("`{known}` in `source` is not supported yet")));
+    let mut source = if is_any { Located::new(ServerSource::ANY, word.location().clone()) } else { parse_word(&word, address::source)? };
+    loop {
+        if line.accept("usesrc") {
+            let guise = line.parse("an address", address::guise)?;
+            source = source.map(|source| ServerSource { guise: Some(*guise.value()), ..source });
+        } else if line.accept("interface") {
+            let interface = line.parse("an interface", text::interface)?;
+            source = source.map(|source| ServerSource { interface: Some(interface.value().clone()), ..source });
+        } else {
+            return Ok(source);
+        }
     }
-    if line.accept("interface") {
-        let interface = line.parse("an interface", text::interface)?;
-        source = source.map(|source| ServerSource { interface: Some(interface.value().clone()), ..source });
-    }
-    Ok(source)
 }
 
 impl Settings {

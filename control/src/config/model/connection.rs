@@ -123,9 +123,29 @@ pub struct ServerSource {
     pub(in crate::config) ip: Option<IpAddr>,
     pub(in crate::config) ports: Option<PortRange>,
     pub(in crate::config) interface: Option<String>,
+    pub(in crate::config) guise: Option<Guise>,
+}
+
+/// Whose address a server sees, where that is not this host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guise {
+    /// This one, with this port unless that is 0.
+    Address(SocketAddr),
+    /// The client's, with its port.
+    Client,
+    /// The client's.
+    ClientIp,
 }
 
 impl ServerSource {
+    /// What leaves everything to the system.
+    pub(in crate::config) const ANY: Self = Self { ip: None, ports: None, interface: None, guise: None };
+
+    /// Returns whose address the server sees, where that is not this host's; checks come from this host all the same.
+    pub fn guise(&self) -> Option<Guise> {
+        self.guise
+    }
+
     /// Returns the address.
     pub fn ip(&self) -> Option<IpAddr> {
         self.ip

@@ -38,7 +38,7 @@ pub use bind::{Bind, BindAddress, Congestion, Inet, PortRange, Quic, Transport};
 pub use cache::Cache;
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
-pub use connection::{NamedAddress, SendProxy, ServerAddress, ServerSource, Target};
+pub use connection::{Guise, NamedAddress, SendProxy, ServerAddress, ServerSource, Target};
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};

@@ -14,8 +14,8 @@ use super::track;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::Located;
 use crate::config::model::{
-    Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, HashMethod, Mode, Origin, RetryCause, RetryOn, Server, ServerId,
-    ServerPool, ServerSource, Timeout, Timeouts,
+    Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, Guise, HashMethod, Mode, Origin, RetryCause, RetryOn, Server,
+    ServerId, ServerPool, ServerSource, Timeout, Timeouts,
 };
 use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
@@ -315,7 +315,11 @@ fn pool(layers: &[&ServerSettings]) -> ServerPool {
 /// Refuses a source of another family than the server.
 fn family(resolver: &mut Resolver, server: &written::Server, source: Option<&ServerSource>) {
     let Some(address) = &server.address else { return };
-    let source = source.and_then(ServerSource::ip);
+    let guise = source.and_then(ServerSource::guise).and_then(|guise| match guise {
+        Guise::Address(address) => Some(address.ip()),
+        Guise::Client | Guise::ClientIp => None,
+    });
+    let source = guise.or_else(|| source.and_then(ServerSource::ip));
     if let Some((source, _)) = source.zip(address.ip()).filter(|(source, server)| source.is_ipv4() != server.is_ipv4()) {
         let message = format!("server `{}` is of another family than its source {source}", server.name);
         resolver.error(address.location(), message, "write a source of its own for the server");

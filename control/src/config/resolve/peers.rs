@@ -47,7 +47,12 @@ fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer
         }
         **shard
     });
-    let source = last(&layers, |settings| settings.source.as_ref().map(|source| source.value().clone()));
+    let source = last(&layers, |settings| settings.source.clone());
+    if let Some(source) = source.as_ref().filter(|source| source.value().guise().is_some()) {
+        let message = format!("peer `{}` is asked on behalf of no client, and sees this host", server.name);
+        resolver.error(source.location(), message, "leave out `usesrc`");
+    }
+    let source = source.map(|source| source.value().clone());
     if let Some((source, address)) = source.as_ref().and_then(ServerSource::ip).zip(address.as_ref())
         && source.is_ipv4() != address.is_ipv4()
     {

@@ -10,8 +10,6 @@ use crate::config::model::{SendProxy, ServerSource};
 use crate::config::value::{address, text, word};
 use crate::config::written::ProxySwitch;
 
-/// Settings HAProxy has for sources and this model has no place for.
-const LATER_SOURCE: [&str; 1] = ["usesrc"];
 /// Extensions of the PROXY header HAProxy can send and this model has no place for.
 const LATER_OPTIONS: [&str; 7] = ["authority", "cert-cn", "cert-key", "cert-sig", "ssl", "ssl-cipher", "unique-id"];
 
@@ -23,13 +21,15 @@ pub(super) fn source(reader: &mut Reader, section: &mut Section<'_>) -> Option<L
     let mut inner = reader.section(&item, "`source`", "{ address = \"10.0.0.5\", interface = \"eth1\" }")?;
     let address = inner.take("address").map(|item| reader.text(&item, "10.0.0.5", address::any_source));
     let interface = inner.take("interface").map(|item| reader.text(&item, "eth1", text::interface));
-    inner.finish(reader, &LATER_SOURCE);
-    if address.is_none() && interface.is_none() {
+    let guise = inner.take("usesrc").map(|item| reader.text(&item, "clientip", address::guise));
+    inner.finish(reader, &[]);
+    if address.is_none() && interface.is_none() && guise.is_none() {
         reader.missing(&item.location, "`source` says nothing", "for example source = { address = \"10.0.0.5\" }");
         return None;
     }
     let (address, interface) = (address.flatten(), interface.flatten());
-    let mut source = address.map_or(ServerSource { ip: None, ports: None, interface: None }, |address| address.value().clone());
+    let mut source = address.map_or(ServerSource::ANY, |address| address.value().clone());
+    source.guise = guise.flatten().map(|guise| *guise.value());
     source.interface = interface.map(|interface| interface.value().clone());
     Some(Located::new(source, item.key.location().clone()))
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Mistake, later, naming};
-use crate::config::model::{BindAddress, Inet, PortRange, Prefix, ServerAddress, ServerSource, Transport, UnixAddress};
+use crate::config::model::{BindAddress, Guise, Inet, PortRange, Prefix, ServerAddress, ServerSource, Transport, UnixAddress};
 use crate::config::suggest;
 
 /// Reads the address of a bind: `*:80`, `[::]:443`, `10.0.0.1:80-89`, `udp@10.0.0.1:53`, `quic4@*:443`, `unix@/run/site.sock`, `abns@site`, `fd@3`.
@@ -75,12 +75,32 @@ pub(in crate::config) fn source(text: &str) -> Result<ServerSource, Mistake> {
         return Err(Mistake::new(format!("`{host}` is not an address of this host")).at(text, host).hint(SOURCE_FORM));
     }
     let ports = ports.map(|ports| port_range(ports).map_err(|mistake| mistake.at(text, ports))).transpose()?;
-    Ok(ServerSource { ip: Some(ip), ports, interface: None })
+    Ok(ServerSource { ip: Some(ip), ports, ..ServerSource::ANY })
 }
 
 /// Reads where connections come from, as [`source`] does, or `*`, which leaves it to the system.
 pub(in crate::config) fn any_source(text: &str) -> Result<ServerSource, Mistake> {
-    if text == "*" { Ok(ServerSource { ip: None, ports: None, interface: None }) } else { source(text) }
+    if text == "*" { Ok(ServerSource::ANY) } else { source(text) }
+}
+
+/// Reads whose address a server sees.
+pub(in crate::config) fn guise(text: &str) -> Result<Guise, Mistake> {
+    match text {
+        "client" => return Ok(Guise::Client),
+        "clientip" => return Ok(Guise::ClientIp),
+        _ if text.starts_with("hdr_ip(") => {
+            return Err(Mistake::new(format!("`{text}`: an address from a header is not supported yet")).hint(GUISE_FORM));
+        }
+        _ => {}
+    }
+    let (host, port) = host_and_port(text, GUISE_FORM)?;
+    let ip = ip_or_bracketed(host, GUISE_FORM).map_err(|mistake| mistake.at(text, host))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Mistake::new(format!("`{host}` is nobody's address")).at(text, host).hint(GUISE_FORM));
+    }
+    let wrong = |port: &str| Mistake::new(format!("`{port}` is not a port")).at(text, port).hint(GUISE_FORM);
+    let port = port.map_or(Ok(0), |port| port.parse().ok().filter(|_| !port.starts_with('+')).ok_or_else(|| wrong(port)))?;
+    Ok(Guise::Address(SocketAddr::new(ip, port)))
 }
 
 /// Reads the address of a server: an IP address or a name, if need be with a port, or a Unix socket.
@@ -163,6 +183,7 @@ pub(in crate::config) fn port_range(text: &str) -> Result<PortRange, Mistake> {
 
 const BIND_FORM: &str = "for example *:80, [::]:443, 10.0.0.1:80 or unix@/run/site.sock";
 const SERVER_FORM: &str = "for example 10.0.0.11:8080, [fd00::11]:8080 or unix@/run/app.sock";
+const GUISE_FORM: &str = "clientip, client, or an address as 192.0.2.1";
 const SOURCE_FORM: &str = "for example 10.0.0.5 or 10.0.0.5:40000-49999";
 
 /// Splits at the colon before the port; an IPv6 address must be in brackets, else the colon would be a guess.
