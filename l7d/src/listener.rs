@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::shutdown::Shutdown;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
 
 use crate::peer::Peer;
@@ -80,7 +80,7 @@ fn start(socket: Socket, peer: Option<SocketAddr>, door: Rc<RefCell<Arc<Door>>>,
 /// A connection's place in all limits that count it; holds the daemon open, too.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    _permits: Box<[OwnedSemaphorePermit]>,
+    _places: Places,
     _guard: control::shutdown::Guard,
     _counts: [Counted; 2],
 }
@@ -90,17 +90,37 @@ impl Admission {
     pub(crate) async fn of(door: &Door, shutdown: &Shutdown) -> Self {
         let guard = shutdown.guard();
         door.pace().await;
-        let mut permits = Vec::with_capacity(door.limits().len());
-        for limit in door.limits() {
-            permits.push(Semaphore::acquire_owned(Arc::clone(limit)).await.expect("limits are never closed"));
+        let mut places = Places { limits: Arc::clone(door.limits()), taken: 0 };
+        for limit in &**door.limits() {
+            limit.acquire().await.expect("limits are never closed").forget();
+            places.taken += 1;
         }
-        Self { _permits: permits.into(), _guard: guard, _counts: door.frontend().count() }
+        Self { _places: places, _guard: guard, _counts: door.frontend().count() }
     }
 
     /// Returns a place if every limit has room now.
     pub(crate) fn at_once(door: &Door, shutdown: &Shutdown) -> Option<Self> {
-        let permits: Result<Box<[_]>, _> = door.limits().iter().map(|limit| Semaphore::try_acquire_owned(Arc::clone(limit))).collect();
-        Some(Self { _permits: permits.ok()?, _guard: shutdown.guard(), _counts: door.frontend().count() })
+        let mut places = Places { limits: Arc::clone(door.limits()), taken: 0 };
+        for limit in &**door.limits() {
+            limit.try_acquire().ok()?.forget();
+            places.taken += 1;
+        }
+        Some(Self { _places: places, _guard: shutdown.guard(), _counts: door.frontend().count() })
+    }
+}
+
+/// A place in each of the first so many limits.
+///
+/// It owns no permits, for which every connection would need a block of memory of its own.
+#[derive(Debug)]
+struct Places {
+    limits: Arc<[Arc<Semaphore>]>,
+    taken: u32,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.limits.iter().take(self.taken as usize).for_each(|limit| limit.add_permits(1));
     }
 }
 

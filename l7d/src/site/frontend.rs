@@ -33,7 +33,7 @@ pub(crate) struct Door {
     accept_proxy: bool,
     quic: Quic,
     acceptor: Option<Arc<Acceptor>>,
-    limits: Vec<Arc<Semaphore>>,
+    limits: Arc<[Arc<Semaphore>]>,
     limit: Option<Limit>,
 }
 
@@ -154,7 +154,7 @@ impl Door {
     }
 
     /// Returns the limits that a connection counts against, the narrowest first.
-    pub(crate) fn limits(&self) -> &[Arc<Semaphore>] {
+    pub(crate) fn limits(&self) -> &Arc<[Arc<Semaphore>]> {
         &self.limits
     }
 }
