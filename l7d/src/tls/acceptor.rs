@@ -15,6 +15,7 @@ use rustls::server::{
 };
 
 use super::layer::{Layer, Secured};
+use super::pardon::{Faults, Lenient};
 use super::quic::Witness;
 use super::records::Connection;
 use super::session::{Session, Shown};
@@ -104,6 +105,7 @@ impl Acceptor {
             is_resumed: false,
             peer,
             shown: key.map(|key| Shown { key, host: host.map(str::to_owned) }),
+            faults: Faults::default(),
         }
     }
 
@@ -183,8 +185,10 @@ fn server_config(
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(store);
     config.ignore_client_order = model.order() == SuiteOrder::Server;
     config.alpn_protocols = model.alpn().iter().map(|protocol| protocol.clone().into_bytes()).collect();
-    config.session_storage = Arc::clone(&sessions.cache);
-    if model.tickets() {
+    let overlooks = model.client().overlooks();
+    // What was overlooked is known of the handshake alone that has shown it.
+    config.session_storage = if overlooks { Arc::new(NoServerSessionStorage {}) } else { Arc::clone(&sessions.cache) };
+    if model.tickets() && !overlooks {
         config.ticketer = Arc::clone(&sessions.tickets);
     }
     Ok(config)
@@ -231,7 +235,7 @@ fn verifier(
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).with_crls(crls).enforce_revocation_expiration();
     let builder = if matches!(model, ClientAuth::Optional(_)) { builder.allow_unauthenticated() } else { builder };
     match builder.build() {
-        Ok(verifier) => (Some(verifier), verification),
+        Ok(verifier) => (Some(Lenient::over(verifier, trust)), verification),
         Err(error) => {
             findings.extend(trust.ca().first().map(|file| Diagnostic::error(file.location(), error.to_string())));
             (None, verification)

@@ -1,11 +1,12 @@
 //! TLS between a socket and the stream of bytes it carries.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 
+use super::pardon::{self, Faults};
 use super::records::{Connection, Records};
 use super::session::{self, Session, Shown};
 use crate::socket::Socket;
@@ -16,6 +17,8 @@ pub(crate) struct Layer {
     records: RefCell<Records>,
     /// What a client was shown.
     shown: OnceCell<Box<Shown>>,
+    /// What of a client's certificates was overlooked.
+    faults: Cell<Faults>,
 }
 
 /// What both sides have agreed on.
@@ -45,7 +48,7 @@ impl Layer {
         if !early.is_empty() {
             records.feed(early);
         }
-        Self { records: RefCell::new(records), shown: OnceCell::new() }
+        Self { records: RefCell::new(records), shown: OnceCell::new(), faults: Cell::default() }
     }
 
     /// Returns what both sides have agreed on, once the handshake is complete.
@@ -74,6 +77,7 @@ impl Layer {
             is_resumed: agreed.handshake_kind() == Some(HandshakeKind::Resumed),
             peer: agreed.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect(),
             shown: self.shown.get().map(|shown| Shown::clone(shown)),
+            faults: self.faults.get(),
         })
     }
 
@@ -81,6 +85,9 @@ impl Layer {
     pub(crate) fn poll_handshake(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let outcome = self.records.borrow_mut().shake_hands().map_err(refused);
+            if let Some(faults) = pardon::take_overlooked() {
+                self.faults.set(faults);
+            }
             if let Some(shown) = session::take_chosen() {
                 // A second hello is answered with the same.
                 let _ = self.shown.set(Box::new(shown));

@@ -9,6 +9,7 @@ mod connector;
 mod crt_list;
 pub(crate) mod handshake;
 mod layer;
+mod pardon;
 mod quic;
 mod records;
 mod session;

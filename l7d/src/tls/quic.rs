@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SupportedCipherSuite};
 
 use super::layer::Secured;
+use super::pardon::Faults;
 use super::session::{Session, Shown};
 use super::store::Store;
 
@@ -67,6 +68,7 @@ impl Witness {
             is_resumed: self.is_resumed.load(Ordering::Relaxed),
             peer,
             shown: self.seen.get().map(|seen| Shown::clone(&seen.shown)),
+            faults: Faults::default(),
         })
     }
 }

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use super::layer::Secured;
+use super::pardon::Faults;
 
 /// What was agreed on in one handshake, and what both sides have shown.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) peer: Vec<CertificateDer<'static>>,
     /// What was shown to a client, and the host it asked for.
     pub(crate) shown: Option<Shown>,
+    /// What of the peer's certificates was overlooked.
+    pub(crate) faults: Faults,
 }
 
 /// What was shown to a client.

@@ -123,6 +123,8 @@ mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod pardons;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod priorities;

@@ -4,7 +4,7 @@ use super::value::{Table, Value};
 use super::words;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Congestion, Quic, SocketFile, StatsSocket, SuiteOrder, Tls, TlsProtocol, UnixAddress,
+    Account, Bind, BindAddress, ClientAuth, Congestion, Pardon, Quic, SocketFile, StatsSocket, SuiteOrder, Tls, TlsProtocol, UnixAddress,
 };
 use crate::config::value::word;
 use crate::config::written::TlsProtocolSettings;
@@ -77,6 +77,8 @@ fn tls(tls: &Tls) -> Table {
         table.put("verify", verify);
         table.some("ca", paths(&trust.ca));
         table.some("crl", paths(&trust.crl));
+        table.maybe("crt-ignore-err", pardon(&trust.own_pardon));
+        table.maybe("ca-ignore-err", pardon(&trust.pardon_above));
     }
     let TlsProtocol { min, max, ciphers, ciphersuites, curves } = protocol;
     let usual = TlsProtocolSettings::default().with_defaults();
@@ -86,6 +88,14 @@ fn tls(tls: &Tls) -> Table {
     names(&mut table, "ciphersuites", &word::CIPHERSUITE, ciphersuites.as_deref());
     names(&mut table, "curves", &word::CURVE, curves.as_deref());
     table
+}
+
+fn pardon(pardon: &Pardon) -> Option<String> {
+    match pardon {
+        Pardon::Nothing => None,
+        Pardon::Codes(codes) => Some(codes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        Pardon::Everything => Some("all".to_owned()),
+    }
 }
 
 /// Writes what of TLS is spoken, as far as it is set.

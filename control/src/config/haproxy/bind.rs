@@ -7,7 +7,7 @@ use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Quic, SocketFile, SuiteOrder, Tls, TlsVersion, Transport, Trust, UnixAddress,
+    Account, Bind, BindAddress, ClientAuth, Pardon, Quic, SocketFile, SuiteOrder, Tls, TlsVersion, Transport, Trust, UnixAddress,
 };
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
@@ -40,6 +40,8 @@ pub(super) struct Settings {
     verify: Option<Located<Ask>>,
     ca: Vec<Located<std::path::PathBuf>>,
     crl: Vec<Located<std::path::PathBuf>>,
+    own_pardon: Pardon,
+    pardon_above: Pardon,
     tls: TlsDefaults,
 }
 
@@ -70,6 +72,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.backlog = Some(*line.integer(1..=u32::MAX)?);
         Ok(())
     }),
+    ("ca-ignore-err", |line, bind, _| {
+        bind.pardon_above = line.parse("the errors to overlook", text::pardon)?.value().clone();
+        Ok(())
+    }),
     ("ca-file", |line, bind, reader| {
         bind.ca.push(based(line.parse("a file", text::path)?, reader.bases.ca.as_ref()));
         Ok(())
@@ -88,6 +94,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
     ("crt", |line, bind, reader| {
         bind.crt.push(based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
+        Ok(())
+    }),
+    ("crt-ignore-err", |line, bind, _| {
+        bind.own_pardon = line.parse("the errors to overlook", text::pardon)?.value().clone();
         Ok(())
     }),
     ("crt-list", |line, bind, reader| {
@@ -222,13 +232,11 @@ pub(super) const IDLE: [(&str, bool); 6] =
 const LATER: &[&str] = &[
     "accept-netscaler-cip",
     "allow-0rtt",
-    "ca-ignore-err",
     "ca-sign-file",
     "ca-sign-pass",
     "ca-verify-file",
     "cc",
     "client-sigalgs",
-    "crt-ignore-err",
     "expose-fd",
     "force-sslv3",
     "force-tlsv10",
@@ -468,6 +476,8 @@ impl Settings {
             verify: here.map(|here| Located::new(ask, here)),
             ca: trust.map(|trust| trust.ca.clone()).unwrap_or_default(),
             crl: trust.map(|trust| trust.crl.clone()).unwrap_or_default(),
+            own_pardon: trust.map(|trust| trust.own_pardon.clone()).unwrap_or_default(),
+            pardon_above: trust.map(|trust| trust.pardon_above.clone()).unwrap_or_default(),
             tls: TlsDefaults { no_tickets: !tls.tickets, strict_sni: tls.strict_sni, order: tls.order, protocol },
             ..Self::default()
         }
@@ -499,7 +509,8 @@ impl Settings {
 
     /// Returns what is asked of clients.
     fn client(&self, reader: &mut Reader) -> Result<ClientAuth, Diagnostic> {
-        let trust = Trust { ca: self.ca.clone(), crl: self.crl.clone() };
+        let (own_pardon, pardon_above) = (self.own_pardon.clone(), self.pardon_above.clone());
+        let trust = Trust { ca: self.ca.clone(), crl: self.crl.clone(), own_pardon, pardon_above };
         let ask = self.verify.as_ref().map_or(Ask::Never, |ask| *ask.value());
         match (ask, &self.verify) {
             (Ask::Never, _) => {

@@ -63,7 +63,7 @@ pub use sequence::{
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{ServerKey, Stored, StoredKind, Table, TableKey};
-pub use tls::{CipherSuite, ClientAuth, Curve, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
+pub use tls::{CipherSuite, ClientAuth, Curve, Pardon, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
 pub use userlist::{Password, User, Userlist};
 pub use xdp::{AttachMode, CommandSocket, OnStop, Prefix, Xdp};

@@ -95,14 +95,64 @@ pub enum ClientAuth {
     Required(Trust),
 }
 
+impl ClientAuth {
+    /// Tells whether anything may be wrong with what a client shows.
+    pub fn overlooks(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Optional(trust) | Self::Required(trust) => trust.overlooks(),
+        }
+    }
+}
+
 /// Whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     pub(in crate::config) ca: Vec<Located<PathBuf>>,
     pub(in crate::config) crl: Vec<Located<PathBuf>>,
+    pub(in crate::config) own_pardon: Pardon,
+    pub(in crate::config) pardon_above: Pardon,
+}
+
+/// What may be wrong with a certificate, in the numbers of OpenSSL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pardon {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Any of these.
+    Codes(Vec<u16>),
+    /// Whatever can be overlooked.
+    Everything,
+}
+
+impl Pardon {
+    /// Tells whether something may be wrong.
+    pub fn covers(&self, code: u16) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Codes(codes) => codes.contains(&code),
+            Self::Everything => true,
+        }
+    }
 }
 
 impl Trust {
+    /// Tells whether anything may be wrong.
+    pub fn overlooks(&self) -> bool {
+        self.own_pardon != Pardon::Nothing || self.pardon_above != Pardon::Nothing
+    }
+
+    /// Returns what may be wrong with the certificate itself.
+    pub fn own_pardon(&self) -> &Pardon {
+        &self.own_pardon
+    }
+
+    /// Returns what may be wrong with those above it.
+    pub fn pardon_above(&self) -> &Pardon {
+        &self.pardon_above
+    }
+
     /// Returns the PEM files of the authorities, at least one; a directory stands for the files in it, `@system-ca` for those of the system.
     pub fn ca(&self) -> &[Located<PathBuf>] {
         &self.ca

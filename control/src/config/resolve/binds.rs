@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Resolver, place};
-use crate::config::model::{Bind, BindAddress, PortRange, UnixAddress};
+use crate::config::model::{Bind, BindAddress, PortRange, Transport, UnixAddress};
 use crate::config::written::Frontend;
 
 /// Reports each address that is bound twice.
@@ -11,6 +11,11 @@ pub(super) fn compare(resolver: &mut Resolver, frontends: &[Frontend]) {
     let mut taken: HashMap<Key<'_>, Vec<(&Frontend, &Bind)>> = HashMap::new();
     for frontend in frontends {
         for bind in &frontend.binds {
+            let is_quic = bind.address().inet().is_some_and(|inet| inet.transport() == Transport::Quic);
+            if is_quic && bind.tls().is_some_and(|tls| tls.client().overlooks()) {
+                let message = "nothing can be overlooked in certificates on QUIC, whose engine does not tell of whose they are";
+                resolver.error(bind.location(), message, "leave crt-ignore-err and ca-ignore-err to a bind over TCP");
+            }
             let others = taken.entry(Key::of(bind)).or_default();
             let in_the_way = |owner: &Frontend, other: &Bind| overlap(bind, other) && !(in_kernel(frontend, owner) && nested(bind, other));
             if let Some((owner, other)) = others.iter().find(|(owner, other)| in_the_way(owner, other)) {

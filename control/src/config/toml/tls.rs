@@ -12,7 +12,7 @@ use crate::config::value::word::{self, Ask, Words};
 use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
 
 /// Settings HAProxy has for TLS on binds and this model has no place for.
-const LATER: [&str; 4] = ["allow-0rtt", "ca-ignore-err", "crt-ignore-err", "ocsp-update"];
+const LATER: [&str; 2] = ["allow-0rtt", "ocsp-update"];
 
 pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
     let example = "\"/etc/l7d/certs/\"";
@@ -50,7 +50,12 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
 fn client(reader: &mut Reader, section: &mut Section<'_>) -> ClientAuth {
     let item = section.take("verify");
     let ask = item.as_ref().and_then(|item| reader.text(item, "required", |text| word::CLIENT_AUTH.read(text)));
-    let trust = Trust { ca: files(reader, section, "ca"), crl: files(reader, section, "crl") };
+    let pardon = |reader: &mut Reader, section: &mut Section<'_>, key| {
+        let read = section.take(key).and_then(|item| reader.text(&item, "10,20", text::pardon));
+        read.map(|read| read.value().clone()).unwrap_or_default()
+    };
+    let (own_pardon, pardon_above) = (pardon(reader, section, "crt-ignore-err"), pardon(reader, section, "ca-ignore-err"));
+    let trust = Trust { ca: files(reader, section, "ca"), crl: files(reader, section, "crl"), own_pardon, pardon_above };
     if item.is_some() && ask.is_none() {
         return ClientAuth::None;
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::address::port_range;
 use super::{Mistake, address, word};
-use crate::config::model::{Capability, PortRange, Tracked};
+use crate::config::model::{Capability, Pardon, PortRange, Tracked};
 
 /// Checks the name of a network interface.
 pub(in crate::config) fn interface(text: &str) -> Result<String, Mistake> {
@@ -185,6 +185,17 @@ pub(in crate::config) fn count_or_range(text: &str) -> Result<std::ops::RangeInc
 
 /// How many servers one line makes at most.
 pub(in crate::config) const MOST_SERVERS: u32 = 4096;
+
+/// Reads what may be wrong with a certificate: `all`, or numbers with commas between them.
+pub(in crate::config) fn pardon(text: &str) -> Result<Pardon, Mistake> {
+    if text == "all" {
+        return Ok(Pardon::Everything);
+    }
+    let codes = text.split(',').map(str::parse).collect::<Result<_, _>>();
+    codes
+        .map(Pardon::Codes)
+        .map_err(|_| Mistake::new(format!("`{text}` is no list of errors")).hint("all, or numbers of OpenSSL: for example 10,20"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use control::config::{Diagnostic, Timeout};
 
 use super::content::Start;
-use super::tls::{self, NamePart, Owner};
+use super::tls::{self, Fault, NamePart, Owner};
 use super::{
     About, Access, Body, BodyPart, Bytes, Cookie, Fetch, Form, HeaderField, Origin, Parameter, Part, ServerName, Side, State, Tls, Unit,
     Whole,
@@ -207,15 +207,15 @@ const TABLE: [(&str, Build); 233] = [
     ("ssl_bc_alg_keysize", |call, names| server_tls(call, names, Tls::KeySize)),
     ("ssl_bc_alpn", |call, names| server_tls(call, names, Tls::Alpn)),
     ("ssl_bc_cipher", |call, names| server_tls(call, names, Tls::Cipher)),
-    ("ssl_bc_err", |call, names| server_tls(call, names, Tls::Error)),
+    ("ssl_bc_err", |call, names| server_tls(call, names, Tls::Error(Fault::None))),
     ("ssl_bc_is_resumed", |call, names| server_tls(call, names, Tls::IsResumed)),
     ("ssl_bc_protocol", |call, names| server_tls(call, names, Tls::Protocol)),
     ("ssl_bc_use_keysize", |call, names| server_tls(call, names, Tls::KeySize)),
-    ("ssl_c_ca_err", |call, names| tls(call, names, Tls::Error)),
-    ("ssl_c_ca_err_depth", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_ca_err", |call, names| tls(call, names, Tls::Error(Fault::Above))),
+    ("ssl_c_ca_err_depth", |call, names| tls(call, names, Tls::Error(Fault::Depth))),
     ("ssl_c_chain_der", |call, names| tls(call, names, Tls::Chain(Owner::Client))),
     ("ssl_c_der", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Der))),
-    ("ssl_c_err", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_err", |call, names| tls(call, names, Tls::Error(Fault::Own))),
     ("ssl_c_i_dn", |call, names| name_of(call, names, Owner::Client, tls::Part::Issuer)),
     ("ssl_c_key_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::KeyAlgorithm))),
     ("ssl_c_notafter", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::NotAfter))),
@@ -225,7 +225,7 @@ const TABLE: [(&str, Build); 233] = [
     ("ssl_c_sha1", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Sha1))),
     ("ssl_c_sig_alg", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::SignatureAlgorithm))),
     ("ssl_c_used", |call, names| tls(call, names, Tls::UsesCertificate)),
-    ("ssl_c_verify", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_c_verify", |call, names| tls(call, names, Tls::Error(Fault::Last))),
     ("ssl_c_version", |call, names| tls(call, names, Tls::Certificate(Owner::Client, tls::Part::Version))),
     ("ssl_f_der", |call, names| tls(call, names, Tls::Certificate(Owner::Ourselves, tls::Part::Der))),
     ("ssl_f_i_dn", |call, names| name_of(call, names, Owner::Ourselves, tls::Part::Issuer)),
@@ -241,7 +241,7 @@ const TABLE: [(&str, Build); 233] = [
     ("ssl_fc_alg_keysize", |call, names| tls(call, names, Tls::KeySize)),
     ("ssl_fc_alpn", |call, names| tls(call, names, Tls::Alpn)),
     ("ssl_fc_cipher", |call, names| tls(call, names, Tls::Cipher)),
-    ("ssl_fc_err", |call, names| tls(call, names, Tls::Error)),
+    ("ssl_fc_err", |call, names| tls(call, names, Tls::Error(Fault::None))),
     ("ssl_fc_has_crt", |call, names| tls(call, names, Tls::HasCertificate)),
     ("ssl_fc_has_early", |call, names| tls(call, names, Tls::HasEarlyData)),
     ("ssl_fc_has_sni", |call, names| tls(call, names, Tls::HasHost)),

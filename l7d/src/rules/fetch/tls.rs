@@ -29,11 +29,26 @@ pub(in crate::rules) enum Tls {
     HasCertificate,
     /// Whether it has ever shown one for this session.
     UsesCertificate,
-    /// The number of what went wrong; where something did, there is no connection.
-    Error,
+    /// The number of what went wrong; where something did that is not overlooked, there is no connection.
+    Error(Fault),
     Certificate(Owner, Part),
     /// What the peer has shown: of a server all, of a client what stands behind its own certificate.
     Chain(Owner),
+}
+
+/// What of a client's certificates was overlooked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Fault {
+    /// Nothing ever is.
+    None,
+    /// The first fault of its own.
+    Own,
+    /// The first of those above.
+    Above,
+    /// How far above.
+    Depth,
+    /// The last one.
+    Last,
 }
 
 /// Who has shown a certificate.
@@ -74,7 +89,7 @@ impl Tls {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Protocol | Self::Cipher | Self::Alpn | Self::Host => Kind::Text,
-            Self::KeySize | Self::Error => Kind::Int,
+            Self::KeySize | Self::Error(_) => Kind::Int,
             Self::IsThere | Self::HasHost | Self::IsResumed | Self::HasEarlyData | Self::HasCertificate | Self::UsesCertificate => {
                 Kind::Bool
             }
@@ -100,7 +115,16 @@ impl Tls {
             Self::HasEarlyData => Sample::Bool(false),
             Self::HasCertificate => Sample::Bool(!session.peer.is_empty() && !session.is_resumed),
             Self::UsesCertificate => Sample::Bool(!session.peer.is_empty()),
-            Self::Error => Sample::Int(0),
+            Self::Error(fault) => {
+                let faults = &session.faults;
+                Sample::Int(i64::from(match fault {
+                    Fault::None => 0,
+                    Fault::Own => faults.own,
+                    Fault::Above => faults.above,
+                    Fault::Depth => faults.depth,
+                    Fault::Last => faults.last,
+                }))
+            }
             Self::Chain(owner) => {
                 let chain = session.peer.get(usize::from(*owner == Owner::Client)..).filter(|chain| !chain.is_empty())?;
                 Sample::Binary(chain.iter().flat_map(|der| der.iter().copied()).collect::<Vec<_>>().into())
