@@ -177,8 +177,9 @@ impl What {
                 record.set(StoredKind::Gpc, index, 0);
                 before
             }
+            // It is no connection of its own, so no rate tells of it.
             Self::Connections => {
-                record.count(Event::Connection);
+                record.add(StoredKind::ConnCnt, 0, 1);
                 record.value(StoredKind::ConnCnt, 0)
             }
         }
