@@ -345,6 +345,9 @@ impl Daemon {
         if config.global().threads().is_some_and(|threads| usize::from(threads) != self.workers.len()) {
             warn!("the number of threads changes at the next start");
         }
+        if config.global().external_setuid() && !self.fleet.config().global().external_setuid() {
+            warn!("insecure-setuid-wanted acts from the next start on: the process has given up what it would keep");
+        }
         // What the system may refuse comes first, while nothing has changed yet.
         let logs = Logs::of(&config, before.logs()).context("log targets")?;
         check_rights(&config)?;

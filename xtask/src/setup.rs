@@ -90,7 +90,8 @@ fn announce(command: &mut Command) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = process::command("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    // In this runlevel packages of servers start no service.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     command
 }
 

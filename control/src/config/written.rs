@@ -394,6 +394,8 @@ pub(super) enum CheckOption {
     Http(Request),
     /// What the steps say.
     Tcp,
+    /// What the steps say, in datagrams.
+    Udp(Location),
     /// The steps of a protocol.
     Protocol(Arc<Sequence>, Located<String>),
     /// The exit status of a program; what lines of their own say of it is put in last.

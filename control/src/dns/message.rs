@@ -79,27 +79,32 @@ impl Kind {
     }
 }
 
+/// Writes a question by the number of its kind; the answer may have `payload` bytes in a datagram.
+pub(crate) fn query(id: u16, name: &str, kind: u16, payload: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + name.len() + 17);
+    // Recursion is wanted; one question, one additional record.
+    for word in [id, RECURSION_DESIRED, 1, 0, 0, 1] {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        out.push(u8::try_from(label.len()).unwrap_or(0));
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&CLASS_IN.to_be_bytes());
+    // The name of an OPT record is the root, its class the size of datagrams.
+    out.push(0);
+    out.extend_from_slice(&TYPE_OPT.to_be_bytes());
+    out.extend_from_slice(&payload.to_be_bytes());
+    out.extend_from_slice(&[0; 6]);
+    out
+}
+
 impl Question {
     /// Writes the question; the answer may have `payload` bytes in a datagram.
     pub(super) fn encode(&self, payload: u16) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER + self.name.len() + 17);
-        // Recursion is wanted; one question, one additional record.
-        for word in [self.id, RECURSION_DESIRED, 1, 0, 0, 1] {
-            out.extend_from_slice(&word.to_be_bytes());
-        }
-        for label in self.name.split('.') {
-            out.push(u8::try_from(label.len()).unwrap_or(0));
-            out.extend_from_slice(label.as_bytes());
-        }
-        out.push(0);
-        out.extend_from_slice(&self.kind.code().to_be_bytes());
-        out.extend_from_slice(&CLASS_IN.to_be_bytes());
-        // The name of an OPT record is the root, its class the size of datagrams.
-        out.push(0);
-        out.extend_from_slice(&TYPE_OPT.to_be_bytes());
-        out.extend_from_slice(&payload.to_be_bytes());
-        out.extend_from_slice(&[0; 6]);
-        out
+        query(self.id, &self.name, self.kind.code(), payload)
     }
 
     /// Reads the answer to this question.

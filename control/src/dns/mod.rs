@@ -29,6 +29,7 @@ use crate::fleet::Fleet;
 use crate::shutdown::Shutdown;
 use engine::{Ask, Engine, Key, Progress};
 use exchange::{Count, Counters};
+pub(crate) use message::query;
 use message::{Answer, Fault, Kind};
 
 /// Servers that have to move, and whom to tell that they have.

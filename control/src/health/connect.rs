@@ -1,11 +1,11 @@
 //! The connecting of probes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::{TcpSocket, UdpSocket, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Connection;
@@ -24,6 +24,7 @@ pub(super) struct Plan<'c> {
     sni: Option<&'c str>,
     secured: Option<Arc<Secured>>,
     ending: Ending,
+    datagrams: bool,
 }
 
 /// How a connection ends when it is dropped.
@@ -47,14 +48,16 @@ impl<'c> Plan<'c> {
             },
         };
         let own_header = step.send_proxy().then_some(check.send_proxy().unwrap_or(SendProxy::V1));
+        let datagrams = step.datagrams();
         let secure = step.tls() || by_default.is_some_and(Check::is_secure);
         Self {
             check,
             target,
-            send_proxy: own_header.or_else(|| by_default.and_then(Check::send_proxy)),
+            send_proxy: own_header.or_else(|| by_default.and_then(Check::send_proxy)).filter(|_| !datagrams),
             sni: step.sni().or_else(|| by_default.and_then(Check::sni)),
-            secured: secure.then(|| secured.of(step)).flatten(),
+            secured: (secure && !datagrams).then(|| secured.of(step)).flatten(),
             ending: if step.linger() { Ending::Close } else { Ending::Reset },
+            datagrams,
         }
     }
 
@@ -76,6 +79,7 @@ impl<'c> Plan<'c> {
 
     async fn open(&self) -> Result<Connection, Fault> {
         let mut connection = match &self.target {
+            Target::Inet(target) if self.datagrams => datagrams(*target, self.check.source()).await?,
             Target::Inet(target) => inet(*target, self.check.source(), self.ending).await?,
             Target::Unix(address) => unix(address).await?,
         };
@@ -166,6 +170,18 @@ fn bind(socket: &TcpSocket, source: &ServerSource) -> io::Result<()> {
         }
     }
     outcome
+}
+
+/// Opens a socket of datagrams to a target.
+async fn datagrams(target: SocketAddr, source: Option<&ServerSource>) -> Result<Connection, Fault> {
+    let any = if target.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let from = source.and_then(ServerSource::ip).unwrap_or(any);
+    let socket = UdpSocket::bind(SocketAddr::new(from, 0)).await.map_err(Fault::Ours)?;
+    if let Some(interface) = source.and_then(ServerSource::interface) {
+        socket.bind_device(Some(interface.as_bytes())).map_err(Fault::Ours)?;
+    }
+    socket.connect(target).await.map_err(Fault::Theirs)?;
+    Ok(Connection::Datagrams(socket))
 }
 
 async fn unix(address: &UnixAddress) -> Result<Connection, Fault> {

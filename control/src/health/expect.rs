@@ -55,7 +55,14 @@ fn is_found(pattern: &Pattern, scope: &Scope<'_>) -> bool {
         Pattern::Text(payload) => scope.payload(payload).is_some_and(|text| contains(seen, &text)),
         Pattern::Match(regex) => regex.is_match(seen),
         Pattern::HexMatch(regex) => regex.is_match(hex(seen).as_bytes()),
-        Pattern::Status(_) | Pattern::StatusMatch(_) | Pattern::Header(_) | Pattern::MySql { .. } | Pattern::Ldap => false,
+        Pattern::Status(_)
+        | Pattern::StatusMatch(_)
+        | Pattern::Header(_)
+        | Pattern::MySql { .. }
+        | Pattern::Ldap
+        | Pattern::Grpc
+        | Pattern::Dns
+        | Pattern::Quic => false,
     }
 }
 
@@ -68,7 +75,15 @@ pub(super) fn has_status(expect: &Expect, status: u16) -> Option<bool> {
     let found = match expect.pattern() {
         Pattern::Status(set) => set.contains(status),
         Pattern::StatusMatch(regex) => regex.is_match(status.to_string().as_bytes()),
-        Pattern::Header(_) | Pattern::Text(_) | Pattern::Match(_) | Pattern::HexMatch(_) | Pattern::MySql { .. } | Pattern::Ldap => {
+        Pattern::Header(_)
+        | Pattern::Text(_)
+        | Pattern::Match(_)
+        | Pattern::HexMatch(_)
+        | Pattern::MySql { .. }
+        | Pattern::Ldap
+        | Pattern::Grpc
+        | Pattern::Dns
+        | Pattern::Quic => {
             return None;
         }
     };
@@ -174,9 +189,14 @@ fn content(pattern: &Pattern) -> String {
         Pattern::Text(Payload::Hex(_)) => "(log-format binary)".to_owned(),
         Pattern::Match(_) => "(regex)".to_owned(),
         Pattern::HexMatch(_) => "(binary regex)".to_owned(),
-        Pattern::Status(_) | Pattern::StatusMatch(_) | Pattern::Header(_) | Pattern::MySql { .. } | Pattern::Ldap => {
-            "(response)".to_owned()
-        }
+        Pattern::Status(_)
+        | Pattern::StatusMatch(_)
+        | Pattern::Header(_)
+        | Pattern::MySql { .. }
+        | Pattern::Ldap
+        | Pattern::Grpc
+        | Pattern::Dns
+        | Pattern::Quic => "(response)".to_owned(),
     }
 }
 
@@ -194,6 +214,9 @@ pub(super) fn wanted(pattern: &Pattern) -> String {
         | Pattern::StatusMatch(_)
         | Pattern::Header(_)
         | Pattern::MySql { .. }
-        | Pattern::Ldap => content(pattern).trim_matches(['(', ')']).to_owned(),
+        | Pattern::Ldap
+        | Pattern::Grpc
+        | Pattern::Dns
+        | Pattern::Quic => content(pattern).trim_matches(['(', ')']).to_owned(),
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Exchange {
 
 enum Stage {
     Waiting(Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>),
-    Answered(Answer),
+    Answered(Box<Answer>),
 }
 
 /// A response.
@@ -37,6 +37,8 @@ pub(super) struct Answer {
     pub(super) reason: String,
     pub(super) headers: HeaderMap,
     body: Incoming,
+    /// What follows the body.
+    pub(super) trailers: Option<HeaderMap>,
     /// Whether there is no more of the body.
     pub(super) is_over: bool,
 }
@@ -56,7 +58,7 @@ pub(super) fn request(
     step: &config::Request,
     scope: &Scope<'_>,
     state: Option<&str>,
-    host: Option<&str>,
+    (wire, host): (Wire, Option<&str>),
 ) -> Result<Request<Full<Bytes>>, String> {
     let target = step.target().map_or_else(|| "/".to_owned(), |target| scope.text(target));
     let uri = target.parse::<Uri>().map_err(|_| format!("`{target}` is not a target of a request"))?;
@@ -69,9 +71,10 @@ pub(super) fn request(
     *request.method_mut() = step.method().parse().map_err(|_| format!("`{}` is not a method", step.method()))?;
     (*request.uri_mut(), *request.version_mut()) = (uri, version);
     let headers = request.headers_mut();
-    // HTTP/1.1 cannot do without a host, RFC 9112 section 3.2.
+    // HTTP/1.1 cannot do without a host, RFC 9112 section 3.2, and over HTTP/2 it makes the target a whole one.
+    let asks_host = version == Version::HTTP_11 || wire == Wire::H2;
     let is_named = step.headers().iter().any(|(name, _)| name == "host");
-    let missing_host = host.filter(|_| version == Version::HTTP_11 && !is_named).map(|host| ("host", host.as_bytes().to_vec()));
+    let missing_host = host.filter(|_| asks_host && !is_named).map(|host| ("host", host.as_bytes().to_vec()));
     let own = step.headers().iter().map(|(name, value)| (name.as_str(), scope.fill(value)));
     let told = state.map(|state| ("x-haproxy-server-state", state.as_bytes().to_vec()));
     let length = body.as_ref().map(|body| ("content-length", body.len().to_string().into_bytes()));
@@ -90,6 +93,7 @@ impl Exchange {
     /// # Errors
     /// What the connection said at its begin.
     pub(super) async fn begin(connection: Connection, wire: Wire, mut request: Request<Full<Bytes>>) -> Result<Self, Failure> {
+        let scheme = if connection.is_tls() { "https" } else { "http" };
         let io = TokioIo::new(connection);
         if wire == Wire::H1 {
             let (mut sender, connection) =
@@ -103,7 +107,7 @@ impl Exchange {
         request.headers_mut().remove("connection");
         if let Some(host) = request.headers_mut().remove("host").and_then(|host| host.to_str().ok().map(str::to_owned)) {
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-            if let Ok(uri) = Uri::builder().scheme("http").authority(host).path_and_query(path).build() {
+            if let Ok(uri) = Uri::builder().scheme(scheme).authority(host).path_and_query(path).build() {
                 *request.uri_mut() = uri;
             }
         }
@@ -119,7 +123,7 @@ impl Exchange {
     pub(super) async fn answer(&mut self) -> Result<&mut Answer, Failure> {
         if let Stage::Waiting(waiting) = &mut self.stage {
             let response = driven(&mut self.driver, waiting).await.map_err(|error| failure(&error))?;
-            self.stage = Stage::Answered(Answer::new(response));
+            self.stage = Stage::Answered(Box::new(Answer::new(response)));
         }
         match &mut self.stage {
             Stage::Answered(answer) => Ok(answer),
@@ -142,6 +146,7 @@ impl Exchange {
                     seen.extend_from_slice(&data[..room]);
                     answer.is_over = seen.len() >= most;
                 }
+                answer.trailers = frame.into_trailers().ok().or_else(|| answer.trailers.take());
             }
         }
         Ok(())
@@ -153,8 +158,10 @@ impl Answer {
         let (head, body) = response.into_parts();
         let written =
             head.extensions.get::<hyper::ext::ReasonPhrase>().map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
-        let reason = written.unwrap_or_else(|| head.status.canonical_reason().unwrap_or_default().to_owned());
-        Self { status: head.status.as_u16(), reason, headers: head.headers, body, is_over: false }
+        // Only HTTP/1 has reasons, of which hyper keeps those that are not the usual ones.
+        let usual = head.status.canonical_reason().filter(|_| head.version < Version::HTTP_2).unwrap_or_default();
+        let reason = written.unwrap_or_else(|| usual.to_owned());
+        Self { status: head.status.as_u16(), reason, headers: head.headers, body, trailers: None, is_over: false }
     }
 }
 

@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod expect;
 mod format;
+mod grpc;
 mod http;
 mod program;
 mod reply;

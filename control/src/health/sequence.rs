@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{self, Failure, Plan, reason};
 use super::connection::Connection;
 use super::expect::{self, Extent, Judgement};
 use super::format::Scope;
+use super::grpc;
 use super::http::{self, Exchange, Wire};
 use super::program::{self, Briefing};
 use super::reply::{self, Reply};
 use super::tls;
-use crate::config::{Action, Check, Connect, Expect, Port, Protocol, Request, Script, Step, Target};
+use crate::config::{Action, Check, Connect, Expect, Pattern, Port, Protocol, Request, Script, Step, Target};
 use crate::fleet::{CheckOutcome, CheckResult};
 
 /// What is checked.
@@ -58,6 +58,8 @@ struct Run<'s> {
     code: Option<u16>,
     /// Whether the other side has said all.
     is_over: bool,
+    /// The version of HTTP that the step at hand asks for.
+    version: Option<Protocol>,
 }
 
 enum Link {
@@ -78,6 +80,7 @@ impl<'s> Run<'s> {
             detail: String::new(),
             code: None,
             is_over: false,
+            version: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl<'s> Run<'s> {
                 sent.map_err(|failure| self.placed(failure, step))
             }
             Action::Request(request) => self.request(request).await,
+            Action::Expect(expect) if *expect.pattern() == Pattern::Grpc => self.expect_grpc(expect).await,
             Action::Expect(expect) => match self.link {
                 Link::Http(_) => self.expect_response(step, expect).await,
                 Link::Bytes(_) | Link::None => self.expect_bytes(step, expect).await,
@@ -145,6 +149,7 @@ impl<'s> Run<'s> {
         self.deadline = Instant::now() + check.timeout();
         self.scope.payload.clear();
         (self.is_over, self.scope.status) = (false, None);
+        self.version = connect.version().or_else(|| check.version().filter(|_| connect.defaults()));
         let plan = Plan::new(check, connect, port, &self.subject.secured);
         let connection = plan.connect(self.deadline).await.map_err(|failure| self.placed(failure, step))?;
         self.result = if matches!(connection, Connection::Tls(_)) { CheckResult::TlsAgreed } else { CheckResult::Connected };
@@ -160,9 +165,12 @@ impl<'s> Run<'s> {
             Target::Unix(_) => "localhost".to_owned(),
         };
         let state = self.subject.state.as_deref();
-        let made = http::request(request, &self.scope, state, Some(&host)).map_err(|reason| (CheckResult::NotProbed, reason))?;
-        let speaks_h2 = self.subject.check.version() == Some(Protocol::H2) || connection.protocol() == Some(b"h2");
-        let wire = if speaks_h2 { Wire::H2 } else { Wire::H1 };
+        let wire = match self.version {
+            Some(Protocol::H2) => Wire::H2,
+            None if connection.protocol() == Some(b"h2") => Wire::H2,
+            Some(Protocol::H1) | None => Wire::H1,
+        };
+        let made = http::request(request, &self.scope, state, (wire, Some(&host))).map_err(|reason| (CheckResult::NotProbed, reason))?;
         self.scope.payload.clear();
         (self.result, self.detail) = (CheckResult::Passed, String::new());
         self.link = Link::Http(Exchange::begin(connection, wire, made).await?);
@@ -206,9 +214,29 @@ impl<'s> Run<'s> {
         }
     }
 
+    async fn expect_grpc(&mut self, expect: &Expect) -> Result<(), Failure> {
+        let deadline = self.deadline;
+        let late = |_| (expect::late(expect), String::new());
+        let Link::Http(exchange) = &mut self.link else { return Err(no_connection()) };
+        loop {
+            let answer = timeout_at(deadline, exchange.answer()).await.map_err(late)??;
+            self.scope.status = Some(answer.status);
+            if answer.status != 200 {
+                return Err((CheckResult::WrongStatus, answer.reason.clone()));
+            }
+            if answer.is_over {
+                (self.result, self.detail) = grpc::judge(&answer.headers, answer.trailers.as_ref(), &self.scope.payload);
+                let failure = || (self.result, self.detail.clone());
+                return if self.result == CheckResult::Passed { Ok(()) } else { Err(failure()) };
+            }
+            timeout_at(deadline, exchange.more(&mut self.scope.payload, MOST_SEEN)).await.map_err(late)??;
+        }
+    }
+
     async fn expect_bytes(&mut self, step: &Step, expect: &Expect) -> Result<(), Failure> {
         loop {
-            let extent = if self.is_over || self.scope.payload.len() >= MOST_SEEN { Extent::All } else { Extent::Part };
+            let is_whole = !self.scope.payload.is_empty() && matches!(&self.link, Link::Bytes(link) if link.is_datagrams());
+            let extent = if self.is_over || is_whole || self.scope.payload.len() >= MOST_SEEN { Extent::All } else { Extent::Part };
             let is_silent = self.is_over && self.scope.payload.is_empty();
             match reply::judge(expect.pattern(), &self.scope.payload).filter(|_| !is_silent) {
                 None => {}
@@ -237,11 +265,13 @@ impl<'s> Run<'s> {
     /// Waits for more of what the server says.
     async fn read(&mut self, step: &Step, expect: &Expect) -> Result<(), Failure> {
         let Link::Bytes(connection) = &mut self.link else { return Err(no_connection()) };
-        let room = MOST_SEEN.saturating_sub(self.scope.payload.len()) as u64;
-        let mut limited = connection.take(room);
-        match timeout_at(self.deadline, limited.read_buf(&mut self.scope.payload)).await {
+        let room = MOST_SEEN.saturating_sub(self.scope.payload.len());
+        let is_datagrams = connection.is_datagrams();
+        match timeout_at(self.deadline, connection.receive(&mut self.scope.payload, room)).await {
             Ok(Ok(0)) => self.is_over = true,
             Ok(Ok(_)) => {}
+            // It came back that nobody is there.
+            Ok(Err(error)) if is_datagrams => return Err(self.placed((CheckResult::ConnectFailed, reason(&error)), step)),
             Ok(Err(error)) => return Err(self.placed((CheckResult::SocketError, reason(&error)), step)),
             Err(_) => return Err(self.placed((expect::late(expect), String::new()), step)),
         }

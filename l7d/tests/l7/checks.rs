@@ -134,7 +134,7 @@ pub(crate) fn settled(socket: &Path) -> BTreeMap<String, Row> {
     }
 }
 
-fn rows(stat: &str) -> (BTreeMap<String, Row>, bool) {
+pub(crate) fn rows(stat: &str) -> (BTreeMap<String, Row>, bool) {
     let mut lines = stat.lines();
     let names: Vec<&str> = lines.next().unwrap().trim_start_matches("# ").split(',').collect();
     let (mut rows, mut is_settled) = (BTreeMap::new(), true);

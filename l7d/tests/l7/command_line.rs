@@ -134,8 +134,8 @@ fn checks_end_as_haproxys_do() {
         assert_eq!(refused.status.code(), Some(1), "{arguments}");
         assert!(text(&refused.stderr).contains(why), "{arguments}: {}", text(&refused.stderr));
     }
-    place.write("idle.cfg", &place.config("    tune.bufsize 16384\n"));
-    assert!(text(&place.run("-c -dD -f idle.cfg").stderr).contains("`tune.bufsize` means nothing here"));
+    place.write("idle.cfg", &place.config("    tune.maxpollevents 100\n"));
+    assert!(text(&place.run("-c -dD -f idle.cfg").stderr).contains("`tune.maxpollevents` means nothing here"));
     let version = text(&place.run("-v").stdout);
     assert!(version.starts_with("HAProxy version 3.2.0"), "{version}");
     let build = text(&place.run("-vv").stdout);

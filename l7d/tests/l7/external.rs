@@ -121,9 +121,14 @@ fn a_program_is_told_what_haproxy_tells() {
     }
     assert!(text_of(&told("plain")).contains("HAPROXY_PROXY_ID=5\n"));
     assert!(expected[0].contains("NoNewPrivs:\t1"), "{}", expected[0]);
-    daemon.reload(&config.replace("insecure-fork-wanted\n", "insecure-fork-wanted\n insecure-setuid-wanted\n"));
+    let config = config.replace("insecure-fork-wanted\n", "insecure-fork-wanted\n insecure-setuid-wanted\n");
+    daemon.reload(&config);
+    daemon.wait_for_log("insecure-setuid-wanted acts from the next start on");
+    drop(daemon);
+    fs::remove_file(told("plain")).unwrap();
+    let daemon = Daemon::start_haproxy(&config);
     let end = Instant::now() + PATIENCE;
-    while !text_of(&told("plain")).contains("NoNewPrivs:\t0") {
+    while !fs::read_to_string(told("plain")).unwrap_or_default().contains("NoNewPrivs:\t0") {
         assert!(Instant::now() < end);
         thread::sleep(Duration::from_millis(20));
     }

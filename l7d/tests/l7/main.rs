@@ -31,6 +31,12 @@ mod check;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod checks_h2;
+#[cfg(test)]
+mod checks_real;
+#[cfg(test)]
+mod checks_udp;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod compress;

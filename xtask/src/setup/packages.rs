@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 15] = [
+pub(crate) const LAB: [Package; 20] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -34,6 +34,15 @@ pub(crate) const LAB: [Package; 15] = [
     Package { name: "rsyslog", proof: "rsyslogd", why: "a server of logs that is not ours" },
     Package { name: "tmux", proof: "tmux", why: "a terminal to look at" },
     Package { name: "hatop", proof: "hatop", why: "a screen for the runtime interface that is not ours" },
+    Package { name: "mariadb-server-core", proof: "/usr/sbin/mariadbd", why: "a server of MySQL that is checked" },
+    Package { name: "postgresql-15", proof: "/usr/lib/postgresql/15/bin/postgres", why: "a server of PostgreSQL that is checked" },
+    Package { name: "redis-tools", proof: "/usr/bin/redis-check-rdb", why: "the server of Redis, under another name, that is checked" },
+    Package {
+        name: "python3-aiosmtpd",
+        proof: "/usr/lib/python3/dist-packages/aiosmtpd/__init__.py",
+        why: "a mail server that is checked",
+    },
+    Package { name: "slapd", proof: "/usr/sbin/slapd", why: "a server of LDAP that is checked" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 

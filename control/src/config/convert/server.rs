@@ -243,6 +243,10 @@ fn recipe(recipe: &Recipe) -> (&'static str, Table) {
             table.put("steps", Value::List(lines));
             ("tcp", table)
         }
+        CheckOption::Udp(_) => {
+            table.put("steps", Value::List(lines));
+            ("udp", table)
+        }
         CheckOption::Protocol(_, text) => protocol(text, table),
         CheckOption::External(_, External { command, path }) => {
             table.maybe("command", command.as_ref().map(|command| command.display().to_string()));
@@ -272,6 +276,17 @@ fn protocol(text: &str, mut table: Table) -> (&'static str, Table) {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     match words[..] {
         ["ldap-check", ..] => ("ldap", table),
+        ["grpc-check", ..] => {
+            table.maybe("service", words.get(2).map(|service| (*service).to_owned()));
+            ("grpc", table)
+        }
+        ["dns-check", ..] => {
+            let behind = |word: &str| words.iter().position(|known| *known == word).and_then(|at| words.get(at + 1));
+            table.maybe("name", behind("name").map(|name| (*name).to_owned()));
+            table.maybe("type", behind("type").map(|kind| (*kind).to_owned()));
+            ("dns", table)
+        }
+        ["quic-check"] => ("quic", table),
         ["mysql-check", ..] => {
             if let Some(user) = words.get(2) {
                 table.put("user", *user);

@@ -29,6 +29,10 @@ pub(super) fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) ->
             line.accept("external-check");
             CheckOption::External(line.location(), External::default())
         }
+        Some("udp-check") => {
+            line.accept("udp-check");
+            CheckOption::Udp(line.location())
+        }
         Some("spop-check") => return Err(line.error_at_next("there are no agents of stream processing here, so none is checked")),
         Some(_) | None => return Ok(false),
     };
@@ -38,8 +42,21 @@ pub(super) fn option(line: &mut Line, draft: &mut Draft, reader: &mut Reader) ->
 
 /// Refuses `no` before the option of a check; returns that it is another option.
 fn refused(line: &Line) -> Result<bool, Diagnostic> {
-    const CHECKS: [&str; 9] =
-        ["external-check", "httpchk", "ldap-check", "mysql-check", "pgsql-check", "redis-check", "smtpchk", "ssl-hello-chk", "tcp-check"];
+    const CHECKS: [&str; 13] = [
+        "dns-check",
+        "external-check",
+        "grpc-check",
+        "httpchk",
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "quic-check",
+        "redis-check",
+        "smtpchk",
+        "ssl-hello-chk",
+        "tcp-check",
+        "udp-check",
+    ];
     if line.peek().is_some_and(|word| CHECKS.contains(&word)) {
         return Err(line.error("`no` cannot stand before the option of a check").hint("the last of these options counts"));
     }

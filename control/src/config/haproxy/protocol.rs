@@ -8,16 +8,23 @@ use super::draft::Draft;
 use super::line::Line;
 use crate::config::error::Diagnostic;
 use crate::config::model::{
-    Action, Bad, Connect, Converter, Expect, Expression, Fetch, Format, Good, Late, Pattern, Payload, Piece, Script, Sequence, Step,
+    Action, Bad, Connect, Converter, DNS_CHECK_ID, Expect, Expression, Fetch, Format, Good, HttpVersion, Late, Pattern, Payload, Piece,
+    Protocol, QUIC_CHECK_NAMES, Request, Script, Sequence, Step,
 };
 use crate::config::value::{Mistake, check as value};
 use crate::config::written::CheckOption;
+use crate::dns::query;
 
 /// Reads the words behind `option`, if the first is the name of a protocol; returns whether it is.
 pub(super) fn option(line: &mut Line, draft: &mut Draft) -> Result<bool, Diagnostic> {
     let Some(name) = line.peek().map(str::to_owned) else { return Ok(false) };
     let text = line.unread();
     let sequence = match name.as_str() {
+        "dns-check" => read(line, dns_words),
+        "grpc-check" => read(line, |line| {
+            let service = line.accept("service").then(|| line.parse("the name of a service", value::service)).transpose()?;
+            Ok(grpc(service.as_ref().map_or("", |service| service.value())))
+        }),
         "ldap-check" => read(line, |_| Ok(ldap())),
         "mysql-check" => read(line, mysql_words),
         "pgsql-check" => read(line, |line| {
@@ -26,6 +33,7 @@ pub(super) fn option(line: &mut Line, draft: &mut Draft) -> Result<bool, Diagnos
             }
             Ok(pgsql(line.parse("the name of a user", value::user)?.value()))
         }),
+        "quic-check" => read(line, |_| Ok(quic())),
         "redis-check" => read(line, |_| Ok(redis())),
         "smtpchk" => read(line, smtp_words),
         "ssl-hello-chk" => read(line, |_| Ok(ssl_hello())),
@@ -40,6 +48,13 @@ fn read(line: &mut Line, words: impl FnOnce(&mut Line) -> Result<Arc<Sequence>, 
     let sequence = words(line)?;
     line.finish()?;
     Ok(sequence)
+}
+
+/// Reads `[name NAME] [type TYPE]`.
+fn dns_words(line: &mut Line) -> Result<Arc<Sequence>, Diagnostic> {
+    let name = line.accept("name").then(|| line.parse("a name", value::dns_name)).transpose()?;
+    let kind = line.accept("type").then(|| line.parse("a type of records", value::dns_type)).transpose()?;
+    Ok(dns(name.as_ref().map_or(".", |name| name.value()), kind.as_ref().map(|kind| *kind.value())))
 }
 
 /// Reads `[user NAME [post-41 | pre-41]]`.
@@ -152,6 +167,55 @@ pub(in crate::config) fn ldap() -> Arc<Sequence> {
     unnumbered([bind, Action::Expect(message), Action::Expect(Expect::new(Pattern::Ldap))])
 }
 
+/// Asks gRPC's health service for a service, or for all of the server where that has no name.
+pub(in crate::config) fn grpc(service: &str) -> Arc<Sequence> {
+    // Field 1, a text; its length in groups of seven bits.
+    let length = u8::try_from(service.len()).unwrap_or(u8::MAX);
+    let length = if length < 0x80 { vec![length] } else { vec![length | 0x80, length >> 7] };
+    let message = if service.is_empty() { Vec::new() } else { [&[0x0a], &*length, service.as_bytes()].concat() };
+    let size = u32::try_from(message.len()).unwrap_or(0).to_be_bytes();
+    let field = |name: &str, value: &str| (name.to_owned(), Format::plain(value));
+    let request = Request {
+        method: Some("POST".to_owned()),
+        target: Some(Format::plain("/grpc.health.v1.Health/Check")),
+        version: Some(HttpVersion::Http11),
+        headers: vec![field("content-type", "application/grpc"), field("te", "trailers")],
+        body: Some(Format::plain([&[0], &size[..], &message].concat())),
+    };
+    let connect = Connect { version: Some(Protocol::H2), alpn: vec!["h2".to_owned()], ..Connect::implicit() };
+    let steps = [Action::Connect(connect), Action::Request(request), Action::Expect(Expect::new(Pattern::Grpc))];
+    of((0..).zip(steps))
+}
+
+/// Asks a server of the DNS for records of a name: those of the root where nothing is said, which every server knows.
+pub(in crate::config) fn dns(name: &str, kind: Option<u16>) -> Arc<Sequence> {
+    let kind = kind.unwrap_or(if name == "." { DNS_NS } else { DNS_A });
+    let question = send(query(DNS_CHECK_ID, name, kind, DNS_PAYLOAD));
+    let records = Expect { on_success: Some(Format::plain("DNS server is ok")), ..Expect::new(Pattern::Dns) };
+    of((0..).zip([Action::Connect(datagrams()), question, Action::Expect(records)]))
+}
+
+/// Offers a version of QUIC that nobody speaks, and waits for those that the server does (RFC 9000 section 6).
+pub(in crate::config) fn quic() -> Arc<Sequence> {
+    let mut packet = vec![0xc0, 0x1a, 0x2a, 0x3a, 0x4a];
+    for name in QUIC_CHECK_NAMES {
+        packet.push(8);
+        packet.extend_from_slice(name);
+    }
+    // No server answers a smaller one.
+    packet.resize(1200, 0);
+    let versions = Expect { on_success: Some(Format::plain("QUIC server is ok")), ..Expect::new(Pattern::Quic) };
+    of((0..).zip([Action::Connect(datagrams()), send(packet), Action::Expect(versions)]))
+}
+
+fn datagrams() -> Connect {
+    Connect { datagrams: true, ..Connect::implicit() }
+}
+
+const DNS_A: u16 = 1;
+const DNS_NS: u16 = 2;
+const DNS_PAYLOAD: u16 = 1232;
+
 /// Says hello in SSL version 3 and waits for an answer, be it an alert.
 pub(in crate::config) fn ssl_hello() -> Arc<Sequence> {
     // What servers of the time could be asked to speak, in the order of their numbers.
@@ -211,7 +275,18 @@ mod tests {
 
     #[test]
     fn every_protocol_can_be_made() {
-        for sequence in [mysql(None), mysql(Some(("u", Age::Before41))), pgsql("u"), redis(), smtp("EHLO", "d"), ldap(), ssl_hello()] {
+        for sequence in [
+            mysql(None),
+            mysql(Some(("u", Age::Before41))),
+            pgsql("u"),
+            redis(),
+            smtp("EHLO", "d"),
+            ldap(),
+            ssl_hello(),
+            grpc("a.B"),
+            dns(".", None),
+            quic(),
+        ] {
             assert!(sequence.steps().len() > 1 && sequence.script() == Script::Protocol);
         }
     }

@@ -117,7 +117,7 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
     if let Some(location) = is_idle(&own.http, matches!(option, Some(CheckOption::Http(_)))) {
         reader.warn(&location, "`http-check` has no effect without `option httpchk`", "add option httpchk");
     }
-    if let Some(location) = is_idle(&own.tcp, matches!(option, Some(CheckOption::Tcp))) {
+    if let Some(location) = is_idle(&own.tcp, matches!(option, Some(CheckOption::Tcp | CheckOption::Udp(_)))) {
         reader.warn(&location, "`tcp-check` has no effect without `option tcp-check`", "add option tcp-check");
     }
     if let Some(command) = own.external.command.as_ref().filter(|_| !matches!(option, Some(CheckOption::External(..)))) {
@@ -137,7 +137,7 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
     }
     let steps = match option {
         CheckOption::Http(_) => steps(&own.http, &defaults.http),
-        CheckOption::Tcp => steps(&own.tcp, &defaults.tcp),
+        CheckOption::Tcp | CheckOption::Udp(_) => steps(&own.tcp, &defaults.tcp),
         CheckOption::Protocol(..) | CheckOption::External(..) => Steps::default(),
     };
     let (texts, disable_on_404, send_state) = (steps.texts.clone(), steps.disable_on_404, steps.send_state);
@@ -146,6 +146,13 @@ pub(super) fn of_proxy(own: &Checks, defaults: &Checks, reader: &mut Reader) -> 
             reader.warn(location, "nothing is asked for before this is expected", "what the server says by itself is waited for");
         }),
         CheckOption::Tcp => tcp(steps),
+        CheckOption::Udp(location) => match udp(steps, location) {
+            Ok(sequence) => sequence,
+            Err(error) => {
+                reader.push(error);
+                return None;
+            }
+        },
         CheckOption::Protocol(sequence, _) => Arc::clone(sequence),
         CheckOption::External(..) => plain(),
     };
@@ -172,6 +179,27 @@ pub(in crate::config) fn external(external: &External) -> Option<Arc<Sequence>> 
 /// Makes the sequence of steps of bytes.
 pub(in crate::config) fn tcp(steps: Steps) -> Arc<Sequence> {
     Arc::new(Sequence { script: Script::Tcp, steps: connected(steps.steps), disable_on_404: false, send_state: false })
+}
+
+/// Makes the sequence of steps of datagrams.
+///
+/// # Errors
+/// Says what datagrams cannot do, or that no answer is waited for: nothing else tells that a server is there.
+pub(in crate::config) fn udp(steps: Steps, location: &Location) -> Result<Arc<Sequence>, Diagnostic> {
+    if !steps.steps.iter().any(|step| matches!(step.action, Action::Expect(_))) {
+        let error = Diagnostic::error(location, "a check by UDP expects no answer, so it would never fail");
+        return Err(error.hint("for example the steps send ping and expect string pong"));
+    }
+    let mut steps = connected(steps.steps);
+    for step in &mut steps {
+        if let Action::Connect(connect) = &mut step.action {
+            if connect.tls || connect.send_proxy {
+                return Err(Diagnostic::error(location, "a check by UDP speaks no TLS and has no PROXY header"));
+            }
+            connect.datagrams = true;
+        }
+    }
+    Ok(Arc::new(Sequence { script: Script::Tcp, steps, disable_on_404: false, send_state: false }))
 }
 
 /// Makes the sequence of steps of requests: the first of them takes from `request` what it does not say itself. Where the server has to

@@ -34,8 +34,21 @@ fn has(text: &str, word: &str) -> bool {
 
 /// Returns all words, by what they belong to.
 fn vocabulary() -> Vec<(&'static str, Vec<&'static str>)> {
-    let checks =
-        ["external-check", "httpchk", "ldap-check", "mysql-check", "pgsql-check", "redis-check", "smtpchk", "ssl-hello-chk", "tcp-check"];
+    let checks = [
+        "dns-check",
+        "external-check",
+        "grpc-check",
+        "quic-check",
+        "udp-check",
+        "httpchk",
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "redis-check",
+        "smtpchk",
+        "ssl-hello-chk",
+        "tcp-check",
+    ];
     // There has been nothing to switch off for long.
     let idle_options = proxy::IDLE_OPTIONS.into_iter().filter(|option| *option != "http-use-htx");
     vec![

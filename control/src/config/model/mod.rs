@@ -60,6 +60,7 @@ pub use sequence::{
     Action, Bad, Connect, Expect, Good, HeaderPattern, Late, Pattern, Payload, Place, Port, Program, Request, Script, Sequence, Step,
     TextMatch,
 };
+pub(crate) use sequence::{DNS_CHECK_ID, QUIC_CHECK_NAMES};
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{ServerKey, Stored, StoredKind, Table, TableKey};

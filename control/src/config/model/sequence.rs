@@ -126,6 +126,7 @@ pub struct Connect {
     pub(in crate::config) alpn: Vec<String>,
     pub(in crate::config) linger: bool,
     pub(in crate::config) version: Option<super::Protocol>,
+    pub(in crate::config) datagrams: bool,
     /// What is written.
     pub(in crate::config) text: String,
 }
@@ -179,6 +180,11 @@ impl Connect {
     /// Returns the version of HTTP that is spoken; none leaves it to TLS.
     pub fn version(&self) -> Option<super::Protocol> {
         self.version
+    }
+
+    /// Tells whether it is UDP, which has no TLS and no PROXY header here.
+    pub fn datagrams(&self) -> bool {
+        self.datagrams
     }
 
     /// Returns the words of the step; empty for one that nobody wrote.
@@ -331,6 +337,12 @@ pub enum Pattern {
     },
     /// The answer of an LDAP server to our bind.
     Ldap,
+    /// The answer of gRPC's health service that says that all is well.
+    Grpc,
+    /// The answer of a server of the DNS that has a record.
+    Dns,
+    /// The versions a QUIC server speaks, in answer to one that nobody does.
+    Quic,
 }
 
 /// Regular expressions are equal when their texts are.
@@ -341,7 +353,7 @@ impl PartialEq for Pattern {
             (Self::Header(one), Self::Header(other)) => one == other,
             (Self::Text(one), Self::Text(other)) => one == other,
             (Self::MySql { packet }, Self::MySql { packet: other }) => packet == other,
-            (Self::Ldap, Self::Ldap) => true,
+            (Self::Ldap, Self::Ldap) | (Self::Grpc, Self::Grpc) | (Self::Dns, Self::Dns) | (Self::Quic, Self::Quic) => true,
             (Self::StatusMatch(one), Self::StatusMatch(other))
             | (Self::Match(one), Self::Match(other))
             | (Self::HexMatch(one), Self::HexMatch(other)) => one.as_str() == other.as_str(),
@@ -449,3 +461,9 @@ pub enum Late {
     /// `L7TOUT`, the default.
     Layer7,
 }
+
+/// The number of a question to a server of the DNS that is checked: another's answer never gets to the socket of a check.
+pub(crate) const DNS_CHECK_ID: u16 = 0x6c64;
+
+/// How a packet of QUIC that checks calls the server, and itself.
+pub(crate) const QUIC_CHECK_NAMES: [&[u8; 8]; 2] = [b"l7dcheck", b"l7dasker"];

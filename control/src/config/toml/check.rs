@@ -15,7 +15,7 @@ use crate::config::value::{Mistake, check as value, text, word};
 use crate::config::written::{AgentSettings, CheckSettings, CheckSwitch, External, Steps};
 
 /// Settings HAProxy's checks have and this model has no place for.
-const LATER: [&str; 2] = ["grpc", "spop"];
+const LATER: [&str; 1] = ["spop"];
 
 pub(super) fn check(reader: &mut Reader, section: &mut Section<'_>) -> Option<CheckSwitch> {
     let title = format!("`check` of {}", section.title());
@@ -128,6 +128,27 @@ const KINDS: &[(&str, Read)] = &[
         inner.misplaced(reader, &["send", "expect", "connect"], |key| format!("write steps = [\"{key} …\"]"));
         inner.finish(reader, &[]);
         Some(steps.map_or_else(sequence::plain, sequence::tcp))
+    }),
+    ("dns", |reader, item| {
+        let mut inner = reader.section(item, "`dns`", "{ name = \"www.example.com\" }")?;
+        let name = inner.take("name").and_then(|item| reader.text(&item, "www.example.com", value::dns_name));
+        let kind = inner.take("type").and_then(|item| reader.text(&item, "AAAA", value::dns_type));
+        inner.finish(reader, &[]);
+        Some(protocol::dns(name.as_ref().map_or(".", |name| name.as_str()), kind.map(|kind| *kind)))
+    }),
+    ("grpc", |reader, item| {
+        let mut inner = reader.section(item, "`grpc`", "{ service = \"shop.Cart\" }")?;
+        let service = inner.take("service").and_then(|item| reader.text(&item, "shop.Cart", value::service));
+        inner.finish(reader, &[]);
+        Some(protocol::grpc(service.as_ref().map_or("", |service| service.as_str())))
+    }),
+    ("quic", |reader, item| plain(reader, item, protocol::quic)),
+    ("udp", |reader, item| {
+        let mut inner = reader.section(item, "`udp`", "{ steps = [\"send ping\", \"expect string pong\"] }")?;
+        let steps = steps(reader, &mut inner, Script::Tcp).unwrap_or_default();
+        inner.misplaced(reader, &["send", "expect"], |key| format!("write steps = [\"{key} …\"]"));
+        inner.finish(reader, &[]);
+        sequence::udp(steps, item.key.location()).map_err(|error| reader.push(error)).ok()
     }),
     ("external", |reader, item| {
         let mut inner = reader.section(item, "`external`", "{ command = \"/usr/local/bin/check\" }")?;

@@ -57,6 +57,34 @@ pub(in crate::config) fn user(text: &str) -> Result<String, Mistake> {
     Err(Mistake::new(format!("`{text}` is not the name of a user")))
 }
 
+/// Checks the name of a service of gRPC.
+pub(in crate::config) fn service(text: &str) -> Result<String, Mistake> {
+    if (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not the name of a service")).hint("for example shop.Cart"))
+}
+
+/// Checks a name of the DNS; `.` is the root.
+pub(in crate::config) fn dns_name(text: &str) -> Result<String, Mistake> {
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic());
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    if text == "." || (labels.len() <= 253 && labels.split('.').all(is_label)) {
+        return Ok(text.to_owned());
+    }
+    Err(Mistake::new(format!("`{text}` is not a name of the DNS")).hint("for example www.example.com"))
+}
+
+/// Reads a type of records, by its name or as TYPE and its number (RFC 3597).
+pub(in crate::config) fn dns_type(text: &str) -> Result<u16, Mistake> {
+    let named = DNS_TYPES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+    let numbered = text.strip_prefix("TYPE").and_then(|number| number.parse().ok());
+    named.or(numbered).ok_or_else(|| Mistake::new(format!("`{text}` is not a type of records")).hint("for example A, AAAA, NS or SOA"))
+}
+
+const DNS_TYPES: [(&str, u16); 10] =
+    [("A", 1), ("NS", 2), ("CNAME", 5), ("SOA", 6), ("PTR", 12), ("MX", 15), ("TXT", 16), ("AAAA", 28), ("SRV", 33), ("CAA", 257)];
+
 /// Reads a version of a request.
 pub(in crate::config) fn version(text: &str) -> Result<HttpVersion, Mistake> {
     word::HTTP_VERSION.read(text.strip_prefix("HTTP/").unwrap_or(text))
