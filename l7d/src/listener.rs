@@ -90,37 +90,54 @@ impl Admission {
     pub(crate) async fn of(door: &Door, shutdown: &Shutdown) -> Self {
         let guard = shutdown.guard();
         door.pace().await;
-        let mut places = Places { limits: Arc::clone(door.limits()), taken: 0 };
+        let mut taking = Taking { limits: door.limits(), taken: 0 };
         for limit in &**door.limits() {
             limit.acquire().await.expect("limits are never closed").forget();
-            places.taken += 1;
+            taking.taken += 1;
         }
-        Self { _places: places, _guard: guard, _counts: door.frontend().count() }
+        Self { _places: taking.all(), _guard: guard, _counts: door.frontend().count() }
     }
 
     /// Returns a place if every limit has room now.
     pub(crate) fn at_once(door: &Door, shutdown: &Shutdown) -> Option<Self> {
-        let mut places = Places { limits: Arc::clone(door.limits()), taken: 0 };
+        let mut taking = Taking { limits: door.limits(), taken: 0 };
         for limit in &**door.limits() {
             limit.try_acquire().ok()?.forget();
-            places.taken += 1;
+            taking.taken += 1;
         }
-        Some(Self { _places: places, _guard: shutdown.guard(), _counts: door.frontend().count() })
+        Some(Self { _places: taking.all(), _guard: shutdown.guard(), _counts: door.frontend().count() })
     }
 }
 
-/// A place in each of the first so many limits.
+/// A place in each of some limits.
 ///
 /// It owns no permits, for which every connection would need a block of memory of its own.
 #[derive(Debug)]
-struct Places {
-    limits: Arc<[Arc<Semaphore>]>,
-    taken: u32,
-}
+struct Places(Arc<[Arc<Semaphore>]>);
 
 impl Drop for Places {
     fn drop(&mut self) {
-        self.limits.iter().take(self.taken as usize).for_each(|limit| limit.add_permits(1));
+        self.0.iter().for_each(|limit| limit.add_permits(1));
+    }
+}
+
+/// Places in the first so many limits, while those in the others are waited for.
+struct Taking<'d> {
+    limits: &'d Arc<[Arc<Semaphore>]>,
+    taken: usize,
+}
+
+impl Taking<'_> {
+    /// Keeps the places, of which there is one in each limit now.
+    fn all(mut self) -> Places {
+        self.taken = 0;
+        Places(Arc::clone(self.limits))
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.limits[..self.taken].iter().for_each(|limit| limit.add_permits(1));
     }
 }
 

@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_is_small() {
-        let admission_and_references = 80;
+        let admission_and_references = 72;
         let size = size_of::<Client>() + size_of_session(serve) + admission_and_references;
         assert!(size <= MOST, "{size}");
     }

@@ -394,7 +394,7 @@ fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Glo
         }
         name => {
             let error = Diagnostic::error(keyword.location(), format!("unknown keyword `{}` in section `global`", **keyword));
-            let known = TUNING.iter().copied().chain(ACTING);
+            let known = ACTING.into_iter().chain(TUNING.iter().copied());
             return Err(match suggest::nearest(name, known) {
                 Some(meant) => error.hint(format!("did you mean `tune.{meant}`?")),
                 None => error,
