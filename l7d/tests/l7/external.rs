@@ -133,7 +133,8 @@ fn a_program_is_told_what_haproxy_tells() {
         thread::sleep(Duration::from_millis(20));
     }
     drop(daemon);
-    fs::remove_dir_all(&directory).unwrap();
+    // A program may still be writing down what it was told.
+    let _ = fs::remove_dir_all(&directory);
 }
 
 #[test]
