@@ -55,6 +55,32 @@ impl Lenient {
         Arc::new(Self { strict, own: trust.own_pardon().clone(), above: trust.pardon_above().clone() })
     }
 
+    /// Returns all that is wrong, as [`faults`] does.
+    ///
+    /// Whoever is out of date has not been asked for an issuer yet: that is looked at as of a moment at which all were valid.
+    fn faults(
+        &self,
+        error: &CertificateError,
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<Vec<(u16, u16)>> {
+        let dated = faults(error, own, above, now)?;
+        if !dated.iter().any(|(code, _)| matches!(*code, NOT_YET_VALID | EXPIRED)) {
+            return Some(dated);
+        }
+        let then = common_moment(own, above)?;
+        match self.strict.verify_client_cert(own, above, then) {
+            Ok(_) => Some(dated),
+            Err(Error::InvalidCertificate(other)) => {
+                let mut all = faults(&other, own, above, then)?;
+                all.extend(dated);
+                Some(all)
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Tells whether all that is wrong is to be overlooked.
     fn overlooks(&self, faults: &[(u16, u16)]) -> bool {
         faults.iter().all(|(code, depth)| if *depth == 0 { self.own.covers(*code) } else { self.above.covers(*code) })
@@ -85,7 +111,7 @@ impl ClientCertVerifier for Lenient {
             Err(Error::InvalidCertificate(error)) => error,
             other => return other,
         };
-        match faults(&error, end_entity, intermediates, now) {
+        match self.faults(&error, end_entity, intermediates, now) {
             Some(faults) if self.overlooks(&faults) => {
                 let first = |is_own: bool| faults.iter().find(|(_, depth)| (*depth == 0) == is_own).copied().unwrap_or_default();
                 let (above, depth) = first(false);
@@ -144,6 +170,18 @@ fn faults(error: &CertificateError, own: &CertificateDer<'_>, above: &[Certifica
         }
         _ => None,
     }
+}
+
+/// Returns a moment at which all certificates were valid; none if there never was one.
+fn common_moment(own: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> Option<UnixTime> {
+    let (mut from, mut to) = (0, i64::MAX);
+    for der in std::iter::once(own).chain(above) {
+        let (_, read) = X509Certificate::from_der(der).ok()?;
+        from = from.max(read.validity().not_before.timestamp());
+        to = to.min(read.validity().not_after.timestamp());
+    }
+    let from = u64::try_from(from).ok().filter(|_| from <= to)?;
+    Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(from)))
 }
 
 /// Returns what is wrong with a chain that ends at nobody who is trusted.

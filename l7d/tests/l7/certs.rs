@@ -33,7 +33,7 @@ impl Authority {
         ));
         fs::write(authority.path("index"), "").unwrap();
         fs::write(authority.path("number"), "01").unwrap();
-        let config = "[ca]\ndefault_ca = c\n[c]\ndatabase = index\ncrlnumber = number\ndefault_md = sha256\n";
+        let config = "[ca]\ndefault_ca = c\n[c]\ndatabase = index\ncrlnumber = number\nserial = serial\nrand_serial = yes\ndefault_md = sha256\n[p]\ncommonName = supplied\n";
         fs::write(authority.path("ca.cnf"), config).unwrap();
         authority
     }
@@ -61,6 +61,19 @@ impl Authority {
         self.openssl(&format!("req -new -newkey {kind} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
         self.openssl(&format!(
             "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days {days} -extfile extensions -out {name}.crt"
+        ));
+        Issued { certificate: self.path(&format!("{name}.crt")), key: self.path(&format!("{name}.key")) }
+    }
+
+    /// Issues a certificate that was valid in the year 2020.
+    pub(crate) fn outdated(&self, name: &str) -> Issued {
+        fs::write(self.path("extensions"), format!("subjectAltName = DNS:{name}\n")).unwrap();
+        self.openssl(&format!(
+            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+        ));
+        let ca = "ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key -policy p -rand_serial -outdir .";
+        self.openssl(&format!(
+            "{ca} -startdate 20200101000000Z -enddate 20210101000000Z -extfile extensions -in {name}.csr -out {name}.crt"
         ));
         Issued { certificate: self.path(&format!("{name}.crt")), key: self.path(&format!("{name}.key")) }
     }

@@ -24,7 +24,8 @@ fn faults_of_certificates_are_overlooked_and_told_as_haproxy_does() {
     let (authority, other) = (Authority::new(), Authority::named("other"));
     let site = authority.pem(&["site.example.org"]);
     let mut shown = vec![("good", authority.issue(&["good.example.org"])), ("unknown", other.issue(&["unknown.example.org"]))];
-    shown.push(("expired", authority.issue_with(&["expired.example.org"], "ec -pkeyopt ec_paramgen_curve:P-256", -1)));
+    shown.push(("expired", authority.outdated("expired.example.org")));
+    shown.push(("forged", other.outdated("forged.example.org")));
     other.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout self.key -out self.crt -days 30 -subj /CN=self");
     let mut files: Vec<_> = shown.iter().map(|(name, issued)| (*name, issued.certificate.clone(), issued.key.clone())).collect();
     let whole = other.join("whole.crt", &[&files[1].1, &other.root()]);
@@ -36,6 +37,7 @@ fn faults_of_certificates_are_overlooked_and_told_as_haproxy_does() {
         "crt-ignore-err all",
         "ca-ignore-err all",
         "crt-ignore-err 10,18",
+        "crt-ignore-err 10",
         "crt-ignore-err 20",
         "crt-ignore-err 20,21",
     ];
