@@ -41,6 +41,10 @@ pub(crate) fn unenforced(config: &Config) -> Report {
         }
     }
     for backend in backends.iter().map(|backend| config.backend(*backend)) {
+        if backend.alert().is_some() {
+            let message = format!("l4d sends no mails about servers of backend `{}`", backend.name());
+            warnings.push(Diagnostic::warning(backend.location(), message).hint("l7d sends them where it runs on the same file"));
+        }
         if backend.hash_type() != HashType::default() || backend.hash_balance_factor().is_some() {
             let message = format!("the way backend `{}` hashes is not followed in the kernel", backend.name());
             let warning = Diagnostic::warning(backend.location(), message);

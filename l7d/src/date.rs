@@ -20,6 +20,9 @@ pub(crate) struct Syslog(pub(crate) SystemTime);
 /// `2026-11-21T07:03:16.042117+01:00`, as RFC 5424 wants it.
 pub(crate) struct Iso(pub(crate) SystemTime);
 
+/// `Sat, 21 Nov 2026 07:03:16 +0100 (CET)`, as mails have it.
+pub(crate) struct Mail(pub(crate) SystemTime);
+
 /// Whose clock is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zone {
@@ -90,6 +93,13 @@ impl fmt::Display for Iso {
         let (year, month, day) = (date.year(), date.month(), date.day());
         write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", date.hour(), date.minute(), date.second())?;
         write!(f, ".{:06}{sign}{hours:02}:{minutes:02}", since.subsec_micros())
+    }
+}
+
+impl fmt::Display for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = Timestamp::try_from(self.0).unwrap_or_default().to_zoned(TimeZone::system());
+        write!(f, "{}", at.strftime("%a, %d %b %Y %H:%M:%S %z (%Z)"))
     }
 }
 

@@ -46,6 +46,7 @@ mod life;
 mod listener;
 mod log;
 mod look;
+mod mail;
 mod marked;
 pub mod message;
 mod pace;

@@ -12,8 +12,8 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
-    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, Mode, NamingOptions, NoServer, OnError, OnStop, Password,
-    PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey,
+    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, Mailers, Mode, NamingOptions, NoServer, OnError, OnStop,
+    Password, PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey,
     ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
@@ -40,6 +40,7 @@ pub(super) struct Written {
     pub(super) peers: Vec<Peers>,
     pub(super) resolvers: Vec<Resolvers>,
     pub(super) rings: Vec<Ring>,
+    pub(super) mailers: Vec<Mailers>,
     pub(super) log_forwards: Vec<LogForward>,
     pub(super) http_errors: Vec<HttpErrors>,
     pub(super) userlists: Vec<Userlist>,
@@ -124,7 +125,20 @@ pub(super) struct Proxy {
     pub(super) errors: Vec<ErrorReply>,
     pub(super) log: Logging,
     pub(super) stats: Option<StatsPage>,
+    pub(super) alert: Alert,
     pub(super) unique_id: UniqueId,
+}
+
+/// What a proxy has told by mail; what is not set is taken from the defaults.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alert {
+    pub(super) mailers: Option<Located<String>>,
+    pub(super) from: Option<Located<String>>,
+    pub(super) to: Option<Located<String>>,
+    /// What servers of mail are greeted with.
+    pub(super) host: Option<Located<String>>,
+    /// As syslog counts them.
+    pub(super) level: Option<Located<u8>>,
 }
 
 /// What a proxy writes about its traffic; what is not set is taken from the defaults.

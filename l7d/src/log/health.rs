@@ -1,4 +1,4 @@
-//! Lines about servers: checks that end otherwise than before, and changes of status, in the words of HAProxy.
+//! Lines about servers: checks that end otherwise than before, and changes of status, in the words of HAProxy, to logs and by mail.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::output::Line;
 use crate::level::Level;
+use crate::mail::Post;
 use crate::site::{Backend, Site};
 
-/// Writes what happens to servers to the logs of their backends, until nothing can happen any more.
+/// Writes what happens to servers to the logs of their backends, and has it sent to who wants mails, until nothing can happen any more.
 pub(crate) async fn follow(mut events: mpsc::Receiver<Event>, site: watch::Receiver<Arc<Site>>) {
-    let mut packet = Vec::new();
+    let (mut packet, mut post) = (Vec::new(), Post::default());
     while let Some(event) = events.recv().await {
         let site = Arc::clone(&site.borrow());
         let name = match &event {
@@ -28,6 +29,16 @@ pub(crate) async fn follow(mut events: mpsc::Receiver<Event>, site: watch::Recei
             Event::Changed(changed) => of_change(changed, backend),
             Event::Moved(moved) => of_move(moved),
         };
+        let urgency = match &event {
+            Event::Checked(_) => Some(Level::Information),
+            Event::Changed(changed) => urgency(changed),
+            Event::Moved(_) => None,
+        };
+        if let Some(((alert, urgency), (_, text))) = backend.alert().zip(urgency).zip(lines.first())
+            && urgency <= Level::numbered(alert.level())
+        {
+            post.send(alert, text.trim_end_matches('.'));
+        }
         for (level, text) in lines {
             backend.log().write(Line { level, text: text.as_bytes(), structured: b"" }, &mut packet);
         }
@@ -114,6 +125,18 @@ fn of_change(changed: &Changed, backend: &Backend) -> Vec<(Level, String)> {
     let is_back = transition.from == Status::Maint && matches!(transition.reason, Reason::Resolution(_));
     let ready = is_back.then(|| (Level::Notice, format!("{name} administratively READY thanks to valid DNS answer.")));
     line.into_iter().chain(ready).chain(none).collect()
+}
+
+/// Returns how much a change matters to who gets mails; nothing where it is known to who has caused it.
+fn urgency(changed: &Changed) -> Option<Level> {
+    let Changed { transition, .. } = changed;
+    match (transition.from, transition.to, &transition.reason) {
+        (_, _, Reason::Weight) | (Status::Maint, _, _) | (_, Status::Maint, _) => None,
+        (Status::Drain, Status::Up, Reason::Admin(Admin::Ready) | Reason::Tracked { by_admin: true, .. }) => None,
+        (_, Status::Drain, _) if changed.is_stopping => None,
+        (Status::Drain, Status::Down, _) | (_, Status::Up | Status::Drain, _) => Some(Level::Notice),
+        (_, Status::Down, _) => Some(Level::Alert),
+    }
 }
 
 /// Says what is left of a backend, and what becomes of the server's clients.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use control::config::{
-    self, BackendId, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy, ServerAddress,
-    ServerId, Timeouts,
+    self, BackendId, EmailAlert, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy,
+    ServerAddress, ServerId, Timeouts,
 };
 use control::dns::Asker;
 use control::fleet::{Fleet, View};
@@ -266,6 +266,11 @@ impl Backend {
     /// Returns where lines about its servers go.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Returns what is told of its servers by mail.
+    pub(crate) fn alert(&self) -> Option<&EmailAlert> {
+        self.view.config().backend(self.id).alert()
     }
 
     /// Returns its numbers.

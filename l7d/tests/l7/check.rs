@@ -56,7 +56,7 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
         ),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),
-        ("[backend.b]", "[mailers.p]\n[backend.b]", 8, "section `mailers` is not supported yet"),
+        ("[backend.b]", "[crt-store.p]\n[backend.b]", 8, "section `crt-store` is not supported yet"),
     ];
     for (from, to, line, reason) in cases {
         let (output, text) = check(&VALID.replacen(from, to, 1));

@@ -13,7 +13,8 @@ use crate::runtime::ask;
 /// What the server does: answers with a status, or breaks the connection.
 const BROKEN: u32 = 0;
 
-fn server(status: &Arc<AtomicU32>) -> Server {
+/// Starts a server that answers with a status as long as it is none of these.
+pub(crate) fn server(status: &Arc<AtomicU32>) -> Server {
     let status = Arc::clone(status);
     Server::start(move |mut stream| {
         let mut head = Vec::new();
@@ -32,21 +33,21 @@ fn server(status: &Arc<AtomicU32>) -> Server {
 }
 
 /// A place that takes lines.
-struct Target(UdpSocket);
+pub(crate) struct Target(UdpSocket);
 
 impl Target {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(socket)
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
 
     /// Returns the lines up to the one that contains `last`, without their heads and times.
-    fn until(&self, last: &str) -> Vec<String> {
+    pub(crate) fn until(&self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let mut buffer = [0; 4096];

@@ -115,6 +115,8 @@ mod log_format;
 #[cfg(test)]
 mod log_forward;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod manage;
 #[cfg(test)]
 mod maps;

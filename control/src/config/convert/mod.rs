@@ -128,6 +128,9 @@ fn sections(written: &Written) -> Vec<Section> {
     for ring in &written.rings {
         sections.push(Section::filled(&["ring", ring.name()], Some(ring.location()), |section| rest::ring(section, ring)));
     }
+    for mailers in &written.mailers {
+        sections.push(Section::filled(&["mailers", mailers.name()], Some(mailers.location()), |section| rest::mailers(section, mailers)));
+    }
     for table in &written.tables {
         let names = match (&table.peers, &table.shared_as) {
             (Some(peers), Some(own)) => vec!["peers", peers.as_str(), "table", own.trim_start_matches('/')],

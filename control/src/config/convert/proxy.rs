@@ -7,7 +7,9 @@ use super::{bind, server, words};
 use crate::config::location::Located;
 use crate::config::model::{Acl, Cookie, HttpErrors, Preset, RetryOn, StatsPage, Timeout, UniqueId};
 use crate::config::value::word;
-use crate::config::written::{Backend, CheckSwitch, Compression, Defaults, Frontend, Logging, PersistenceCookie, Pool, Proxy, Unnamed};
+use crate::config::written::{
+    Alert, Backend, CheckSwitch, Compression, Defaults, Frontend, Logging, PersistenceCookie, Pool, Proxy, Unnamed,
+};
 
 /// What a proxy begins from, and what else decides on what is to be written of it.
 #[derive(Clone, Copy)]
@@ -147,7 +149,7 @@ fn own_of_backend(table: &mut Table, backend: &Backend, ground: &Ground<'_>) {
 }
 
 fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
-    let Proxy { mode, timeouts, options, compression, errors, log, stats, unique_id } = proxy;
+    let Proxy { mode, timeouts, options, compression, errors, log, stats, alert, unique_id } = proxy;
     table.maybe("mode", mode.as_ref().map(|mode| word::MODE.name(mode)));
     let mut times = Table::default();
     for timeout in Timeout::ALL {
@@ -161,6 +163,7 @@ fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
     table.maybe("compression", compression.as_ref().map(self::compression));
     self::errors(table, errors, ground.http_errors);
     table.maybe("stats", stats.as_ref().map(self::stats));
+    table.table("email-alert", self::alert(alert));
     let UniqueId { format, header } = unique_id;
     table.maybe("unique-id-format", format.as_ref().map(|format| format.value().clone()));
     table.maybe("unique-id-header", header.as_ref().map(|header| header.value().clone()));
@@ -184,6 +187,16 @@ fn compression(compression: &Compression) -> Table {
     table.some("type", types.iter().cloned());
     table.maybe("offload", *offload);
     table.maybe("minsize-res", *least);
+    table
+}
+
+fn alert(alert: &Alert) -> Table {
+    let Alert { mailers, from, to, host, level } = alert;
+    let mut table = Table::default();
+    for (key, text) in [("mailers", mailers), ("from", from), ("to", to), ("myhostname", host)] {
+        table.maybe(key, text.as_ref().map(|text| text.value().clone()));
+    }
+    table.maybe("level", level.as_ref().map(|level| word::SYSLOG_LEVEL.name(level)));
     table
 }
 

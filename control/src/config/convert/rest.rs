@@ -4,7 +4,9 @@ use super::proxy::name_or_own;
 use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
-use crate::config::model::{Cache, Carrier, External, Framing, HttpErrors, LogForward, Password, Process, Resolvers, Ring, ServerKey};
+use crate::config::model::{
+    Cache, Carrier, External, Framing, HttpErrors, LogForward, Mailers, Password, Process, Resolvers, Ring, ServerKey,
+};
 use crate::config::value::word;
 use crate::config::written::{self, Global, Peers, Userlist};
 
@@ -157,6 +159,22 @@ pub(super) fn log_forward(section: &mut Section, forward: &LogForward) {
     let mut timeouts = Table::default();
     timeouts.maybe("client", patience.map(words::duration));
     keys.table("timeout", timeouts);
+    section.keys(&keys);
+}
+
+/// Writes a section of servers of mail.
+pub(super) fn mailers(section: &mut Section, mailers: &Mailers) {
+    let Mailers { name: _, timeout, list } = mailers;
+    let mut timeouts = Table::default();
+    timeouts.put("mail", words::duration(*timeout));
+    let mut servers = Table::default();
+    for mailer in list {
+        let host = if mailer.host().contains(':') { format!("[{}]", mailer.host()) } else { mailer.host().to_owned() };
+        servers.put(mailer.name(), format!("{host}:{}", mailer.port()));
+    }
+    let mut keys = Table::default();
+    keys.table("timeout", timeouts);
+    keys.table("mailer", servers);
     section.keys(&keys);
 }
 

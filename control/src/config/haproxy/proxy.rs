@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, bind, check, frontend, log, reply, rules, server, stats, table};
+use super::{backend, bind, check, frontend, log, mail, reply, rules, server, stats, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -33,6 +33,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (BACK, "ignore-persist", rules::rule),
     (DEFAULTS_FRONT, "default_backend", frontend::default_backend),
     (DEFAULTS_BACK, "default-server", server::default_server),
+    (ALL, "email-alert", mail::alert),
     (ALL, "error-log-format", log::error_format),
     (ALL, "errorfile", reply::errorfile),
     (ALL, "errorfiles", reply::errorfiles),
@@ -128,7 +129,6 @@ const LATER: &[&str] = &[
     "crt",
     "disabled",
     "dispatch",
-    "email-alert",
     "enabled",
     "force-be-switch",
     "guid",

@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{cache, global, log_forward, peers, proxy, reply, resolvers, ring, userlist};
+use super::{cache, global, log_forward, mail, peers, proxy, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::{Cache, HttpErrors, LogForward, Resolvers, Ring};
+use crate::config::model::{Cache, HttpErrors, LogForward, Mailers, Resolvers, Ring};
 use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
 
 /// A section being read.
@@ -30,6 +30,7 @@ pub(super) enum Section {
     Resolvers(Resolvers),
     Ring(Ring),
     LogForward(LogForward),
+    Mailers(Mailers),
     Proxy(Box<Draft>),
 }
 
@@ -46,6 +47,7 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
     ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
     ("log-forward", |line, files| log_forward::section(line, &files.written.log_forwards).map(Section::LogForward)),
+    ("mailers", |line, files| mail::section(line, &files.written.mailers).map(Section::Mailers)),
     ("ring", |line, files| ring::section(line, &files.written.rings).map(Section::Ring)),
 ];
 
@@ -58,7 +60,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 8] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-profile", "mailers", "program", "traces"];
+const LATER: [&str; 7] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-profile", "program", "traces"];
 
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {
@@ -153,6 +155,7 @@ impl Files {
                 Section::Resolvers(section) => section.name(),
                 Section::Ring(ring) => ring.name(),
                 Section::LogForward(section) => section.name(),
+                Section::Mailers(section) => section.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
             return line.finish();
@@ -177,6 +180,7 @@ impl Files {
             Section::Resolvers(section) => resolvers::section_line(keyword, line, section),
             Section::Ring(ring) => ring::section_line(keyword, line, ring),
             Section::LogForward(section) => log_forward::section_line(keyword, line, section),
+            Section::Mailers(section) => mail::section_line(keyword, line, section),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
     }
@@ -260,6 +264,7 @@ impl Files {
             Section::Resolvers(section) => self.written.resolvers.push(section),
             Section::Ring(ring) => self.written.rings.push(ring),
             Section::LogForward(section) => self.written.log_forwards.push(section),
+            Section::Mailers(section) => self.written.mailers.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
                 self.last = Arc::new(draft.settings);

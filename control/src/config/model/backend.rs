@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::compression::Compression;
 use super::cookie::Cookie;
 use super::log::Logging;
+use super::mail::EmailAlert;
 use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
@@ -48,6 +49,7 @@ pub struct Backend {
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
+    pub(in crate::config) alert: Option<EmailAlert>,
     pub(in crate::config) stats: Option<StatsPage>,
     pub(in crate::config) preset: Preset,
     pub(in crate::config) acls: Vec<Acl>,
@@ -113,6 +115,11 @@ impl Backend {
     /// Returns the ids of the servers; [`Config::servers_of`](super::Config::servers_of) returns the servers themselves.
     pub fn servers(&self) -> impl ExactSizeIterator<Item = ServerId> + use<> {
         self.servers.clone().map(ServerId::from_index)
+    }
+
+    /// Returns what is told of its servers by mail.
+    pub fn alert(&self) -> Option<&EmailAlert> {
+        self.alert.as_ref()
     }
 
     /// Returns the persistence cookie.

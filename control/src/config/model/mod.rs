@@ -16,6 +16,7 @@ mod global;
 mod hash;
 mod log;
 mod log_forward;
+mod mail;
 mod observe;
 mod peers;
 mod proxy;
@@ -47,6 +48,7 @@ pub(in crate::config) use global::{External, Process};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use log_forward::LogForward;
+pub use mail::{EmailAlert, Mailer, Mailers};
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};
 pub use peers::{Peer, Peers};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
@@ -134,6 +136,7 @@ pub struct Config {
     pub(in crate::config) peers: Vec<Peers>,
     pub(in crate::config) resolvers: Vec<Resolvers>,
     pub(in crate::config) rings: Vec<Ring>,
+    pub(in crate::config) mailers: Vec<Mailers>,
     pub(in crate::config) log_forwards: Vec<LogForward>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
     pub(in crate::config) userlists: Vec<Userlist>,
@@ -195,6 +198,11 @@ impl Config {
     /// Returns the rings, in the order of the file.
     pub fn rings(&self) -> &[Ring] {
         &self.rings
+    }
+
+    /// Returns the sections of servers of mail, in the order of the file.
+    pub fn mailers(&self) -> &[Mailers] {
+        &self.mailers
     }
 
     /// Returns the sections of files for statuses, in the order of the file.

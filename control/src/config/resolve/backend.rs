@@ -7,6 +7,7 @@ use super::Resolver;
 use super::check::{self, Connection};
 use super::limits::{self, Limits};
 use super::log;
+use super::mail;
 use super::naming;
 use super::proxy;
 use super::tls;
@@ -84,6 +85,7 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),
         logging: log::logging(resolver, [&defaults.proxy, &written.proxy], mode),
+        alert: mail::alert(resolver, written),
         preset: resolver.preset(&defaults.preset),
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),

@@ -10,6 +10,7 @@ mod frontend;
 mod kernel;
 mod limits;
 mod log;
+mod mail;
 mod naming;
 mod peers;
 mod proxy;
@@ -26,8 +27,8 @@ use std::time::Duration;
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
 use super::model::{
-    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, OnStop, Resolvers, StatsSocket, StoredKind, Table,
-    TableKey, Xdp,
+    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, Mailers, OnStop, Resolvers, StatsSocket, StoredKind,
+    Table, TableKey, Xdp,
 };
 use super::running::Texts;
 use super::suggest;
@@ -46,6 +47,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers: _,
         rings,
+        mailers,
         log_forwards,
         http_errors,
         userlists,
@@ -71,6 +73,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let userlists = userlists.into_iter().map(|list| userlist::userlist(&mut resolver, list)).collect();
     caches.iter().for_each(|cache| cache::check(&mut resolver, cache));
     let resolvers = naming::sections(&mut resolver);
+    mail::sections(&mut resolver, &mailers);
     let log_forwards = log_forwards.into_iter().map(|section| log::forward(&mut resolver, section)).collect();
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
@@ -85,6 +88,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers,
         rings,
+        mailers,
         log_forwards,
         http_errors,
         userlists,
@@ -107,6 +111,7 @@ struct Resolver {
     http_errors: Vec<Located<String>>,
     /// Those that were written, and that of the system where somebody names it.
     resolvers: Vec<Resolvers>,
+    mailers: Vec<Mailers>,
     backend_ids: HashMap<String, BackendId>,
     /// Where lines of the process go.
     log: Vec<Located<String>>,
@@ -130,10 +135,10 @@ impl Resolver {
         let tables = written.tables.iter().map(|table| table.name.clone()).collect();
         let peers = written.peers.iter().map(|peers| peers.name.clone()).collect();
         let http_errors = written.http_errors.iter().map(|errors| errors.name.clone()).collect();
-        let resolvers = written.resolvers.clone();
+        let (resolvers, mailers) = (written.resolvers.clone(), written.mailers.clone());
         let (log, log_tag, external) = (written.global.log.clone(), written.global.log_tag.clone(), written.global.process.external);
         let incomplete = !found.is_empty();
-        Self { backends, tables, peers, http_errors, resolvers, backend_ids, log, log_tag, external, incomplete, found }
+        Self { backends, tables, peers, http_errors, resolvers, mailers, backend_ids, log, log_tag, external, incomplete, found }
     }
 
     fn error(&mut self, location: &Location, message: impl Into<String>, hint: impl Into<String>) {

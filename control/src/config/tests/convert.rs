@@ -23,7 +23,7 @@ fn corpus() -> Vec<(String, String)> {
 /// Shows a model without where its values were written, and without what was said about it.
 fn shown(config: &Config) -> String {
     let text = format!(
-        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
         config.global(),
         config.xdp(),
         config.frontends(),
@@ -35,6 +35,7 @@ fn shown(config: &Config) -> String {
         config.http_errors(),
         config.userlists(),
         config.caches(),
+        config.mailers(),
     );
     let is_place = |line: &str| {
         let mut parts = line.trim().trim_end_matches(',').rsplitn(3, ':');

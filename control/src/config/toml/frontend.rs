@@ -25,7 +25,7 @@ pub(super) fn frontend(reader: &mut Reader, name: Located<String>, presets: &Pre
     let acls = proxy::acls(reader, &mut section);
     let frontend = own(reader, &mut section, Frontend { acls, ..plain(name, defaults, proxy) });
     let frontend = Frontend { rules: proxy::rules(reader, &mut section), ..frontend };
-    section.misplaced(reader, &["server", "balance", "check"], |key| format!("`{key}` belongs in a backend"));
+    section.misplaced(reader, &["server", "balance", "check", "email-alert"], |key| format!("`{key}` belongs in a backend"));
     section.finish(reader, &[&LATER[..], &proxy::LATER].concat());
     frontend
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::check;
 use super::compression;
 use super::log;
+use super::mail;
 use super::pool;
 use super::reader::{Item, Reader};
 use super::reply;
@@ -16,10 +17,10 @@ use crate::config::location::Located;
 use crate::config::model::{Acl, Preset, RetryOn, Timeout, UniqueId};
 use crate::config::suggest;
 use crate::config::value::{option, retry, text, word};
-use crate::config::written::{Checks, Defaults, Proxy};
+use crate::config::written::{Alert, Checks, Defaults, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 4] = ["description", "disabled", "email-alert", "id"];
+pub(super) const LATER: [&str; 3] = ["description", "disabled", "id"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,8 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let log = log::logging(reader, section);
     let stats = stats::stats(reader, section);
     let unique_id = if side == Side::Backend { UniqueId::default() } else { log::unique_id(reader, section) };
-    Proxy { mode, timeouts, options, compression, errors, log, stats, unique_id }
+    let alert = if side == Side::Frontend { Alert::default() } else { mail::alert(reader, section) };
+    Proxy { mode, timeouts, options, compression, errors, log, stats, alert, unique_id }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

@@ -7,6 +7,7 @@ pub(super) mod balance;
 pub(super) mod check;
 pub(super) mod format;
 pub(super) mod hash;
+pub(super) mod mail;
 pub(crate) mod naming;
 pub(super) mod option;
 pub(super) mod reply;

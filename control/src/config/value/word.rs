@@ -58,6 +58,11 @@ pub(in crate::config) const INIT_STATE: Words<InitState> = Words {
     what: "a state to begin with",
     words: &[("fully-up", InitState::FullyUp), ("up", InitState::Up), ("down", InitState::Down), ("fully-down", InitState::FullyDown)],
 };
+/// How much something matters, as syslog counts it.
+pub(in crate::config) const SYSLOG_LEVEL: Words<u8> = Words {
+    what: "a level",
+    words: &[("emerg", 0), ("alert", 1), ("crit", 2), ("err", 3), ("warning", 4), ("notice", 5), ("info", 6), ("debug", 7)],
+};
 /// How a mail server is greeted.
 pub(in crate::config) const HELLO: Words<&str> = Words { what: "a greeting", words: &[("HELO", "HELO"), ("EHLO", "EHLO")] };
 /// What a success of a check is.
