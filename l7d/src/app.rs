@@ -207,6 +207,9 @@ struct Daemon {
     archive: Option<tokio::task::JoinHandle<()>>,
 }
 
+/// For how many servers the page's administrators can have the sessions ended at a time.
+const ENDS: usize = 4096;
+
 /// Addresses, each with its sockets.
 type Listening = Vec<(Spec, Vec<OwnedFd>)>;
 
@@ -256,7 +259,8 @@ impl Daemon {
         check_rights(&config)?;
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
         let stats = Stats::new(fleet.clone(), site.subscribe());
-        crate::stats::show(stats.clone());
+        let (ends, ending) = mpsc::channel(ENDS);
+        crate::stats::show(stats.clone(), ends);
         let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
             .map(|number| {
@@ -273,6 +277,7 @@ impl Daemon {
         tokio::spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());
+        tokio::spawn(crate::stats::follow_kernel(fleet.clone()));
         let workers = workers.context("no thread")?;
         let (app, wishes) = mpsc::channel(1);
         let peering = Peering::default();
@@ -281,6 +286,7 @@ impl Daemon {
         engine.note_loaded(config);
         engine.note_warnings(&warnings);
         tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));
+        tokio::spawn(engine.clone().end_as_told(ending));
         let language = Arc::new(admin::language(engine.clone()));
         let (local, admin, maxconn) = (launch.local_peer.clone(), Vec::new(), launch.maxconn);
         let mut daemon = Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use control::admin::{Answering, Call, Command, Reply, Run, servers};
 use control::config::{Mode, SocketLevel};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Engine, later};
 use crate::date;
@@ -79,13 +79,20 @@ impl Engine {
     /// Tells every worker the same, and returns all that they answer.
     pub(super) async fn ask_workers<T>(&self, order: impl Fn(oneshot::Sender<Vec<T>>) -> Order) -> Vec<T> {
         let mut all = Vec::new();
-        for worker in self.workers.iter().filter_map(tokio::sync::mpsc::WeakSender::upgrade) {
+        for worker in self.workers.iter().filter_map(mpsc::WeakSender::upgrade) {
             let (answer, answered) = oneshot::channel();
             if worker.send(order(answer)).await.is_ok() {
                 all.extend(answered.await.unwrap_or_default());
             }
         }
         all
+    }
+
+    /// Ends sessions as administrators want by the page of statistics, for as long as it is polled.
+    pub(crate) async fn end_as_told(self, mut told: mpsc::Receiver<Which>) {
+        while let Some(which) = told.recv().await {
+            self.end_sessions(which, Cause::Killed).await;
+        }
     }
 
     /// Ends sessions, and tells how many that were.

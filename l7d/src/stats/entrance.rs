@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use control::config::StatsPage;
+use control::config::{ServerId, StatsPage};
+use tokio::sync::mpsc;
 
 use super::page::{Filter, Legends};
 use super::{Stats, csv, dump, manage, page};
@@ -12,6 +13,7 @@ use crate::base64;
 use crate::message::head::RequestHead;
 use crate::reply::Reply;
 use crate::rules::hostname;
+use crate::sessions::{Mark, Which};
 use crate::stats::overview::Overview;
 
 /// What a client of the page may do.
@@ -37,17 +39,34 @@ pub(crate) struct Entrance {
     legends: Legends,
 }
 
-static SHOWN: OnceLock<Stats> = OnceLock::new();
+/// What pages show, and what they can end.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) stats: Stats,
+    /// Takes sessions that are to end.
+    ends: mpsc::Sender<Which>,
+}
 
-/// Lets every proxy that has a page show these numbers from now on.
-pub(crate) fn show(stats: Stats) {
+impl Shown {
+    /// Has all sessions with a server ended, and tells whether that is under way.
+    pub(super) fn end_sessions(&self, server: ServerId) -> bool {
+        let site = std::sync::Arc::clone(&self.stats.site.borrow());
+        let machine = site.backends().iter().flat_map(|backend| backend.servers()).find(|machine| machine.model().id() == server);
+        machine.is_some_and(|machine| self.ends.try_send(Which::OfServer(Mark::of(machine.meter()))).is_ok())
+    }
+}
+
+static SHOWN: OnceLock<Shown> = OnceLock::new();
+
+/// Lets every proxy that has a page show these numbers from now on, and end sessions by `ends`.
+pub(crate) fn show(stats: Stats, ends: mpsc::Sender<Which>) {
     // A process has only one set of numbers.
-    let _ = SHOWN.set(stats);
+    let _ = SHOWN.set(Shown { stats, ends });
 }
 
 /// Answers who scrapes metrics by a rule.
 pub(crate) fn scrape(head: &RequestHead) -> Reply {
-    let Some(stats) = SHOWN.get() else { return Reply::page(503) };
+    let Some(Shown { stats, .. }) = SHOWN.get() else { return Reply::page(503) };
     let query = head.target_parts().query.unwrap_or_default();
     let scraped = control::exposition::scrape(&String::from_utf8_lossy(query), |metrics| stats.write(metrics));
     let Ok((content_type, text)) = scraped else { return Reply::page(400) };
@@ -96,7 +115,7 @@ impl Entrance {
 
     /// Answers a request for the page.
     pub(crate) fn answer(&self, head: &RequestHead, visitor: Visitor) -> Reply {
-        let (Some(stats), Some(rest)) = (SHOWN.get(), self.options(head)) else { return Reply::page(404) };
+        let (Some(shown), Some(rest)) = (SHOWN.get(), self.options(head)) else { return Reply::page(404) };
         if !self.admits(head) {
             let mut reply = Reply::page(401);
             reply.revise(|head| {
@@ -107,19 +126,19 @@ impl Entrance {
             return reply;
         }
         if head.method_text() == b"POST" {
-            return self.change(stats, head, visitor);
+            return self.change(shown, head, visitor);
         }
-        self.show(stats, rest, visitor)
+        self.show(&shown.stats, rest, visitor)
     }
 
     /// Carries out a form that an administrator sends, and sends the client back to the page.
-    fn change(&self, stats: &Stats, head: &RequestHead, visitor: Visitor) -> Reply {
+    fn change(&self, shown: &Shown, head: &RequestHead, visitor: Visitor) -> Reply {
         let form = head.seen.as_deref().unwrap_or_default();
         let outcome = match visitor {
             Visitor::Reader => manage::Outcome::Denied,
             Visitor::Administrator if manage::is_foreign(head) => manage::Outcome::Denied,
             Visitor::Administrator if form.len() > LONGEST_FORM => manage::Outcome::TooLong,
-            Visitor::Administrator => manage::carry_out(&stats.fleet, form),
+            Visitor::Administrator => manage::carry_out(shown, form),
         };
         let up = if self.options(head).is_some_and(|rest| rest.split(';').any(|part| part == "up")) { ";up" } else { "" };
         let mut reply = Reply::new(303);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use control::admin::servers;
 use control::admin::{Call, Reply as Answer, Rights};
 use control::config::{Config, ServerId};
-use control::fleet::{Fleet, View};
+use control::fleet::View;
 use control::server_state::{Admin, Checking};
 
+use super::entrance::Shown;
 use crate::message::head::RequestHead;
 
 /// What came of a form, in the letters that HAProxy puts behind the address of the page.
@@ -71,28 +72,41 @@ pub(crate) fn is_foreign(head: &RequestHead) -> bool {
     one("host").is_none_or(|host| !authority.eq_ignore_ascii_case(&host))
 }
 
-/// Does what a form says.
-pub(super) fn carry_out(fleet: &Fleet, form: &[u8]) -> Outcome {
+/// Does what a form says: to servers of one backend, as HAProxy's forms, or to any, each with its backend's name, as the page's own.
+pub(super) fn carry_out(shown: &Shown, form: &[u8]) -> Outcome {
     let fields: Vec<(String, String)> = url_fields(form);
     let last = |name: &str| fields.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let names: Vec<&str> = fields.iter().filter(|(name, _)| name == "s").map(|(_, value)| value.as_str()).collect();
-    let (Some(backend), Some(action)) = (last("b"), last("action")) else { return Outcome::Nothing };
-    let view = fleet.view();
-    let Some(backend) = backend_named(view.config(), backend) else { return Outcome::Senseless };
-    let Some(action) = Action::of(action, last("weight")) else { return Outcome::Senseless };
-    let (mut done, mut unknown) = (0, 0);
-    for name in &names {
-        match view.config().server_named(&backend, name) {
-            Some(server) => done += u32::from(action.run(fleet, &view, server.id())),
+    let names = fields.iter().filter(|(name, _)| name == "s").map(|(_, value)| value.as_str());
+    let Some(action) = last("action") else { return Outcome::Nothing };
+    let view = shown.stats.fleet.view();
+    let (mut servers, mut unknown): (Vec<ServerId>, u32) = (Vec::new(), 0);
+    match last("b").map(|backend| backend_named(view.config(), backend)) {
+        Some(None) => return Outcome::Senseless,
+        Some(Some(backend)) => names.for_each(|name| match view.config().server_named(&backend, name) {
+            Some(server) => servers.push(server.id()),
             None => unknown += 1,
-        }
+        }),
+        None => names.filter_map(|name| name.split_once('/')).for_each(|(backend, name)| match members(view.config(), backend, name) {
+            found if found.is_empty() => unknown += 1,
+            found => servers.extend(found),
+        }),
     }
+    let Some(action) = Action::of(action, last("weight")) else { return Outcome::Senseless };
+    let done = servers.iter().filter(|server| action.run(shown, &view, **server)).count();
     match (done, unknown) {
         (0, 0) => Outcome::Nothing,
         (0, _) => Outcome::Senseless,
         (_, 0) => Outcome::Done,
         _ => Outcome::Part,
     }
+}
+
+/// Finds a server of a backend, or all of them by `*`.
+fn members(config: &Config, backend: &str, name: &str) -> Vec<ServerId> {
+    if name != "*" {
+        return config.server_named(backend, name).map(control::config::Server::id).into_iter().collect();
+    }
+    config.backend_named(backend).map(|backend| backend.servers().collect()).unwrap_or_default()
 }
 
 /// Finds the backend of a name, or of a number behind `#`.
@@ -112,6 +126,7 @@ enum Action {
     Maint(Admin),
     Checks(Checking),
     Agent(Checking),
+    End,
 }
 
 impl Action {
@@ -132,13 +147,14 @@ impl Action {
             "arunn" => Self::Set(&["agent", "up"]),
             "adown" => Self::Set(&["agent", "down"]),
             "weight" => Self::Weight(weight?.to_owned()),
+            "shutdown" => Self::End,
             _ => return None,
         })
     }
 
     /// Does it to a server, and tells whether that was something.
-    fn run(&self, fleet: &Fleet, view: &View, server: ServerId) -> bool {
-        let model = view.config().server(server);
+    fn run(&self, shown: &Shown, view: &View, server: ServerId) -> bool {
+        let (fleet, model) = (&shown.stats.fleet, view.config().server(server));
         let answer = match self {
             Self::Set(words) => {
                 // A check that is not made has no outcome to set.
@@ -160,6 +176,7 @@ impl Action {
             Self::Checks(checking) if model.check().is_some() => Some(servers::set_checking(fleet, view, server, *checking)),
             Self::Agent(asking) if model.agent().is_some() => Some(servers::set_asking(fleet, view, server, *asking)),
             Self::Checks(_) | Self::Agent(_) => return false,
+            Self::End => return shown.end_sessions(server),
         };
         answer == Some(Answer::Done)
     }

@@ -8,6 +8,7 @@ mod csv;
 mod dump;
 mod entrance;
 mod info;
+mod kernel;
 mod latency;
 mod limits;
 mod manage;
@@ -29,6 +30,7 @@ pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, Visitor, scrape, show};
 pub(crate) use info::{Detail, Life};
+pub(crate) use kernel::follow as follow_kernel;
 pub(crate) use limits::Depth;
 pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread, thread};
 

@@ -1,4 +1,10 @@
 //! The statistics as a page: one table, nothing to load besides, complete without its script.
+//!
+//! Thousands of servers stay usable: a row is a line of text with one box to tick, what is done to the ticked ones stands once below, and
+//! browsers lay out only the rows they show.
+
+mod kernel;
+mod line;
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -8,6 +14,7 @@ use aws_lc_rs::digest;
 
 use super::Start;
 use super::entrance::Visitor;
+use super::kernel::Tier;
 use super::manage::Outcome;
 use super::overview::{Overview, Row, Subject, Value};
 use crate::base64;
@@ -93,34 +100,65 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
 /// Writes the page.
 pub(super) fn write(overview: &Overview<'_>, start: Start, words: &Words<'_>) -> String {
     let rows: Vec<_> = overview.rows().into_iter().filter(|row| words.filter.lets_see(row)).collect();
-    let mut page = format!(
+    let mut page = String::with_capacity(ROOM + rows.len() * ROOM_OF_ROW);
+    let _ = write!(
+        page,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{0}</title><style>{STYLE}",
         Escaped(words.title)
     );
-    write_labels(&mut page, words.visitor);
+    write_labels(&mut page);
     page.push_str("</style>");
     write_header(&mut page, start, words);
+    if words.visitor == Visitor::Administrator {
+        let _ = write!(page, "<form method=\"post\" action=\"{}\" id=\"do\">", Escaped(words.uri));
+    }
     page.push_str("<main>");
     write_summary(&mut page, &rows);
-    page.push_str("<table><thead><tr><th>proxy<th>name");
+    page.push_str("<table><thead><tr><th>name");
     for (title, ..) in COLUMNS {
         let _ = write!(page, "<th>{title}");
-    }
-    if words.visitor == Visitor::Administrator {
-        let _ = write!(page, "<th>{CHANGE}");
     }
     let _ = write!(page, "<th>{HISTORY}</thead>");
     for (place, row) in rows.iter().enumerate() {
         if place == 0 || rows[place - 1].number() != row.number() {
             let _ = write!(page, "<tbody data-n=\"{}\">", Escaped(row.proxy()));
         }
-        write_row(&mut page, row, words);
+        line::write(&mut page, row, words);
     }
-    page.push_str("</table>");
+    let tier = super::kernel::last();
+    if let Some(tier) = &tier {
+        kernel::write(&mut page, tier, &words.filter);
+    }
+    page.push_str("</table><div id=\"rest\">");
+    page.push_str("<p class=\"key\">Charts: <i>sessions a second</i>, <i>latency, half within</i>, <i>latency, 99 % within</i></p>");
+    if let Some(Tier::Silent(why)) = tier.as_deref() {
+        let _ = write!(page, "<p id=\"kernel\">Kernel tier: {}</p>", Escaped(why));
+    }
     write_talkers(&mut page, overview, &words.filter);
-    let _ = writeln!(page, "</main><script>{SCRIPT}</script></html>");
+    page.push_str("</div></main>");
+    if words.visitor == Visitor::Administrator {
+        write_bar(&mut page);
+    }
+    let _ = writeln!(page, "<script>{SCRIPT}</script></html>");
     page
+}
+
+/// How many bytes a page has without its rows, about.
+const ROOM: usize = 16 << 10;
+/// How many bytes a row has, about.
+const ROOM_OF_ROW: usize = 512;
+
+/// Writes what administrators change the servers by that are ticked: HAProxy's field for what is done, and one of ours, the weight.
+fn write_bar(page: &mut String) {
+    page.push_str("<div class=\"bar\"><label>Ticked servers: <select name=\"action\" required><option value=\"\">…");
+    for (action, label) in ACTIONS {
+        let _ = write!(page, "<option value=\"{action}\">{label}");
+    }
+    page.push_str(
+        "</select></label><label class=\"weight\">weight <input name=\"weight\" type=\"number\" min=\"0\" max=\"256\" value=\"1\"></label>\
+         <button>apply</button></div></form>",
+    );
 }
 
 /// Writes who stands out in each table that is there to see.
@@ -143,14 +181,9 @@ fn write_talkers(page: &mut String, overview: &Overview<'_>, filter: &Filter<'_>
 }
 
 /// Writes what small screens show in front of each value.
-fn write_labels(page: &mut String, visitor: Visitor) {
+fn write_labels(page: &mut String) {
     page.push_str("@media(max-width:800px){");
-    let titles = ["proxy", "name"]
-        .into_iter()
-        .chain(COLUMNS.iter().map(|(title, _)| *title))
-        .chain((visitor == Visitor::Administrator).then_some(CHANGE))
-        .chain([HISTORY]);
-    for (place, title) in (1..).zip(titles) {
+    for (place, title) in (2..).zip(COLUMNS.iter().map(|(title, _)| *title).chain([HISTORY])) {
         let _ = write!(page, "td:nth-child({place})::before{{content:\"{title}\"}}");
     }
     page.push('}');
@@ -194,92 +227,13 @@ fn write_summary(page: &mut String, rows: &[Row<'_>]) {
     let queued: u64 = rows.iter().map(|row| count(row, "qcur")).sum();
     let _ = write!(
         page,
-        "<p class=\"sum\"><b>{}</b> of <b>{all}</b> servers not down · <b>{}</b> sessions, <b>{}</b> new a second · \
+        "<p class=\"sum\" id=\"sum\"><b>{}</b> of <b>{all}</b> servers not down · <b>{}</b> sessions, <b>{}</b> new a second · \
          <b>{}</b> requests a second · <b>{queued}</b> waiting</p>",
         all - down,
         sum("scur"),
         sum("rate"),
         sum("req_rate"),
     );
-}
-
-fn write_row(page: &mut String, row: &Row<'_>, words: &Words<'_>) {
-    let (kind, server) = match row.subject {
-        Subject::Frontend(..) => ("frontend", 0),
-        Subject::Server(_, place, _) => ("server", place + 1),
-        Subject::Backend(..) => ("backend", 0),
-    };
-    let [half, most] = ["latency_p50", "latency_p99"].map(|column| count(row, column));
-    let _ = write!(
-        page,
-        "<tr class=\"{kind} {}\" data-k=\"{}.{kind}.{server}\" data-v=\"{} {half} {most}\"><td>{}<td",
-        state(row),
-        row.number(),
-        count(row, "rate"),
-        Escaped(row.proxy()),
-    );
-    if words.legends == Legends::Shown {
-        write_legend(page, row);
-    }
-    let _ = write!(page, ">{}", Escaped(row.name()));
-    for (_, columns) in COLUMNS {
-        page.push_str("<td>");
-        let mut separator = "";
-        for (column, value) in columns.iter().filter_map(|column| Some((*column, row.value(column)?))) {
-            page.push_str(separator);
-            separator = " / ";
-            let _ = match value {
-                Value::Count(count) if column == "bin" || column == "bout" => write!(page, "{}", Bytes(count)),
-                Value::Count(count) => write!(page, "{count}"),
-                Value::Micros(time) => write!(page, "{}.{:02}", time / 1000, time % 1000 / 10),
-                Value::Text(text) => write!(page, "{}", Escaped(&text)),
-                Value::Negative => write!(page, "{value}"),
-            };
-        }
-    }
-    if words.visitor == Visitor::Administrator {
-        page.push_str("<td>");
-        if matches!(row.subject, Subject::Server(..)) {
-            write_form(page, row, words.uri);
-        }
-    }
-    page.push_str("<td>\n");
-}
-
-/// Writes what administrators change a server by, with HAProxy's fields and one of ours, the weight.
-fn write_form(page: &mut String, row: &Row<'_>, uri: &str) {
-    let _ = write!(
-        page,
-        "<form method=\"post\" action=\"{}\" class=\"do\"><input type=\"hidden\" name=\"b\" value=\"{}\"><input type=\"hidden\" name=\"s\" value=\"{}\">\
-         <select name=\"action\" required aria-label=\"action\"><option value=\"\">…",
-        Escaped(uri),
-        Escaped(row.proxy()),
-        Escaped(row.name()),
-    );
-    for (action, label) in ACTIONS {
-        let _ = write!(page, "<option value=\"{action}\">{label}");
-    }
-    let weight = count(row, "uweight");
-    let _ = write!(
-        page,
-        "</select><input name=\"weight\" type=\"number\" min=\"0\" max=\"256\" value=\"{weight}\" aria-label=\"weight\"><button>apply</button></form>"
-    );
-}
-
-/// Writes where a server is and how it is chosen, for who points at its name.
-fn write_legend(page: &mut String, row: &Row<'_>) {
-    let mut separator = " title=\"";
-    for column in ["addr", "mode", "algo", "cookie", "check_desc", "last_chk"] {
-        if let Some(Value::Text(text)) = row.value(column)
-            && !text.is_empty()
-        {
-            let _ = write!(page, "{separator}{}: {}", column.replace('_', " "), Escaped(&text));
-            separator = ", ";
-        }
-    }
-    if separator == ", " {
-        page.push('"');
-    }
 }
 
 fn count(row: &Row<'_>, column: &str) -> u64 {
@@ -292,6 +246,10 @@ fn count(row: &Row<'_>, column: &str) -> u64 {
 /// Returns the kind of state a row is in, as its class.
 fn state(row: &Row<'_>) -> &'static str {
     let Some(Value::Text(status)) = row.value("status") else { return "" };
+    state_named(&status)
+}
+
+fn state_named(status: &str) -> &'static str {
     match status.split([' ', '/']).next() {
         Some("UP" | "OPEN" | "no") => "up",
         Some("DOWN" | "MAINT" | "STOP") => "down",
@@ -330,11 +288,8 @@ impl std::fmt::Display for Bytes {
     }
 }
 
-/// What administrators do.
-const CHANGE: &str = "change";
-
 /// What can be done to a server, and what it is called.
-const ACTIONS: [(&str, &str); 12] = [
+const ACTIONS: [(&str, &str); 13] = [
     ("ready", "ready: takes traffic"),
     ("drain", "drain: nothing new"),
     ("maint", "maint: out of service"),
@@ -347,10 +302,11 @@ const ACTIONS: [(&str, &str); 12] = [
     ("dagent", "agent off"),
     ("eagent", "agent on"),
     ("adown", "agent: down"),
+    ("shutdown", "end its sessions"),
 ];
 
 /// What the script draws.
-const HISTORY: &str = "last two minutes: sessions a second; latency, half and 99 % within";
+const HISTORY: &str = "last two minutes";
 
 /// What the page shows: titles, and the columns whose values stand side by side.
 const COLUMNS: [(&str, &[&str]); 13] = [

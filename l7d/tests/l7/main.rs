@@ -21,6 +21,8 @@ mod brands;
 #[cfg(test)]
 mod breadth;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod captures;
@@ -36,6 +38,8 @@ mod checks_h2;
 mod checks_real;
 #[cfg(test)]
 mod checks_udp;
+#[cfg(test)]
+mod chromium;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::kit::{Daemon, Haproxy, connect, directory, refusal, unused_address};
+use crate::kit::{Daemon, Haproxy, Server, connect, directory, is_at_end, read, refusal, unused_address};
 use crate::tables::tell;
 
 fn cfg(web: SocketAddr, socket: &Path) -> String {
@@ -71,6 +71,8 @@ fn forms_do_what_they_do_in_haproxy() {
         "s=s1&action=dagent&b=app",
         "s=s1&action=adown&b=app",
         "b=app&action=drain&s=s1",
+        "s=s1&action=shutdown&b=app",
+        "s=nope&action=shutdown&b=app",
     ];
     for form in cases {
         assert_eq!(send(ours, "/st", "", form), send(theirs, "/st", "", form), "{form}");
@@ -83,6 +85,25 @@ fn forms_do_what_they_do_in_haproxy() {
     }
     let long = format!("s=s1&action=drain&b=app{}", "&s=x".repeat(8000));
     assert_eq!(send(ours, "/st", "", &long), "303 /st;st=EXCD");
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn sessions_with_a_server_end_by_the_page() {
+    let (server, directory) = (Server::echo("one"), directory());
+    let start = |web: SocketAddr, door: SocketAddr, name: &str| {
+        format!("{}listen raw\n bind {door}\n mode tcp\n server t1 {}\n", cfg(web, &directory.join(name)), server.address())
+    };
+    let [ours, our_door, theirs, their_door] = std::array::from_fn(|_| unused_address());
+    let _daemon = Daemon::start_haproxy(&start(ours, our_door, "ours"));
+    let _process = Haproxy::find().start(&start(theirs, their_door, "theirs"), theirs);
+    for (web, door) in [(ours, our_door), (theirs, their_door)] {
+        let mut client = connect(door);
+        client.write_all(b"ping").expect("connected");
+        assert_eq!(read(&mut client, 7), "oneping", "a session is under way");
+        assert_eq!(send(web, "/st", "", "s=t1&action=shutdown&b=raw"), "303 /st;st=DONE");
+        assert!(is_at_end(&mut client), "it is over");
+    }
     let _ = std::fs::remove_dir_all(directory);
 }
 

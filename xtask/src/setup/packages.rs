@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 20] = [
+pub(crate) const LAB: [Package; 21] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -43,6 +43,7 @@ pub(crate) const LAB: [Package; 20] = [
         why: "a mail server that is checked",
     },
     Package { name: "slapd", proof: "/usr/sbin/slapd", why: "a server of LDAP that is checked" },
+    Package { name: "chromium", proof: "chromium", why: "a browser that shows the page of statistics" },
     Package { name: "slowhttptest", proof: "slowhttptest", why: "clients that take their time" },
 ];
 
