@@ -240,6 +240,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let kind = server.kind(host, (brand, client.source));
             let Some((mut connection, past)) = self.connection(client, server, (kind, host), record).await? else { continue };
             self.request.review.borrow_mut().connected(|| connection.session());
+            self.request.review.borrow_mut().reached(|| connection.line());
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
             record.progress = Progress::default();

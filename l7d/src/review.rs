@@ -15,7 +15,9 @@ use crate::flow::Audience;
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
-use crate::rules::{Content, Lookup, Memory, Pause, ProxyRules, Repetition, Rest, Scene, Verdict, Verification, View, Wait, Wishes};
+use crate::rules::{
+    Content, Lookup, Memory, Pause, ProxyRules, Repetition, Rest, Scene, ServerLine, Verdict, Verification, View, Wait, Wishes,
+};
 use crate::session;
 use crate::site::{Backend, Frontend, Server};
 use crate::stick::{Affinity, Event, Persist};
@@ -169,6 +171,13 @@ impl<'a> Review<'a> {
     pub(crate) fn connected(&mut self, find: impl FnOnce() -> Option<Rc<Session>>) {
         if self.frontend.rules().asks_server_tls() {
             self.memory.server_tls = find();
+        }
+    }
+
+    /// Notes the connection to the server itself, if rules want to know.
+    pub(crate) fn reached(&mut self, find: impl FnOnce() -> ServerLine) {
+        if self.frontend.rules().asks_server_line() {
+            self.memory.server_line = Some(find());
         }
     }
 

@@ -26,7 +26,7 @@ use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
-use crate::rules::{Keepsake, Memory, ProxyRules, Scene, Verdict};
+use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict};
 use crate::site::{Door, Frontend};
 use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
@@ -192,9 +192,12 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
 async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode> {
     let door = Arc::clone(&current.borrow());
     let frontend = door.frontend();
-    if frontend.rules().brands_clients() {
+    if frontend.rules().handles_clients() {
         // Without another handle the packets stay as they are.
         client.memory.line = client.stream.socket().as_fd().try_clone_to_owned().ok().map(Rc::new);
+    }
+    if frontend.rules().asks_entry() {
+        client.memory.entry = Some(Ingress::new(&door));
     }
     if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
         door.forgive();
@@ -202,11 +205,15 @@ async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode
         return None;
     }
     let accepted = (door.accepts_proxy() || door.acceptor().is_some()).then(Instant::now);
-    if door.accepts_proxy()
-        && let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await
-    {
-        info!("{} on frontend {}: {error}", client.source, frontend.name());
-        return None;
+    if door.accepts_proxy() {
+        let ends = frontend.rules().asks_entry().then(|| (client.source.inet(), client.destination()));
+        if let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await {
+            info!("{} on frontend {}: {error}", client.source, frontend.name());
+            return None;
+        }
+        if let Some(ends) = ends {
+            client.memory.entry.iter_mut().for_each(|entry| entry.keep_before_proxy(ends));
+        }
     }
     if let Some(acceptor) = door.acceptor()
         && !Box::pin(handshake::accept(client, acceptor, frontend)).await

@@ -271,3 +271,44 @@ impl AsFd for Socket {
 }
 
 const ACCEPTED: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// What the system measures of a connection of TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measures {
+    /// How long an answer of the peer takes, in microseconds.
+    pub(crate) round_trip: u32,
+    /// How much that varies, in microseconds.
+    pub(crate) variance: u32,
+    /// Packets on their way.
+    pub(crate) unacknowledged: u32,
+    pub(crate) sacked: u32,
+    pub(crate) lost: u32,
+    pub(crate) retransmitted: u32,
+    pub(crate) forward_acknowledged: u32,
+    pub(crate) reordering: u32,
+}
+
+/// Asks the system how a connection fares; none if it is not one of TCP.
+#[expect(unsafe_code, reason = "no safe library reads TCP_INFO")]
+pub(crate) fn measures(socket: BorrowedFd<'_>) -> Option<Measures> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the system writes at most `length` bytes, which is the size of `info`; the descriptor is open as long as it is borrowed.
+    let outcome = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, info.as_mut_ptr().cast(), &raw mut length) };
+    if outcome != 0 {
+        return None;
+    }
+    // SAFETY: it is made of integers, which were all zero before the system wrote some of them.
+    let info = unsafe { info.assume_init() };
+    Some(Measures {
+        round_trip: info.tcpi_rtt,
+        variance: info.tcpi_rttvar,
+        unacknowledged: info.tcpi_unacked,
+        sacked: info.tcpi_sacked,
+        lost: info.tcpi_lost,
+        retransmitted: info.tcpi_retrans,
+        forward_acknowledged: info.tcpi_fackets,
+        reordering: info.tcpi_reordering,
+    })
+}

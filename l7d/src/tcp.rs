@@ -20,7 +20,7 @@ use crate::h1::parse::{self, Parsed};
 use crate::inspect::{self, Judged};
 use crate::log::Record;
 use crate::message::head::RequestHead;
-use crate::rules::{self, Content, Memory, ProxyRules, Rest, Scene, View};
+use crate::rules::{self, Content, Memory, ProxyRules, Rest, Scene, ServerLine, View};
 use crate::session::Client;
 use crate::sessions;
 use crate::site::{Backend, Frontend, Names, Server, Sign};
@@ -281,6 +281,11 @@ async fn dial<'a>(
             Ok(link) => {
                 server.note(Sign::Connected);
                 record.connected(Some(&link.stream));
+                if frontend.rules().asks_server_line() {
+                    let socket = link.stream.socket();
+                    let line = ServerLine { local: socket.local_address(), peer: socket.peer_address(), version: 1 };
+                    client.memory.server_line = Some(line);
+                }
                 return Ok((link, pursuit, affinity));
             }
             Err(error) => error,

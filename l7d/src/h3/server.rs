@@ -26,7 +26,7 @@ use crate::idle::Seat;
 use crate::log;
 use crate::message::head::Version;
 use crate::peer::Peer;
-use crate::rules::{Keepsake, Memory, ProxyRules, Scene, Verdict};
+use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict};
 use crate::session;
 use crate::sessions::{self, Entry};
 use crate::site::{Door, Frontend};
@@ -40,6 +40,9 @@ use crate::upstream::Own;
 pub(super) async fn serve(knock: Knock, half_open: HalfOpen, endpoint: &Endpoint, current: &RefCell<Arc<Door>>) {
     let door = Arc::clone(&current.borrow());
     let mut guest = Guest::new(&knock, endpoint);
+    if door.frontend().rules().asks_entry() {
+        guest.memory.entry = Some(Ingress::new(&door));
+    }
     match guest.passes(door.frontend(), (door.frontend().rules().concerns_connections(), ProxyRules::on_connection)) {
         Entrance::Open => {}
         Entrance::Shut => return knock.refuse(),

@@ -8,8 +8,8 @@ use super::action::{self, Stage};
 use super::condition::Condition;
 use super::fetch::Needs;
 use super::log_format::Format;
-use super::names;
 use super::program::{Compiler, ProxyRules, Rule, ServerTarget, Target};
+use super::refused;
 use super::tie;
 use super::word::{Word, Words, unknown};
 use crate::stick::Persist;
@@ -144,7 +144,7 @@ fn not_a_rule(word: &Word<'_>, name: &str) -> Diagnostic {
     if matches!(name, "acl" | "default_backend" | "server" | "balance" | "bind" | "timeout") {
         return word.error(format!("`{name}` is not a rule")).hint("it has a key of its own in this file");
     }
-    let (message, hint) = unknown("rule", name, &RULES, &names::LATER_DIRECTIVES);
+    let (message, hint) = unknown("rule", name, &RULES, refused::DIRECTIVES);
     word.error(message).hint(hint)
 }
 
@@ -216,7 +216,7 @@ fn filter(word: &Word<'_>, words: &mut Words<'_, '_>, compiler: &mut Compiler<'_
         }
         "compression" => {}
         other => {
-            let (message, hint) = unknown("filter", other, &["cache", "compression"], &names::LATER_FILTERS);
+            let (message, hint) = unknown("filter", other, &["cache", "compression"], refused::FILTERS);
             return Err(kind.error(message).hint(hint));
         }
     }

@@ -6,7 +6,7 @@ use control::config::{Diagnostic, Located, Mode};
 
 use super::expr::Expression;
 use super::fetch::Needs;
-use super::program::Names;
+use super::names::Names;
 use super::view::View;
 use super::word::{self, Words};
 

@@ -14,7 +14,7 @@ pub(crate) use facts::{Counts, Ends, Facts, Steps};
 use super::argument::calls;
 use super::expr::Expression;
 use super::fetch::Needs;
-use super::program::Names;
+use super::names::Names;
 use super::view::View;
 use super::word::{Word, unknown};
 use variable::{Flags, VARIABLES, Variable};
@@ -390,7 +390,11 @@ impl Reader<'_, '_> {
 }
 
 /// Variables of other versions of HAProxy.
-const LATER: [&str; 3] = ["OG", "bf", "rp"];
+const LATER: [(&str, &str); 3] = [
+    ("OG", "it is of a newer version of HAProxy"),
+    ("bf", "it is of another version of HAProxy"),
+    ("rp", "it is of another version of HAProxy"),
+];
 
 /// As HAProxy's manual gives them for its options.
 const HTTP: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r";

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report, suggest};
+use control::config::{self, BackendId, Config, Diagnostic, Located, Mode, Report};
 
 use super::acl::{Acl, Test};
-use super::action::{Action, Whose, field_name};
+use super::action::{Action, field_name};
 use super::auth::Userlist;
 use super::capture::Captures;
 use super::condition::{Condition, Outcome};
@@ -16,14 +16,15 @@ use super::errors::{Errors, Files};
 use super::fetch::Needs;
 use super::host::ServerHost;
 use super::log_format::Format;
+use super::names::Names;
 use super::observer::{RuleId, Sources};
-use super::store::{FileKind, PatternFile, Patterns};
+use super::store::Patterns;
 use super::tie::{self, Stick};
-use super::view::{Lifetime, Shared, VariableId, View};
+use super::view::{Shared, View};
 use super::word::{self, Word, Words};
 use crate::cache::Cache;
 use crate::reply::Reply;
-use crate::stick::{Persist, Table, Tables};
+use crate::stick::{Persist, Tables};
 
 /// What the rules of a configuration became.
 #[derive(Debug)]
@@ -86,8 +87,12 @@ pub(crate) struct ProxyRules {
     asks_tls: bool,
     /// Whether any wants to know that with servers.
     asks_server_tls: bool,
-    /// Whether any wants the packets to clients to carry something.
-    brands_clients: bool,
+    /// Whether any wants the packets to clients to carry something, or to know how they fare.
+    handles_clients: bool,
+    /// Whether any wants to know how clients came in.
+    asks_entry: bool,
+    /// Whether any wants to know the connections to servers.
+    asks_server_line: bool,
     /// Whether any rule of the configuration wants to know the first lines of messages as they came.
     pub(super) keeps_lines: bool,
     /// Lists of users whose passwords are hashed, and which rules ask.
@@ -170,9 +175,19 @@ impl ProxyRules {
         self.asks_server_tls
     }
 
-    /// Tells whether any rule of the configuration wants the packets to clients to carry something.
-    pub(crate) fn brands_clients(&self) -> bool {
-        self.brands_clients
+    /// Tells whether any rule of the configuration handles the connections of clients themselves.
+    pub(crate) fn handles_clients(&self) -> bool {
+        self.handles_clients
+    }
+
+    /// Tells whether any rule of the configuration wants to know how clients came in.
+    pub(crate) fn asks_entry(&self) -> bool {
+        self.asks_entry
+    }
+
+    /// Tells whether any rule of the configuration wants to know the connections to servers.
+    pub(crate) fn asks_server_line(&self) -> bool {
+        self.asks_server_line
     }
 
     /// Tells whether any rule of the configuration looks at bodies.
@@ -255,7 +270,8 @@ impl Rules {
         let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
         let looks_at_bodies = compiler.names.looks_at_bodies;
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
-        let brands_clients = compiler.names.brands_clients;
+        let handles_clients = compiler.names.handles_clients;
+        let (asks_entry, asks_server_line) = (compiler.names.asks_entry, compiler.names.asks_server_line);
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
         let sources: Sources = compiler.names.sources.into();
         let complete = |rules: ProxyRules| {
@@ -266,7 +282,9 @@ impl Rules {
                 keeps_lines,
                 asks_tls,
                 asks_server_tls,
-                brands_clients,
+                handles_clients,
+                asks_entry,
+                asks_server_line,
                 userlists: Arc::clone(&userlists),
                 sources: Arc::clone(&sources),
                 ..rules
@@ -322,241 +340,6 @@ impl Rules {
     /// Returns the host that a server is asked for in the handshake of TLS.
     pub(crate) fn host_of(&self, model: &config::Server) -> Option<Arc<ServerHost>> {
         self.hosts.get(&(model.backend(), model.name().to_owned())).map(Arc::clone)
-    }
-}
-
-/// The names of a configuration that are not backends: variables, and the numbers of acls.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    variables: HashMap<String, u32>,
-    acl_ids: HashMap<u32, String>,
-    pattern_files: HashMap<(String, FileKind), Arc<PatternFile>>,
-    patterns: Vec<Patterns>,
-    /// Where what is read stands.
-    at: Option<config::Location>,
-    /// The servers of every backend.
-    servers: HashMap<String, Vec<String>>,
-    /// The sections of servers that are asked for names.
-    resolvers: Vec<Arc<str>>,
-    pub(super) caches: Vec<Arc<Cache>>,
-    asks_destination: bool,
-    /// Whether any rule looks at bodies.
-    pub(super) looks_at_bodies: bool,
-    asks_lines: bool,
-    asks_tls: bool,
-    asks_server_tls: bool,
-    /// Whether any rule wants the packets to clients to carry something.
-    brands_clients: bool,
-    tables: Arc<Tables>,
-    userlists: HashMap<String, Arc<Userlist>>,
-    /// Those with hashed passwords that rules ask.
-    asked_lists: Vec<Arc<Userlist>>,
-    /// Whose rules are read.
-    proxy: String,
-    /// What it understands of its traffic.
-    mode: Option<Mode>,
-    /// What was found that is valid and will surprise.
-    warnings: Vec<Diagnostic>,
-    /// The rules that were read so far; the last is the one at hand.
-    sources: Vec<Located<String>>,
-}
-
-impl Names {
-    /// Notes every backend and its servers, and every list of users.
-    fn know(&mut self, config: &Config, found: &mut Vec<Diagnostic>) {
-        for (number, model) in config.userlists().iter().enumerate() {
-            self.userlists.insert(model.name().to_owned(), Arc::new(Userlist::new(number, model, found)));
-        }
-        self.resolvers = config.resolvers().iter().map(|section| section.name().into()).collect();
-        for backend in config.backends() {
-            let servers = config.servers_of(backend.id()).iter().map(|server| server.name().to_owned()).collect();
-            self.servers.insert(backend.name().to_owned(), servers);
-        }
-    }
-
-    /// Returns the cache of that name.
-    ///
-    /// # Errors
-    /// Says that there is none.
-    pub(super) fn cache(&self, name: &str) -> Result<Arc<Cache>, String> {
-        self.caches.iter().find(|known| known.name() == name).cloned().ok_or_else(|| {
-            let meant = suggest::nearest(name, self.caches.iter().map(|cache| cache.name()));
-            meant.map_or_else(|| format!("no cache `{name}`"), |meant| format!("no cache `{name}`: did you mean `{meant}`?"))
-        })
-    }
-
-    /// Tells whether there is a backend of that name.
-    pub(super) fn resolvers(&self, name: &str) -> Result<Arc<str>, String> {
-        self.resolvers.iter().find(|known| &***known == name).cloned().ok_or_else(|| format!("no section resolvers `{name}`"))
-    }
-
-    /// Tells whether there is a backend of this name.
-    pub(super) fn has_backend(&self, name: &str) -> bool {
-        self.servers.contains_key(name)
-    }
-
-    /// Tells whether a backend has a server of that name.
-    pub(super) fn has_server(&self, backend: &str, name: &str) -> bool {
-        self.servers.get(backend).is_some_and(|servers| servers.iter().any(|server| server == name))
-    }
-
-    /// Returns the place of a server of that name in the backend at hand.
-    ///
-    /// # Errors
-    /// Says that there is none, and which one was probably meant.
-    pub(super) fn place_of_server(&self, name: &str) -> Result<usize, String> {
-        let servers = self.servers.get(&self.proxy).map(Vec::as_slice).unwrap_or_default();
-        let place = servers.iter().position(|server| server == name);
-        place.ok_or_else(|| match suggest::nearest(name, servers.iter().map(String::as_str)) {
-            Some(meant) => format!("no server `{name}`: did you mean `{meant}`?"),
-            None => format!("no server `{name}` in backend `{}`", self.proxy),
-        })
-    }
-
-    /// Returns the patterns of a file, which is read when it is named for the first time.
-    ///
-    /// # Errors
-    /// Says why it cannot be read.
-    pub(super) fn patterns(&mut self, name: &str, kind: FileKind) -> Result<Arc<PatternFile>, String> {
-        let key = (name.to_owned(), kind);
-        let (file_name, line) = self.at.as_ref().map_or(("", 0), |at| (at.file(), at.line()));
-        let user = if kind == FileKind::Map { "map" } else { "acl" };
-        let user = format!("by {user} at file '{file_name}' line {line}");
-        if let Some(file) = self.pattern_files.get(&key) {
-            if let Some(known) = self.patterns.iter_mut().find(|known| Arc::ptr_eq(&known.file, file)) {
-                known.used.push_str(&format!(", {user}"));
-            }
-            return Ok(Arc::clone(file));
-        }
-        let file = Arc::new(PatternFile::load(name, kind).map_err(|error| format!("{name}: {error}"))?);
-        self.patterns.push(Patterns { name: name.to_owned(), kind: kind.into(), used: user, file: Arc::clone(&file) });
-        self.pattern_files.insert(key, Arc::clone(&file));
-        Ok(file)
-    }
-
-    /// Returns the number of the rule at hand.
-    pub(super) fn rule(&self) -> RuleId {
-        RuleId(u32::try_from(self.sources.len().saturating_sub(1)).unwrap_or(u32::MAX))
-    }
-
-    /// Notes something valid that will surprise.
-    pub(super) fn warn(&mut self, diagnostic: Diagnostic) {
-        self.warnings.push(diagnostic);
-    }
-
-    /// Notes that something wants to know where clients connected to, and returns it.
-    pub(super) fn destination<T>(&mut self, asking: T) -> T {
-        self.asks_destination = true;
-        asking
-    }
-
-    /// Notes that something wants to know the first lines of messages as they came, and returns it.
-    pub(super) fn line<T>(&mut self, asking: T) -> T {
-        self.asks_lines = true;
-        asking
-    }
-
-    /// Notes that something wants to know the TLS with servers, and returns it.
-    pub(super) fn server_tls<T>(&mut self, asking: T) -> T {
-        self.asks_server_tls = true;
-        asking
-    }
-
-    /// Notes whose packets are to carry something, and returns it.
-    pub(super) fn branding(&mut self, whose: Whose) -> Whose {
-        self.brands_clients |= whose == Whose::Client;
-        whose
-    }
-
-    /// Notes that something wants to know the TLS of clients, and returns it.
-    pub(super) fn tls<T>(&mut self, asking: T) -> T {
-        self.asks_tls = true;
-        asking
-    }
-
-    /// Returns the table of that name.
-    ///
-    /// # Errors
-    /// Says that there is none.
-    pub(super) fn table(&self, name: &str) -> Result<Arc<Table>, String> {
-        self.tables.named(name).map(Arc::clone).ok_or_else(|| format!("no table `{name}`"))
-    }
-
-    /// Tells whether the proxy at hand understands HTTP.
-    pub(super) fn is_http(&self) -> bool {
-        self.mode == Some(Mode::Http)
-    }
-
-    /// Returns the name of the proxy at hand.
-    pub(super) fn proxy(&self) -> &str {
-        &self.proxy
-    }
-
-    /// Returns the list of users of that name.
-    ///
-    /// # Errors
-    /// Says that there is none, or that it cannot be asked here.
-    pub(super) fn userlist(&mut self, name: &str) -> Result<Arc<Userlist>, String> {
-        let Some(list) = self.userlists.get(name) else {
-            let meant = suggest::nearest(name, self.userlists.keys().map(String::as_str));
-            return Err(meant.map_or_else(|| format!("no userlist `{name}`"), |meant| format!("no userlist `{name}`, but one `{meant}`")));
-        };
-        if list.is_slow() {
-            if self.mode == Some(Mode::Tcp) {
-                return Err(format!("userlist `{name}` has hashed passwords, which are compared in mode http only"));
-            }
-            if !self.asked_lists.iter().any(|asked| Arc::ptr_eq(asked, list)) {
-                self.asked_lists.push(Arc::clone(list));
-            }
-        }
-        Ok(Arc::clone(list))
-    }
-
-    /// Returns the table that bears the name of the proxy at hand.
-    ///
-    /// # Errors
-    /// Says that there is none.
-    pub(super) fn own_table(&self) -> Result<Arc<Table>, String> {
-        self.table(&self.proxy).map_err(|_| format!("`{}` has no table of its own, so say which", self.proxy))
-    }
-
-    /// Returns the variable of that name.
-    ///
-    /// # Errors
-    /// Says what is wrong with the name.
-    pub(super) fn variable(&mut self, name: &str) -> Result<VariableId, String> {
-        let Some((scope, rest)) = name.split_once('.') else {
-            return Err(format!("`{name}` does not say where the variable lives: for example txn.{name}"));
-        };
-        let lifetime = match scope {
-            "proc" => Lifetime::Process,
-            "sess" => Lifetime::Session,
-            "txn" => Lifetime::Transaction,
-            "req" => Lifetime::Request,
-            "res" => Lifetime::Response,
-            "check" => return Err("variables of checks are not supported yet".to_owned()),
-            other => return Err(format!("`{other}` is not a scope: proc, sess, txn, req or res")),
-        };
-        if rest.is_empty() || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
-            return Err(format!("`{name}` cannot be the name of a variable: letters, digits, `_` and `.` can"));
-        }
-        let next = u32::try_from(self.variables.len()).unwrap_or(u32::MAX);
-        let number = *self.variables.entry(name.to_owned()).or_insert(next);
-        Ok(VariableId { lifetime, number })
-    }
-
-    /// Notes the number of an acl.
-    ///
-    /// # Errors
-    /// Refuses what is no number, and one that is taken.
-    pub(super) fn acl_id(&mut self, word: &Word<'_>) -> Result<(), Diagnostic> {
-        let Some(id) = word.text().parse::<u32>().ok().filter(|id| *id > 0) else {
-            return Err(word.error(format!("`{}` is not a number", word.text())));
-        };
-        match self.acl_ids.insert(id, word.location().to_string()) {
-            Some(before) => Err(word.error(format!("the id {id} is taken by {before}"))),
-            None => Ok(()),
-        }
     }
 }
 

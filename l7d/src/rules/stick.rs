@@ -6,7 +6,7 @@ use control::config::{Diagnostic, StoredKind, TableKey};
 
 use super::argument::Call;
 use super::expr::Expression;
-use super::program::Names;
+use super::names::Names;
 use super::sample::{Kind, Sample};
 use super::view::View;
 use crate::stick::{Event, Key, Record, Table, Tracked, now};

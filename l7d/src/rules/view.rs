@@ -12,6 +12,7 @@ use std::time::Duration;
 use control::config::Family;
 
 use super::capture;
+use super::fetch::{Ingress, ServerLine};
 use super::observer::{Observer, RuleId};
 use super::sample::Sample;
 use crate::brand::Brand;
@@ -254,6 +255,10 @@ pub(crate) struct Memory {
     of_session: Vec<(u8, Arc<Tracked>)>,
     /// What is tracked as long as the exchange lasts.
     of_exchange: Vec<(u8, Arc<Tracked>)>,
+    /// How the client came in, where rules want to know.
+    pub(crate) entry: Option<Ingress>,
+    /// The connection to the server, where rules want to know.
+    pub(crate) server_line: Option<ServerLine>,
     /// The TLS of the client's connection, where rules want to know.
     pub(crate) tls: Option<Arc<tls::Session>>,
     /// The TLS of the connection to the server, where rules want to know.
@@ -455,8 +460,8 @@ impl Memory {
 
     /// Tells whether there is nothing to remember between two exchanges.
     fn is_blank(&self) -> bool {
-        let Self { own, of_session, tls, fresh, line, .. } = self;
-        line.is_none() && own.is_empty() && of_session.is_empty() && tls.is_none() && fresh.borrow().is_empty()
+        let Self { own, of_session, tls, fresh, line, entry, .. } = self;
+        line.is_none() && entry.is_none() && own.is_empty() && of_session.is_empty() && tls.is_none() && fresh.borrow().is_empty()
     }
 
     /// Sets a variable.
@@ -503,6 +508,7 @@ impl Memory {
         self.verified.clear();
         self.last_rule = None;
         self.server_tls = None;
+        self.server_line = None;
         self.cached = Cached::default();
         self.compressed = None;
         *self.captured.get_mut() = None;

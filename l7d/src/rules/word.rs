@@ -230,12 +230,12 @@ impl<'w, 'r> Words<'w, 'r> {
     }
 }
 
-/// Describes a name that is not known: one that HAProxy knows and we do not carry out yet, or a misspelling.
-pub(super) fn unknown(what: &str, name: &str, known: &[&str], later: &[&str]) -> (String, String) {
-    if later.contains(&name) {
-        return (format!("{what} `{name}` is not supported yet"), format!("supported: {}", shortened(known)));
+/// Describes a name that is not carried out: one that HAProxy knows, with the reason, or a misspelling.
+pub(super) fn unknown(what: &str, name: &str, known: &[&str], refused: &[(&'static str, &str)]) -> (String, String) {
+    if let Some((_, reason)) = refused.iter().find(|(refused, _)| *refused == name) {
+        return (format!("{what} `{name}` is not supported: {reason}"), format!("supported: {}", shortened(known)));
     }
-    let all: Vec<&str> = known.iter().chain(later).copied().collect();
+    let all: Vec<&str> = known.iter().copied().chain(refused.iter().map(|(name, _)| *name)).collect();
     let hint = match suggest::nearest(name, all.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("known: {}", shortened(known)),

@@ -9,6 +9,7 @@ use control::dns::Asker;
 use tokio::sync::Semaphore;
 
 use super::backend::{Backend, Backends};
+use super::bustle::{Bustle, Neighbours};
 use super::forward_for::{ForwardFor, forward_for, original_to};
 use super::limit::{Counted, Limit};
 use super::name_policy;
@@ -29,6 +30,7 @@ use crate::tls::Acceptor;
 pub(crate) struct Door {
     spec: Spec,
     number: u32,
+    name: Option<String>,
     frontend: Arc<Frontend>,
     accept_proxy: bool,
     quic: Quic,
@@ -93,6 +95,7 @@ pub(crate) struct Frontend {
     /// Of the whole process.
     all_connections: Arc<AtomicU32>,
     process: Arc<Meter>,
+    neighbours: Arc<Neighbours>,
 }
 
 impl Door {
@@ -101,7 +104,18 @@ impl Door {
         let limit = Limit::renew(bind.maxconn(), before.and_then(|door| door.limit.as_ref()));
         let limits =
             [limit.as_ref(), frontend.limit.as_ref(), process].into_iter().flatten().map(|limit| Arc::clone(limit.left())).collect();
-        Self { spec, number, frontend: Arc::clone(frontend), accept_proxy: bind.accept_proxy(), quic: bind.quic(), acceptor, limits, limit }
+        let name = bind.name().map(str::to_owned);
+        Self {
+            spec,
+            number,
+            name,
+            frontend: Arc::clone(frontend),
+            accept_proxy: bind.accept_proxy(),
+            quic: bind.quic(),
+            acceptor,
+            limits,
+            limit,
+        }
     }
 
     /// Returns the socket this door needs.
@@ -112,6 +126,11 @@ impl Door {
     /// Returns its place among the doors of its frontend, from 1.
     pub(crate) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Returns what its bind is called, if anything.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Returns what decides about clients.
@@ -198,6 +217,7 @@ impl Frontend {
             meter: before.map_or_else(|| Arc::new(Meter::new(shared.threads)), |frontend| Arc::clone(&frontend.meter)),
             all_connections: Arc::clone(&shared.connections),
             process: Arc::clone(&shared.meter),
+            neighbours: Arc::clone(&shared.neighbours),
         }
     }
 
@@ -303,6 +323,16 @@ impl Frontend {
     /// Returns how many connections the process and this frontend serve.
     pub(crate) fn connections(&self) -> (u32, u32) {
         (self.all_connections.load(Ordering::Relaxed), self.connections.load(Ordering::Relaxed))
+    }
+
+    /// Returns how busy it is, for others to know.
+    pub(super) fn bustle(&self) -> Bustle {
+        Bustle { name: self.name.clone(), connections: Arc::clone(&self.connections), meter: Arc::clone(&self.meter) }
+    }
+
+    /// Returns how busy the frontend of that name is.
+    pub(crate) fn bustle_of(&self, name: &str) -> Option<&Bustle> {
+        self.neighbours.of(name)
     }
 
     /// Returns its numbers.

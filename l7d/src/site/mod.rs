@@ -5,6 +5,7 @@
 //! before. The states of the servers are the fleet's, read through its view.
 
 mod backend;
+mod bustle;
 mod forward_for;
 mod frontend;
 mod limit;
@@ -21,6 +22,8 @@ use control::dns::Asker;
 use control::fleet::{Changes, Fleet};
 
 pub(crate) use backend::{Backend, Outlook, Reuse, Server, Standing};
+pub(crate) use bustle::Bustle;
+use bustle::Neighbours;
 pub(crate) use control::config::Protocol;
 pub(crate) use forward_for::ForwardFor;
 pub(crate) use frontend::{Door, Frontend, Gate};
@@ -60,6 +63,7 @@ struct Shared {
     meter: Arc<Meter>,
     /// How many threads count.
     threads: usize,
+    neighbours: Arc<Neighbours>,
 }
 
 impl Site {
@@ -84,7 +88,7 @@ impl Site {
         let config = view.config();
         let connections = before.map_or_else(Arc::default, |site| Arc::clone(&site.shared.connections));
         let meter = before.map_or_else(|| Arc::new(Meter::new(threads)), |site| Arc::clone(&site.shared.meter));
-        let shared = Shared { logs, rules, asker: fleet.asker(), connections, meter, threads };
+        let shared = Shared { logs, rules, asker: fleet.asker(), connections, meter, threads, neighbours: Arc::default() };
         shared.rules.tables().settle(config);
         let superseded = Arc::new(AtomicBool::new(false));
         let old_backend = |name: &str| before.and_then(|site| site.backend(name));
@@ -94,16 +98,18 @@ impl Site {
         };
         let backends = Arc::new(Backends::new(config.backends().iter().map(new_backend).collect()));
         let limit = Limit::renew(config.global().maxconn(), before.and_then(|site| site.limit.as_ref()));
-        let mut doors = Vec::new();
+        let (mut doors, mut neighbours) = (Vec::new(), Vec::new());
         for model in config.frontends() {
             let old = before.and_then(|site| site.frontend(model.name()));
             let frontend = Arc::new(Frontend::new(model, &backends, &shared, old));
+            neighbours.push(frontend.bustle());
             for (number, (spec, bind)) in (1..).zip(bind::specs(model)) {
                 let old = before.and_then(|site| site.doors.iter().find(|door| *door.spec() == spec));
                 let ground = Ground { bind, acceptor: tls.acceptor(model, bind).map(Arc::clone), process: limit.as_ref() };
                 doors.push(Arc::new(Door::new(spec, number, &frontend, ground, old.map(|door| &**door))));
             }
         }
+        shared.neighbours.settle(neighbours);
         Self { doors, backends, tls, limit, shared, superseded }
     }
 

@@ -21,7 +21,9 @@ use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::h2::client::Sender;
+use crate::rules::ServerLine;
 use crate::site::{Backend, Protocol, Server};
+use crate::socket::Socket;
 use crate::stats::{Counter, Here, Meter};
 use crate::stream::Stream;
 use crate::tls::Session;
@@ -90,6 +92,13 @@ impl Upstream {
             Self::H1(link) => Some(&link.stream),
             Self::H2(_) => None,
         }
+    }
+
+    /// Returns what rules may know of the connection itself; of one that others have a part in, the version alone.
+    pub(crate) fn line(&self) -> ServerLine {
+        let socket = self.stream().map(Stream::socket);
+        let version = if matches!(self, Self::H2(_)) { 2 } else { 1 };
+        ServerLine { local: socket.and_then(Socket::local_address), peer: socket.and_then(Socket::peer_address), version }
     }
 
     /// Returns all that rules may know of the TLS with the server; none for clear text.

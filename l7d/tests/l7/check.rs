@@ -52,7 +52,7 @@ fn what_is_not_carried_out_yet_is_refused_where_it_stands() {
             "default-backend = \"b\"",
             "default-backend = \"b\"\nrules = [\"tcp-request content switch-mode http if { src 10.0.0.0/8 }\"]",
             8,
-            "action `switch-mode` is not supported yet",
+            "action `switch-mode` is not supported: a frontend is of one mode",
         ),
         ("[backend.b]", "[backend.b]\nbalance = \"hash var(txn.x)\"", 8, "cannot balance by `var(txn.x)`"),
         ("[backend.b]", "[backend.b]\nbalance = \"hash path\"", 8, "backend `b` has mode tcp"),

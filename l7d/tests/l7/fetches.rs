@@ -81,7 +81,7 @@ fn arguments_that_do_not_fit_are_told() {
         ("%[str(a),aes_gcm_dec(99,a,b,c)]", "is not 128, 192 or 256"),
         ("%[str(a),add_item(-)]", "a variable or a suffix"),
         ("%[srv_weight(b/none)]", "no server `b/none`"),
-        ("%[str(a),wt6]", "is not supported yet"),
+        ("%[str(a),wt6]", "is not supported: the function is not here"),
     ] {
         let site = format!(
             "[frontend.f]\nbind = \"127.0.0.1:1\"\ntimeout = {{ client = \"1s\" }}\nrules = ['http-request set-header A \"{asked}\"']\n"

@@ -123,7 +123,7 @@ fn mistakes_are_told_where_they_are() {
         ),
         (
             "listen l\n bind :80\n dispatch 10.0.0.1:80\n server s 10.0.0.1:80\n",
-            "haproxy.cfg:7:2: `dispatch` in section `listen` is not supported yet",
+            "haproxy.cfg:7:2: `dispatch` in section `listen` is not supported: write a `server`",
         ),
         ("listen l\n bind :80\n acl a path_bug /x\n server s 10.0.0.1:80\n", "haproxy.cfg:7:8: there is no sample fetch `path_bug`"),
         ("listen l\n bind :80\n acl a path \\\n  -m wrong \"${NOT_SET-x}\"\n server s 10.0.0.1:80\n", "haproxy.cfg:8:6: "),

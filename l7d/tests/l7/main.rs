@@ -45,6 +45,8 @@ mod command_line;
 #[cfg(test)]
 mod compress;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod content;
 #[cfg(test)]
 mod control;
@@ -198,3 +200,5 @@ mod top;
 mod torture;
 #[cfg(test)]
 mod twins;
+#[cfg(test)]
+mod vocabulary;

@@ -141,6 +141,57 @@ fn server_is_asked_for_a_host_and_the_best_protocol_both_speak() {
 }
 
 #[test]
+fn what_global_says_of_all_servers_is_what_they_are_asked_for() {
+    let authority = Authority::new();
+    let issued = authority.issue(&["s.example"]);
+    let address = unused_address();
+    let _nginx = Program::nginx(&[(address, &issued, "add_header X-Cipher $ssl_cipher;")]);
+    let head = "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n";
+    let cases = [
+        (
+            "ssl-default-server-options ssl-max-ver TLSv1.2\n ssl-default-server-ciphers ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384",
+            "",
+            "AES256-GCM-SHA384",
+        ),
+        (
+            "ssl-default-server-options no-tlsv13 no-tls-tickets",
+            "ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+            "AES128-GCM-SHA256",
+        ),
+        ("ssl-default-server-ciphersuites TLS_CHACHA20_POLY1305_SHA256", "", "TLS_CHACHA20_POLY1305_SHA256"),
+        ("ssl-default-server-options force-tlsv12", "force-tlsv13", "TLSv1.3"),
+    ];
+    for (global, own, expected) in cases {
+        // Whether there are defaults or not.
+        for (head, proxy) in [(head, ""), ("", &head["defaults\n".len()..])] {
+            let site = |front: SocketAddr| {
+                format!(
+                    "global\n {global}\n{head}listen l\n{proxy} bind {front}\n server s {address} ssl verify none {own}\n server plain {address} backup\n"
+                )
+            };
+            let (ours, theirs) = (unused_address(), unused_address());
+            let _daemon = Daemon::start_haproxy(&site(ours));
+            let _haproxy = Haproxy::find().start(&site(theirs), theirs);
+            let [ours, theirs] = [ours, theirs].map(|front| {
+                let answer = answer(front);
+                assert!(answer.contains(expected), "{global} {own}: {answer}");
+                answer.lines().find(|line| line.to_ascii_lowercase().starts_with("x-cipher")).map(str::to_ascii_lowercase)
+            });
+            assert_eq!(ours, theirs, "{global} {own}");
+        }
+    }
+}
+
+/// Asks for something and returns all that is answered.
+fn answer(front: SocketAddr) -> String {
+    let mut client = connect(front);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
 fn sessions_are_resumed_unless_they_must_not() {
     let (authority, front, nginx) = (Authority::new(), unused_address(), unused_address());
     let issued = authority.issue(&["a.test"]);

@@ -3,6 +3,7 @@
 use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
+use super::refused;
 use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
@@ -228,37 +229,6 @@ pub(super) const WORDS: &[(&str, Read)] = &[
 pub(super) const IDLE: [(&str, bool); 6] =
     [("defer-accept", false), ("id", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
 
-/// Words HAProxy has and this model has no place for.
-const LATER: &[&str] = &[
-    "accept-netscaler-cip",
-    "allow-0rtt",
-    "ca-sign-file",
-    "ca-sign-pass",
-    "ca-verify-file",
-    "cc",
-    "client-sigalgs",
-    "expose-fd",
-    "force-sslv3",
-    "force-tlsv10",
-    "force-tlsv11",
-    "generate-certificates",
-    "guid-prefix",
-    "idle-ping",
-    "label",
-    "level",
-    "mss",
-    "namespace",
-    "nbconn",
-    "no-ca-names",
-    "npn",
-    "proto",
-    "quic-socket",
-    "severity-output",
-    "sigalgs",
-    "tcp-ut",
-    "tfo",
-];
-
 /// Words about TLS, which mean nothing without `ssl`.
 const TLS: [&str; 21] = [
     "alpn",
@@ -371,7 +341,7 @@ fn some_words(line: &mut Line, settings: &mut Settings, reader: &mut Reader, tit
             continue;
         }
         let Some((_, read)) = WORDS.iter().find(|(name, _)| known.contains(name) && *name == word.as_str()) else {
-            return Err(unknown(&word, title, known, LATER));
+            return Err(unknown(&word, title, known, refused::BIND));
         };
         read(line, settings, reader)?;
     }
@@ -418,7 +388,7 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
         }
         let Some((name, read)) = WORDS.iter().find(|(name, _)| *name == word.as_str()) else {
             let known: Vec<&str> = WORDS.iter().map(|(name, _)| *name).collect();
-            return Err(unknown(&word, "`bind`", &known, LATER));
+            return Err(unknown(&word, "`bind`", &known, refused::BIND));
         };
         read(line, settings, reader)?;
         if TLS.contains(name) && settings.tls_at.is_none() {

@@ -5,6 +5,7 @@ use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::log;
 use super::reader::Reader;
+use super::{refused, tls};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
 use crate::config::model::{Account, H2Limits, HeadLimits, QuicLimits, SocketFile, SocketLevel, StatsSocket};
@@ -140,6 +141,9 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         reader.set_bind_tls(defaults);
         Ok(())
     }),
+    ("ssl-default-server-ciphers", tls::default_names),
+    ("ssl-default-server-ciphersuites", tls::default_names),
+    ("ssl-default-server-options", tls::default_options),
     ("stats", stats),
     ("uid", |line, global, _| {
         global.process.user = Some(Account::Id(*line.integer(0..=MOST_ID)?));
@@ -180,6 +184,7 @@ pub(super) const IDLE: &[&str] = &[
     "noevports",
     "nogetaddrinfo",
     "nokqueue",
+    "no-memory-trimming",
     "nopoll",
     "noreuseport",
     "nosplice",
@@ -188,40 +193,11 @@ pub(super) const IDLE: &[&str] = &[
     "profiling.tasks",
     "set-dumpable",
     "ssl-dh-param-file",
+    "ssl-mode-async",
     "strict-limits",
+    "thread-group",
+    "thread-groups",
     "ulimit-n",
-];
-
-/// Keywords HAProxy has and this model has no place for.
-const LATER: &[&str] = &[
-    "51degrees-data-file",
-    "cluster-secret",
-    "default-path",
-    "deviceatlas-json-file",
-    "fd-hard-limit",
-    "grace",
-    "h1-case-adjust",
-    "h1-case-adjust-file",
-    "h2-workaround-bogus-websocket-clients",
-    "harden.reject-privileged-ports.quic",
-    "harden.reject-privileged-ports.tcp",
-    "http-err-codes",
-    "http-fail-codes",
-    "issuers-chain-path",
-    "key-base",
-    "limited-quic",
-    "lua-load",
-    "lua-load-per-thread",
-    "lua-prepend-path",
-    "maxcomprate",
-    "maxsslconn",
-    "nbproc",
-    "ssl-default-server-ciphers",
-    "ssl-default-server-ciphersuites",
-    "ssl-default-server-options",
-    "ssl-engine",
-    "ssl-load-extra-files",
-    "ssl-server-verify",
 ];
 
 /// What of `tune.*` sizes buffers, caches and loops of HAProxy's engine: accepted, and listed by `check -v`.
@@ -328,6 +304,7 @@ const TUNING: &[&str] = &[
     "stick-counters",
     "streams-elasticity",
     "takeover-other-tg-connections",
+    "vars.check-max-size",
     "vars.global-max-size",
     "vars.proc-max-size",
     "vars.reqres-max-size",
@@ -367,7 +344,7 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Glob
     }
     let Some((_, read)) = KEYWORDS.iter().find(|(name, _)| *name == keyword.as_str()) else {
         let known: Vec<&str> = KEYWORDS.iter().map(|(name, _)| *name).collect();
-        return Err(unknown(keyword, "section `global`", &known, LATER));
+        return Err(unknown(keyword, "section `global`", &known, refused::GLOBAL));
     };
     if line.is_negated() && !keyword.starts_with("insecure-") {
         return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));
@@ -417,7 +394,14 @@ fn stats(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Dia
         "socket" => global.stats_sockets.push(stats_socket(line)?),
         "timeout" => global.stats_timeout = Some(*line.period()?),
         "maxconn" => global.stats_maxconn = Some(*line.integer(1..=1000)?),
-        _ => return Err(unknown(&what, "`stats`", &["socket", "timeout", "maxconn"], &["bind-process"])),
+        _ => {
+            return Err(unknown(
+                &what,
+                "`stats`",
+                &["socket", "timeout", "maxconn"],
+                &[("bind-process", "the socket is served by the process there is")],
+            ));
+        }
     }
     Ok(())
 }
@@ -445,6 +429,14 @@ pub(in crate::config) fn master_socket(text: &str) -> Result<StatsSocket, String
     socket.map(|socket| socket.value().clone()).map_err(|error| error.message().to_owned())
 }
 
+/// Words that HAProxy has behind `stats socket`, and why they are not here.
+const NOT_OF_SOCKETS: &[(&str, &str)] = &[
+    ("accept-proxy", "nobody stands before the socket"),
+    ("name", "the socket goes by its address"),
+    ("severity-output", "`set severity-output` on the socket says it"),
+    ("ssl", "the socket is not encrypted"),
+];
+
 /// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.
 fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
     let address = line.parse("an address", address::bind)?;
@@ -460,7 +452,7 @@ fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
             "expose-fd" if line.accept("listeners") => exposes = true,
             _ => {
                 let known = ["mode", "user", "group", "uid", "gid", "level", "expose-fd"];
-                return Err(unknown(&word, "`stats socket`", &known, &["accept-proxy", "name", "severity-output", "ssl"]));
+                return Err(unknown(&word, "`stats socket`", &known, NOT_OF_SOCKETS));
             }
         }
     }

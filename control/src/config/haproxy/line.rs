@@ -251,12 +251,12 @@ pub(super) fn parse_word<T>(word: &Located<String>, parse: impl FnOnce(&str) -> 
     }
 }
 
-/// Refuses a word: one that HAProxy knows and this model has no place for, or a misspelling.
-pub(super) fn unknown(word: &Located<String>, title: &str, known: &[&str], later: &[&str]) -> Diagnostic {
-    if later.contains(&word.as_str()) {
-        return Diagnostic::error(word.location(), format!("`{}` in {title} is not supported yet", **word));
+/// Refuses a word: one that HAProxy knows, with the reason, or a misspelling.
+pub(super) fn unknown(word: &Located<String>, title: &str, known: &[&str], refused: &[(&'static str, &str)]) -> Diagnostic {
+    if let Some((_, reason)) = refused.iter().find(|(name, _)| *name == word.as_str()) {
+        return Diagnostic::error(word.location(), format!("`{}` in {title} is not supported: {reason}", **word));
     }
-    let all: Vec<&str> = known.iter().chain(later).copied().collect();
+    let all: Vec<&str> = known.iter().copied().chain(refused.iter().map(|(name, _)| *name)).collect();
     let error = Diagnostic::error(word.location(), format!("unknown keyword `{}` in {title}", **word));
     match suggest::nearest(word, all) {
         Some(meant) => error.hint(format!("did you mean `{meant}`?")),

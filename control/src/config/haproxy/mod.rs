@@ -12,7 +12,7 @@
 //!
 //! 1. Of a proxy (`defaults`, `frontend`, `backend`, `listen`): add a row to [`proxy::KEYWORDS`], in the order of the alphabet, with the
 //!    sections it may stand in, its name, and a function `fn(&mut Line, &mut Draft, &mut Reader) -> Result<(), Diagnostic>` that reads
-//!    its words; take its name out of `LATER` below the table. Words that nothing has read when the function returns are refused.
+//!    its words; take its name out of `refused`. Words that nothing has read when the function returns are refused.
 //!    What may stand in `defaults` too is written into `draft.settings`, whatever the section is; what may not, into `draft.frontend` or
 //!    `draft.backend`. [`Draft::finish`](draft::Draft) moves the settings to where they belong: a new field of
 //!    [`Defaults`](super::written::Defaults) needs its line there.
@@ -42,6 +42,7 @@ mod peers;
 pub(super) mod protocol;
 mod proxy;
 mod reader;
+mod refused;
 mod reply;
 mod resolvers;
 mod ring;

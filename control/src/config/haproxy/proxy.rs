@@ -3,7 +3,7 @@
 use super::draft::{Draft, Kind, Kinds};
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
-use super::{backend, bind, check, frontend, log, mail, reply, rules, server, stats, table};
+use super::{backend, bind, check, frontend, log, mail, refused, reply, rules, server, stats, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::Timeout;
@@ -120,26 +120,6 @@ pub(super) const IDLE_OPTIONS: [&str; 8] = [
     "tcp-smart-connect",
 ];
 
-/// Keywords HAProxy has and this model has no place for.
-const LATER: &[&str] = &[
-    "backlog",
-    "clitcpka-cnt",
-    "clitcpka-idle",
-    "clitcpka-intvl",
-    "crt",
-    "disabled",
-    "dispatch",
-    "enabled",
-    "force-be-switch",
-    "guid",
-    "hash-preserve-affinity",
-    "http-send-name-header",
-    "log-steps",
-    "max-keep-alive-queue",
-    "max-session-srv-conns",
-    "quic-initial",
-];
-
 /// Reads one line of a proxy.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     if IDLE.contains(&keyword.as_str()) {
@@ -150,7 +130,7 @@ pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft
     let title = format!("section `{}`", draft.kind.name());
     let Some((kinds, _, read)) = KEYWORDS.iter().find(|(_, name, _)| *name == keyword.as_str()) else {
         let known: Vec<&str> = KEYWORDS.iter().map(|(_, name, _)| *name).collect();
-        return Err(unknown(keyword, &title, &known, LATER));
+        return Err(unknown(keyword, &title, &known, refused::PROXY));
     };
     if line.is_negated() && !matches!(keyword.as_str(), "option" | "log") {
         return Err(line.error(format!("`no` cannot stand before `{}`", **keyword)));

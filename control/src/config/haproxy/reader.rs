@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::bind::TlsDefaults;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location, Source};
+use crate::config::written::ServerTlsSettings;
 
 /// Collects what is wrong while lines are read.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Reader {
     idle: Vec<Located<String>>,
     /// What every bind with TLS begins from.
     bind_tls: TlsDefaults,
+    /// What every server with TLS begins from.
+    pub(super) server_tls: ServerTlsSettings,
     /// Directories of files that are not named by their whole path.
     pub(super) bases: Bases,
 }

@@ -8,8 +8,6 @@ use crate::config::value::{address, ring as value, text, units};
 
 /// Keywords of the section.
 pub(super) const KEYWORDS: [&str; 6] = ["description", "format", "maxlen", "server", "size", "timeout"];
-/// Keywords HAProxy has and this model has no place for.
-const LATER: [&str; 1] = ["backing-file"];
 
 /// Begins a section `ring NAME`.
 pub(super) fn section(line: &mut Line, others: &[Ring]) -> Result<Ring, Diagnostic> {
@@ -38,7 +36,7 @@ pub(super) fn section_line(keyword: &Located<String>, line: &mut Line, ring: &mu
                 _ => return Err(unknown(&event, "`timeout` of a ring", &["connect", "server"], &[])),
             }
         }
-        _ => return Err(unknown(keyword, "section `ring`", &KEYWORDS, &LATER)),
+        _ => return Err(unknown(keyword, "section `ring`", &KEYWORDS, &[("backing-file", "rings are in memory")])),
     }
     line.finish()
 }

@@ -8,11 +8,11 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{cache, global, log_forward, mail, peers, proxy, reply, resolvers, ring, userlist};
+use super::{cache, global, log_forward, mail, peers, proxy, refused, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
 use crate::config::model::{Cache, HttpErrors, LogForward, Mailers, Resolvers, Ring};
-use crate::config::written::{self, Defaults, LineState, Outcome, Userlist, Written};
+use crate::config::written::{self, Defaults, LineState, Outcome, ServerTlsSettings, Userlist, Written};
 
 /// A section being read.
 #[derive(Default)]
@@ -59,9 +59,6 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 type Begin = fn(&mut Line, &Files) -> Result<Section, Diagnostic>;
 
-/// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 7] = ["acme", "crt-store", "dynamic-update", "fcgi-app", "log-profile", "program", "traces"];
-
 /// Tells whether a text is in this language: its first word is that of a section, or a condition.
 pub(in crate::config) fn begins(text: &str) -> bool {
     let first = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
@@ -72,7 +69,7 @@ pub(in crate::config) fn begins(text: &str) -> bool {
 
 /// Tells whether a word begins a section.
 pub(in crate::config) fn is_section(word: &str) -> bool {
-    SECTIONS.iter().any(|(name, _)| *name == word) || LATER.contains(&word)
+    SECTIONS.iter().any(|(name, _)| *name == word) || refused::SECTIONS.iter().any(|(name, _)| *name == word)
 }
 
 /// Reads texts as far as they can be read, one after the other.
@@ -103,6 +100,8 @@ struct Files {
     proxies: HashMap<String, Vec<(Kind, Located<String>)>>,
     /// Which kinds of proxies begin from defaults with rules.
     heirs: Vec<(Arc<Defaults>, Kind)>,
+    /// What every server with TLS begins from.
+    server_tls: ServerTlsSettings,
 }
 
 impl Files {
@@ -137,6 +136,7 @@ impl Files {
         if let Some((_, begin)) = SECTIONS.iter().find(|(name, _)| *name == keyword.as_str() && !line.is_negated()) {
             self.close(reader);
             self.section = Section::Unknown;
+            self.server_tls.clone_from(&reader.server_tls);
             self.section = begin(line, self)?;
             if let Section::Proxy(draft) = &self.section {
                 self.proxies.entry(draft.name.value().clone()).or_default().push((draft.kind, draft.name.clone()));
@@ -160,10 +160,11 @@ impl Files {
             });
             return line.finish();
         }
-        if LATER.contains(&keyword.as_str()) && !line.is_negated() {
+        let refused = refused::SECTIONS.iter().find(|(name, _)| *name == keyword.as_str());
+        if let Some((_, reason)) = refused.filter(|_| !line.is_negated()) {
             self.close(reader);
             self.section = Section::Unknown;
-            return Err(line.error(format!("section `{}` is not supported yet", **keyword)));
+            return Err(line.error(format!("section `{}` is not supported: {reason}", **keyword)));
         }
         match &mut self.section {
             Section::Unknown => Ok(()),
@@ -196,6 +197,7 @@ impl Files {
         let defaults = match (from, kind) {
             (Some(defaults), _) => defaults,
             // Such a section begins afresh, whatever stands before it.
+            // Such a section begins afresh, whatever stands before it.
             (None, Kind::Defaults) => Arc::default(),
             (None, Kind::Frontend | Kind::Backend | Kind::Listen) => Arc::clone(&self.last),
         };
@@ -204,7 +206,12 @@ impl Files {
             return Err(line.error(message).hint("haproxy lets frontends begin from them, or backends"));
         }
         let name = name.unwrap_or_else(|| line.keyword().map(|_| String::new()));
-        Ok(Section::Proxy(Box::new(Draft::new(kind, name, defaults))))
+        let begins_afresh = defaults.place.is_none();
+        let mut draft = Draft::new(kind, name, defaults);
+        if begins_afresh {
+            draft.settings.default_server.tls = self.server_tls.clone();
+        }
+        Ok(Section::Proxy(Box::new(draft)))
     }
 
     /// Refuses rules of defaults that would hold on both sides.

@@ -6,6 +6,7 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, parse_word, unknown};
 use super::reader::Reader;
+use super::refused;
 use super::tls;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Location, Source};
@@ -251,44 +252,6 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Words HAProxy has and this model has no place for.
-const LATER: &[&str] = &[
-    "allow-0rtt",
-    "check-reuse-pool",
-    "check-via-socks4",
-    "client-sigalgs",
-    "force-sslv3",
-    "force-tlsv10",
-    "force-tlsv11",
-    "guid",
-    "hash-key",
-    "idle-ping",
-    "log-proto",
-    "namespace",
-    "no-check-reuse-pool",
-    "no-send-proxy-v2-ssl",
-    "no-send-proxy-v2-ssl-cn",
-    "no-sni-auto",
-    "no-strict-maxconn",
-    "no-tfo",
-    "no-verifyhost",
-    "non-stick",
-    "npn",
-    "pool-conn-name",
-    "redir",
-    "send-proxy-v2-ssl",
-    "send-proxy-v2-ssl-cn",
-    "set-proxy-v2-tlv-fmt",
-    "shard",
-    "sigalgs",
-    "sni-auto",
-    "socks4",
-    "strict-maxconn",
-    "tcp-md5sig",
-    "tcp-ut",
-    "tfo",
-];
-
 /// Words that mean nothing here: threads never take each other's idle connections, however few they are.
 pub(super) const IDLE: [&str; 2] = ["id", "pool-low-conn"];
 
@@ -423,7 +386,7 @@ pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Re
         let all = || WORDS.iter().chain(tls::SERVER_WORDS);
         let Some((name, read)) = all().find(|(name, _)| *name == word.as_str()) else {
             let known: Vec<&str> = all().map(|(name, _)| *name).filter(|name| acts(name)).chain(["shard"]).collect();
-            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, LATER));
+            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, refused::SERVER));
         };
         if acts(name) {
             read(line, &mut settings, reader)?;
@@ -452,7 +415,7 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
         let all = || WORDS.iter().chain(tls::SERVER_WORDS);
         let Some((name, read)) = all().find(|(name, _)| *name == word.as_str()) else {
             let known: Vec<&str> = all().map(|(name, _)| *name).collect();
-            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, LATER));
+            return Err(unknown(&word, &format!("`{}`", line.keyword().value()), &known, refused::SERVER));
         };
         read(line, settings, reader)?;
         if CHECK.contains(name) && settings.check_at.is_none() {
@@ -478,7 +441,9 @@ fn proxy_options(line: &mut Line, settings: &mut Settings, _: &mut Reader) -> Re
         match option {
             "crc32c" => settings.checksum = true,
             known if LATER_OPTIONS.contains(&known) => {
-                return Err(Diagnostic::error(&place, format!("option `{known}` of PROXY headers is not supported yet")));
+                let error =
+                    Diagnostic::error(&place, format!("option `{known}` of PROXY headers is not supported: they carry a checksum alone"));
+                return Err(error.hint("known: crc32c"));
             }
             other => return Err(Diagnostic::error(&place, format!("PROXY headers have no option `{other}`")).hint("known: crc32c")),
         }
@@ -506,7 +471,7 @@ pub(super) fn source_words(line: &mut Line) -> Result<Located<ServerSource>, Dia
 
 impl Settings {
     /// Goes on from settings that are finished.
-    fn of(mut server: ServerSettings) -> Self {
+    pub(super) fn of(mut server: ServerSettings) -> Self {
         let (is_checked, located) = match server.check.take() {
             None => (None, None),
             Some(CheckSwitch::Off) => (Some(false), None),

@@ -23,13 +23,12 @@ pub(super) const KNOWN: &[&str] = &[
     "show-node",
     "uri",
 ];
-const LATER: &[&str] = &["show-modules"];
 
 /// Reads one setting of the page, any of which switches it on.
 pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let what = line.expect("enable, uri, auth or another setting of the page")?;
     if !KNOWN.contains(&what.as_str()) {
-        return Err(unknown(&what, "`stats`", KNOWN, LATER));
+        return Err(unknown(&what, "`stats`", KNOWN, &[("show-modules", "there are no modules")]));
     }
     let page = draft.settings.proxy.stats.get_or_insert_default();
     match what.as_str() {

@@ -53,7 +53,7 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
                     &word,
                     &format!("`{}`", line.keyword().value()),
                     &["type", "size", "expire", "nopurge", "peers", "recv-only", "srvkey", "store", "sum-conn-cur", "write-to"],
-                    &LATER,
+                    &[("brates-factor", "bytes are counted one by one")],
                 ));
             }
         }
@@ -64,8 +64,6 @@ pub(super) fn table(line: &mut Line, mut table: Table, home: Home) -> Result<Tab
     }
     Ok(table)
 }
-
-const LATER: [&str; 1] = ["brates-factor"];
 
 /// Reads the key: `ip`, `string len 32`.
 fn key(line: &mut Line) -> Result<TableKey, Diagnostic> {

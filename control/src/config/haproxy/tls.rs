@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::line::Line;
+use super::line::{Line, unknown};
 use super::reader::Reader;
+use super::refused;
 use super::server::Settings;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::TlsVersion;
 use crate::config::value::text;
 use crate::config::value::word::{self, Words};
+use crate::config::written::{Global, ServerSettings};
 
 /// Reads what follows a word.
 type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
@@ -105,6 +107,38 @@ pub(super) const SERVER_WORDS: &[(&str, Read)] = &[
         Ok(())
     }),
 ];
+
+/// Words that `ssl-default-server-options` knows.
+const OPTIONS: [&str; 7] = ["force-tlsv12", "force-tlsv13", "no-tls-tickets", "no-tlsv12", "no-tlsv13", "ssl-max-ver", "ssl-min-ver"];
+
+/// Reads the names of suites that servers begin from: `ssl-default-server-ciphers` and its like.
+pub(super) fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let name = line.keyword().trim_start_matches("ssl-default-server-").to_owned();
+    default_word(line, &name, reader)
+}
+
+/// Reads the words that servers begin from: `ssl-default-server-options`.
+pub(super) fn default_options(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    while let Some(word) = line.next() {
+        if OLD_VERSIONS.contains(&word.as_str()) {
+            continue;
+        }
+        if !OPTIONS.contains(&word.as_str()) {
+            return Err(unknown(&word, "`ssl-default-server-options`", &OPTIONS, refused::SERVER));
+        }
+        default_word(line, &word, reader)?;
+    }
+    Ok(())
+}
+
+fn default_word(line: &mut Line, name: &str, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let Some((_, read)) = SERVER_WORDS.iter().find(|(known, _)| *known == name) else { return Ok(()) };
+    let tls = std::mem::take(&mut reader.server_tls);
+    let mut settings = Settings::of(ServerSettings { tls, ..ServerSettings::default() });
+    let outcome = read(line, &mut settings, reader);
+    reader.server_tls = settings.server.tls;
+    outcome
+}
 
 /// Words that forbid a version of TLS which is not spoken here anyway.
 pub(super) const OLD_VERSIONS: [&str; 3] = ["no-sslv3", "no-tlsv10", "no-tlsv11"];

@@ -1,6 +1,6 @@
 //! Options of a proxy.
 
-use super::{Mistake, later};
+use super::Mistake;
 use crate::config::model::{ForwardFor, Forwarded, NamePolicy, ProxyOption};
 use crate::config::suggest;
 
@@ -65,7 +65,9 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
             let key = name.trim_end_matches("-check").trim_end_matches("-chk").trim_end_matches("chk");
             return Err(of_check(name).at(text, name).hint(format!("write check = {{ {key} = … }}")));
         }
-        _ if LATER.contains(&name) => return Err(later("option", name).at(text, name)),
+        _ if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) => {
+            return Err(Mistake::new(format!("option `{name}` is not supported: {reason}")).at(text, name));
+        }
         _ => return Err(Mistake::new(format!("`{name}` is not an option")).at(text, name).hint(suggest::hint(name, &KNOWN))),
     };
     match rest.first() {
@@ -108,23 +110,25 @@ pub(in crate::config) const KNOWN: [&str; 27] = [
     "tcplog",
 ];
 
-/// Options HAProxy has and this model has no place for.
-const LATER: [&str; 15] = [
-    "accept-invalid-http-request",
-    "accept-invalid-http-response",
-    "accept-unsafe-violations-in-http-request",
-    "accept-unsafe-violations-in-http-response",
-    "checkcache",
-    "contstats",
-    "disable-h2-upgrade",
-    "h1-case-adjust-bogus-client",
-    "h1-case-adjust-bogus-server",
-    "http-drop-request-trailers",
-    "http-drop-response-trailers",
-    "http-use-proxy-header",
-    "independent-streams",
-    "logasap",
-    "socket-stats",
+/// Options that HAProxy has and that are not carried out, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("contstats", "bytes are counted as they flow"),
+    ("accept-invalid-http-request", "what no two programs read alike is refused"),
+    ("accept-invalid-http-response", "what no two programs read alike is refused"),
+    ("accept-unsafe-violations-in-http-request", "what no two programs read alike is refused"),
+    ("accept-unsafe-violations-in-http-response", "what no two programs read alike is refused"),
+    ("checkcache", "deny by a rule: `http-response deny if { res.hdr(set-cookie) -m found } { … }`"),
+    ("disable-h2-upgrade", "`alpn http/1.1` of a bind says it for TLS; the preface of HTTP/2 is heeded"),
+    ("h1-case-adjust-bogus-client", "names of fields keep the case they came in, or are in small letters"),
+    ("h1-case-adjust-bogus-server", "names of fields keep the case they came in, or are in small letters"),
+    ("http-drop-request-trailers", "trailers go through"),
+    ("http-drop-response-trailers", "trailers go through"),
+    ("http-use-proxy-header", "clients that speak to a proxy say so by `Connection`"),
+    ("independent-streams", "each direction counts as activity of both"),
+    ("logasap", "lines are written when an exchange ends"),
+    ("prefer-last-server", "a client's next request is balanced; `http-reuse never` keeps it on its connection"),
+    ("socket-stats", "statistics are by frontend"),
+    ("transparent", "write a `server` at 0.0.0.0, which goes where the client wanted to"),
 ];
 
 fn forwardfor(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {

@@ -140,6 +140,8 @@ pub(super) enum Action {
     SetEnd {
         end: End,
         value: Expression,
+        /// Whether the connection itself still comes from where it came.
+        keeps_origin: bool,
     },
     /// The target is written in another way.
     Normalize(Normalizer),
@@ -362,6 +364,12 @@ impl Passage<'_> {
         }
     }
 
+    /// Notes where the connection itself comes from and goes to, before a rule first says otherwise.
+    fn keep_origin(&mut self) {
+        let ends = (self.scene.source, self.scene.destination);
+        self.memory.entry.iter_mut().for_each(|entry| entry.keep(ends));
+    }
+
     /// Says of one end of the connection what a rule says.
     fn set_end(&mut self, end: End, value: &Expression) {
         let Some(sample) = value.value(&self.view()) else { return };
@@ -542,7 +550,12 @@ impl Action {
                     }
                 }
             }
-            Self::SetEnd { end, value } => passage.set_end(*end, value),
+            Self::SetEnd { end, value, keeps_origin } => {
+                if *keeps_origin {
+                    passage.keep_origin();
+                }
+                passage.set_end(*end, value);
+            }
             Self::Normalize(normalizer) => {
                 let Some(value) = passage.view().request.map(|head| normalizer.apply(head)) else { return Ok(Effect::Next) };
                 let Some(value) = value else { return Ok(Effect::Denied(Reply::page(400))) };

@@ -19,9 +19,9 @@ use crate::rules::capture::length;
 use crate::rules::expr::Expression;
 use crate::rules::fetch::{Needs, Side};
 use crate::rules::log_format::Format;
-use crate::rules::names;
 use crate::rules::pattern::{Case, regex};
 use crate::rules::program::Compiler;
+use crate::rules::refused;
 use crate::rules::stick::{SLOTS, Update, Value};
 use crate::rules::store::FileKind;
 use crate::rules::view::{Loudness, Tracking, VariableId, Wait};
@@ -217,7 +217,7 @@ fn not_an_action(word: &Word<'_>, name: &str, stage: Stage) -> Diagnostic {
     if ACTIONS.iter().any(|(known, _)| *known == name) {
         return word.error(format!("action `{name}` cannot stand in these rules")).hint(format!("these can: {}", here.join(", ")));
     }
-    let (message, hint) = unknown("action", name, &here, &names::LATER_ACTIONS);
+    let (message, hint) = unknown("action", name, &here, refused::ACTIONS);
     word.error(message).hint(hint)
 }
 
@@ -300,7 +300,8 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     fn set_end(&mut self, end: End) -> Result<Action, Diagnostic> {
         let value = self.expression()?;
         // Whoever changes the destination wants it to be known.
-        Ok(self.compiler.names.destination(Action::SetEnd { end, value }))
+        let keeps_origin = self.stage != Stage::Connection;
+        Ok(self.compiler.names.destination(Action::SetEnd { end, value, keeps_origin }))
     }
 
     fn loudness(&mut self) -> Result<Loudness, Diagnostic> {

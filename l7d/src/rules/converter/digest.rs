@@ -10,7 +10,7 @@ use twox_hash::{XxHash3_64, XxHash32, XxHash64};
 use crate::balance::Hasher;
 use crate::base64;
 use crate::rules::argument::Call;
-use crate::rules::program::Names;
+use crate::rules::names::Names;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::{VariableId, View};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use control::config::Diagnostic;
 
 use crate::rules::argument::Call;
+use crate::rules::names::Names;
 use crate::rules::pattern::Case;
-use crate::rules::program::Names;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::store::{FileKind, Index, Way};
 

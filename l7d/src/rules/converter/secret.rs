@@ -15,7 +15,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::text::decoded_url_base64;
 use crate::base64;
 use crate::rules::argument::{Argument, Call};
-use crate::rules::program::Names;
+use crate::rules::names::Names;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::{VariableId, View};
 

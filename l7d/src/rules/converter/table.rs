@@ -10,9 +10,9 @@ use super::structure::{self, Structure};
 use super::{Converter, Operand, Operation, Selection, Substitution};
 use crate::rules::argument::Call;
 use crate::rules::fetch::Side;
-use crate::rules::names;
+use crate::rules::names::Names;
 use crate::rules::pattern::{Case, Network, regex};
-use crate::rules::program::Names;
+use crate::rules::refused;
 use crate::rules::replace::Replacement;
 use crate::rules::stick::Lookup;
 use crate::rules::view::VariableId;
@@ -107,7 +107,7 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),
         None => {
-            let (message, hint) = unknown("converter", call.name, &names(), &names::LATER_CONVERTERS);
+            let (message, hint) = unknown("converter", call.name, &names(), refused::CONVERTERS);
             Err(call.error(message).hint(hint))
         }
     }
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn no_name_is_both_known_and_missing() {
         let known = names();
-        let both: Vec<_> = names::LATER_CONVERTERS.iter().filter(|name| known.contains(name)).collect();
+        let both: Vec<_> = refused::CONVERTERS.iter().filter(|(name, _)| known.contains(name)).collect();
         assert!(both.is_empty(), "{both:?}");
         assert!(known.is_sorted(), "so that a name is found by eye");
     }

@@ -216,7 +216,7 @@ fn of_backend(view: &View<'_>, timeout: Timeout) -> Option<Duration> {
 }
 
 /// Tells whether an address is one of this host: only then can something be bound to it.
-fn is_local(address: IpAddr) -> bool {
+pub(super) fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(address.to_canonical(), 0)).is_ok()
 }
 

@@ -3,6 +3,7 @@
 mod about;
 mod access;
 mod body;
+mod connection;
 mod content;
 mod header;
 mod state;
@@ -16,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) use about::{About, Whole};
 pub(super) use access::Access;
 pub(super) use body::{Body, BodyPart};
+pub(super) use connection::{Connection, End, Measure, Scale};
+pub(crate) use connection::{Ingress, ServerLine};
 pub(super) use content::{Bytes, Origin};
 pub(super) use header::{Cookie, Form, HeaderField, Side, values};
 pub(super) use state::{ServerName, State};
@@ -117,6 +120,8 @@ pub(super) enum Fetch {
     ConnectionError,
     /// Something of the process, a proxy or the connection.
     About(About),
+    /// Something of the connections themselves.
+    Connection(Connection),
     /// The name of the exchange.
     UniqueId,
     /// Who the sender of a request proves to be.
@@ -172,6 +177,7 @@ impl Fetch {
             Self::Header(field) => field.form.kind(),
             Self::Access(access) => access.kind(),
             Self::About(about) => about.kind(),
+            Self::Connection(connection) => connection.kind(),
             Self::Tls(tls) | Self::ServerTls(tls) => tls.kind(),
             Self::ConnectionError => Kind::Int,
             Self::Body(body) => body.kind(),
@@ -198,6 +204,7 @@ impl Fetch {
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::Constant(_)
+            | Self::Connection(_)
             | Self::Captured(..)
             | Self::CapturedLine(_)
             | Self::UniqueId
@@ -299,6 +306,7 @@ impl Fetch {
             Self::ConnectionError => Sample::Int(0),
             Self::UniqueId => Sample::own(view.unique_id()?),
             Self::About(about) => about.find(view)?,
+            Self::Connection(connection) => connection.find(view)?,
             Self::Captured(side, number) => capture::of_slot(view, *side, *number)?,
             Self::CapturedLine(part) => capture::of_line(view, *part)?,
             Self::Header(_) | Self::Cookie(_) | Self::Parameter(_) | Self::Body(_) => return None,

@@ -2,7 +2,7 @@
 
 use crate::queue::Load;
 use crate::rules::view::View;
-use crate::site::{Backend, Server};
+use crate::site::{Backend, Bustle, Server};
 use crate::stats::Counter;
 
 /// A number that says how busy something is.
@@ -16,14 +16,14 @@ pub(in crate::rules) enum State {
     BackendQueue(Option<Box<str>>),
     /// How many sessions a backend got in the last second.
     BackendSessionRate(Option<Box<str>>),
-    /// How many this frontend got.
-    FrontendSessionRate,
-    /// How many requests this frontend got in the last second.
-    FrontendRequestRate,
+    /// How many a frontend got.
+    FrontendSessionRate(Option<Box<str>>),
+    /// How many requests a frontend got in the last second.
+    FrontendRequestRate(Option<Box<str>>),
     /// How many sessions a server got in the last second.
     ServerSessionRate(ServerName),
-    /// How many connections this frontend serves.
-    FrontendConnections,
+    /// How many connections a frontend serves.
+    FrontendConnections(Option<Box<str>>),
     ServerConnections(ServerName),
     ServerQueue(ServerName),
     /// How many wait in a backend for each server that takes traffic.
@@ -61,13 +61,13 @@ impl State {
                 return i64::try_from(backend(view, name.as_deref())?.meter().sum(Counter::Current)).ok();
             }
             Self::BackendSessionRate(name) => return i64::try_from(backend(view, name.as_deref())?.meter().session_rate()).ok(),
-            Self::FrontendSessionRate => return i64::try_from(view.scene.site?.meter().session_rate()).ok(),
-            Self::FrontendRequestRate => return i64::try_from(view.scene.site?.meter().request_rate()).ok(),
+            Self::FrontendSessionRate(name) => return i64::try_from(frontend(view, name.as_deref())?.meter.session_rate()).ok(),
+            Self::FrontendRequestRate(name) => return i64::try_from(frontend(view, name.as_deref())?.meter.request_rate()).ok(),
             Self::ServerSessionRate(name) => return i64::try_from(name.find(view)?.meter().session_rate()).ok(),
             Self::PriorityClass => return Some(view.memory.wishes.priority.class().into()),
             Self::PriorityOffset => return Some(view.memory.wishes.priority.offset().into()),
             Self::BackendQueue(name) => backend(view, name.as_deref())?.waiting(),
-            Self::FrontendConnections => usize::try_from(view.scene.site?.connections().1).ok()?,
+            Self::FrontendConnections(name) => usize::try_from(frontend(view, name.as_deref())?.connections()).ok()?,
             Self::ServerConnections(name) => usize::try_from(name.find(view)?.load().active()).ok()?,
             Self::ServerQueue(name) => usize::try_from(name.find(view)?.load().waiting()).ok()?,
             Self::AverageQueue(name) => {
@@ -112,6 +112,12 @@ fn free(backend: &Backend, of: impl Fn(&Load) -> Option<u32>) -> i64 {
     let has_first = up.iter().any(|server| !server.model().backup());
     let counting = up.iter().filter(|server| !has_first || !server.model().backup());
     counting.map(|server| of(server.load()).map(i64::from)).sum::<Option<i64>>().unwrap_or(-1)
+}
+
+/// Returns the traffic of the frontend of that name, or of the one at hand.
+fn frontend<'v>(view: &View<'v>, name: Option<&str>) -> Option<&'v Bustle> {
+    let here = view.scene.site?;
+    here.bustle_of(name.unwrap_or_else(|| here.name()))
 }
 
 /// Returns the backend of that name, or the one at hand.

@@ -7,15 +7,15 @@ use control::config::{Diagnostic, Timeout};
 use super::content::Start;
 use super::tls::{self, Fault, NamePart, Owner};
 use super::{
-    About, Access, Body, BodyPart, Bytes, Cookie, Fetch, Form, HeaderField, Origin, Parameter, Part, ServerName, Side, State, Tls, Unit,
-    Whole,
+    About, Access, Body, BodyPart, Bytes, Connection, Cookie, End, Fetch, Form, HeaderField, Measure, Origin, Parameter, Part, Scale,
+    ServerName, Side, State, Tls, Unit, Whole,
 };
 use crate::message::headers::is_token;
 use crate::rules::argument::Call;
 use crate::rules::auth::Userlist;
 use crate::rules::capture::Line;
-use crate::rules::names;
-use crate::rules::program::Names;
+use crate::rules::names::Names;
+use crate::rules::refused;
 use crate::rules::sample::Sample;
 use crate::rules::stick::Question;
 use crate::rules::word::unknown;
@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 233] = [
+const TABLE: [(&str, Build); 255] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -53,6 +53,11 @@ const TABLE: [(&str, Build); 233] = [
     ("base32", |call, _| plain(call, Fetch::About(About::Hash(Whole::WithoutQuery)))),
     ("base32+src", |call, _| plain(call, Fetch::About(About::HashAndSource(Whole::WithoutQuery)))),
     ("baseq", |call, _| plain(call, Fetch::Target(Part::BaseAndQuery))),
+    ("bc_dst", |call, names| server_line(call, names, Connection::Address(End::Server))),
+    ("bc_dst_port", |call, names| server_line(call, names, Connection::Port(End::Server))),
+    ("bc_http_major", |call, names| server_line(call, names, Connection::ServerVersion)),
+    ("bc_src", |call, names| server_line(call, names, Connection::Address(End::ServerSource))),
+    ("bc_src_port", |call, names| server_line(call, names, Connection::Port(End::ServerSource))),
     ("be_conn", |call, names| backend(call, names).map(|name| Fetch::State(State::BackendConnections(name)))),
     ("be_conn_free", |call, names| backend(call, names).map(|name| Fetch::State(State::FreeConnections(name)))),
     ("be_name", |call, _| plain(call, Fetch::BackendName)),
@@ -80,14 +85,30 @@ const TABLE: [(&str, Build); 233] = [
     ("dst_is_local", |call, names| plain(call, names.destination(Fetch::About(About::DestinationIsLocal)))),
     ("dst_port", |call, names| plain(call, names.destination(Fetch::DestinationPort))),
     ("env", |call, _| env(call)),
+    ("fc_dst", |call, names| entered(call, names, Connection::Address(End::Destination))),
+    ("fc_dst_is_local", |call, names| entered(call, names, Connection::IsLocal(End::Destination))),
+    ("fc_dst_port", |call, names| entered(call, names, Connection::Port(End::Destination))),
     ("fc_err", |call, _| plain(call, Fetch::ConnectionError)),
+    ("fc_err_str", |call, _| plain(call, Fetch::Constant(Sample::text(b"Success")))),
+    ("fc_fackets", |call, names| measured(call, names, Measure::ForwardAcknowledged)),
     ("fc_http_major", |call, _| plain(call, Fetch::About(About::WireVersion))),
+    ("fc_lost", |call, names| measured(call, names, Measure::Lost)),
+    ("fc_rcvd_proxy", |call, names| entered(call, names, Connection::CameByProxy)),
+    ("fc_reordering", |call, names| measured(call, names, Measure::Reordering)),
+    ("fc_retrans", |call, names| measured(call, names, Measure::Retransmitted)),
+    ("fc_rtt", |call, names| timed(call, names, Measure::RoundTrip)),
+    ("fc_rttvar", |call, names| timed(call, names, Measure::Variance)),
+    ("fc_sacked", |call, names| measured(call, names, Measure::Sacked)),
+    ("fc_src", |call, names| entered(call, names, Connection::Address(End::Source))),
+    ("fc_src_is_local", |call, names| entered(call, names, Connection::IsLocal(End::Source))),
+    ("fc_src_port", |call, names| entered(call, names, Connection::Port(End::Source))),
+    ("fc_unacked", |call, names| measured(call, names, Measure::Unacknowledged)),
     ("fe_client_timeout", |call, _| plain(call, Fetch::About(About::ClientTimeout))),
-    ("fe_conn", |call, _| plain(call, Fetch::State(State::FrontendConnections))),
+    ("fe_conn", |call, names| frontend(call, names).map(|name| Fetch::State(State::FrontendConnections(name)))),
     ("fe_defbe", |call, _| plain(call, Fetch::About(About::DefaultBackend))),
     ("fe_name", |call, _| plain(call, Fetch::FrontendName)),
-    ("fe_req_rate", |call, _| plain(call, Fetch::State(State::FrontendRequestRate))),
-    ("fe_sess_rate", |call, _| plain(call, Fetch::State(State::FrontendSessionRate))),
+    ("fe_req_rate", |call, names| frontend(call, names).map(|name| Fetch::State(State::FrontendRequestRate(name)))),
+    ("fe_sess_rate", |call, names| frontend(call, names).map(|name| Fetch::State(State::FrontendSessionRate(name)))),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
     ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
     ("hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
@@ -105,7 +126,7 @@ const TABLE: [(&str, Build); 233] = [
     ("ipv6", |call, _| address(call)),
     ("last_rule_file", |call, _| plain(call, Fetch::About(About::LastRuleFile))),
     ("last_rule_line", |call, _| plain(call, Fetch::About(About::LastRuleLine))),
-    ("meth", |call, _| plain(call, Fetch::Method)),
+    ("meth", |call, _| method(call)),
     ("method", |call, _| plain(call, Fetch::Method)),
     ("nbproc", |call, _| plain(call, Fetch::About(About::Processes))),
     ("nbsrv", |call, names| backend(call, names).map(|name| Fetch::State(State::UsableServers(name)))),
@@ -190,6 +211,7 @@ const TABLE: [(&str, Build); 233] = [
     ("shdr_cnt", |call, _| header(call, Side::Response, Form::Text).map(Fetch::HeaderCount)),
     ("shdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
     ("shdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
+    ("so_name", |call, names| entered(call, names, Connection::DoorName)),
     ("src", |call, _| plain(call, Fetch::Source)),
     ("src_is_local", |call, _| plain(call, Fetch::About(About::SourceIsLocal))),
     ("src_port", |call, _| plain(call, Fetch::SourcePort)),
@@ -296,13 +318,41 @@ pub(in crate::rules) fn build(call: &Call<'_, '_>, variables: &mut Names) -> Res
     match TABLE.iter().find(|(name, _)| *name == call.name) {
         Some((_, build)) => build(call, variables),
         None => {
-            if let Some((_, reason)) = names::UNKNOWABLE.iter().find(|(name, _)| *name == call.name) {
-                return Err(call.error(format!("sample fetch `{}` is not supported: {reason}", call.name)));
-            }
-            let (message, hint) = unknown("sample fetch", call.name, &names(), &names::LATER_FETCHES);
+            let (message, hint) = unknown("sample fetch", call.name, &names(), refused::FETCHES);
             Err(call.error(message).hint(hint))
         }
     }
+}
+
+fn server_line(call: &Call<'_, '_>, names: &mut Names, what: Connection) -> Result<Fetch, Diagnostic> {
+    plain(call, names.server_line(Fetch::Connection(what)))
+}
+
+fn entered(call: &Call<'_, '_>, names: &mut Names, what: Connection) -> Result<Fetch, Diagnostic> {
+    let asking = names.entry(Fetch::Connection(what));
+    let (Connection::Address(end) | Connection::Port(end) | Connection::IsLocal(end)) = what else { return plain(call, asking) };
+    plain(call, if end == End::Destination { names.destination(asking) } else { asking })
+}
+
+fn measured(call: &Call<'_, '_>, names: &mut Names, what: Measure) -> Result<Fetch, Diagnostic> {
+    plain(call, names.measuring(Fetch::Connection(Connection::Measured(what))))
+}
+
+fn timed(call: &Call<'_, '_>, names: &mut Names, what: fn(Scale) -> Measure) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    let scale = match call.optional(0) {
+        None => Scale::Milliseconds,
+        Some(unit) if unit.text == "ms" => Scale::Milliseconds,
+        Some(unit) if unit.text == "us" => Scale::Microseconds,
+        Some(unit) => return Err(call.error_in(unit, format!("`{}` is not ms or us", unit.text))),
+    };
+    Ok(names.measuring(Fetch::Connection(Connection::Measured(what(scale)))))
+}
+
+/// Reads a method of HTTP, which is a constant; without one it is that of the request.
+fn method(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
+    call.at_most(1)?;
+    Ok(call.optional(0).map_or(Fetch::Method, |name| Fetch::Constant(Sample::own(name.text.clone().into_bytes()))))
 }
 
 fn entries(call: &Call<'_, '_>, names: &Names) -> Result<Arc<Table>, Diagnostic> {
@@ -469,6 +519,16 @@ fn backend(call: &Call<'_, '_>, names: &Names) -> Result<Option<Box<str>>, Diagn
     Err(call.error_in(name, format!("no backend `{}`", name.text)))
 }
 
+/// Reads the name of a frontend, if there is one.
+fn frontend(call: &Call<'_, '_>, names: &Names) -> Result<Option<Box<str>>, Diagnostic> {
+    call.at_most(1)?;
+    let Some(name) = call.optional(0) else { return Ok(None) };
+    if names.has_frontend(&name.text) {
+        return Ok(Some(name.text.as_str().into()));
+    }
+    Err(call.error_in(name, format!("no frontend `{}`", name.text)))
+}
+
 /// Reads the name of a server, behind that of its backend and a slash unless it is in the one at hand.
 fn server(call: &Call<'_, '_>, names: &Names) -> Result<ServerName, Diagnostic> {
     call.at_most(1)?;
@@ -582,7 +642,7 @@ mod tests {
     #[test]
     fn no_name_is_both_known_and_missing() {
         let known = names();
-        let both: Vec<_> = names::LATER_FETCHES.iter().filter(|name| known.contains(name)).collect();
+        let both: Vec<_> = refused::FETCHES.iter().filter(|(name, _)| known.contains(name)).collect();
         assert!(both.is_empty(), "{both:?}");
         assert!(known.is_sorted(), "so that a name is found by eye");
         assert!(DERIVING.iter().all(|name| known.contains(name)));
