@@ -451,9 +451,15 @@ fn every_mistake_of_every_rule_is_reported() {
         ("http-request deny if nothere", "there is no acl `nothere`"),
         ("http-request deny if { path_beg /x", "this brace is not closed"),
         ("http-request deny if { pathh /x }", "there is no sample fetch `pathh`"),
-        ("http-request deny if { distcc_body -m found }", "sample fetch `distcc_body` is not supported: nobody reads the protocol of distcc"),
+        (
+            "http-request deny if { distcc_body -m found }",
+            "sample fetch `distcc_body` is not supported: nobody reads the protocol of distcc",
+        ),
         ("http-request deny if { path,lowr /x }", "there is no converter `lowr`"),
-        ("http-request deny if { path,debug -m bin 00 }", "converter `debug` is not supported: `l7d explain` tells every sample"),
+        (
+            "http-request deny if { path,debug -m bin 00 }",
+            "converter `debug` is not supported: `l7d explain` tells every sample and every rule of a request",
+        ),
         ("http-request deny if { path -m begin /x }", "`begin` is not a matching method"),
         ("http-request deny if { path_reg (a }", "unclosed group"),
         ("http-request deny if { path_reg (?=a) }", "look-around, including look-ahead and look-behind, is not supported"),
