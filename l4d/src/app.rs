@@ -80,10 +80,14 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     for (name, attached) in kernel.datapath.attach(&setup)? {
         info!("attached to {name} (index {}, {} mode)", attached.index, attached.mode);
     }
+    let lines = kernel.datapath.take_lines();
     let kernel = Arc::new(Mutex::new(kernel));
     let trigger = Trigger::new();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(health::run(fleet.clone(), health::Daemon { load: Box::new(|_, _| None), prepare: |_| {} }, trigger.shutdown()));
+    if let Some(lines) = lines {
+        tasks.spawn(lines.run(trigger.shutdown()));
+    }
     let (book, (movers, moves)) = (Book::default(), mpsc::channel(1));
     tasks.spawn(dns::run(fleet.clone(), book.clone(), movers, trigger.shutdown()));
     if let Some(listener) = metrics_listener {

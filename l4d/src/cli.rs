@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use control::{config::Config, telemetry};
 
 use crate::{
-    advice, app, datapath,
+    advice, app,
+    capture::{self, Wish},
+    datapath,
     decap::{self, DecapArgs},
     doctor::{self, DoctorArgs},
     explain::{self, Tuple},
@@ -49,6 +51,11 @@ enum Command {
     Flows(FlowsArgs),
     /// Says which service and server packets of a flow go to, and why: guard, remembered flow, ring slot.
     Explain(ExplainArgs),
+    /// Shows packets as they arrive and as they leave, with what became of each and why; `-w` writes them for wireshark and tcpdump.
+    ///
+    /// Nothing is changed and nothing is lost: the program shows chosen frames on their way, whether or not a daemon runs. Conditions narrow down what it shows
+    /// and are looked for in packets as they arrive; those of one kind are alternatives. While nobody captures, it costs nothing.
+    Capture(CaptureArgs),
     /// Looks at an interface and the machine around it; exit status 1 if something must be mended.
     ///
     /// Driver and mode, MTU, offloads, VLANs and bonds, queues, helpers of the kernel, and with a file next hops and tunnels. Each finding comes with the command
@@ -103,6 +110,14 @@ struct ExplainArgs {
     pin: PinArgs,
     #[command(flatten)]
     tuple: Tuple,
+}
+
+#[derive(Debug, Args)]
+struct CaptureArgs {
+    #[command(flatten)]
+    pin: PinArgs,
+    #[command(flatten)]
+    wish: Wish,
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +176,7 @@ impl Cli {
                 let (config, pin) = args.pin.resolve()?;
                 print(&explain::text(config.as_ref(), &pin, &args.tuple)?)
             }
+            Command::Capture(args) => capture::run(&args.pin.resolve()?.1, &args.wish),
             Command::Doctor(args) => {
                 let report = doctor::run(&args)?;
                 print(&report.text)?;

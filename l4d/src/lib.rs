@@ -7,6 +7,7 @@
 mod admin;
 mod advice;
 mod app;
+mod capture;
 pub mod cli;
 pub mod datapath;
 mod decap;

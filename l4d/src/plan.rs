@@ -63,6 +63,8 @@ pub struct Wanted {
     pub guard: WantedGuard,
     /// VLANs by lane, and the lanes of their devices by index.
     pub vlans: BTreeMap<u32, Link>,
+    /// Of how many packets one is logged, as a power of two.
+    pub log: Option<u32>,
 }
 
 /// Whom services are guarded against.
@@ -137,7 +139,9 @@ impl Default for Way {
 
 /// Plans the maps.
 pub fn plan(view: &View, way: impl Fn(IpAddr) -> Way, note: impl Fn(&config::Server) -> Note) -> Wanted {
-    let mut wanted = Wanted { guard: view.config().xdp().map(guard).unwrap_or_default(), ..Wanted::default() };
+    let xdp = view.config().xdp();
+    let log = xdp.and_then(config::Xdp::packet_log).map(|packets| packets.next_power_of_two().ilog2());
+    let mut wanted = Wanted { guard: xdp.map(guard).unwrap_or_default(), log, ..Wanted::default() };
     for frontend in view.config().frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
         for key in service_keys(frontend) {

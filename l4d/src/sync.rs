@@ -15,7 +15,7 @@ use xdp_common::{
     limits::{RING_SLOTS, SEQUENCE_SLOTS},
     server::Server,
     service::{Forward, Head, OnDead, Service, Tracking, returned},
-    settings::{GUARDED, Link, SHORTENED, TAGGED},
+    settings::{GUARDED, LOG_SHIFT, LOGGED, Link, SHORTENED, TAGGED},
     wire::{ICMP, ICMPV6},
 };
 
@@ -62,7 +62,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     sync_returns(tables, &mut synced);
     sync_echoes(tables, &mut synced);
     sync_segment_sizes(tables, wanted, &mut synced);
-    sync_features(tables, &mut synced);
+    sync_features(tables, wanted, &mut synced);
     synced
 }
 
@@ -154,13 +154,14 @@ fn sync_segment_sizes(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced)
 }
 
 /// Has the data plane know, last of all, what it must look at.
-fn sync_features(tables: &mut Tables, synced: &mut Synced) {
+fn sync_features(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
     let guard = &tables.guard;
     let guarded = guard.connections | guard.packets != 0 || !guard.prefixes.is_empty();
     // Once there were VLANs, packets may be under way of which a tag is noted.
     let tagged = !tables.vlans.is_empty() || u64::from(tables.features) & TAGGED != 0;
-    let features = [(guarded, GUARDED), (tagged, TAGGED), (!tables.segment_sizes.is_empty(), SHORTENED)];
+    let features = [(guarded, GUARDED), (tagged, TAGGED), (!tables.segment_sizes.is_empty(), SHORTENED), (wanted.log.is_some(), LOGGED)];
     let features = features.iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | *feature as u32);
+    let features = features | wanted.log.unwrap_or_default() << LOG_SHIFT;
     if tables.features != features {
         tables.features = features;
         synced.ops.push(MapOp::Features(features));

@@ -1,7 +1,7 @@
 //! What the XDP program and l4d must agree on: memory layouts with their rules, limits, map names and counters.
 //!
 //! Everything here is pure and `no_std`; it holds no pointer and does no I/O. In the order of use:
-//! [`addr`] → [`wire`], [`checksum`] → [`limits`] → [`maps`] → [`flow`], [`service`], [`server`], [`nat`], [`settings`] → [`reason`].
+//! [`addr`] → [`wire`], [`checksum`] → [`limits`] → [`maps`] → [`flow`], [`service`], [`server`], [`nat`], [`settings`] → [`reason`] → [`watch`].
 //! The feature `user` adds the `Pod` implementations that aya's maps ask for.
 
 #![no_std]
@@ -22,6 +22,7 @@ pub mod reason;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod watch;
 pub mod wire;
 
 // Words of several fields are laid out for the byte order of the target `bpfel`.

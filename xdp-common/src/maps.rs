@@ -44,6 +44,10 @@ pub const REASONS: &str = "REASONS";
 pub const PREFIXES: &str = "PREFIXES";
 /// Sources' paces: [`PaceLine`](crate::guard::PaceLine).
 pub const PACES: &str = "PACES";
+/// Which packets are captured: one [`Watch`](crate::watch::Watch).
+pub const WATCH: &str = "WATCH";
+/// Captured frames by CPU, each after its [`Event`](crate::watch::Event).
+pub const EVENTS: &str = "EVENTS";
 /// Programs that go on where the first one ends, by [`Stage`].
 pub const STAGES: &str = "STAGES";
 
@@ -70,11 +74,29 @@ pub enum Stage {
     Untag,
     /// Has both sides of a new connection ask for short segments.
     Shorten,
+    /// Looks whether a packet that arrives is one that somebody wants to see.
+    Watch,
+    /// Shows what became of one.
+    Report,
+    /// Logs it.
+    Log,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 8] = [Self::Tunnel, Self::Icmp, Self::Guard, Self::Balance, Self::Dnat, Self::Reset, Self::Untag, Self::Shorten];
+    pub const ALL: [Self; 11] = [
+        Self::Tunnel,
+        Self::Icmp,
+        Self::Guard,
+        Self::Balance,
+        Self::Dnat,
+        Self::Reset,
+        Self::Untag,
+        Self::Shorten,
+        Self::Watch,
+        Self::Report,
+        Self::Log,
+    ];
 
     /// Returns the program's name in the object file.
     pub const fn program(self) -> &'static str {
@@ -87,6 +109,9 @@ impl Stage {
             Self::Reset => "l4d_reset",
             Self::Untag => "l4d_untag",
             Self::Shorten => "l4d_shorten",
+            Self::Watch => "l4d_watch",
+            Self::Report => "l4d_report",
+            Self::Log => "l4d_log",
         }
     }
 }

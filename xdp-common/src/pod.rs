@@ -6,6 +6,7 @@ use crate::{
     server::{Counters, Hop, Server},
     service::{Bucket, RangeService},
     settings::{Link, Settings},
+    watch::Watch,
 };
 
 macro_rules! pod {
@@ -30,4 +31,5 @@ pod! {
     RangeService: 40,
     Server: 64,
     Settings: 64,
+    Watch: 152,
 }

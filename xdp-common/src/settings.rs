@@ -13,6 +13,14 @@ pub const GUARDED: u64 = 1;
 pub const TAGGED: u64 = 1 << 1;
 /// A feature: some service has its segments kept short.
 pub const SHORTENED: u64 = 1 << 2;
+/// A feature: a line is logged of some packets, one of two to the power of the number at [`LOG_SHIFT`].
+pub const LOGGED: u64 = 1 << 3;
+/// Where that number begins.
+pub const LOG_SHIFT: u32 = 8;
+/// The rarest that packets are logged, as a power of two.
+pub const RAREST: u32 = 31;
+/// A feature: somebody captures packets. Not l4d's, so in the upper half.
+pub const CAPTURED: u64 = 1 << 32;
 
 /// Settings that, but for the guard, the counts and the features, never change while the program is attached.
 #[repr(C)]
@@ -53,6 +61,18 @@ impl Settings {
     #[inline(always)]
     pub const fn has(&self, feature: u64) -> bool {
         self.features & feature != 0
+    }
+
+    /// Tells whether any of some features is in use.
+    #[inline(always)]
+    pub const fn has_any(&self, features: u64) -> bool {
+        self.features & features != 0
+    }
+
+    /// Tells whether a packet with this random number is one of those that are logged.
+    #[inline(always)]
+    pub const fn logs(&self, random: u32) -> bool {
+        self.has(LOGGED) && random & ((1 << (self.features >> LOG_SHIFT & RAREST as u64)) - 1) == 0
     }
 
     /// Returns the translated port of a NAT entry.

@@ -30,6 +30,7 @@ mod service;
 mod shorten;
 mod stats;
 mod vlan;
+mod watch;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
@@ -63,7 +64,7 @@ fn l4d_shorten(context: XdpContext) -> u32 {
 /// Takes the tag off a frame of a VLAN.
 #[xdp]
 fn l4d_untag(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(&context, Notes::NONE);
+    let mut packet = Packet::under_way(&context);
     let step = vlan::untag(&mut packet);
     take(&mut packet, step)
 }
@@ -108,6 +109,26 @@ fn l4d_tunnel(context: XdpContext) -> u32 {
     finish(&mut packet, sent)
 }
 
+/// Looks whether a packet that arrives is one that somebody wants to see.
+#[xdp]
+fn l4d_watch(context: XdpContext) -> u32 {
+    let mut packet = Packet::under_way(&context);
+    let step = watch::look(&packet);
+    take(&mut packet, step)
+}
+
+/// Shows what became of a packet that somebody wants to see.
+#[xdp]
+fn l4d_report(context: XdpContext) -> u32 {
+    watch::report(&Packet::new(&context, Notes::NONE))
+}
+
+/// Logs a line of a packet.
+#[xdp]
+fn l4d_log(context: XdpContext) -> u32 {
+    watch::log(&Packet::new(&context, Notes::NONE))
+}
+
 /// Ends with a packet, or has another program go on with it.
 #[inline(always)]
 fn take(packet: &mut Packet<'_>, step: Result<Step, Reason>) -> u32 {
@@ -125,12 +146,16 @@ fn take(packet: &mut Packet<'_>, step: Result<Step, Reason>) -> u32 {
 /// Counts what became of a packet and returns the verdict.
 #[inline(always)]
 fn finish(packet: &mut Packet<'_>, sent: Result<Sent, Reason>) -> u32 {
+    let leaves_by = sent.as_ref().map_or(0, |sent| Lane(sent.interface).interface());
     let (verdict, reason) = match sent {
         Ok(sent) => leave_by(packet, sent),
         Err(reason) if reason.passes() => (pass(packet), reason),
         Err(reason) => (XDP_DROP, reason),
     };
     stats::count(reason);
+    if packet.notes().has(Notes::WATCHED) {
+        watch::end(packet, reason, verdict, leaves_by);
+    }
     verdict
 }
 

@@ -5,11 +5,12 @@
 
 use crate::{atomic, forward::direct::Work};
 use aya_ebpf::{
-    bindings::bpf_fib_lookup,
+    bindings::{BPF_F_CURRENT_CPU, bpf_fib_lookup},
     macros::map,
     maps::{
         Array, HashMap, PerCpuArray, ProgramArray,
         lpm_trie::{Key, LpmTrie},
+        perf::PerfEventByteArray,
     },
     programs::XdpContext,
 };
@@ -24,6 +25,7 @@ use xdp_common::{
     server::{Counters, Hop, Load, Server},
     service::{Bucket, RangeService, Segment},
     settings::{Link, Settings},
+    watch::{Event, Sighting, Watch},
 };
 
 /// The flag that lets l4d map an array into its memory.
@@ -93,6 +95,15 @@ static QUESTION: PerCpuArray<bpf_fib_lookup> = PerCpuArray::with_max_entries(1, 
 /// What is noted of the packet under way.
 #[map]
 static NOTES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static WATCH: Array<Watch> = Array::pinned(1, 0);
+#[map]
+static EVENTS: PerfEventByteArray = PerfEventByteArray::pinned(0);
+
+/// What is seen of the watched packet under way.
+#[map]
+static SIGHTING: PerCpuArray<Sighting> = PerCpuArray::with_max_entries(1, 0);
 
 /// The last jiffies seen on this CPU and the ticks they were.
 #[map]
@@ -243,6 +254,25 @@ pub(crate) fn note(word: u64) {
         // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU.
         unsafe { *notes = word };
     }
+}
+
+/// Returns which packets are captured.
+#[inline(always)]
+pub(crate) fn watch() -> Option<&'static Watch> {
+    WATCH.get(0)
+}
+
+/// Returns what is seen of the watched packet under way on this CPU.
+#[inline(always)]
+pub(crate) fn sighting() -> Option<&'static mut Sighting> {
+    // SAFETY: this CPU's own copy; XDP programs do not interrupt each other on one CPU, and each asks once.
+    SIGHTING.get_ptr_mut(0).map(|sighting| unsafe { &mut *sighting })
+}
+
+/// Shows a frame to whoever captures, up to so many of its bytes; nobody may be there any more.
+#[inline(always)]
+pub(crate) fn show(context: &XdpContext, event: &Event, bytes: u32) {
+    EVENTS.output_at_index(context, BPF_F_CURRENT_CPU as u32, &event.bytes(), bytes);
 }
 
 /// A key of the prefixes whose address lies aligned on the stack, as the verifier wants it there.

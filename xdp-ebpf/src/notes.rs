@@ -5,7 +5,7 @@
 use crate::maps;
 use xdp_common::{
     lane::Lane,
-    settings::{Settings, TAGGED},
+    settings::{CAPTURED, LOGGED, Settings, TAGGED},
 };
 
 /// What is noted: the tag that was taken off in the lowest 16 bits, the index of the VLAN's device in the upper 32.
@@ -21,6 +21,10 @@ impl Notes {
     pub(crate) const ADMITTED: u64 = 1 << 17;
     /// It asks for no longer segments than it may.
     pub(crate) const SHORTENED: u64 = 1 << 18;
+    /// It was looked at, whether somebody wants to see it.
+    pub(crate) const SEEN: u64 = 1 << 19;
+    /// Somebody does.
+    pub(crate) const WATCHED: u64 = 1 << 20;
     /// The first program is to go on with it.
     const FRESH: u64 = 1 << 31;
 
@@ -42,19 +46,25 @@ impl Notes {
     /// Returns what a later program finds noted.
     #[inline(always)]
     pub(crate) fn of_stage(settings: &Settings) -> Self {
-        if settings.has(TAGGED) { Self(maps::notes().unwrap_or(0)) } else { Self::NONE }
-    }
-
-    /// Notes this for the first program, which goes on.
-    #[inline(always)]
-    pub(crate) fn hand_on(self) {
-        maps::note(self.0 | Self::FRESH);
+        if settings.has_any(TAGGED | LOGGED | CAPTURED) { Self(maps::notes().unwrap_or(0)) } else { Self::NONE }
     }
 
     /// Adds to what is noted for the first program, which goes on.
     #[inline(always)]
     pub(crate) fn add(what: u64) {
-        Self(maps::notes().unwrap_or(0) | what).hand_on();
+        maps::note(maps::notes().unwrap_or(0) | what | Self::FRESH);
+    }
+
+    /// Adds this to what is noted for the first program, which goes on.
+    #[inline(always)]
+    pub(crate) fn hand_on(self) {
+        Self::add(self.0);
+    }
+
+    /// Tells whether nothing is noted: the packet has just arrived.
+    #[inline(always)]
+    pub(crate) const fn is_none(self) -> bool {
+        self.0 == 0
     }
 
     /// Tells whether something is noted.

@@ -45,6 +45,10 @@ unsafe impl Head for Tcp {}
 unsafe impl Head for [u8; 4] {}
 // SAFETY: as above.
 unsafe impl Head for Tagged {}
+// SAFETY: as above.
+unsafe impl Head for Ipv4 {}
+// SAFETY: as above.
+unsafe impl Head for Ipv6 {}
 // SAFETY: as above; `repr(C)` puts no padding between parts of alignment 1.
 unsafe impl Head for Frame<Ipv4, Tcp> {}
 // SAFETY: as above.

@@ -5,7 +5,7 @@ use crate::{
     notes::Notes,
     packet::Packet,
     parse::{self, Flow},
-    service,
+    service, watch,
 };
 use xdp_common::{
     maps::Stage,
@@ -17,6 +17,9 @@ use xdp_common::{
 /// Balances a packet: a server's reply returns to its client, a client's packet goes to a server, all else is not ours.
 #[inline(always)]
 pub(crate) fn balance(packet: &mut Packet<'_>, settings: &Settings) -> Result<Step, Reason> {
+    if packet.notes().is_none() && watch::is_due(settings) {
+        return Ok(Step::Onward(Stage::Watch));
+    }
     let flow = match parse::flow(packet) {
         Ok(flow) => flow,
         Err(Reason::NotTransport) if parse::is_icmp(packet) => return Ok(Step::Onward(Stage::Icmp)),

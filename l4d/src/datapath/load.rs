@@ -15,7 +15,7 @@ use control::config::AttachMode;
 use tracing::warn;
 use xdp_common::{limits, maps, reason::REASONS};
 
-use super::{Error, Interface, Pins, Setup, Trial, chain};
+use super::{Error, Interface, Lines, Pins, Setup, Trial, chain};
 
 /// The object that `cargo xtask build-ebpf` made of `xdp-ebpf`, aligned as an ELF reader wants it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/xdp.o"));
@@ -55,6 +55,8 @@ pub(super) struct Program {
     ebpf: Ebpf,
     /// Programs the first one leads to, until they are pinned: the kernel empties the array when nobody holds it.
     stages: Option<ProgramArray<MapData>>,
+    /// What the program logs, until somebody takes it.
+    pub(super) lines: Option<Lines>,
 }
 
 impl Program {
@@ -81,7 +83,8 @@ impl Program {
             }
             stages.set(stage as u32, program.fd().map_err(Box::new)?, 0).map_err(failed)?;
         }
-        Ok(Self { ebpf, stages: Some(stages) })
+        let lines = Lines::of(&mut ebpf).map_err(Box::new)?;
+        Ok(Self { ebpf, stages: Some(stages), lines: Some(lines) })
     }
 
     /// Returns the program to try frames on.

@@ -446,7 +446,7 @@ impl Maps {
     }
 }
 
-fn memory(path: &std::path::Path, name: &'static str, size: usize, access: Access) -> Result<Memory, Error> {
+pub(super) fn memory(path: &std::path::Path, name: &'static str, size: usize, access: Access) -> Result<Memory, Error> {
     let failed = |error: String| Error::Map(name, error);
     let map = MapData::from_pin(path.join(name)).map_err(|error| failed(chain(&error)))?;
     let info = map.info().map_err(|error| failed(chain(&error)))?;

@@ -7,16 +7,21 @@ pub(crate) mod decap;
 mod load;
 mod maps;
 mod memory;
+mod packet_log;
 mod pin;
 mod trial;
+mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use control::config::AttachMode;
 pub use load::{Attached, Mode};
 pub use maps::{Maps, ServerCounters};
+pub use packet_log::Lines;
+pub(crate) use packet_log::protocol_name;
 pub use pin::{Pins, detach};
 pub use trial::{Outcome, Trial, Verdict};
+pub use watch::{SNAP, Shown, Watcher};
 use xdp_common::settings::Settings;
 
 use crate::{pool::Pool, tables::MapOp};
@@ -103,6 +108,9 @@ pub enum Error {
         /// Their version.
         found: u32,
     },
+    /// The object logs nothing.
+    #[error("the packet log: {0}")]
+    Log(#[from] Box<aya_log::Error>),
     /// The kernel refused a trial.
     #[error("trying a frame of {length} bytes on interface {interface}: {reason}")]
     Trial {
@@ -165,6 +173,11 @@ impl Datapath {
     /// None while the object holds the program it was loaded with.
     pub fn trial(&self) -> Result<Trial<'_>, Error> {
         self.program.trial()
+    }
+
+    /// Takes the lines that the program logs of some packets.
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        self.program.lines.take()
     }
 
     /// Returns the settings in force.

@@ -34,7 +34,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Reads what the program returned; the kernel drops whatever it does not know.
-    const fn from_code(code: u32) -> Self {
+    pub(crate) const fn from_code(code: u32) -> Self {
         match code {
             1 => Self::Dropped,
             2 => Self::Passed,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod balancing;
+mod capture;
 mod counters;
 mod crowd;
 mod dnat;

@@ -11,7 +11,7 @@ pub(crate) struct Package {
 }
 
 /// What the lab, the demo and the tests run.
-pub(crate) const LAB: [Package; 21] = [
+pub(crate) const LAB: [Package; 22] = [
     Package { name: "iproute2", proof: "ip", why: "namespaces, veth pairs, addresses and routes" },
     Package { name: "ethtool", proof: "ethtool", why: "switches checksum offload off on veth" },
     Package { name: "iputils-ping", proof: "ping", why: "reachability and ICMP" },
@@ -33,6 +33,7 @@ pub(crate) const LAB: [Package; 21] = [
     Package { name: "dnsmasq-base", proof: "dnsmasq", why: "a server of the DNS that is not ours" },
     Package { name: "rsyslog", proof: "rsyslogd", why: "a server of logs that is not ours" },
     Package { name: "tmux", proof: "tmux", why: "a terminal to look at" },
+    Package { name: "tcpdump", proof: "tcpdump", why: "a reader of captured packets that is not ours" },
     Package { name: "hatop", proof: "hatop", why: "a screen for the runtime interface that is not ours" },
     Package { name: "mariadb-server-core", proof: "/usr/sbin/mariadbd", why: "a server of MySQL that is checked" },
     Package { name: "postgresql-15", proof: "/usr/lib/postgresql/15/bin/postgres", why: "a server of PostgreSQL that is checked" },

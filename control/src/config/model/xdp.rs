@@ -24,6 +24,7 @@ pub struct Xdp {
     pub(in crate::config) allow: Vec<Located<Prefix>>,
     pub(in crate::config) source_connections: Option<u32>,
     pub(in crate::config) source_packets: Option<u32>,
+    pub(in crate::config) packet_log: Option<u32>,
     pub(in crate::config) stats_socket: Option<CommandSocket>,
 }
 
@@ -95,6 +96,11 @@ impl Xdp {
     /// Returns how many packets each source may send to services in a second.
     pub fn source_packets(&self) -> Option<u32> {
         self.source_packets
+    }
+
+    /// Returns of how many packets one is logged.
+    pub fn packet_log(&self) -> Option<u32> {
+        self.packet_log
     }
 
     /// Returns where l4d takes commands.

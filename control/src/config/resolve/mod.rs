@@ -308,6 +308,7 @@ fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
         allow: written.allow,
         source_connections: written.source_connections,
         source_packets: written.source_packets,
+        packet_log: written.packet_log,
         stats_socket: written.stats_socket,
         location: written.location,
     }

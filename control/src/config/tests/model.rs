@@ -230,6 +230,7 @@ hash-key = "000102030405060708090a0b0c0d0e0f"
 pin = "/sys/fs/bpf/other"
 on-stop = "keep"
 metrics = "[::1]:9102"
+packet-log = 1000
 [frontend.dns]
 mode = "tcp"
 bind = ["udp@10.0.0.1:53", "10.0.0.1:53", "10.0.0.2:8000-8003"]
@@ -257,6 +258,7 @@ server.a = "10.0.0.11:8080"
     assert_eq!((xdp.mode(), xdp.on_stop(), xdp.flows(), xdp.interfaces().len()), (AttachMode::Native, OnStop::Keep, 1 << 20, 2));
     assert_eq!((xdp.source_ports().unwrap().first(), xdp.source_ports().unwrap().count()), (49_152, 16_384));
     assert_eq!((xdp.hash_key().unwrap()[15], xdp.metrics().unwrap().to_string().as_str()), (15, "[::1]:9102"));
+    assert_eq!(xdp.packet_log(), Some(1000));
     let dns = &config.frontends()[0];
     let binds: Vec<_> = dns.binds().iter().map(|bind| bind.address().inet().unwrap()).collect();
     assert_eq!((binds[0].transport(), binds[1].transport()), (Transport::Udp, Transport::Tcp));
@@ -268,7 +270,7 @@ server.a = "10.0.0.11:8080"
     assert_eq!((plain.forward(), plain.balance(), plain.track()), (Forward::Nat, XdpBalance::RoundRobin, true));
     let servers = config.servers_of(kernel.backend());
     assert_eq!((servers[0].port(), servers[0].address_for(8001).map(|address| address.port())), (None, Some(8001)));
-    assert_eq!(servers[0].address_location().line(), 25);
+    assert_eq!(servers[0].address_location().line(), 26);
 }
 
 #[test]

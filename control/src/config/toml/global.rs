@@ -162,6 +162,7 @@ pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
         allow: section.take("allow").map(|item| reader.texts(&item, "192.0.2.0/24", address::prefix)).unwrap_or_default(),
         source_connections: section.take("source-connections").and_then(|item| reader.integer(&item, 1..=FASTEST, 100)),
         source_packets: section.take("source-packets").and_then(|item| reader.integer(&item, 1..=FASTEST, 10_000)),
+        packet_log: section.take("packet-log").and_then(|item| reader.integer(&item, 1..=1 << 31, 1000)),
         stats_socket: section.take("stats-socket").and_then(|item| command_socket(reader, &item)),
     };
     section.finish(reader, &[]);
