@@ -3,6 +3,7 @@
 mod admin;
 mod balancing;
 mod capture;
+mod checks;
 mod counters;
 mod crowd;
 mod dnat;
