@@ -59,6 +59,8 @@ mod cookies;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod deaths;
+#[cfg(test)]
 mod differential;
 #[cfg(test)]
 mod directed;

@@ -234,7 +234,7 @@ fn place(location: &Location) -> String {
 
 /// How many known names a hint lists.
 const SHOWN: usize = 8;
-const DEFAULT_SPREAD: u8 = 5;
+const DEFAULT_SPREAD: u8 = 0;
 const DEFAULT_STATS_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_STATS_MAXCONN: u32 = 10;
 const DEFAULT_FLOWS: u32 = 2 << 20;

@@ -166,7 +166,7 @@ fn nothing_set_means_the_documented_defaults() {
     let server = &config.servers()[0];
     assert_eq!((server.weight(), server.backup(), server.disabled(), server.maxconn()), (1, false, false, None));
     assert_eq!((server.slowstart(), server.check().is_none(), server.cookie()), (None, true, None));
-    assert_eq!((config.global().spread_checks(), config.xdp().is_none(), config.tables().len()), (5, true, 0));
+    assert_eq!((config.global().spread_checks(), config.xdp().is_none(), config.tables().len()), (0, true, 0));
 }
 
 #[test]
