@@ -429,7 +429,6 @@ pub(super) fn key_of(table: &Table, sample: &Sample<'_>) -> Option<Key> {
         }
         TableKey::Binary(most) => Key::of_bytes(&sample.to_bytes(), most),
     })
-    .filter(|_| !matches!(table.key(), TableKey::String(_)) || !sample.to_bytes().is_empty())
 }
 
 impl Update {

@@ -4,6 +4,8 @@
 //! yet, and is refused where it stands and nowhere else. Lines that end with `# newer` are not for Debian's haproxy, which does not know
 //! them. Most of those that serve HTTP are then run on both programs, which must answer and log alike.
 
+mod bytes;
+mod generated;
 mod requests;
 
 use std::fs;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use self::requests::REQUESTS;
-use self::requests::{Log, random, said};
+use self::requests::{Log, line, random, said};
 use crate::certs::Authority;
 use crate::http::{ask, essence, server};
 use crate::kit::{Daemon, Haproxy, Server, connect, directory, unused_address};
@@ -202,6 +204,19 @@ pub(crate) fn answer(address: SocketAddr, request: &str) -> Vec<String> {
 
 #[test]
 fn both_programs_answer_alike_whatever_the_configuration() {
+    compare_all(|name| REQUESTS.into_iter().map(str::to_owned).chain(random(name)).collect());
+}
+
+#[test]
+fn both_programs_answer_odd_requests_alike() {
+    let (seed, count) = (generated::seed(), generated::count());
+    // Told where the test fails.
+    println!("L7D_SEED={seed} L7D_REQUESTS={count}");
+    compare_all(|name| generated::requests(seed, name, count));
+}
+
+/// Asks both programs the same of each configuration that is run.
+fn compare_all(requests: impl Fn(&str) -> Vec<String>) {
     let (directory, server) = (furnished(), mirror());
     let mut failures = Vec::new();
     for (name, text) in corpus().iter().filter(|(name, _)| RUN.contains(&name.as_str())) {
@@ -211,13 +226,13 @@ fn both_programs_answer_alike_whatever_the_configuration() {
         let (theirs, their_address) = local(&their_log.instead_of("127.0.0.1:514", &text), &directory, server.address());
         let _daemon = Daemon::start_haproxy(&ours);
         let _haproxy = Haproxy::find().start(&theirs, their_address);
-        for request in REQUESTS.into_iter().map(str::to_owned).chain(random(name)) {
+        for request in requests(name) {
             let (ours, theirs) = (answer(our_address, &request), answer(their_address, &request));
             if ours != theirs {
                 failures.push(format!("=== {name}: {request}--- l7d\n{}\n--- haproxy\n{}", ours.join("\n"), theirs.join("\n")));
             }
         }
-        let [ours, theirs] = said([(&our_log, our_address), (&their_log, their_address)]);
+        let [ours, theirs] = said([(&our_log, our_address), (&their_log, their_address)], line);
         let is_silent = ours.is_empty() && text.contains("option httplog") && text.contains("127.0.0.1:514");
         let differing: Vec<_> = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).collect();
         if is_silent || !differing.is_empty() || ours.len() != theirs.len() {

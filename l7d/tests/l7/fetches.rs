@@ -75,6 +75,25 @@ fn rules_find_what_those_of_haproxy_find() {
 }
 
 #[test]
+fn cookies_are_cut_where_haproxy_cuts_them() {
+    let (server, _) = server(|head, _| {
+        let asked = head.lines().find_map(|line| line.strip_prefix("X-Set: ").or(line.strip_prefix("x-set: "))).unwrap_or_default();
+        format!("HTTP/1.1 200 OK\r\nSet-Cookie: {asked}\r\nContent-Length: 0\r\n\r\n")
+    });
+    let config = format!(
+        "global\n log @LOG@ local0\ndefaults\n mode http\n log global\n log-format \"%ST %[var(txn.seen)]\"\n timeout client 30s\n timeout server 30s\n \
+         timeout connect 2s\nlisten l\n bind @DOOR@\n \
+         http-request set-var-fmt(txn.seen) \"%[req.cook(a)]|%[req.cook(b)]|%[req.cook_cnt(a)]\"\n \
+         http-response set-header X-Seen \"%[res.cook(a)]|%[res.cook(b)]|%[res.cook_cnt(a)]\"\n server s {}\n",
+        server.address()
+    );
+    let twins = Twins::start(&config);
+    for cookies in ["a=1,2; b=3", "a=\"x,y\"; b=2", "b=\"q;a=1\"; a=2", "a=1, b=2", "a; a=2; =3; b", "a=1;a=2,a=3", "a=1; Path=/, b=5"] {
+        twins.compare(&get("/", &format!("Cookie: {cookies}\r\nX-Set: {cookies}\r\n")));
+    }
+}
+
+#[test]
 fn arguments_that_do_not_fit_are_told() {
     for (asked, expected) in [
         ("%[str(a),jwt_verify(RS256,/no/such/file)]", "/no/such/file"),

@@ -90,7 +90,7 @@ impl HeaderField {
         headers
             .iter()
             .filter(|field| field.known == self.known && (self.known != Known::Other || field.name.eq_ignore_ascii_case(&self.name)))
-            .flat_map(|field| Values { rest: Some(field.value), whole: self.whole })
+            .flat_map(|field| Values { rest: Some(field.value), separator: Some(b',').filter(|_| !self.whole) })
             .map(<[u8]>::trim_ascii)
     }
 
@@ -117,11 +117,11 @@ impl HeaderField {
     }
 }
 
-/// The values of one field: all of it, or what stands between its commas; a comma in quotes separates nothing.
+/// The values of one field: all of it, or what stands between its commas or another separator; one in quotes separates nothing.
 #[derive(Debug)]
 struct Values<'v> {
     rest: Option<&'v [u8]>,
-    whole: bool,
+    separator: Option<u8>,
 }
 
 impl<'v> Iterator for Values<'v> {
@@ -129,17 +129,14 @@ impl<'v> Iterator for Values<'v> {
 
     fn next(&mut self) -> Option<&'v [u8]> {
         let rest = self.rest.take()?;
-        if self.whole {
-            return Some(rest);
-        }
+        let Some(separator) = self.separator else { return Some(rest) };
         let (mut quoted, mut escaped) = (false, false);
         let comma = rest.iter().position(|byte| {
             match byte {
                 _ if escaped => escaped = false,
                 b'\\' => escaped = quoted,
                 b'"' => quoted = !quoted,
-                b',' => return !quoted,
-                _ => {}
+                byte => return *byte == separator && !quoted,
             }
             false
         });
@@ -151,7 +148,7 @@ impl<'v> Iterator for Values<'v> {
 
 /// Returns what stands between the commas of a field, white space included.
 pub(in crate::rules) fn values(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Values { rest: Some(field), whole: false }
+    Values { rest: Some(field), separator: Some(b',') }
 }
 
 /// Prints the names of all fields in the order they come; what is said of the connection is for nobody else.
@@ -175,22 +172,28 @@ pub(in crate::rules) struct Cookie {
 }
 
 impl Cookie {
+    fn means(&self, name: &[u8]) -> bool {
+        self.name.as_ref().is_none_or(|wanted| **wanted == *name.trim_ascii())
+    }
+
     fn values<'v>(&self, headers: &'v Headers) -> impl Iterator<Item = &'v [u8]> {
-        let (field, most) = match self.side {
-            Side::Request => (&b"cookie"[..], usize::MAX),
-            // What follows the first semicolon of a Set-Cookie are its attributes.
-            Side::Response => (&b"set-cookie"[..], 1),
+        let field = match self.side {
+            Side::Request => &b"cookie"[..],
+            Side::Response => &b"set-cookie"[..],
         };
         headers
             .iter()
             .filter(move |found| found.name.eq_ignore_ascii_case(field))
-            .flat_map(move |found| found.value.split(|byte| *byte == b';').take(most))
-            .filter_map(|pair| {
-                let equals = pair.iter().position(|byte| *byte == b'=')?;
-                let name = pair[..equals].trim_ascii();
-                let matches = self.name.as_ref().is_none_or(|wanted| **wanted == *name);
-                matches.then(|| pair[equals + 1..].trim_ascii())
+            // A comma begins another list, as if it stood in a field of its own.
+            .flat_map(|found| values(found.value))
+            .flat_map(|list| {
+                let parts = Values { rest: Some(list), separator: Some(b';') };
+                let pairs = parts.filter_map(|part| Some(part.split_at(part.iter().position(|byte| *byte == b'=')?)));
+                // What follows the cookie in a Set-Cookie are its attributes.
+                pairs.take_while(|(name, _)| self.side == Side::Request || self.means(name))
             })
+            .filter(|(name, _)| self.means(name))
+            .map(|(_, value)| value[1..].trim_ascii())
     }
 
     pub(super) fn visit<'v>(&self, view: &View<'v>, wanted: Wanted, takes: &mut dyn FnMut(Sample<'v>) -> bool) -> bool {
@@ -212,8 +215,10 @@ mod tests {
 
     #[test]
     fn commas_separate_values_unless_quoted() {
-        let values = |text: &'static str, whole| {
-            Values { rest: Some(text.as_bytes()), whole }.map(|v| str::from_utf8(v.trim_ascii()).unwrap()).collect()
+        let values = |text: &'static str, whole: bool| {
+            Values { rest: Some(text.as_bytes()), separator: Some(b',').filter(|_| !whole) }
+                .map(|v| str::from_utf8(v.trim_ascii()).unwrap())
+                .collect()
         };
         let cases: [(&str, &[&str]); 5] = [
             ("a, b ,c", &["a", "b", "c"]),

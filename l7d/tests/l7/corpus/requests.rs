@@ -119,6 +119,9 @@ const FIELDS: [&str; 28] = [
     "X-Custom: a b, c\r\n",
 ];
 
+/// Returns what is compared of a line about clients of an address; none of other lines.
+pub(super) type Read = fn(&str, SocketAddr) -> Option<String>;
+
 /// Where a program logs to.
 pub(super) struct Log(UdpSocket);
 
@@ -135,22 +138,22 @@ impl Log {
     }
 
     /// Reads lines about requests to `address` until none comes for a while.
-    fn read(&self, address: SocketAddr, lines: &mut Vec<String>) {
+    fn read(&self, address: SocketAddr, read: Read, lines: &mut Vec<String>) {
         let mut buffer = [0; 4096];
         while let Ok(length) = self.0.recv(&mut buffer) {
-            lines.extend(line(&String::from_utf8_lossy(&buffer[..length]), address));
+            lines.extend(read(&String::from_utf8_lossy(&buffer[..length]), address));
         }
     }
 }
 
 /// Returns what two programs say of the same requests, each to its own address, once both have said as much; sorted, because threads
 /// write when they come to it.
-pub(super) fn said(logs: [(&Log, SocketAddr); 2]) -> [Vec<String>; 2] {
+pub(super) fn said(logs: [(&Log, SocketAddr); 2], read: Read) -> [Vec<String>; 2] {
     let mut lines = [Vec::new(), Vec::new()];
     let end = Instant::now() + PATIENCE;
     loop {
         for ((log, address), lines) in logs.iter().zip(&mut lines) {
-            log.read(*address, lines);
+            log.read(*address, read, lines);
         }
         if lines[0].len() == lines[1].len() || Instant::now() > end {
             lines.iter_mut().for_each(|lines| lines.sort());
@@ -160,7 +163,7 @@ pub(super) fn said(logs: [(&Log, SocketAddr); 2]) -> [Vec<String>; 2] {
 }
 
 /// Returns what a line says, but for times, ports, bytes (which are counted in different ways), and how many connections there were.
-fn line(line: &str, address: SocketAddr) -> Option<String> {
+pub(super) fn line(line: &str, address: SocketAddr) -> Option<String> {
     // Behind the header and the time in brackets.
     let (_, rest) = line.split_once("] ")?;
     let rest = rest.trim_end().replace(&address.to_string(), "ADDRESS");
