@@ -118,6 +118,11 @@ impl Spec {
         &self.frontend
     }
 
+    /// Tells whether it is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.place, Place::Unix { .. })
+    }
+
     /// Tells whether QUIC is spoken there.
     pub(crate) fn is_quic(&self) -> bool {
         matches!(self.place, Place::Inet { transport: Transport::Quic, .. })

@@ -2,25 +2,29 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::config::{PeerAddress, UnixAddress};
 use control::tls::{Client, Host};
 use rustix::net::AddressFamily;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{debug, info};
 
 use super::codec::hello::{Greeting, Hello, MINOR, Status};
-use super::group::Group;
+use super::group::{Group, Manners};
 use super::member::{self, Kinship, Member, Turn};
 use super::session::{self, Ending, Side, Terms};
 use super::teach::Manner;
 use crate::level::Level;
+use crate::proxy_header::{self, Decoded, Endpoints};
 use crate::socket::Socket;
+use crate::upstream::connect::header;
 use crate::upstream::{Given, Source};
 
 /// Connects to a peer again and again, whenever there is no connection with it.
@@ -41,6 +45,21 @@ pub(super) async fn keep(group: Arc<Group>, member: Arc<Member>) {
             Outcome::Refused(_) | Outcome::Unreachable => failures = failures.saturating_add(1),
         }
         pause = backoff(failures);
+    }
+}
+
+/// Speaks with a peer while this process ends, unless another has taken its place, which is told instead and speaks for both.
+pub(super) async fn linger(group: Arc<Group>, member: Arc<Member>) {
+    let mut failures = 0_u32;
+    loop {
+        let outcome = attempt(&group, &member, MINOR, || ()).await;
+        failures = if outcome == Outcome::Spoken { 0 } else { failures.saturating_add(1) };
+        tokio::time::sleep(backoff(failures)).await;
+        let Some(successor) = group.successor() else { continue };
+        while successor.is_taken() || attempt(&group, successor, MINOR, || ()).await != Outcome::Unreachable {
+            successor.free().await;
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
     }
 }
 
@@ -74,23 +93,9 @@ pub(super) async fn attempt(group: &Group, member: &Arc<Member>, minor: u32, tau
         (standing.status, standing.reconnect) = (member::Status::Connecting, None);
         standing.attempts += 1;
     }
-    let made = async {
-        let stream = timeout(PATIENCE, dial(address, member.source())).await??;
-        stream.set_nodelay(true)?;
-        member.standing().ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
-        Ok(stream)
-    };
-    let made = tokio::select! {
-        made = made => made,
-        () = turn.lost() => return Outcome::Unreachable,
-    };
-    let outcome = match (made, member.client()) {
-        (Ok(stream), None) => introduce(stream, group, member, (&mut turn, minor), taught).await,
-        (Ok(stream), Some(client)) => match secure(stream, &client).await {
-            Ok(stream) => introduce(stream, group, member, (&mut turn, minor), taught).await,
-            Err(error) => Err(error),
-        },
-        (Err(error), _) => Err(error),
+    let outcome = match address {
+        PeerAddress::Inet(inet) => meet(dial(*inet, member), group, member, (&mut turn, minor), taught).await,
+        PeerAddress::Unix(unix) => meet(dial_unix(unix), group, member, (&mut turn, minor), taught).await,
     };
     let outcome = outcome.unwrap_or_else(|error: io::Error| {
         debug!("peers {}: {} at {address}: {error}", group.name(), member.name());
@@ -105,8 +110,49 @@ pub(super) async fn attempt(group: &Group, member: &Arc<Member>, minor: u32, tau
     outcome
 }
 
+/// Says who we are over a connection that is being made.
+async fn meet<S>(
+    dialled: impl Future<Output = io::Result<S>>,
+    group: &Group,
+    member: &Member,
+    (turn, minor): (&mut Turn, u32),
+    taught: impl FnOnce(),
+) -> io::Result<Outcome>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stream = tokio::select! {
+        made = timeout(PATIENCE, dialled) => made??,
+        () = turn.lost() => return Ok(Outcome::Unreachable),
+    };
+    if let Some(version) = member.send_proxy() {
+        stream.write_all(&header(version, &Endpoints::Unknown)).await?;
+    }
+    match member.client() {
+        None => introduce(stream, group, member, (turn, minor), taught).await,
+        Some(client) => introduce(secure(stream, &client).await?, group, member, (turn, minor), taught).await,
+    }
+}
+
+async fn dial(address: SocketAddr, member: &Member) -> io::Result<TcpStream> {
+    let stream = dial_from(address, member.source()).await?;
+    stream.set_nodelay(true)?;
+    member.standing().ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+    Ok(stream)
+}
+
+async fn dial_unix(address: &UnixAddress) -> io::Result<UnixStream> {
+    if let Some(path) = address.path() {
+        return UnixStream::connect(path).await;
+    }
+    let name = net::SocketAddr::from_abstract_name(address.abstract_name().unwrap_or_default())?;
+    let stream = net::UnixStream::connect_addr(&name)?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
 /// Connects from where the configuration says.
-async fn dial(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpStream> {
+async fn dial_from(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpStream> {
     let Some(source) = source else { return TcpStream::connect(address).await };
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     for _ in 0..source.choices() {
@@ -118,7 +164,7 @@ async fn dial(address: SocketAddr, source: Option<&Source>) -> io::Result<TcpStr
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-async fn secure(stream: TcpStream, client: &Client) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(stream: S, client: &Client) -> io::Result<tokio_rustls::client::TlsStream<S>> {
     let name = Client::name(Host::Unstated).map_err(io::Error::other)?;
     timeout(PATIENCE, TlsConnector::from(Arc::clone(client.config())).connect(name, stream)).await?
 }
@@ -154,19 +200,38 @@ where
     Ok(Outcome::Spoken)
 }
 
-/// Serves who has connected.
-pub(super) async fn accept(group: Arc<Group>, stream: TcpStream, source: SocketAddr, tls: Option<Arc<ServerConfig>>) {
-    let ends = stream.local_addr().ok().map(|ours| (ours, source));
+/// Serves who has connected, between two ends if it has come over the network.
+pub(super) async fn accept<S>(group: Arc<Group>, mut stream: S, mut ends: Option<(SocketAddr, SocketAddr)>, manners: Manners)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let from = ends.map_or_else(|| "a Unix socket".to_owned(), |(_, source)| source.to_string());
     let served = async {
-        stream.set_nodelay(true)?;
-        match tls {
+        if manners.accept_proxy
+            && let Endpoints::Relayed { source, destination } = timeout(PATIENCE, hear_header(&mut stream)).await??
+        {
+            ends = Some((destination, source));
+        }
+        match manners.tls {
             None => welcome(stream, &group, ends).await,
             Some(config) => welcome(timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await??, &group, ends).await,
         }
     };
     if let Err(error) = served.await {
-        debug!("peers {}: who connects from {source}: {error}", group.name());
+        debug!("peers {}: who connects from {from}: {error}", group.name());
     }
+}
+
+/// Reads a PROXY header, and nothing of what follows.
+async fn hear_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Endpoints> {
+    let mut header = Vec::new();
+    while header.len() < LONGEST_HEADER {
+        header.push(stream.read_u8().await?);
+        if let Decoded::Complete { endpoints, .. } = proxy_header::decode(&header).map_err(io::Error::other)? {
+            return Ok(endpoints);
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 /// Finds out who has connected, and speaks if that is welcome.
@@ -242,5 +307,7 @@ where
 
 /// How long anything before the first message may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Room for every header with some extensions.
+const LONGEST_HEADER: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(125);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -1,14 +1,15 @@
 //! One section of peers at work.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use control::config::{self, Config};
+use control::config::{self, Config, PeerAddress};
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,12 +36,26 @@ pub(crate) struct Group {
     local: String,
     tables: Vec<Shared>,
     members: Vec<Arc<Member>>,
-    /// Who accepts TLS; none where the address takes clear text.
-    acceptors: Mutex<HashMap<Spec, Option<Arc<ServerConfig>>>>,
+    acceptors: Mutex<HashMap<Spec, Manners>>,
     resync: Mutex<Resync>,
     shards: u32,
     log: Mutex<Arc<Log>>,
     began: jiff::Zoned,
+}
+
+/// How connections begin that come in at an address.
+#[derive(Debug, Clone)]
+pub(super) struct Manners {
+    /// What accepts TLS; none where clear text is spoken.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Whether a PROXY header comes first.
+    pub(super) accept_proxy: bool,
+}
+
+/// Where peers connect to.
+enum Listener {
+    Inet(TcpListener),
+    Unix(UnixListener),
 }
 
 /// A table as peers know it.
@@ -53,6 +68,8 @@ pub(crate) struct Shared {
     /// The table.
     pub(crate) table: Arc<Table>,
     pub(super) aspect: Aspect,
+    /// What this process is called, and the one before it, where that matters.
+    pub(super) local: String,
 }
 
 /// What of a table is shared.
@@ -68,14 +85,14 @@ impl Group {
     pub(super) fn new(peers: &config::Peers, local: &str, config: &Config, site: &Site, start: Start) -> Self {
         let ours = config.tables().iter().filter(|table| table.peers() == Some(peers.name()));
         let found = ours.filter_map(|model| Some((model.shared_as(), site.tables().named(model.name())?)));
-        let tables = share(found);
+        let tables = share(found, local);
         let member = |(place, model): (usize, &config::Peer)| {
             let kinship = if model.name() == local { Kinship::Local } else { Kinship::Remote };
             Arc::new(Member::new(place, model, kinship, site.tls().client_of_peer(peers, model)))
         };
         let acceptors = peers.binds(local).flat_map(|bind| {
-            let tls = site.tls().acceptor_of_peers(peers, bind);
-            specs_of_peers(peers.name(), bind).into_iter().map(move |spec| (spec, tls.clone()))
+            let manners = Manners { tls: site.tls().acceptor_of_peers(peers, bind), accept_proxy: bind.accept_proxy() };
+            specs_of_peers(peers.name(), bind).into_iter().map(move |spec| (spec, manners.clone()))
         });
         Self {
             name: peers.name().to_owned(),
@@ -101,7 +118,7 @@ impl Group {
         Self {
             name: peers.name().to_owned(),
             local: local.to_owned(),
-            tables: share(config.tables().iter().filter_map(|model| Some((model.shared_as(), known.named(model.name())?)))),
+            tables: share(config.tables().iter().filter_map(|model| Some((model.shared_as(), known.named(model.name())?))), local),
             members: peers.members().iter().enumerate().map(member).collect(),
             acceptors: Mutex::default(),
             resync: Mutex::new(Resync::new(Start::Afresh, now)),
@@ -153,7 +170,7 @@ impl Group {
             && self.members.len() == other.members.len()
             && self.members.iter().zip(&other.members).all(|(one, other)| one.is_like(other))
             && ours.len() == theirs.len()
-            && ours.iter().all(|(spec, tls)| theirs.get(spec).is_some_and(|other| other.is_some() == tls.is_some()))
+            && ours.iter().all(|(spec, manners)| theirs.get(spec).is_some_and(|other| other.tls.is_some() == manners.tls.is_some()))
     }
 
     /// Takes over what decides about TLS from a newer one.
@@ -180,7 +197,11 @@ impl Group {
     /// Forgets which connections a member had open.
     pub(super) fn forget_open(&self, member: &Member) {
         for shared in self.tables.iter().filter(|shared| shared.aspect == Aspect::Open) {
-            shared.table.forget_open(member.name());
+            for key in shared.table.forget_open(member.name()) {
+                if member.kinship() == Kinship::Local {
+                    shared.table.restate_open(&key, now());
+                }
+            }
         }
     }
 
@@ -188,7 +209,7 @@ impl Group {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn acceptors(&self) -> MutexGuard<'_, HashMap<Spec, Option<Arc<ServerConfig>>>> {
+    fn acceptors(&self) -> MutexGuard<'_, HashMap<Spec, Manners>> {
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,7 +217,7 @@ impl Group {
     pub(super) async fn run(self: Arc<Self>, sockets: Vec<(Spec, OwnedFd)>, stopped: oneshot::Receiver<()>) {
         let mut tasks = JoinSet::new();
         for (spec, socket) in sockets {
-            match TcpListener::from_std(socket.into()) {
+            match Listener::new(socket, &spec) {
                 Ok(listener) => drop(tasks.spawn(Arc::clone(&self).listen(listener, spec))),
                 Err(error) => error!("peers {}: {error}", self.name),
             }
@@ -210,16 +231,14 @@ impl Group {
         tasks.shutdown().await;
     }
 
-    async fn listen(self: Arc<Self>, listener: TcpListener, spec: Spec) {
+    async fn listen(self: Arc<Self>, listener: Listener, spec: Spec) {
         let mut guests = JoinSet::new();
         let room = Arc::new(Semaphore::new(MOST_GUESTS));
         loop {
             while guests.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, source)) => {
-                    let tls = self.acceptors().get(&spec).cloned().flatten();
-                    let served = connect::accept(Arc::clone(&self), stream, source, tls);
+            match listener.accept(&self, &spec).await {
+                Ok(served) => {
                     guests.spawn(async move {
                         served.await;
                         drop(place);
@@ -246,34 +265,77 @@ impl Group {
     }
 
     /// Teaches the process that takes the place of this one, if there is one; returns once that knows everything, and goes on telling it what
-    /// changes here.
+    /// changes here. Without one, peers go on hearing what is open here.
     pub(super) async fn hand_over(self: &Arc<Self>) {
-        let Some(member) = self.members.iter().find(|member| member.kinship() == Kinship::Local).map(Arc::clone) else { return };
-        if self.tables.is_empty() || member.address().is_none_or(is_any) {
-            return;
-        }
+        let successor = self.successor().filter(|_| !self.tables.is_empty()).map(Arc::clone);
         let (done, taught) = oneshot::channel();
         let group = Arc::clone(self);
         tokio::spawn(async move {
             // Until the end of the process; if there is no other, the attempt is over at once.
-            connect::attempt(&group, &member, MINOR, || done.send(()).unwrap_or_default()).await;
+            match successor {
+                Some(member) => drop(connect::attempt(&group, &member, MINOR, || done.send(()).unwrap_or_default()).await),
+                None => drop(done),
+            }
+            group.linger().await;
         });
         if taught.await.is_ok() {
             info!("peers {}: the new process knows everything", self.name);
         }
     }
+
+    /// Returns where the process would be that takes the place of this one.
+    pub(super) fn successor(&self) -> Option<&Arc<Member>> {
+        let local = self.members.iter().find(|member| member.kinship() == Kinship::Local);
+        local.filter(|member| member.address().is_some_and(|address| !is_anywhere(address)))
+    }
+
+    /// Goes on telling peers which connections are open here, until the end of the process.
+    async fn linger(self: Arc<Self>) {
+        if !self.tables.iter().any(|shared| shared.aspect == Aspect::Open) {
+            return;
+        }
+        let remote = self.members.iter().filter(|member| member.kinship() == Kinship::Remote);
+        let mut tasks: JoinSet<()> = remote.map(|member| connect::linger(Arc::clone(&self), Arc::clone(member))).collect();
+        while tasks.join_next().await.is_some() {}
+    }
 }
 
+impl Listener {
+    fn new(socket: OwnedFd, spec: &Spec) -> io::Result<Self> {
+        if spec.is_unix() {
+            return UnixListener::from_std(socket.into()).map(Self::Unix);
+        }
+        TcpListener::from_std(socket.into()).map(Self::Inet)
+    }
+
+    /// Waits for somebody to connect, and returns what serves them.
+    async fn accept(&self, group: &Arc<Group>, spec: &Spec) -> io::Result<Served> {
+        let manners = || group.acceptors().get(spec).cloned().unwrap_or(Manners { tls: None, accept_proxy: false });
+        Ok(match self {
+            Self::Inet(listener) => {
+                let (stream, source) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let ends = stream.local_addr().ok().map(|ours| (ours, source));
+                Box::pin(connect::accept(Arc::clone(group), stream, ends, manners()))
+            }
+            Self::Unix(listener) => Box::pin(connect::accept(Arc::clone(group), listener.accept().await?.0, None, manners())),
+        })
+    }
+}
+
+/// What serves one who has connected.
+type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Makes tables known by their names, and those that sum up what is open by a second one.
-fn share<'t>(found: impl Iterator<Item = (&'t str, &'t Arc<Table>)>) -> Vec<Shared> {
+fn share<'t>(found: impl Iterator<Item = (&'t str, &'t Arc<Table>)>, local: &str) -> Vec<Shared> {
     let mut tables: Vec<_> = (1..).zip(found).map(|(number, (name, table))| Shared::new(number, name, table)).collect();
-    let open: Vec<_> = tables.iter().filter(|shared| shared.table.sums()).map(|shared| shared.open(tables.len())).collect();
+    let open: Vec<_> = tables.iter().filter(|shared| shared.table.sums()).map(|shared| shared.open(tables.len(), local)).collect();
     tables.extend(open);
     tables
 }
 
-fn is_any(address: SocketAddr) -> bool {
-    address.ip().is_unspecified() || address.port() == 0
+fn is_anywhere(address: &PeerAddress) -> bool {
+    matches!(address, PeerAddress::Inet(address) if address.ip().is_unspecified() || address.port() == 0)
 }
 
 /// As many peers, or strangers, are served at a time.

@@ -8,7 +8,8 @@ use tracing::warn;
 use super::codec::table::{Definition, Entry, NamedServer, Raw, Update, key_type};
 use super::codec::{Malformed, Message};
 use super::group::{Aspect, Shared};
-use crate::stick::{Key, Learnt, now};
+use super::member::Kinship;
+use crate::stick::{Key, Learnt, Weight, now};
 
 /// What one peer tells.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub(crate) struct Learner<'g> {
     known: HashMap<u64, Known<'g>>,
     /// Which the updates are about.
     current: Option<u64>,
+    kinship: Kinship,
+    /// What weight it has: whoever is taught takes it for older than what happens meanwhile.
+    pub(super) weight: Weight,
     /// How long ago all of it was so, in milliseconds.
     age: u32,
     servers: Servers,
@@ -70,13 +74,16 @@ const MOST_TABLES: usize = 4096;
 const MOST_SERVERS: usize = 128;
 
 impl<'g> Learner<'g> {
-    pub(super) fn new(tables: &'g [Shared], peer: &'g str) -> Self {
-        Self::of_past(tables, peer, 0)
+    pub(super) fn new(tables: &'g [Shared], peer: &'g str, kinship: Kinship) -> Self {
+        // The process before this one only ends what it has begun.
+        let weight = if kinship == Kinship::Local { Weight::Memory } else { Weight::News };
+        Self { kinship, weight, ..Self::of_past(tables, peer, 0) }
     }
 
     /// Begins to learn what was so some milliseconds ago.
     pub(crate) fn of_past(tables: &'g [Shared], peer: &'g str, age: u32) -> Self {
-        Self { tables, peer, known: HashMap::new(), current: None, age, servers: Servers::default() }
+        let (kinship, weight) = (Kinship::Remote, Weight::News);
+        Self { tables, peer, kinship, weight, known: HashMap::new(), current: None, age, servers: Servers::default() }
     }
 
     /// Learns what a table is like.
@@ -133,10 +140,14 @@ impl<'g> Learner<'g> {
             let open = values.iter().find(|(kind, ..)| *kind == StoredKind::ConnCur);
             if let Some((.., Raw::Number(count))) = open {
                 shared.table.hear_open(self.peer, &key, *count, now());
+                if self.kinship == Kinship::Local {
+                    // To others the two processes are one.
+                    shared.table.restate_open(&key, now());
+                }
             }
         } else {
             // A full table that keeps what it has learns no more.
-            shared.table.learn(&Learnt { key, left, values }, now());
+            shared.table.learn(&Learnt { key, weight: self.weight, left, values }, now());
         }
         Ok(())
     }

@@ -5,13 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::config;
+use control::config::{self, PeerAddress, SendProxy};
 use control::tls::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::learn::Told;
-use super::session::SILENCE;
 use super::teach::Progress;
 use crate::upstream::Source;
 
@@ -67,8 +66,10 @@ pub(super) struct Standing {
     pub(super) collisions: u32,
     /// Both ends of the connection, ours first.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
-    /// When the last connection ended, until nobody waits for the next any more.
+    /// Until when it may come back before what it has said of itself is forgotten; none while it is there, and once that has been done.
     pub(super) lost: Option<Instant>,
+    /// How many conversations there were.
+    pub(super) talks: u64,
     /// When the next sign of life is given, if nothing else is said.
     pub(super) heartbeat: Option<Instant>,
     /// How far each table has been taught.
@@ -118,8 +119,13 @@ impl Member {
         self.kinship
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<&PeerAddress> {
         self.model.address()
+    }
+
+    /// Returns the PROXY header that connections to it begin with.
+    pub(super) fn send_proxy(&self) -> Option<SendProxy> {
+        self.model.send_proxy()
     }
 
     /// Tells whether another is the same peer, met in the same way.
@@ -144,10 +150,8 @@ impl Member {
 
     /// Tells, once, that it has been away for so long that nothing it has said of itself can still be so.
     pub(super) fn is_lost(&self) -> bool {
-        // One connection may end after another has taken its place.
-        let is_taken = self.is_taken();
         let mut standing = self.standing();
-        let is_lost = !is_taken && standing.lost.is_some_and(|since| since.elapsed() >= SILENCE);
+        let is_lost = standing.lost.is_some_and(|until| Instant::now() >= until);
         if is_lost {
             standing.lost = None;
         }

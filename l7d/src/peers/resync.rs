@@ -57,6 +57,11 @@ impl Resync {
         self.stage
     }
 
+    /// Tells whether a peer is teaching.
+    pub(super) fn is_taught(&self) -> bool {
+        self.teacher.is_some()
+    }
+
     /// Returns when the search ends.
     pub(super) fn until(&self) -> Instant {
         self.until

@@ -65,7 +65,7 @@ where
         ending = go_on(&mut talk, member, (stream, terms.early), taught) => ending.err().unwrap_or(Ending::Closed),
         () = turn.lost() => Ending::Replaced,
     };
-    talk.end(Instant::now());
+    talk.end(&ending, Instant::now());
     ending
 }
 
@@ -165,7 +165,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long nothing is said before a sign of life is given; HAProxy's, too.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long nothing is heard before the peer is gone; HAProxy's, too.
-pub(super) const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// As many bytes wait to be sent at most, acknowledgements included.
 const MOST_UNSENT: usize = 1 << 20;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::resync::SEARCH;
-use super::session::{Side, Terms};
+use super::session::{Ending, Side, Terms};
 use super::talk::Talk;
 use super::teach::Manner;
 use crate::stick::{Key, Tables, now};
@@ -166,7 +166,7 @@ impl World {
     fn cut(&mut self, link: usize) {
         let link = &mut self.links[link];
         if let Some(talks) = link.talks.take() {
-            talks.iter().for_each(|talk| talk.end(self.now));
+            talks.iter().for_each(|talk| talk.end(&Ending::Closed, self.now));
         }
         (link.wires, link.inboxes) = Default::default();
     }
@@ -186,14 +186,14 @@ impl World {
         for (key, value) in told.into_iter().filter(|(key, _)| *key as usize % NODES == node) {
             self.wanted.insert(key, value);
         }
-        (0..self.links.len())
-            .filter(|link| self.links[*link].ends.contains(&node))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|link| self.cut(link));
+        let links: Vec<_> = (0..self.links.len()).filter(|link| self.links[*link].ends.contains(&node)).collect();
+        links.iter().for_each(|link| self.cut(*link));
         self.nodes[node] = Node::new(&self.config, node, self.now);
-        // It knows nothing until it was taught, and its owner says nothing before.
-        self.settle();
+        // It is taught from now on, and meanwhile its owner goes on saying things, which stay.
+        for link in links {
+            self.connect(link);
+            self.speak(link);
+        }
     }
 
     /// Lets everybody say everything to everybody.

@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of connections, so that a simulation can carry what it says, lose it, and let it begin anew.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -11,7 +13,8 @@ use super::learn::{Learner, Told};
 use super::member::{Kinship, Member};
 use super::resync::{Outcome, Stage};
 use super::session::{Ending, Side, Terms};
-use super::teach::{Audience, Teacher};
+use super::teach::{Audience, Licence, Teacher};
+use crate::stick::Weight;
 
 /// One side of a conversation.
 pub(super) struct Talk<'g> {
@@ -19,6 +22,8 @@ pub(super) struct Talk<'g> {
     member: &'g Member,
     teacher: Teacher<'g>,
     learner: Learner<'g>,
+    /// Which of the conversations with this peer it is.
+    number: u64,
     /// What is to be said.
     pub(super) out: Vec<u8>,
     /// Whether the peer has confirmed that it was taught everything.
@@ -30,26 +35,35 @@ impl<'g> Talk<'g> {
     pub(super) fn new(group: &'g Group, member: &'g Member, terms: &Terms) -> Self {
         // It says anew which connections it has open.
         group.forget_open(member);
-        let before = {
+        let (before, number) = {
             let mut standing = member.standing();
             standing.lost = None;
-            standing.progress.clone()
+            standing.talks += 1;
+            (standing.progress.clone(), standing.talks)
         };
         let is_local = member.kinship() == Kinship::Local;
-        let audience = if is_local { Audience::Successor } else { Audience::Others(group.portion(member)) };
+        let audience = match (member.kinship(), terms.side) {
+            (Kinship::Local, Side::Connected) => Audience::Successor,
+            (Kinship::Local, Side::Accepted) => Audience::Predecessor,
+            (Kinship::Remote, _) => Audience::Others(group.portion(member)),
+        };
         let mut teacher = Teacher::new(group.tables(), &before, (terms.manner, audience));
         if terms.side == Side::Connected && is_local {
             teacher.begin();
         }
-        Self { group, member, teacher, learner: Learner::new(group.tables(), member.name()), out: Vec::new(), is_taught: false }
+        let learner = Learner::new(group.tables(), member.name(), member.kinship());
+        Self { group, member, teacher, learner, number, out: Vec::new(), is_taught: false }
     }
 
     /// Keeps what is known for the next one.
-    pub(super) fn end(&self, now: Instant) {
+    pub(super) fn end(&self, ending: &Ending, now: Instant) {
         {
             let mut standing = self.member.standing();
             (standing.progress, standing.heartbeat) = (self.teacher.progress(), None);
-            standing.lost = Some(now);
+            // Another one may have begun already. Who is silent was waited for.
+            if standing.talks == self.number {
+                standing.lost = Some(if matches!(ending, Ending::Silence) { now } else { now + RETURN });
+            }
         }
         self.group.resync().leave(self.member.place, Outcome::Lost, now);
     }
@@ -64,7 +78,9 @@ impl<'g> Talk<'g> {
         if self.member.kinship() == Kinship::Remote && self.group.resync().asks(self.member.place, now) {
             debug!("peers {}: {} is asked for everything", self.group.name(), self.member.name());
             Message::ResyncRequest.write(&mut self.out);
+            self.learner.weight = Weight::Memory;
         }
+        self.teacher.allow(if self.group.resync().is_taught() { Licence::Lessons } else { Licence::Whole });
         if self.teacher.say(BATCH, &mut self.out) {
             let knows = self.group.resync().stage(now) == Stage::Done;
             if knows { Message::ResyncFinished } else { Message::ResyncPartial }.write(&mut self.out);
@@ -99,11 +115,13 @@ impl<'g> Talk<'g> {
             Message::ResyncRequest => self.teacher.begin(),
             Message::ResyncFinished => {
                 self.group.resync().finish();
+                self.end_lesson();
                 debug!("peers {}: {} has taught everything", self.group.name(), self.member.name());
                 Message::ResyncConfirm.write(&mut self.out);
             }
             Message::ResyncPartial => {
                 self.group.resync().leave(self.member.place, Outcome::Partial, now);
+                self.end_lesson();
                 Message::ResyncConfirm.write(&mut self.out);
             }
             Message::ResyncConfirm => self.is_taught = true,
@@ -117,7 +135,15 @@ impl<'g> Talk<'g> {
         }
         Ok(())
     }
+
+    fn end_lesson(&mut self) {
+        if self.member.kinship() == Kinship::Remote {
+            self.learner.weight = Weight::News;
+        }
+    }
 }
 
+/// How long who was cut off has to come back, before what it has said of itself is forgotten: it tries again within two seconds.
+const RETURN: Duration = Duration::from_secs(3);
 /// About how many bytes wait to be said at most.
 pub(super) const BATCH: usize = 65_536;

@@ -37,6 +37,7 @@ pub(super) struct Teacher<'g> {
     stage: Stage,
     manner: Manner,
     audience: Audience,
+    licence: Licence,
     /// An entry while it is written.
     entry: Vec<u8>,
 }
@@ -64,8 +65,19 @@ pub(super) enum Manner {
 pub(super) enum Audience {
     /// This process in its next life, which knows everything in the end.
     Successor,
+    /// The process before this one, which speaks for itself alone, and is not told what is open here.
+    Predecessor,
     /// Other processes, which are not told of what is only received, and perhaps of a part of the keys alone.
     Others(Option<Portion>),
+}
+
+/// What may be said for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Licence {
+    /// Everything.
+    Whole,
+    /// What is asked for, but not what happens here, which is only a part of what it should be until this process was taught itself.
+    Lessons,
 }
 
 /// A part of all keys.
@@ -121,7 +133,13 @@ impl<'g> Teacher<'g> {
             Lesson { shared, progress, said, part: 0, scan: None, pending: VecDeque::new() }
         };
         let lessons = tables.iter().enumerate().map(lesson).collect();
-        Self { lessons, defined: None, turn: 0, stage: Stage::Following, manner, audience, entry: Vec::new() }
+        let licence = Licence::Whole;
+        Self { lessons, defined: None, turn: 0, stage: Stage::Following, manner, audience, licence, entry: Vec::new() }
+    }
+
+    /// Notes what may be said from now on.
+    pub(super) fn allow(&mut self, licence: Licence) {
+        self.licence = licence;
     }
 
     /// Begins to say everything.
@@ -172,13 +190,14 @@ impl<'g> Teacher<'g> {
 
     /// Says something of one table; tells whether that is all for now.
     fn step(&mut self, index: usize, out: &mut Vec<u8>) -> bool {
-        let Self { lessons, defined, stage, manner, audience, entry, .. } = self;
+        let Self { lessons, defined, stage, manner, audience, licence, entry, .. } = self;
         let Some(lesson) = lessons.get_mut(index) else { return true };
         let (table, part) = (&*lesson.shared.table, lesson.part);
         let is_silent = match lesson.shared.aspect {
-            Aspect::Whole => *audience != Audience::Successor && table.recv_only(),
+            Aspect::Whole if (*licence, *stage) == (Licence::Lessons, Stage::Following) => true,
+            Aspect::Whole => matches!(audience, Audience::Others(_)) && table.recv_only(),
             // It is no knowledge that goes from one to the other.
-            Aspect::Open => *audience == Audience::Successor || table.recv_only() || *stage == Stage::Teaching,
+            Aspect::Open => *audience == Audience::Predecessor || table.recv_only() || *stage == Stage::Teaching,
         };
         if part >= table.parts() || is_silent {
             lesson.end_round();
@@ -277,10 +296,12 @@ pub(crate) fn put_entry(shared: &Shared, content: &Content<'_>, entry: &mut Vec<
 fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u32>, Option<u32>), entry: &mut Vec<u8>, out: &mut Vec<u8>) {
     entry.clear();
     put_key(shared.table.key(), content.key(), entry);
+    let before = shared.open_before(content);
     for (kind, _, raw) in content.values().filter(|(kind, ..)| shared.tells(*kind)) {
         match raw {
             Raw::Number(number) if kind == StoredKind::ServerKey => put_server(shared.table.server_name(number), entry),
-            Raw::Number(_) | Raw::Rate { .. } => put_value(raw, entry),
+            Raw::Number(number) => put_value(Raw::Number(number.saturating_add(before)), entry),
+            Raw::Rate { .. } => put_value(raw, entry),
         }
     }
     Message::Update(Update { number, left, entry }).write(out);
@@ -289,13 +310,22 @@ fn put_update(shared: &Shared, content: &Content<'_>, (number, left): (Option<u3
 impl Shared {
     /// Makes a table known under a number and a name.
     pub(crate) fn new(number: u64, name: &str, table: &Arc<Table>) -> Self {
-        Self { number, name: name.to_owned(), table: Arc::clone(table), aspect: Aspect::Whole }
+        Self { number, name: name.to_owned(), table: Arc::clone(table), aspect: Aspect::Whole, local: String::new() }
     }
 
     /// Makes known how many connections of this process are open, under a name and a number of its own.
-    pub(super) fn open(&self, tables: usize) -> Self {
+    pub(super) fn open(&self, tables: usize, local: &str) -> Self {
         let number = self.number + u64::try_from(tables).unwrap_or_default();
-        Self { number, name: format!("conn_cur@{}", self.name), table: Arc::clone(&self.table), aspect: Aspect::Open }
+        let (name, table) = (format!("conn_cur@{}", self.name), Arc::clone(&self.table));
+        Self { number, name, table, aspect: Aspect::Open, local: local.to_owned() }
+    }
+
+    /// Returns how many connections the process before this one has open, which is what both are called by.
+    fn open_before(&self, content: &Content<'_>) -> u64 {
+        match self.aspect {
+            Aspect::Open => self.table.open_of(&self.local, content.key(), now()),
+            Aspect::Whole => 0,
+        }
     }
 
     fn tells(&self, kind: StoredKind) -> bool {

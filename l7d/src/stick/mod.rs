@@ -10,5 +10,5 @@ mod table;
 
 pub(crate) use affinity::{Affinity, Hold, Known, MOST_TIES, Persist, Pin, Tie};
 pub(crate) use cookie::{Cookie, Given, Named, Returned, dynamic_value};
-pub(crate) use table::{By, Changes, Content, Cursor, Entry, Event, Key, Learnt, Record, Removal, Table, Tables, Tracked, now};
+pub(crate) use table::{By, Changes, Content, Cursor, Entry, Event, Key, Learnt, Record, Removal, Table, Tables, Tracked, Weight, now};
 pub use table::{ORDER, Raw};

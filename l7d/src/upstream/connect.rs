@@ -126,7 +126,8 @@ async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>) ->
     }
 }
 
-fn header(version: SendProxy, endpoints: &Endpoints) -> Vec<u8> {
+/// Returns a PROXY header.
+pub(crate) fn header(version: SendProxy, endpoints: &Endpoints) -> Vec<u8> {
     let mut header = Vec::with_capacity(proxy_header::LONGEST);
     match version {
         SendProxy::V1 => proxy_header::encode_v1(endpoints, &mut header),

@@ -154,6 +154,10 @@ impl Node {
         stream.read_to_string(&mut String::new()).unwrap();
     }
 
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     fn set(&self, commands: &[&str]) {
         for command in commands {
             assert_eq!(self.ask(&format!("set table {command}")).trim(), "", "{command}");
@@ -392,6 +396,49 @@ fn entries_go_over_tls() {
     }
 }
 
+/// Lets two nodes share their entries, `b` being haproxy.
+fn share_as(place: &Place, ours: &str, theirs: &str) {
+    place.write("a", ours);
+    place.write("b", theirs);
+    let (a, b) = (place.start(Kind::Ours, "a"), place.start(Kind::Theirs, "b"));
+    a.set(&["num key 1 data.gpc0 11"]);
+    wait_for_same(&a, &b, "num");
+    b.set(&["num key 2 data.gpc0 22"]);
+    wait_for_same(&b, &a, "num");
+}
+
+#[test]
+fn peers_are_met_at_unix_sockets() {
+    let place = Place::new();
+    let at = |name: &str| place.directory.join(name).display().to_string();
+    let peers = format!(" peer a unix@{}\n peer b {}\n", at("a.peer"), at("b.peer"));
+    share_as(&place, &peers, &peers);
+}
+
+#[test]
+fn peers_are_met_by_name() {
+    let place = Place::new();
+    let [a, b] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let peers = format!(" peer a localhost:{a}\n peer b localhost:{b}\n");
+    share_as(&place, &peers, &peers);
+}
+
+#[test]
+fn peers_say_proxy_headers_and_take_them() {
+    let place = Place::new();
+    let (a, b) = (unused_address(), unused_address());
+    let authority = Authority::new();
+    let (pem, ca) = (authority.pem(&["b"]), authority.root());
+    let tls = format!("ssl crt {}", pem.display());
+    // Over clear text haproxy says none, whatever the line asks for.
+    let to = |words: &str| format!("ssl verify required ca-file {} {words}", ca.display());
+    for (to_a, to_b) in [("send-proxy", "send-proxy-v2"), ("send-proxy-v2", "send-proxy")] {
+        let ours = format!(" bind {a} accept-proxy {tls}\n server a\n server b {b} {}\n", to(to_b));
+        let theirs = format!(" bind {b} accept-proxy {tls}\n server b\n server a {a} {}\n", to(to_a));
+        share_as(&place, &ours, &theirs);
+    }
+}
+
 #[test]
 fn the_native_format_says_the_same() {
     let place = Place::new();
@@ -575,15 +622,20 @@ fn open(node: &Node) -> (UnixStream, String) {
     (stream, String::from_utf8_lossy(&answer[..count]).rsplit("\r\n").next().unwrap().to_owned())
 }
 
-#[test]
-fn open_connections_are_the_sum_of_all_living_peers() {
-    let place = Place::new();
-    let names = ["a", "b", "c", "d"];
+/// Opens a connection that is tracked and busy: its request never ends.
+fn hold(node: &Node) -> UnixStream {
+    let mut stream = UnixStream::connect(node.socket.with_extension("web")).unwrap();
+    stream.write_all(b"GET /open HTTP/1.1\r\nHost: x\r\n").unwrap();
+    stream
+}
+
+/// Writes nodes that count open connections in a table, those named in `summing` together.
+fn write_open(place: &Place, names: &[&str], summing: &[&str]) {
     let peers: String = names.iter().map(|name| format!(" peer {name} {}\n", unused_address())).collect();
     for name in names {
         place.write(name, &peers);
         let file = place.directory.join(format!("{name}.cfg"));
-        let own = if name == "d" { "" } else { " sum-conn-cur" };
+        let own = if summing.contains(name) { " sum-conn-cur" } else { "" };
         let cfg = std::fs::read_to_string(&file).unwrap();
         let rules = " tcp-request connection track-sc2 str(all) table open\n \
                      http-request return status 200 content-type text/plain lf-string %[sc2_conn_cur] if { path /open }\n";
@@ -592,12 +644,70 @@ fn open_connections_are_the_sum_of_all_living_peers() {
         let cfg = cfg.replacen(" mode http\n", &format!(" mode http\n{rules}"), 1).replace("backend alone", &table);
         std::fs::write(file, cfg).unwrap();
     }
-    let shows = |node: &Node, count: u32| {
-        let told = || node.values("open").get("all").cloned().unwrap_or_default();
-        wait_until(&format!("{count} connections are open, not {}", told()), || {
-            told().contains(&format!("conn_cur={count} ")) || told().ends_with(&format!("conn_cur={count}"))
-        });
-    };
+}
+
+/// Waits until a node knows of so many open connections.
+fn wait_for_open(node: &Node, count: u32) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let told = node.values("open").get("all").cloned().unwrap_or_default();
+        if told.split(' ').any(|word| word == format!("conn_cur={count}")) {
+            return;
+        }
+        assert!(Instant::now() < end, "{count} connections are open, not {told}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn who_falls_silent_is_in_the_sum_for_five_seconds() {
+    let place = Place::new();
+    write_open(&place, &["a", "b", "c"], &["a", "b", "c"]);
+    let (a, b, c) = (place.start(Kind::Ours, "a"), place.start(Kind::Ours, "b"), place.start(Kind::Ours, "c"));
+    let (_of_a, _of_b, _of_c) = (open(&a), open(&b), open(&c));
+    [&a, &b, &c].into_iter().for_each(|node| wait_for_open(node, 3));
+    let since = Instant::now();
+    b.signal("-STOP");
+    wait_for_open(&a, 2);
+    assert!(since.elapsed() < Duration::from_secs(8), "a host that is gone was counted for {:?}", since.elapsed());
+    let since = Instant::now();
+    drop(c);
+    wait_for_open(&a, 1);
+    assert!(since.elapsed() < Duration::from_millis(4800), "a process that is gone was counted for {:?}", since.elapsed());
+}
+
+#[test]
+fn who_drains_is_in_the_sum_until_its_last_connection_ends() {
+    let place = Place::new();
+    write_open(&place, &["a", "b"], &["a", "b"]);
+    let (a, b) = (place.start(Kind::Ours, "a"), place.start(Kind::Ours, "b"));
+    let (_of_a, mut of_b) = (open(&a), vec![hold(&b), hold(&b)]);
+    [&a, &b].into_iter().for_each(|node| wait_for_open(node, 3));
+    b.signal("-USR1");
+    let log = || std::fs::read_to_string(place.directory.join("b.log")).unwrap();
+    wait_until("it drains", || log().contains("draining"));
+    // Longer than anybody waits who has only lost a connection.
+    thread::sleep(Duration::from_secs(6));
+    wait_for_open(&a, 3);
+    of_b.pop();
+    wait_for_open(&a, 2);
+    // Another process in its place speaks for both.
+    let successor = place.start_after(Kind::Ours, "b", Some(&b));
+    let _of_successor = hold(&successor);
+    [&a, &successor].into_iter().for_each(|node| wait_for_open(node, 3));
+    of_b.pop();
+    [&a, &successor].into_iter().for_each(|node| wait_for_open(node, 2));
+    // The same where the process before it is followed at once.
+    let third = place.start_after(Kind::Ours, "b", Some(&successor));
+    thread::sleep(Duration::from_secs(6));
+    [&a, &third].into_iter().for_each(|node| wait_for_open(node, 2));
+}
+
+#[test]
+fn open_connections_are_the_sum_of_all_living_peers() {
+    let place = Place::new();
+    write_open(&place, &["a", "b", "c", "d"], &["a", "b", "c"]);
+    let shows = wait_for_open;
     let (a, b, c) = (place.start(Kind::Ours, "a"), place.start(Kind::Ours, "b"), place.start(Kind::Ours, "c"));
     let d = place.start(Kind::Theirs, "d");
     let mut open_at_b = vec![open(&b).0, open(&b).0];
@@ -650,7 +760,7 @@ fn peers_are_shown() {
     // A reload that changes nothing about peers leaves their connections alone.
     let attempts = || a.ask("show peers").split("new_conn=").nth(2).unwrap().split(' ').next().unwrap().to_owned();
     let before = attempts();
-    assert!(Command::new("kill").args(["-HUP", &a.child.id().to_string()]).status().unwrap().success());
+    a.signal("-HUP");
     let log = || std::fs::read_to_string(place.directory.join("a.log")).unwrap();
     wait_until("it is reloaded", || log().contains("configuration replaced"));
     a.set(&["num key 8 data.gpc0 1"]);
@@ -672,13 +782,12 @@ fn sections_of_peers_are_checked() {
         (" peer a 127.0.0.1:7000\n peer b\n", "peer `b` has no address, and is not this process"),
         (" server a\n peer b 127.0.0.1:7000\n", "peer `a` is this process, and has no address"),
         (" peer a 127.0.0.1:7000\n peer a 127.0.0.1:7001\n", "there is a peer `a` already"),
-        (" peer a 127.0.0.1:7000 send-proxy\n", "peers are sent no PROXY header"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1:7001 source [::1]\n", "is of another family than its source"),
         (" default-server shard 1\n peer a 127.0.0.1:7000\n", "is about one peer alone"),
         (" shards 0\n peer a 127.0.0.1:7000\n", "is not a number from 1"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1:7000 ssl\n", "cannot be verified without"),
         (" peer a 127.0.0.1:7000\n peer b 127.0.0.1\n", "`127.0.0.1` has no port"),
-        (" peer a 127.0.0.1:7000\n peer b /run/b\n", "peer `b` needs an IP address and a port"),
+        (" peer a 127.0.0.1:7000\n peer b no.host.invalid:7001\n", "`no.host.invalid` leads nowhere"),
         (" peer a 127.0.0.1:7000\nbackend x\n stick-table type ip size 1k peers nobody\n", "no peers section `nobody`"),
     ] {
         let (passed, said) = check(peers);

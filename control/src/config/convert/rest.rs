@@ -5,7 +5,7 @@ use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
 use crate::config::model::{
-    Cache, Carrier, External, Framing, HttpErrors, LogForward, Mailers, Password, Process, Resolvers, Ring, ServerKey,
+    Cache, Carrier, External, Framing, HttpErrors, LogForward, Mailers, Password, Process, Resolvers, Ring, ServerAddress, ServerKey,
 };
 use crate::config::value::word;
 use crate::config::written::{self, Global, Peers, Userlist};
@@ -119,7 +119,13 @@ pub(super) fn peers(section: &mut Section, peers: &Peers) {
         let address = peer.server.address.as_ref().map(|address| words::address(address));
         let mut table = Table::default();
         table.maybe("address", address.clone());
-        let own = peer.bind.as_ref().map(bind::bind).filter(|bind| Some(bind) != address.clone().map(Value::Text).as_ref());
+        let is_named = matches!(peer.server.address.as_deref(), Some(ServerAddress::Named(_)));
+        let own = peer
+            .bind
+            .as_ref()
+            .map(bind::bind)
+            .filter(|bind| !is_named || !matches!(bind, Value::Text(_)))
+            .filter(|bind| Some(bind) != address.clone().map(Value::Text).as_ref());
         table.maybe("bind", own);
         server::settings(&mut table, &peer.server.settings);
         table.maybe("shard", peer.shard.as_ref().map(|shard| **shard));

@@ -147,11 +147,15 @@ fn peer(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), D
     }
     let has_address = line.peek().is_some_and(|word| word.contains([':', '@', '/', '.']));
     let word = if has_address { line.next() } else { None };
-    let address = word.as_ref().map(|word| parse_word(word, address::server)).transpose()?;
+    let place = word.as_ref().map(|word| parse_word(word, address::peer)).transpose()?;
     let (settings, shard) = server::transport(line, ServerSettings::default(), reader)?;
-    let bind = match &word {
-        Some(word) => Some(draft.bind_settings(reader).at(parse_word(word, address::bind)?, reader)?),
-        None => None,
+    let (address, bind) = match place {
+        Some(place) => {
+            let at = |address| Located::new(address, place.location().clone());
+            let (address, bind) = place.value().clone();
+            (Some(at(address)), Some(draft.bind_settings(reader).at(Located::new(bind, place.location().clone()), reader)?))
+        }
+        None => (None, None),
     };
     draft.peers.push(Peer { server: Server { name, address, settings }, bind, shard });
     Ok(())

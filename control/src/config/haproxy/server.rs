@@ -366,7 +366,8 @@ pub(super) fn default_server(line: &mut Line, draft: &mut Draft, reader: &mut Re
 /// How a peer is connected to, and which part of the keys it is told of.
 type Transport = (ServerSettings, Option<Located<u32>>);
 
-/// Reads how a peer is connected to, over `before`: of the words of a server those about TLS and the source; others mean nothing for peers.
+/// Reads how a peer is connected to, over `before`: of the words of a server those about TLS, the source and
+/// the PROXY header; others mean nothing for peers.
 pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Reader) -> Result<Transport, Diagnostic> {
     let (mut settings, mut shard) = (Settings::of(before), None);
     while let Some(word) = line.next() {
@@ -382,7 +383,9 @@ pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Re
             shard = Some(line.integer(0..=u32::MAX)?);
             continue;
         }
-        let acts = |name: &str| name == "source" || tls::SERVER_WORDS.iter().any(|(known, _)| *known == name);
+        // The header of checks is none of these: peers are not checked.
+        let begins = |name: &str| name.contains("proxy") && !name.contains("check-");
+        let acts = |name: &str| name == "source" || begins(name) || tls::SERVER_WORDS.iter().any(|(known, _)| *known == name);
         let all = || WORDS.iter().chain(tls::SERVER_WORDS);
         let Some((name, read)) = all().find(|(name, _)| *name == word.as_str()) else {
             let known: Vec<&str> = all().map(|(name, _)| *name).filter(|name| acts(name)).chain(["shard"]).collect();
@@ -391,9 +394,6 @@ pub(super) fn transport(line: &mut Line, before: ServerSettings, reader: &mut Re
         if acts(name) {
             read(line, &mut settings, reader)?;
             continue;
-        }
-        if name.contains("proxy") {
-            return Err(Diagnostic::error(word.location(), "peers are sent no PROXY header").hint("leave it out"));
         }
         // It is read so that what follows it is known, and forgotten.
         read(line, &mut Settings::of(ServerSettings::default()), reader)?;

@@ -50,7 +50,7 @@ pub use log::{LineFormat, Logging};
 pub use log_forward::LogForward;
 pub use mail::{EmailAlert, Mailer, Mailers};
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};
-pub use peers::{Peer, Peers};
+pub use peers::{Peer, PeerAddress, Peers};
 pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
 pub use reply::{ErrorReply, HttpErrors};
 pub use resolvers::{Carrier, Family, Hold, InitAddress, Lack, Nameserver, Naming, NamingOptions, Resolvers};

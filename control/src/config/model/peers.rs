@@ -1,11 +1,13 @@
 //! Peers: the processes that share the entries of stick tables.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::bind::Bind;
-use super::connection::ServerSource;
+use super::connection::{SendProxy, ServerSource};
 use super::log::Logging;
 use super::tls::ServerTls;
+use super::unix::UnixAddress;
 use crate::config::location::{Located, Location};
 
 /// Processes that share the entries of stick tables with each other.
@@ -65,13 +67,32 @@ impl Peers {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Peer {
     pub(in crate::config) name: Located<String>,
-    pub(in crate::config) address: Option<Located<SocketAddr>>,
+    pub(in crate::config) address: Option<Located<PeerAddress>>,
     /// How the process of this name listens on its address.
     pub(in crate::config) bind: Option<Bind>,
     pub(in crate::config) tls: Option<ServerTls>,
     pub(in crate::config) source: Option<ServerSource>,
+    pub(in crate::config) send_proxy: Option<SendProxy>,
     /// Which part of the keys it is told of, from 1; 0 for all.
     pub(in crate::config) shard: u32,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// An IP address and its port.
+    Inet(SocketAddr),
+    /// A Unix stream socket.
+    Unix(UnixAddress),
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(address) => address.fmt(f),
+        }
+    }
 }
 
 impl Peer {
@@ -86,8 +107,13 @@ impl Peer {
     }
 
     /// Returns where others connect to; none for one that this process can only be itself.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address.as_deref().copied()
+    pub fn address(&self) -> Option<&PeerAddress> {
+        self.address.as_deref()
+    }
+
+    /// Returns the PROXY header that connections to it begin with.
+    pub fn send_proxy(&self) -> Option<SendProxy> {
+        self.send_proxy
     }
 
     /// Returns how TLS is spoken with it; none means not at all.

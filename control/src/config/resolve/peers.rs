@@ -5,15 +5,10 @@ use std::net::SocketAddr;
 use super::backend::last;
 use super::{Resolver, log, tls};
 use crate::config::location::Located;
-use crate::config::model::{Peer, Peers, ServerSource};
-use crate::config::written;
+use crate::config::model::{Peer, PeerAddress, Peers, ServerSource};
+use crate::config::written::{self, ProxySwitch};
 
 pub(super) fn peers(resolver: &mut Resolver, written: &written::Peers) -> Peers {
-    for bind in &written.binds {
-        if bind.accept_proxy {
-            resolver.error(bind.location(), "peers send no PROXY header", "leave out accept-proxy");
-        }
-    }
     let members = written.members.iter().map(|member| peer(resolver, written, member)).collect();
     let logging = log::of_peers(resolver, &written.log);
     let (binds, disabled, shards) = (written.binds.clone(), written.disabled, written.shards);
@@ -22,14 +17,11 @@ pub(super) fn peers(resolver: &mut Resolver, written: &written::Peers) -> Peers 
 
 fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer) -> Peer {
     let server = &written.server;
-    let address = server.address.as_ref().and_then(|address| match (address.ip(), address.port()) {
-        (Some(ip), Some(port)) => Some(Located::new(SocketAddr::new(ip, port), address.location().clone())),
+    let address = server.address.as_ref().and_then(|address| match (address.ip(), address.port(), address.unix()) {
+        (Some(ip), Some(port), _) => Some(Located::new(PeerAddress::Inet(SocketAddr::new(ip, port)), address.location().clone())),
+        (.., Some(unix)) => Some(Located::new(PeerAddress::Unix(unix.clone()), address.location().clone())),
         _ => {
-            resolver.error(
-                address.location(),
-                format!("peer `{}` needs an IP address and a port", server.name),
-                "for example 10.0.0.2:1024",
-            );
+            resolver.error(address.location(), format!("peer `{}` needs a port", server.name), "for example 10.0.0.2:1024");
             None
         }
     });
@@ -54,10 +46,15 @@ fn peer(resolver: &mut Resolver, peers: &written::Peers, written: &written::Peer
     }
     let source = source.map(|source| source.value().clone());
     if let Some((source, address)) = source.as_ref().and_then(ServerSource::ip).zip(address.as_ref())
-        && source.is_ipv4() != address.is_ipv4()
+        && let PeerAddress::Inet(inet) = address.value()
+        && source.is_ipv4() != inet.is_ipv4()
     {
         let message = format!("peer `{}` is of another family than its source {source}", server.name);
         resolver.error(address.location(), message, "write a source of its own for the peer");
     }
-    Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls, source, shard }
+    let send_proxy = match last(&layers, |settings| settings.send_proxy) {
+        Some(ProxySwitch::On(version)) => Some(version),
+        Some(ProxySwitch::Off) | None => None,
+    };
+    Peer { name: server.name.clone(), address, bind: written.bind.clone(), tls, source, send_proxy, shard }
 }

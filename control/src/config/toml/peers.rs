@@ -61,13 +61,18 @@ fn member(reader: &mut Reader, item: Item<'_>) -> Option<Peer> {
             return None;
         }
     };
-    let address = at.as_ref().and_then(|item| reader.text(item, "10.0.0.1:1024", address::server));
-    let bind = address.as_ref().and(at).and_then(|item| reader.text(&item, "10.0.0.1:1024", address::bind)).map(frontend::plain_bind);
+    let place = at.as_ref().and_then(|item| reader.text(item, "10.0.0.1:1024", address::peer));
+    let located = place.map(|place| (place.location().clone(), place.value().clone()));
+    let (address, bind) = match located {
+        Some((at, (address, bind))) => (Some(Located::new(address, at.clone())), Some(frontend::plain_bind(Located::new(bind, at)))),
+        None => (None, None),
+    };
     let bind = own_bind.or(bind);
     Some(Peer { server: Server { name: item.key, address, settings }, bind, shard })
 }
 
 /// Reads how a peer is connected to.
 fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
-    ServerSettings { tls: tls::server(reader, section), source: connection::source(reader, section), ..ServerSettings::default() }
+    let (source, send_proxy) = (connection::source(reader, section), connection::send_proxy(reader, section));
+    ServerSettings { tls: tls::server(reader, section), source, send_proxy, ..ServerSettings::default() }
 }

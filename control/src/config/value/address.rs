@@ -1,6 +1,6 @@
 //! Addresses of binds, servers and endpoints.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use super::{Mistake, later, naming};
@@ -132,6 +132,33 @@ pub(in crate::config) fn server(text: &str) -> Result<ServerAddress, Mistake> {
         return Err(Mistake::new(format!("`{host}` is not the address of one machine")).at(text, host).hint(SERVER_FORM));
     }
     Ok(ServerAddress::Inet(ip, port))
+}
+
+/// Reads the address of a peer, and how the process that is called so listens there: names are looked up at once, as by HAProxy.
+pub(in crate::config) fn peer(text: &str) -> Result<(ServerAddress, BindAddress), Mistake> {
+    let text = if text.starts_with(['*', ':']) && !text.starts_with("::") {
+        format!("0.0.0.0{}", text.trim_start_matches('*'))
+    } else {
+        text.to_owned()
+    };
+    let mut address = server(&text)?;
+    let place = match &mut address {
+        ServerAddress::Named(named) => {
+            let host = named.host.clone().ok_or_else(|| Mistake::new(format!("`{text}` is a service, and a peer is one machine")))?;
+            let mut found = (host.as_str(), named.port.unwrap_or(0)).to_socket_addrs().map_err(|error| {
+                Mistake::new(format!("`{host}` leads nowhere: {error}"))
+                    .at(&text, &host)
+                    .hint("peers are looked up when the configuration is read")
+            })?;
+            named.ip = found.next().map(|address| address.ip());
+            match (named.ip, named.port) {
+                (Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
+                _ => return Err(Mistake::new(format!("`{text}` has no port")).hint("for example 10.0.0.2:1024")),
+            }
+        }
+        ServerAddress::Inet(..) | ServerAddress::Unix(_) => text,
+    };
+    Ok((address, bind(&place)?))
 }
 
 /// Reads an address and port the daemon itself listens on.

@@ -47,16 +47,35 @@ impl Table {
         }
     }
 
-    /// Forgets what a process has said: it is gone, or will say it anew.
-    pub(crate) fn forget_open(&self, process: &str) {
+    /// Returns how many connections one other process has open with a client, whose key is given as entries keep it.
+    pub(crate) fn open_of(&self, process: &str, key: &[u32], now: u32) -> u64 {
+        let mut nodes = self.abroad.nodes.get().into_iter().flatten().map_while(OnceLock::get);
+        let node = nodes.find(|node| &*node.name == process);
+        let count = node.and_then(|node| node.open.read(&Key::of_entry(key), now, |record| record.value(StoredKind::ConnCur, 0)));
+        count.flatten().unwrap_or(0)
+    }
+
+    /// Forgets what a process has said: it is gone, or will say it anew. Returns about whom that was.
+    pub(crate) fn forget_open(&self, process: &str) -> Vec<Key> {
+        let mut forgotten = Vec::new();
         let nodes = self.abroad.nodes.get().into_iter().flatten().map_while(OnceLock::get);
         for node in nodes.filter(|node| &*node.name == process) {
             for shard in &node.open.shards {
-                let mut shard = lock(shard);
-                let gone = shard.count();
-                *shard = Shard::new(key::width(self.key), node.open.layout.words());
-                node.open.used.fetch_sub(gone.into(), Ordering::Relaxed);
+                let gone = std::mem::replace(&mut *lock(shard), Shard::new(key::width(self.key), node.open.layout.words()));
+                node.open.used.fetch_sub(gone.count().into(), Ordering::Relaxed);
+                let entries = (0..gone.places()).filter(|place| gone.is_entry(*place));
+                forgotten.extend(entries.map(|place| Key::of_entry(gone.key(place))));
             }
+        }
+        forgotten
+    }
+
+    /// Notes that what others are told of a client's open connections has changed, though nothing has happened here.
+    pub(crate) fn restate_open(&self, key: &Key, now: u32) {
+        if let Some((_, mut shard, index)) = self.obtain(key, now) {
+            let origin = if shard.is_new(index) { Origin::Peer } else { shard.origin(index) };
+            let expires = if shard.is_new(index) { self.end_of_life(now) } else { shard.expires(index) };
+            shard.touch(index, expires, origin);
         }
     }
 

@@ -244,6 +244,21 @@ impl Record<'_> {
         }
     }
 
+    /// Puts a value as it is kept beside one that is newer: of what is counted the larger stays, of what is set the newer one.
+    pub(super) fn join(&mut self, kind: StoredKind, index: u8, raw: Raw) {
+        let own = self.layout.find(kind, index).map(|(item, index)| item.raw(self.words, index, self.now));
+        let stays = match (own, raw) {
+            (Some(Raw::Number(own)), Raw::Number(other)) => own >= other || own > 0 && !is_counted(kind),
+            (Some(Raw::Rate { current, before, .. }), Raw::Rate { current: other, before: earlier, .. }) => {
+                current.saturating_add(before) >= other.saturating_add(earlier)
+            }
+            (None | Some(Raw::Number(_) | Raw::Rate { .. }), _) => false,
+        };
+        if !stays {
+            self.put(kind, index, raw);
+        }
+    }
+
     /// Takes one away from the connections that are open.
     pub(super) fn end_connection(&mut self) {
         let open = self.value(StoredKind::ConnCur, 0).unwrap_or(0);
@@ -268,6 +283,11 @@ impl Record<'_> {
         self.add(total, index, count);
         self.add(rate, index, count);
     }
+}
+
+/// Tells whether a value only grows as things happen, and is not set.
+pub(super) fn is_counted(kind: StoredKind) -> bool {
+    !matches!(kind, StoredKind::ServerId | StoredKind::ServerKey | StoredKind::Gpt | StoredKind::Gpt0)
 }
 
 fn put_long(words: &mut [u32], value: u64) {

@@ -36,7 +36,7 @@ use names::Names;
 pub(crate) use shard::Removal;
 use shard::{Origin, Shard, hash, is_over};
 pub use share::Raw;
-pub(crate) use share::{By, Changes, Content, Learnt};
+pub(crate) use share::{By, Changes, Content, Learnt, Weight};
 
 /// The tables of a configuration.
 #[derive(Debug, Default)]

@@ -171,6 +171,11 @@ impl Shard {
         if self.entry(index)[CHANGED] & 1 == 0 { Origin::Here } else { Origin::Peer }
     }
 
+    /// Tells whether an entry was only just made, and nobody has changed it.
+    pub(super) fn is_new(&self, index: u32) -> bool {
+        self.entry(index)[CHANGED] == 0
+    }
+
     /// Tells whether an entry has changed since there were so many changes.
     pub(super) fn has_changed(&self, index: u32, since: u64) -> bool {
         let mask = (1 << KEPT) - 1;

@@ -52,10 +52,20 @@ pub(crate) struct Content<'a> {
 pub(crate) struct Learnt {
     /// The key.
     pub(crate) key: Key,
+    pub(crate) weight: Weight,
     /// How long it lives, in milliseconds; none for as long as all do.
     pub(crate) left: Option<u32>,
     /// What it holds: the kind, the number of the element in arrays, the value.
     pub(crate) values: Vec<(StoredKind, u8, Raw)>,
+}
+
+/// What weight has what is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It has just come about, and takes the place of what was there.
+    News,
+    /// It has been so for a while: what has come about meanwhile stays.
+    Memory,
 }
 
 /// Which changes are meant.
@@ -152,11 +162,18 @@ impl Table {
             (expires, None) => expires,
             (_, Some(left)) => now.wrapping_add(left.min(LONGEST_LIFE)).max(1),
         };
-        shard.touch(index, expires, Origin::Peer);
-        let mut record = Record { layout: &self.layout, words: shard.data(index), now };
         // How many connections are open here is known here.
-        for (kind, index, raw) in learnt.values.iter().filter(|(kind, ..)| *kind != StoredKind::ConnCur) {
-            record.put(*kind, *index, *raw);
+        let values = learnt.values.iter().filter(|(kind, ..)| *kind != StoredKind::ConnCur);
+        let (known, origin) = (shard.expires(index), shard.origin(index));
+        if learnt.weight == Weight::Memory && !shard.is_new(index) && !is_over(known, now) {
+            // If it has come about here, peers are yet to be told.
+            shard.touch(index, known, origin);
+            let mut record = Record { layout: &self.layout, words: shard.data(index), now };
+            values.for_each(|(kind, index, raw)| record.join(*kind, *index, *raw));
+        } else {
+            shard.touch(index, expires, Origin::Peer);
+            let mut record = Record { layout: &self.layout, words: shard.data(index), now };
+            values.for_each(|(kind, index, raw)| record.put(*kind, *index, *raw));
         }
         drop(shard);
         let other = self.copies_to.lock().unwrap_or_else(PoisonError::into_inner).upgrade();

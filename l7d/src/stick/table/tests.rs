@@ -183,3 +183,37 @@ fn the_highest_come_first_and_nobody_without_any() {
     assert!(table.top((StoredKind::ConnCnt, 0), 7, 1).is_empty());
     assert!(table.top((StoredKind::Gpc0, 0), 0, 1).is_empty());
 }
+
+#[test]
+fn what_was_so_before_leaves_what_has_come_about_here() {
+    let table = table("type = \"integer\"\nsize = 10\nstore = [\"gpt0\", \"gpc0\", \"gpc1\", \"http_req_rate(10s)\"]");
+    let learn = |key: u32, weight: Weight| {
+        let rate = Raw::Rate { since: 10, current: 5, before: 0 };
+        let number = |kind: StoredKind, value: u64| (kind, 0, Raw::Number(value));
+        let values = [number(StoredKind::Gpt0, 9), number(StoredKind::Gpc0, 9), number(StoredKind::Gpc1, 9)];
+        let values = values.into_iter().chain([(StoredKind::HttpReqRate, 0, rate)]).collect();
+        assert!(table.learn(&Learnt { key: Key::of_number(key), weight, left: None, values }, 1000));
+    };
+    let values = |key: u32| {
+        let kinds = [StoredKind::Gpt0, StoredKind::Gpc0, StoredKind::Gpc1, StoredKind::HttpReqRate];
+        table.read(&Key::of_number(key), 1000, |record| kinds.map(|kind| record.value(kind, 0).unwrap())).unwrap()
+    };
+    let told = || {
+        let mut told = 0;
+        table.take_changes(0, (0, By::Us), 1000, |_| told += 1);
+        told
+    };
+    table.update(&Key::of_number(1), 1000, |record| {
+        record.set(StoredKind::Gpt0, 0, 3);
+        record.set(StoredKind::Gpc0, 0, 12);
+        record.count(Event::Request);
+    });
+    learn(1, Weight::Memory);
+    assert_eq!(values(1), [3, 12, 9, 5]);
+    assert_eq!(told(), 1, "peers are told of it");
+    learn(1, Weight::News);
+    assert_eq!(values(1), [9, 9, 9, 5]);
+    learn(2, Weight::Memory);
+    assert_eq!(values(2), [9, 9, 9, 5]);
+    assert_eq!(told(), 0, "what came from peers is told by them");
+}

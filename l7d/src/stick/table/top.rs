@@ -5,16 +5,13 @@ use std::collections::BinaryHeap;
 
 use control::config::StoredKind;
 
-use super::layout::Record;
+use super::layout::{Record, is_counted};
 use super::{Entry, PAGE, Table, is_alive, lock};
 
 impl Table {
     /// Returns what entries are best told apart by, for who names nothing: the first rate, else the first counter.
     pub(crate) fn loudest(&self) -> Option<(StoredKind, u8)> {
-        let counts = |(kind, _): &(StoredKind, u8)| {
-            !matches!(kind, StoredKind::ServerId | StoredKind::ServerKey | StoredKind::Gpt | StoredKind::Gpt0)
-        };
-        self.kinds().find(|(kind, _)| kind.is_rate()).or_else(|| self.kinds().find(counts))
+        self.kinds().find(|(kind, _)| kind.is_rate()).or_else(|| self.kinds().find(|(kind, _)| is_counted(*kind)))
     }
 
     /// Returns so many entries at most, those with the highest of a value first, and none where that is zero. No lock is held for longer than
