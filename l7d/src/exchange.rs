@@ -73,6 +73,8 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
             tell(client.source, frontend, &error);
             if let (ExchangeError::Request(fault), Wire::H1 { input, .. }) = (&error, &client.wire) {
                 frontend.captures().note(client.source, input.filled(), *fault);
+            }
+            if matches!(error, ExchangeError::Request(_) | ExchangeError::Upload(_)) {
                 memory.note(|record| record.count(Event::Glitch));
             }
             if matches!(error, ExchangeError::RequestTimeout | ExchangeError::RequestCut) && client.wire.is_silent() {
@@ -243,7 +245,7 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             self.request.review.borrow_mut().reached(|| connection.line());
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
-            record.progress = Progress::default();
+            record.begin_flow(self.request.review.borrow().frontend());
             let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut record.progress).await;
             record.response();
             let progress = &record.progress;

@@ -1,11 +1,14 @@
-//! How many bytes of an exchange or a tunnel have gone one way, and the entries of tables that are told while they go.
+//! How many bytes of an exchange or a tunnel have gone one way, and who is told while they go: entries of tables, and statistics if these are
+//! to be up to date.
 //!
 //! A short response costs nothing here: it is counted with its exchange, when that ends. What streams is counted for everything that rules
 //! track as it goes, so that a limit by bytes holds for who has only one download that takes an hour.
 
 use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::stats::{Counter, Meter};
 use crate::stick::{self, Event, Tracked};
 
 /// Bytes that have gone one way.
@@ -26,7 +29,12 @@ pub(crate) struct Audience {
     pub(crate) event: fn(u64) -> Event,
     /// The entries.
     pub(crate) entries: Box<[Arc<Tracked>]>,
+    /// What counts them besides.
+    pub(crate) meters: Option<Meters>,
 }
+
+/// The numbers of everything that an exchange belongs to.
+pub(crate) type Meters = Rc<[Arc<Meter>]>;
 
 impl Flow {
     /// Returns how many bytes have gone.
@@ -39,7 +47,7 @@ impl Flow {
         self.told.get()
     }
 
-    /// Lets entries know from now on; the first audience stays.
+    /// Lets those know from now on who are to; the first audience stays.
     pub(crate) fn watch(&self, audience: Option<Audience>) {
         if let Some(audience) = audience
             && self.audience.set(audience).is_ok()
@@ -72,6 +80,8 @@ impl Flow {
         self.at.set(now);
         let event = (audience.event)(count);
         audience.entries.iter().for_each(|tracked| tracked.update(now, |record| record.count(event)));
+        let counter = if matches!(event, Event::BytesIn(_)) { Counter::BytesIn } else { Counter::BytesOut };
+        audience.meters.iter().flat_map(|meters| meters.iter()).for_each(|meter| meter.add(counter, count));
     }
 }
 

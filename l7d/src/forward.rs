@@ -22,7 +22,7 @@ use crate::buffer::Buffer;
 use crate::deadline::Deadline;
 use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
-use crate::flow::Flow;
+use crate::flow::{Flow, Meters};
 use crate::h1::body::Body;
 use crate::lane::{IoFailure, Lane, RelayError, flatten};
 use crate::review::Ruling;
@@ -79,6 +79,8 @@ pub(crate) struct Progress {
     pub(crate) unprocessed: bool,
     /// What flowed once the connections had become a tunnel.
     pub(crate) tunnel: Carriage,
+    /// What counts bytes while they flow, if anything does.
+    pub(crate) meters: Option<Meters>,
 }
 
 /// What a completed exchange leaves behind.
@@ -173,7 +175,7 @@ pub(crate) async fn run(
     };
     // Most requests have no body, or it came with the head: this future is large, and they do without it.
     let uploaded = Flow::default();
-    uploaded.watch(request.review.borrow().audience(Event::BytesIn));
+    uploaded.watch(request.review.borrow().audience(Event::BytesIn, progress.meters.as_ref()));
     let outcome = Box::pin(async {
         let mut upload_deadline = Deadline::default();
         let whole = Cell::new(false);

@@ -11,7 +11,7 @@ use crate::cache::{Hit, Keep};
 use crate::compress::{Coding, Settings};
 use crate::downstream::Downstream;
 use crate::exchange::Turn;
-use crate::flow::Audience;
+use crate::flow::{Audience, Meters};
 use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
@@ -329,14 +329,19 @@ impl<'a> Review<'a> {
         verdict.map_or(Ok(()), |verdict| self.judge(verdict, Phase::Answer, request))
     }
 
-    /// Returns who is to be told of bytes while they flow; none if nothing is tracked.
-    pub(crate) fn audience(&self, event: fn(u64) -> Event) -> Option<Audience> {
-        self.memory.audience(event)
+    /// Returns whose client it is.
+    pub(crate) fn frontend(&self) -> &Frontend {
+        self.frontend
     }
 
-    /// Lets everything that is tracked know what a tunnel carries.
-    pub(crate) fn watch(&self, carriage: &Carriage) {
-        carriage.watch(self.memory);
+    /// Returns who is to be told of bytes while they flow, among them `meters`; none if nobody is.
+    pub(crate) fn audience(&self, event: fn(u64) -> Event, meters: Option<&Meters>) -> Option<Audience> {
+        self.memory.audience(event, meters)
+    }
+
+    /// Lets everything that is tracked, and `meters`, know what a tunnel carries.
+    pub(crate) fn watch(&self, carriage: &Carriage, meters: Option<&Meters>) {
+        carriage.watch(self.memory, meters);
     }
 
     /// Takes the response through the backend's rules and then the frontend's; returns how much of its body they want to see before they

@@ -74,7 +74,8 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
     let early = client.early.take();
     let rules = backend.rules();
     let quiet = Quiet::of(frontend.timeouts(), backend.timeouts());
-    record.progress.tunnel.watch(&client.memory);
+    record.begin_flow(frontend);
+    record.progress.tunnel.watch(&client.memory, record.progress.meters.as_ref());
     let carried = if rules.concerns_first_answers() || rules.sticks_late() {
         scene.server = record.names().1;
         let mut memory = mem::take(&mut client.memory);

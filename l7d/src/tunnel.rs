@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::buffer::{Buffer, SMALL};
 use crate::bulk::Bulk;
 use crate::deadline::Deadline;
-use crate::flow::Flow;
+use crate::flow::{Flow, Meters};
 use crate::pipe::Pipe;
 use crate::rules::Memory;
 use crate::socket::Socket;
@@ -133,10 +133,10 @@ pub(crate) struct Carriage {
 }
 
 impl Carriage {
-    /// Lets everything that is tracked know of the bytes while they flow.
-    pub(crate) fn watch(&self, memory: &Memory) {
-        self.to_server.watch(memory.audience(Event::BytesIn));
-        self.to_client.watch(memory.audience(Event::BytesOut));
+    /// Lets everything that is tracked, and `meters`, know of the bytes while they flow.
+    pub(crate) fn watch(&self, memory: &Memory, meters: Option<&Meters>) {
+        self.to_server.watch(memory.audience(Event::BytesIn, meters));
+        self.to_client.watch(memory.audience(Event::BytesOut, meters));
     }
 }
 

@@ -292,7 +292,7 @@ impl Answer<'_, '_> {
             (Rest::H2(_), Uplink::H1(_)) => unreachable!("a server speaks one version"),
         };
         let ends = Ends { client, server, early: Some(early), held: None };
-        self.request.review.borrow().watch(&progress.tunnel);
+        self.request.review.borrow().watch(&progress.tunnel, progress.meters.as_ref());
         Ok(Finished::Tunnel(tunnel::run(ends, self.limits.tunnel, deadline, &progress.tunnel).await))
     }
 
@@ -425,7 +425,7 @@ impl Answer<'_, '_> {
             drop(out);
             let mut lane = Lane { from: wires.server, from_limit: self.limits.server, to: wires.client, to_limit: self.limits.client };
             if !body.is_done() {
-                progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
+                progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut, progress.meters.as_ref()));
             }
             lane.relay(&mut body, &mut input, deadline, &progress.sent).await.map_err(download_failed)?;
         }
@@ -499,7 +499,7 @@ impl Answer<'_, '_> {
     ) -> Result<(), ExchangeError> {
         let (from_limit, to_limit) = (self.limits.server, self.limits.client);
         let transfer = Transfer { from, from_limit, to, to_limit, coder, recording };
-        progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut));
+        progress.sent.watch(self.request.review.borrow().audience(Event::BytesOut, progress.meters.as_ref()));
         transfer.run(deadline, &progress.sent).await.map_err(download_failed)
     }
 

@@ -22,6 +22,7 @@ use crate::exchange::Turn;
 use crate::idle::Seat;
 use crate::message::head::Version;
 use crate::peer::Peer;
+use crate::rules::Keepsake;
 use crate::session::Client;
 use crate::sessions::{self, Entry};
 use crate::site::Door;
@@ -43,6 +44,9 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let memory = Rc::new(RefCell::new(std::mem::take(memory)));
     let own = Rc::new(std::mem::take(own));
     let backlog = Rc::new(Backlog::default());
+    if memory.borrow().is_tracking() {
+        backlog.count_complaints();
+    }
     let streams = STREAMS.load(Relaxed);
     let mut builder = Builder::new();
     builder
@@ -56,30 +60,39 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
     let handshake = builder.handshake(Io { stream, early: early.take(), backlog: Rc::clone(&backlog) });
     let mut engine = match deadline.within(limit, std::pin::pin!(handshake)).await {
         Ok(Ok(engine)) => engine,
-        Ok(Err(error)) => return refuse(source, current, &error),
+        Ok(Err(error)) => return refuse((source, &memory), current, &error),
         Err(_) => return,
     };
     let secured = stream.secured();
-    let mut life = Life::new(&timeouts, backlog);
+    let mut life = Life::new(&timeouts, Rc::clone(&backlog));
     let mut turn = Turn::First;
-    while let Some(arrived) = poll_fn(|cx| life.poll_next(&mut engine, deadline, cx)).await {
+    let active = Rc::clone(&life.active);
+    let mut next = |cx: &mut Context<'_>| {
+        let arrived = life.poll_next(&mut engine, deadline, cx);
+        memory.borrow().note_glitches(backlog.take_complaints());
+        arrived
+    };
+    while let Some(arrived) = poll_fn(&mut next).await {
         match arrived {
-            Ok((_, mut respond)) if life.active.count() >= SURPLUS * streams as usize => respond.send_reset(Reason::REFUSED_STREAM),
+            Ok((_, mut respond)) if active.count() >= SURPLUS * streams as usize => respond.send_reset(Reason::REFUSED_STREAM),
             Ok((request, respond)) => {
-                let active = Active::new(&life.active);
+                let active = Active::new(&active);
                 let (memory, own, handshake) = (Rc::clone(&memory), Rc::clone(&own), std::mem::take(&mut shaken));
                 let newcomer = Newcomer { version: Version::Http2, source, destination, secured, handshake, turn, memory, own };
                 let door = Arc::clone(&current.borrow());
                 sessions::spawn(|entry| exchange(newcomer, (request, respond), door, (active, entry)));
                 turn = Turn::Later;
             }
-            Err(error) => return refuse(source, current, &error),
+            Err(error) => return refuse((source, &memory), current, &error),
         }
     }
     let _ = stream.shutdown().await;
 }
 
-fn refuse(source: Peer, current: &RefCell<Arc<Door>>, error: &h2::Error) {
+fn refuse((source, memory): (Peer, &RefCell<Keepsake>), current: &RefCell<Arc<Door>>, error: &h2::Error) {
+    if !error.is_io() && !error.is_remote() {
+        memory.borrow().note_glitches(1);
+    }
     if error.is_io() {
         debug!("{source} left: {error}");
     } else {

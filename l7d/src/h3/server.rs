@@ -182,7 +182,12 @@ async fn run(guest: Guest, connection: &Connection, current: &RefCell<Arc<Door>>
     let mut silence = pin!(silence(connection));
     loop {
         let step = tokio::select! {
-            fault = &mut listening => return Err(departed(fault)),
+            fault = &mut listening => {
+                // If it was closed already, whoever has closed it has counted why.
+                let is_new = connection.close_reason().is_none() && matches!(fault, Fault::Connection(..));
+                memory.borrow().note_glitches(u32::from(is_new));
+                return Err(departed(fault));
+            }
             streams = connection.accept_bi() => Step::Stream(streams.map_err(|error| departed(Fault::Io(error.into())))?),
             step = poll_fn(|cx| life.poll_step(&mut deadline, cx)) => step,
             () = &mut silence, if life.is_leaving() => Step::Close,
@@ -331,10 +336,12 @@ async fn exchange(
             error
         }
         Ok(Err(Fault::Message(code, what))) => {
+            newcomer.memory.borrow().note_glitches(1);
             refuse(&mut body, sender, code);
             ExchangeError::Malformed(Malformed::Stream(what))
         }
         Ok(Err(Fault::Connection(code, what))) => {
+            newcomer.memory.borrow().note_glitches(1);
             connection.close(code.into(), what.as_bytes());
             ExchangeError::Malformed(Malformed::Stream(what))
         }

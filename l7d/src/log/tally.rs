@@ -1,8 +1,10 @@
 //! What a record adds to the numbers of [`crate::stats`], by HAProxy's rules of who is to blame for what.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Maker, Record};
+use crate::forward::Progress;
 use crate::rules::Memory;
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Here, Times};
@@ -45,10 +47,7 @@ impl<'a> Record<'a> {
         let is_refused = matches!(phase, "R" | "T") && matches!(who, "P" | "C" | "c");
         let is_error = is_refused || is_status(400..500);
         let is_broken = phase == "H" && matches!(who, "S" | "P");
-        // What has streamed was counted while it did.
-        let progress = &self.progress;
-        let received = (self.head + self.received).saturating_sub(progress.received.told() + progress.tunnel.to_server.told());
-        let sent = self.sent.saturating_sub(progress.sent.told() + progress.tunnel.to_client.told());
+        let (received, sent) = self.untold();
         let is_failure = is_broken || (is_status(500..600) && !matches!(self.status, Some(501 | 505)));
         memory.note(|record| {
             if is_refused && self.request.is_none() {
@@ -63,6 +62,21 @@ impl<'a> Record<'a> {
             record.count(Event::BytesIn(received));
             record.count(Event::BytesOut(sent));
         });
+    }
+
+    /// Returns how many bytes came and went that were not counted while they did.
+    fn untold(&self) -> (u64, u64) {
+        let progress = &self.progress;
+        let received = (self.head + self.received).saturating_sub(progress.received.told() + progress.tunnel.to_server.told());
+        (received, self.sent.saturating_sub(progress.sent.told() + progress.tunnel.to_client.told()))
+    }
+
+    /// Lets bytes flow between the client and the server in hand, counted meanwhile where that is wanted.
+    pub(crate) fn begin_flow(&mut self, frontend: &Frontend) {
+        let behind = || [self.backend.map(Backend::meter), self.server.map(Server::shared_meter)].into_iter().flatten();
+        let all = || [frontend.process(), frontend.meter()].into_iter().chain(behind()).map(Arc::clone).collect();
+        let meters = frontend.counts_flows().then(all);
+        self.progress = Progress { meters, ..Progress::default() };
     }
 
     /// Counts a request that has ended.
@@ -104,9 +118,13 @@ impl<'a> Record<'a> {
     /// Counts what a request and a connection of mode `tcp` have in common.
     pub(super) fn count_end(&self, frontend: &Frontend, ended: Instant) {
         let ahead = [frontend.process().here(), frontend.meter().here()].into_iter().flatten();
+        let (received, sent) = match self.progress.meters {
+            Some(_) => self.untold(),
+            None => (self.head + self.received, self.sent),
+        };
         for here in ahead.chain(self.behind()) {
-            here.add(Counter::BytesIn, self.head + self.received);
-            here.add(Counter::BytesOut, self.sent);
+            here.add(Counter::BytesIn, received);
+            here.add(Counter::BytesOut, sent);
         }
         if self.connected.is_some() {
             let times = self.times(ended);

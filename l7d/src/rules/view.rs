@@ -18,7 +18,7 @@ use super::sample::Sample;
 use crate::brand::Brand;
 use crate::cache::{Cache, Hit, Keep, Visit};
 use crate::compress::Coding;
-use crate::flow::Audience;
+use crate::flow::{Audience, Meters};
 use crate::h1::encode::{self, Connection};
 use crate::level::Level;
 use crate::message::head::{RequestHead, ResponseHead};
@@ -233,7 +233,7 @@ impl Shared {
         Self(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone()))
     }
 
-    fn value(&self, id: VariableId) -> Option<Sample<'static>> {
+    pub(super) fn value(&self, id: VariableId) -> Option<Sample<'static>> {
         let values = self.0.read().unwrap_or_else(PoisonError::into_inner);
         values.iter().find(|(known, _)| *known == id).map(|(_, value)| value.clone())
     }
@@ -338,6 +338,17 @@ impl DerefMut for Keepsake {
 }
 
 impl Keepsake {
+    /// Tells whether anything is tracked.
+    pub(crate) fn is_tracking(&self) -> bool {
+        self.0.get().is_some_and(|memory| memory.is_tracking())
+    }
+
+    /// Counts something that is none of the protocol for everything that is tracked.
+    pub(crate) fn note_glitches(&self, count: u32) {
+        let tracking = self.0.get().filter(|memory| count > 0 && memory.is_tracking());
+        tracking.into_iter().for_each(|memory| memory.note(|record| (0..count).for_each(|_| record.count(Event::Glitch))));
+    }
+
     /// Gives the room back if there is nothing to remember between two exchanges.
     pub(crate) fn settle(&mut self) {
         if self.0.get().is_some_and(|memory| memory.is_blank()) {
@@ -571,10 +582,10 @@ impl Memory {
         !self.of_session.is_empty() || !self.of_exchange.is_empty()
     }
 
-    /// Returns who is to be told of bytes while they flow; none if nothing is tracked.
-    pub(crate) fn audience(&self, event: fn(u64) -> Event) -> Option<Audience> {
+    /// Returns who is to be told of bytes while they flow, among them `meters`; none if nobody is.
+    pub(crate) fn audience(&self, event: fn(u64) -> Event, meters: Option<&Meters>) -> Option<Audience> {
         let tracked = || self.of_session.iter().chain(&self.of_exchange).map(|(_, tracked)| Arc::clone(tracked));
-        self.is_tracking().then(|| Audience { event, entries: tracked().collect() })
+        (self.is_tracking() || meters.is_some()).then(|| Audience { event, entries: tracked().collect(), meters: meters.cloned() })
     }
 
     /// Counts something for everything that is tracked.

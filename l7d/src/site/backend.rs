@@ -274,7 +274,7 @@ impl Backend {
     }
 
     /// Returns its numbers.
-    pub(crate) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 

@@ -83,6 +83,8 @@ pub(crate) struct Frontend {
     closes: bool,
     buffers: bool,
     ignores_null: bool,
+    /// Whether statistics know of bytes while they flow.
+    counts_flows: bool,
     /// Whether idle clients are left alone until their next request, although the process is to end.
     keeps_idle: bool,
     ignores_probes: bool,
@@ -205,6 +207,7 @@ impl Frontend {
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive),
             keeps_idle: has(model.options(), &ProxyOption::IdleCloseOnResponse),
+            counts_flows: has(model.options(), &ProxyOption::ContStats),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),
             ignores_probes: has(model.options(), &ProxyOption::HttpIgnoreProbes),
             monitor_uri: model.monitor_uri().map(str::to_owned),
@@ -295,6 +298,11 @@ impl Frontend {
         self.keeps_idle
     }
 
+    /// Tells whether statistics know of bytes while they flow.
+    pub(crate) fn counts_flows(&self) -> bool {
+        self.counts_flows
+    }
+
     /// Tells whether connections on which the client said nothing go unlogged.
     pub(crate) fn ignores_null(&self) -> bool {
         self.ignores_null
@@ -336,12 +344,12 @@ impl Frontend {
     }
 
     /// Returns its numbers.
-    pub(crate) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
     /// Returns the numbers of the process.
-    pub(crate) fn process(&self) -> &Meter {
+    pub(crate) fn process(&self) -> &Arc<Meter> {
         &self.process
     }
 

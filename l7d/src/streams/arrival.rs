@@ -54,6 +54,8 @@ impl Arrival {
             Ok(head) => head,
             Err(error) => {
                 respond.refuse();
+                // The engine of HTTP/2 is watched for what it says of that.
+                shared.borrow().note_glitches(u32::from(version == Version::Http3));
                 return exchange::reject(source, door.frontend(), began, &ExchangeError::Malformed(error));
             }
         };

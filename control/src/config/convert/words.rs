@@ -104,6 +104,7 @@ pub(super) fn option(switch: &Switch) -> String {
         | ProxyOption::AllBackups
         | ProxyOption::ClientKeepAlive
         | ProxyOption::DontLogNormal
+        | ProxyOption::ContStats
         | ProxyOption::DontLogNull
         | ProxyOption::HttpBufferRequest
         | ProxyOption::HttpClose

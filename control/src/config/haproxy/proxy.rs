@@ -109,16 +109,8 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
 pub(super) const IDLE: [&str; 2] = ["description", "id"];
 
 /// Options that tell HAProxy how to move bytes: l7d moves them in its own way, so they are accepted, and listed by `check -v`.
-pub(super) const IDLE_OPTIONS: [&str; 8] = [
-    "contstats",
-    "http-no-delay",
-    "http-use-htx",
-    "splice-auto",
-    "splice-request",
-    "splice-response",
-    "tcp-smart-accept",
-    "tcp-smart-connect",
-];
+pub(super) const IDLE_OPTIONS: [&str; 7] =
+    ["http-no-delay", "http-use-htx", "splice-auto", "splice-request", "splice-response", "tcp-smart-accept", "tcp-smart-connect"];
 
 /// Reads one line of a proxy.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {

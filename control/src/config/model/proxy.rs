@@ -115,6 +115,8 @@ pub enum ProxyOption {
     DontLogNormal,
     /// The kernel probes whether silent clients are still there.
     ClientKeepAlive,
+    /// Statistics know of bytes while they flow.
+    ContStats,
     /// Connections closed before any data are not logged.
     DontLogNull,
     /// Who the client is, and how it came, is added to requests as RFC 7239 has it.
@@ -201,6 +203,7 @@ impl ProxyOption {
             Self::AllBackups => "allbackups",
             Self::DontLogNormal => "dontlog-normal",
             Self::ClientKeepAlive => "clitcpka",
+            Self::ContStats => "contstats",
             Self::DontLogNull => "dontlognull",
             Self::Forwarded(_) => "forwarded",
             Self::ForwardFor(_) => "forwardfor",
@@ -236,7 +239,8 @@ impl ProxyOption {
             Self::Forwarded(_) | Self::HttpIgnoreProbes | Self::HttpNoDelay => true,
             Self::HttpPretendKeepAlive | Self::HttpRestrictNames(_) | Self::OriginalTo(_) => true,
             Self::ClientKeepAlive | Self::NoLinger | Self::ServerKeepAlive | Self::TcpKeepAlive => false,
-            Self::AbortOnClose | Self::AllBackups | Self::DontLogNormal | Self::DontLogNull | Self::LogHealthChecks => false,
+            Self::AbortOnClose | Self::AllBackups | Self::ContStats | Self::DontLogNormal => false,
+            Self::DontLogNull | Self::LogHealthChecks => false,
             Self::LogSeparateErrors | Self::Redispatch(_) | Self::TcpLog => false,
         }
     }

@@ -47,6 +47,7 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         "abortonclose" => ProxyOption::AbortOnClose,
         "allbackups" => ProxyOption::AllBackups,
         "dontlog-normal" => ProxyOption::DontLogNormal,
+        "contstats" => ProxyOption::ContStats,
         "dontlognull" => ProxyOption::DontLogNull,
         "http-buffer-request" => ProxyOption::HttpBufferRequest,
         "http-keep-alive" => ProxyOption::HttpKeepAlive,
@@ -80,10 +81,11 @@ fn of_check(name: &str) -> Mistake {
     Mistake::new(format!("option `{name}` is a key of its own"))
 }
 
-pub(in crate::config) const KNOWN: [&str; 27] = [
+pub(in crate::config) const KNOWN: [&str; 28] = [
     "abortonclose",
     "allbackups",
     "clitcpka",
+    "contstats",
     "dontlog-normal",
     "dontlognull",
     "forwarded",
@@ -112,7 +114,6 @@ pub(in crate::config) const KNOWN: [&str; 27] = [
 
 /// Options that HAProxy has and that are not carried out, and why.
 const REFUSED: &[(&str, &str)] = &[
-    ("contstats", "bytes are counted as they flow"),
     ("accept-invalid-http-request", "what no two programs read alike is refused"),
     ("accept-invalid-http-response", "what no two programs read alike is refused"),
     ("accept-unsafe-violations-in-http-request", "what no two programs read alike is refused"),
