@@ -23,6 +23,17 @@ pub struct Move {
     pub by: String,
 }
 
+/// What becomes of the dynamic values of a persistence cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dynamic {
+    /// They are made, if there is a key.
+    On,
+    /// They are not.
+    Off,
+    /// They are made of this key, if they are made.
+    Key(String),
+}
+
 impl Config {
     /// Returns a copy with another server at the end of a backend, described by the words that stand behind `server` in a file of
     /// HAProxy's language; what `default-server` says does not concern it.
@@ -117,6 +128,24 @@ impl Config {
     pub fn with_frontend_maxconn(&self, frontend: FrontendId, most: Option<u32>) -> Self {
         let mut copy = self.clone();
         copy.frontends[frontend.index()].maxconn = most;
+        copy
+    }
+
+    /// Returns a copy in which servers of a backend that have no value in its cookie get one of their addresses, or do not any more; the same
+    /// where it has no cookie.
+    pub fn with_dynamic_cookie(&self, backend: BackendId, dynamic: Dynamic) -> Self {
+        let mut copy = self.clone();
+        if let Some(cookie) = &mut copy.backends[backend.index()].cookie {
+            let key = cookie.dynamic_key.take();
+            let is_on = key.is_some();
+            let key = key.or_else(|| cookie.idle_key.take());
+            (cookie.dynamic_key, cookie.idle_key) = match dynamic {
+                Dynamic::On => (key, None),
+                Dynamic::Off => (None, key),
+                Dynamic::Key(key) if is_on => (Some(key), None),
+                Dynamic::Key(key) => (None, Some(key)),
+            };
+        }
         copy
     }
 

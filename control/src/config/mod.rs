@@ -29,7 +29,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use amend::Move;
+pub use amend::{Dynamic, Move};
 pub use convert::{Conversion, ConvertedLine, Fate, convert};
 pub use error::{Diagnostic, Report, Severity};
 pub use location::{Language, Located, Location};

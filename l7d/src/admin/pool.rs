@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use control::admin::{Call, Command, Reply, Urgency, servers};
-use control::config::{Config, NamedAddress, ServerId, canonical_name};
+use control::config::{Config, Dynamic, NamedAddress, ServerId, canonical_name};
 use control::server_state::Status;
 
 use super::{Engine, later};
@@ -16,6 +16,15 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
             Box::pin(async move { engine.amend(settled(call).await, add).await })
         }),
         later("del server", "<bk>/<srv>", "remove a server that is in maintenance", |engine, call| engine.amend(call, remove)),
+        later("enable dynamic-cookie backend", "<bk>", "make values of a cookie of addresses", |engine, call| {
+            engine.amend(call, |_, config, call| set_cookie(config, call, Dynamic::On))
+        }),
+        later("disable dynamic-cookie backend", "<bk>", "make no values of a cookie of addresses", |engine, call| {
+            engine.amend(call, |_, config, call| set_cookie(config, call, Dynamic::Off))
+        }),
+        later("set dynamic-cookie-key backend", "<bk> <k>", "change what values of a cookie are made of", |engine, call| {
+            engine.amend(call, |_, config, call| set_cookie(config, call, Dynamic::Key(call.word(1).to_owned())))
+        }),
     ]
 }
 
@@ -84,6 +93,18 @@ fn remove(engine: &Engine, config: &Config, call: &Call) -> Outcome {
         return Err(bare("Server still has connections attached to it, cannot remove it."));
     }
     Ok((config.without_server(id), Reply::Message(Urgency::Info, "Server deleted.".to_owned())))
+}
+
+/// Lets a backend's cookie have dynamic values, or have none, or others.
+fn set_cookie(config: &Config, call: &Call, dynamic: Dynamic) -> Outcome {
+    if call.word(0).is_empty() {
+        return Err(Reply::error("A backend name is expected."));
+    }
+    let backend = config.backend_named(call.word(0)).ok_or_else(|| Reply::error("No such backend."))?;
+    if dynamic == Dynamic::Key(String::new()) {
+        return Err(Reply::error("String value expected."));
+    }
+    Ok((config.with_dynamic_cookie(backend.id(), dynamic), Reply::Done))
 }
 
 /// Answers `set server <b>/<s> addr <address> [port <port>]`.

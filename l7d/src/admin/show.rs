@@ -1,6 +1,6 @@
 //! Commands that only look.
 
-use control::admin::{self, Call, Command, Reply};
+use control::admin::{self, Call, Command, Reply, Urgency};
 use control::config::SocketLevel;
 
 use super::{Engine, now};
@@ -21,6 +21,7 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
             engine.names.show(call.word(0)).map_or_else(|| Reply::error("Can't find that resolvers section"), Reply::Output)
         }),
         now("show env", "[<name>]", "list the variables of the environment", Operator, |_, call| admin::environment(call)),
+        now("get var", "<name>", "tell a variable of the process", User, variable),
         now("show cli sockets", "", "list the sockets of this interface", Operator, sockets),
     ]
 }
@@ -30,6 +31,17 @@ fn info(engine: &Engine, call: &Call) -> Reply {
     let has = |word: &str| call.arguments.iter().any(|argument| argument == word);
     let detail = if has("desc") { Detail::Described } else { Detail::Plain };
     Reply::Output(engine.stats.info(life, detail, form(call)))
+}
+
+fn variable(engine: &Engine, call: &Call) -> Reply {
+    let name = call.word(0);
+    if name.is_empty() {
+        return Reply::error("Missing process-wide variable identifier.");
+    }
+    match engine.site().rules().shown_variable(name) {
+        Some((kind, value)) => Reply::Message(Urgency::Info, format!("{name}: type={kind} value=<{}>", value.escape_ascii())),
+        None => Reply::error("Variable not found."),
+    }
 }
 
 fn health(engine: &Engine, call: &Call) -> Reply {

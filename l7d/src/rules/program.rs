@@ -1,6 +1,7 @@
 //! The rules of a configuration, compiled.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use super::host::ServerHost;
 use super::log_format::Format;
 use super::names::Names;
 use super::observer::{RuleId, Sources};
+use super::sample::Sample;
 use super::store::Patterns;
 use super::tie::{self, Stick};
-use super::view::{Shared, View};
+use super::view::{Lifetime, Shared, VariableId, View};
 use super::word::{self, Word, Words};
 use crate::cache::Cache;
 use crate::reply::Reply;
@@ -36,6 +38,9 @@ pub(crate) struct Rules {
     tables: Arc<Tables>,
     patterns: Vec<Patterns>,
     caches: Vec<Arc<Cache>>,
+    /// The numbers of variables by their names.
+    variables: HashMap<String, u32>,
+    shared: Arc<Shared>,
     warnings: Report,
 }
 
@@ -272,6 +277,7 @@ impl Rules {
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
         let handles_clients = compiler.names.handles_clients;
         let (asks_entry, asks_server_line) = (compiler.names.asks_entry, compiler.names.asks_server_line);
+        let variables = compiler.names.variables;
         let userlists: Arc<[_]> = compiler.names.asked_lists.into();
         let sources: Sources = compiler.names.sources.into();
         let complete = |rules: ProxyRules| {
@@ -291,14 +297,33 @@ impl Rules {
             })
         };
         Ok(Self {
+            variables,
             frontends: frontends.into_iter().map(complete).collect(),
             backends: backends.into_iter().map(complete).collect(),
             hosts,
             tables,
             patterns,
             caches,
+            shared,
             warnings: report,
         })
+    }
+
+    /// Returns a variable of the process as it is shown: its type, and its value.
+    pub(crate) fn shown_variable(&self, name: &str) -> Option<(&'static str, Vec<u8>)> {
+        let number = *self.variables.get(name).filter(|_| name.starts_with("proc."))?;
+        let value = self.shared.value(VariableId { lifetime: Lifetime::Process, number })?;
+        let kind = match &value {
+            Sample::Bool(_) => "bool",
+            Sample::Int(_) => "sint",
+            Sample::Address(IpAddr::V4(_)) => "ipv4",
+            Sample::Address(IpAddr::V6(_)) => "ipv6",
+            Sample::Text(_) => "str",
+            Sample::Binary(_) => "bin",
+        };
+        let mut text = Vec::new();
+        value.write(&mut text);
+        Some((kind, text))
     }
 
     /// Makes the caches of a configuration; one that is as before goes on with what it holds.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod abort;
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod actions;
 #[cfg(test)]
 mod agents;
@@ -180,6 +182,8 @@ mod steward;
 mod stick;
 #[cfg(test)]
 mod strain;
+#[cfg(test)]
+mod switches;
 #[cfg(test)]
 mod table_bytes;
 #[cfg(test)]

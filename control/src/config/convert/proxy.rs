@@ -253,6 +253,7 @@ fn cookie(persistence: &PersistenceCookie) -> Table {
         maxlife,
         attributes,
         dynamic_key: _,
+        idle_key: _,
     } = cookie;
     let mut table = Table::default();
     table.put("name", name.clone());

@@ -96,6 +96,7 @@ pub(super) fn cookie(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Resu
         maxlife: None,
         attributes: Vec::new(),
         dynamic_key: None,
+        idle_key: None,
     };
     while let Some(word) = line.next() {
         match word.as_str() {

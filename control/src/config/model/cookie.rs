@@ -18,6 +18,8 @@ pub struct Cookie {
     pub(in crate::config) maxlife: Option<Duration>,
     pub(in crate::config) attributes: Vec<String>,
     pub(in crate::config) dynamic_key: Option<String>,
+    /// A key that waits until a command turns dynamic values on.
+    pub(in crate::config) idle_key: Option<String>,
 }
 
 impl Cookie {

@@ -145,7 +145,7 @@ pub(in crate::config) fn add_server(config: &mut Config, id: BackendId, written:
 
 /// Makes the persistence cookie of a backend.
 fn cookie(resolver: &mut Resolver, backend: &written::Backend, written: &Located<PersistenceCookie>) -> Cookie {
-    let key = backend.dynamic_cookie_key.as_ref().filter(|_| written.dynamic).map(|key| key.value().clone());
+    let key = backend.dynamic_cookie_key.as_ref().map(|key| key.value().clone());
     if written.dynamic && key.is_none() {
         let message = format!("the cookie of backend `{}` is dynamic, which needs a key", backend.name);
         resolver.error(written.location(), message, "for example dynamic-cookie-key = \"a secret\"");
@@ -157,7 +157,8 @@ fn cookie(resolver: &mut Resolver, backend: &written::Backend, written: &Located
     if preserve && mode != CookieMode::Insert && !indirect {
         resolver.error(written.location(), "`preserve` needs a cookie that is inserted or indirect", "no other is ever taken away");
     }
-    Cookie { dynamic_key: key, ..written.cookie.clone() }
+    let (dynamic_key, idle_key) = if written.dynamic { (key, None) } else { (None, key) };
+    Cookie { dynamic_key, idle_key, ..written.cookie.clone() }
 }
 
 /// Returns what makes a failed request go again; in mode tcp only what happens before anything was sent.

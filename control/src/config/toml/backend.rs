@@ -90,6 +90,7 @@ fn cookie(reader: &mut Reader, item: &Item<'_>) -> Option<Located<PersistenceCoo
         maxlife,
         attributes,
         dynamic_key: None,
+        idle_key: None,
     };
     Some(Located::new(PersistenceCookie { cookie, dynamic, unnamed }, item.key.location().clone()))
 }
