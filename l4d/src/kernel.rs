@@ -40,6 +40,8 @@ pub(crate) struct Kernel {
     changed: BTreeMap<ServiceKey, Instant>,
     /// What found no room last time, so that it is said once.
     refused: Vec<Full>,
+    /// Services whose rings did not become as long as they should be, said once too.
+    kept: Vec<ServiceKey>,
     /// Interfaces whose packets the program sees, and the longest packet each takes.
     pub(crate) interfaces: BTreeMap<u32, u16>,
     /// VLANs of those interfaces.
@@ -67,6 +69,7 @@ impl Kernel {
             commanded,
             changed,
             refused: Vec::new(),
+            kept: Vec::new(),
             interfaces,
             vlans: Vec::new(),
             sources,
@@ -119,7 +122,7 @@ impl Kernel {
         self.written = self.wanted.guard.clone();
         self.wanted.guard.prefixes.extend(&self.commanded);
         self.wanted.vlans = self.vlans.iter().flat_map(entries_of).collect();
-        let Synced { ops, changed, refused } = sync::sync(&mut self.tables, &self.wanted);
+        let Synced { ops, changed, refused, kept } = sync::sync(&mut self.tables, &self.wanted);
         self.datapath.apply(&ops);
         self.publish_loads();
         let now = Instant::now();
@@ -128,6 +131,10 @@ impl Kernel {
             refused.iter().for_each(|full| error!("{full}"));
             self.refused = refused;
         }
+        for key in kept.iter().filter(|key| !self.kept.contains(key)) {
+            warn!("service {key}: its ring keeps the size it was made with, for the flows that follow it; `l4d detach` forgets both");
+        }
+        self.kept = kept;
     }
 
     /// Tells the data plane how many flows servers have that are chosen by it.

@@ -97,6 +97,8 @@ pub struct WantedService {
     pub on_none: OnNone,
     /// The longest segment that its connections may use; none is any.
     pub mss: Option<u16>,
+    /// How many slots its ring has where a hash chooses.
+    pub ring: u32,
     /// Its servers in the file's order, those without new flows included.
     pub servers: Vec<WantedServer>,
 }
@@ -264,6 +266,7 @@ fn service(
             NoServer::Reset => OnNone::Reset,
         },
         mss: xdp.mss(),
+        ring: xdp.ring(),
         servers: servers.collect(),
     }
 }

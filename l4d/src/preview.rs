@@ -9,14 +9,14 @@ use control::{
 use serde_json::{Value, json};
 use xdp_common::{
     flow::{HashKey, UDP},
-    limits::{LINE_SLOTS, RING_LINES, SEQUENCE_SLOTS, SERVERS, SERVICES},
+    limits::{SEQUENCE_SLOTS, SERVERS, SERVICES},
     service::{Choice, Forward, OnDead, OnNone, Tracking},
 };
 
 use crate::{
     note::Note,
     plan::{self, ServiceKey, Wanted, WantedService, Way},
-    sync,
+    setup, sync,
     tables::Tables,
 };
 
@@ -25,19 +25,19 @@ struct Preview {
     wanted: Wanted,
     tables: Tables,
     refused: Vec<String>,
+    /// All slots of the rings.
+    slots: u32,
 }
 
 impl Preview {
     fn of(config: &Arc<Config>) -> Self {
         let wanted = plan::plan(&Fleet::new(Arc::clone(config)).view(), |_| Way::default(), |_| Note::default());
-        let mut tables = Tables::empty(HashKey::default(), SLOTS);
+        let slots = setup::rings(config).of_new();
+        let mut tables = Tables::empty(HashKey::default(), slots);
         let refused = sync::sync(&mut tables, &wanted).refused.iter().map(ToString::to_string).collect();
-        Self { wanted, tables, refused }
+        Self { wanted, tables, refused, slots }
     }
 }
-
-/// All slots of the rings.
-const SLOTS: u32 = RING_LINES * LINE_SLOTS as u32;
 
 /// Describes what a file would put into the maps.
 pub(crate) fn text(config: &Arc<Config>) -> String {
@@ -56,12 +56,13 @@ pub(crate) fn text(config: &Arc<Config>) -> String {
     let guard = &preview.wanted.guard;
     let _ = writeln!(
         text,
-        "maps: {} of {} services, {} of {} servers, {} of {SLOTS} ring slots, {} prefixes",
+        "maps: {} of {} services, {} of {} servers, {} of {} ring slots, {} prefixes",
         preview.tables.services().count(),
         SERVICES - 1,
         preview.tables.servers.len(),
         SERVERS - 1,
         preview.tables.slots_taken(),
+        preview.slots,
         guard.prefixes.len(),
     );
     text
@@ -155,7 +156,7 @@ pub(crate) fn json(config: &Arc<Config>) -> Value {
         "maps": {
             "services": { "used": preview.tables.services().count(), "size": SERVICES - 1 },
             "servers": { "used": preview.tables.servers.len(), "size": SERVERS - 1 },
-            "ring_slots": { "used": preview.tables.slots_taken(), "size": SLOTS, "sequence": SEQUENCE_SLOTS },
+            "ring_slots": { "used": preview.tables.slots_taken(), "size": preview.slots, "sequence": SEQUENCE_SLOTS },
             "prefixes": preview.wanted.guard.prefixes.len(),
         },
     })

@@ -7,10 +7,13 @@ use std::{
 
 use control::config::{Config, Frontend, Located, Xdp};
 use tracing::info;
-use xdp_common::{lane::Lane, limits::FLOW_WAYS};
+use xdp_common::{
+    lane::Lane,
+    limits::{FLOW_WAYS, LINE_SLOTS, RING_LINES},
+};
 
 use crate::{
-    datapath::{Interface, Setup},
+    datapath::{Interface, Rings, Setup},
     neighbor::interface::{self, interface_addresses, interface_index, interface_link, vlan_devices},
     plan::service_keys,
     pool::{self, Pool, Ports},
@@ -85,11 +88,30 @@ pub(crate) async fn gather(config: &Config) -> Result<Setup, Error> {
         pin: (**xdp.pin()).clone(),
         interfaces,
         mode: xdp.mode(),
+        rings: rings(config),
         flows: xdp.flows().next_power_of_two().max(FLOW_WAYS as u32),
         hash_key: xdp.hash_key(),
         pool,
     })
 }
+
+/// Returns how many slots all rings shall have, rather than what is there.
+pub(crate) fn rings(config: &Config) -> Rings {
+    if let Some(slots) = config.xdp().and_then(Xdp::rings) {
+        return Rings::Exactly(slots.next_multiple_of(LINE_SLOTS as u32));
+    }
+    let slots = |frontend: &Frontend| {
+        let size = frontend.xdp().map_or(0, |xdp| u64::from(xdp.ring()));
+        size * service_keys(frontend).count() as u64
+    };
+    // As much again for what a reload may bring.
+    let needed = 2 * config.frontends().iter().map(slots).sum::<u64>();
+    let needed = u32::try_from(needed).unwrap_or(MOST_SLOTS).min(MOST_SLOTS).next_multiple_of(LINE_SLOTS as u32);
+    Rings::AtFirst(needed.max(RING_LINES * LINE_SLOTS as u32))
+}
+
+/// As many slots as l4d makes by itself: 1 GiB of them.
+const MOST_SLOTS: u32 = 1 << 28;
 
 async fn find_interfaces(xdp: &Xdp) -> Result<Vec<Interface>, Error> {
     let mut interfaces = Vec::new();

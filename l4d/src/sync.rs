@@ -12,7 +12,7 @@ use xdp_common::{
     addr::Port,
     flow::{ServerId, Slot, TCP},
     guard::Guard,
-    limits::{RING_SLOTS, SEQUENCE_SLOTS},
+    limits::SEQUENCE_SLOTS,
     server::Server,
     service::{Forward, Head, OnDead, Service, Tracking, returned},
     settings::{GUARDED, LOG_SHIFT, LOGGED, Link, SHORTENED, TAGGED},
@@ -35,6 +35,8 @@ pub struct Synced {
     pub changed: Vec<ServiceKey>,
     /// Services that could not be placed; all others are.
     pub refused: Vec<Full>,
+    /// Services whose rings are not as long as they should be, because they are in use.
+    pub kept: Vec<ServiceKey>,
 }
 
 /// Brings the tables to what is wanted, and returns the operations that bring the maps there too.
@@ -63,7 +65,16 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     sync_echoes(tables, &mut synced);
     sync_segment_sizes(tables, wanted, &mut synced);
     sync_features(tables, wanted, &mut synced);
+    synced.kept = kept(tables, wanted);
     synced
+}
+
+/// Returns the services whose rings are of another size than is wanted by now.
+fn kept(tables: &Tables, wanted: &Wanted) -> Vec<ServiceKey> {
+    let differs = |key: &ServiceKey, wanted: &WantedService| {
+        tables.services.get(key).is_some_and(|held| held.region.1 != tables::region_size(wanted.choice, wanted.ring))
+    };
+    wanted.services.iter().filter(|(key, wanted)| differs(key, wanted)).map(|(key, _)| *key).collect()
 }
 
 /// Has the data plane know what there is to look for, before it goes or after it has come.
@@ -244,7 +255,7 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
         None => new_service(tables, key, wanted)?,
     };
     if held.head.choice.is_hash() != wanted.choice.is_hash() {
-        held.region = tables.place_ring(key, wanted.choice)?;
+        held.region = tables.place_ring(key, wanted.choice, wanted.ring)?;
         held.slots.clear();
     }
     let WantedService { forward, choice, tracking, on_dead, on_none, .. } = *wanted;
@@ -278,7 +289,7 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
 }
 
 fn new_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService) -> Result<Held, Full> {
-    let region = tables.place_ring(key, wanted.choice)?;
+    let region = tables.place_ring(key, wanted.choice, wanted.ring)?;
     let (id, place) = tables.place_service(key)?;
     let head = Head {
         port: Port::new(key.socket.port()),
@@ -347,9 +358,10 @@ fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, dead: &BT
     let names: Vec<String> = keys.iter().map(ServerKey::name).collect();
     let weighted: Vec<Weighted<'_>> =
         names.iter().zip(&wanted.servers).map(|(name, server)| Weighted { name, weight: server.weight }).collect();
-    let mut owners: Vec<ServerId> =
-        maglev::populate(&weighted, RING_SLOTS as usize).into_iter().map(|index| id_of(usize::from(index))).collect();
-    owners.resize(RING_SLOTS as usize, ServerId::NONE);
+    // The size it was made with: another would give most of its flows to other servers.
+    let slots = held.region.1 as usize;
+    let mut owners: Vec<ServerId> = maglev::populate(&weighted, slots).into_iter().map(|index| id_of(usize::from(index))).collect();
+    owners.resize(slots, ServerId::NONE);
     let dead: BTreeSet<u16> = dead.values().map(|(id, _)| *id).collect();
     let remembers = wanted.forward != Forward::Nat && key.protocol == TCP && wanted.tracking == Tracking::WhereChanged;
     let before = held.slots.iter().copied().chain(std::iter::repeat(Slot::default()));

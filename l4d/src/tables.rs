@@ -12,7 +12,7 @@ use xdp_common::{
     addr::Port,
     flow::{HashKey, Slot, TCP, UDP},
     guard::{Guard, Rule},
-    limits::{ADDRESS_SEGMENTS, BUCKET_SERVICES, RING_SLOTS, SEGMENTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
+    limits::{ADDRESS_SEGMENTS, BUCKET_SERVICES, SEGMENTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
     service::{Bucket, Choice, Forward, Head, OnDead, OnNone, RangeService, Segment, Service, Tracking, buckets, ranged, returned},
     settings::Link,
@@ -230,7 +230,9 @@ pub enum Full {
     )]
     Segments(IpAddr),
     /// No room in the ring map.
-    #[error("the rings of all services take more than {capacity} slots; no room for {service}")]
+    #[error(
+        "the rings of all services take more than {capacity} slots; no room for {service}: more `rings` in [xdp], or a shorter `ring` of a frontend"
+    )]
     Rings {
         /// All slots.
         capacity: u32,
@@ -291,7 +293,8 @@ impl Tables {
             let held = Held {
                 head,
                 place,
-                region: (first, region_size(head.choice)),
+                // A hash ring is in use as a whole.
+                region: (first, region_size(head.choice, count)),
                 slots: (first..first.saturating_add(count).min(ring_capacity)).map(&slot).collect(),
                 servers: keys_of(&tables.servers, head.id),
                 brought_to: None,
@@ -480,8 +483,8 @@ impl Tables {
     }
 
     /// Returns a free region of the ring map.
-    pub(crate) fn place_ring(&self, key: &ServiceKey, choice: Choice) -> Result<(u32, u32), Full> {
-        let size = region_size(choice);
+    pub(crate) fn place_ring(&self, key: &ServiceKey, choice: Choice, ring: u32) -> Result<(u32, u32), Full> {
+        let size = region_size(choice, ring);
         let mut used: Vec<(u32, u32)> = self.services.values().map(|held| held.region).collect();
         used.sort_unstable();
         let mut first = 0u32;
@@ -567,9 +570,9 @@ pub(crate) fn server_keys(wanted: &WantedService) -> Vec<ServerKey> {
 }
 
 /// How many slots a service of a choice reserves.
-const fn region_size(choice: Choice) -> u32 {
+pub(crate) const fn region_size(choice: Choice, ring: u32) -> u32 {
     match choice {
-        Choice::Source | Choice::Tuple => RING_SLOTS,
+        Choice::Source | Choice::Tuple => ring,
         Choice::RoundRobin | Choice::LeastConn => SEQUENCE_SLOTS as u32,
     }
 }
@@ -606,6 +609,8 @@ fn next_free(last: u16, limit: u32, taken: impl Fn(u16) -> bool) -> Option<u16> 
 
 #[cfg(test)]
 mod tests {
+    use xdp_common::limits::RING_SLOTS;
+
     use super::*;
 
     #[test]
@@ -625,7 +630,7 @@ mod tests {
         let mut regions = Vec::new();
         for (port, choice) in [(1, Choice::Source), (2, Choice::RoundRobin), (3, Choice::Tuple)] {
             let (id, place) = tables.place_service(&key(port)).unwrap();
-            let region = tables.place_ring(&key(port), choice).unwrap();
+            let region = tables.place_ring(&key(port), choice, RING_SLOTS).unwrap();
             let head = Head {
                 port: Port::new(port),
                 protocol: 6,
@@ -641,10 +646,11 @@ mod tests {
         }
         assert_eq!(regions, [(0, RING_SLOTS), (RING_SLOTS, SEQUENCE_SLOTS as u32), (RING_SLOTS + SEQUENCE_SLOTS as u32, RING_SLOTS)]);
         assert_eq!(
-            tables.place_ring(&key(4), Choice::Source),
+            tables.place_ring(&key(4), Choice::Source, RING_SLOTS),
             Err(Full::Rings { capacity: 2 * RING_SLOTS + SEQUENCE_SLOTS as u32, service: key(4).socket })
         );
         tables.services.remove(&key(2));
-        assert_eq!(tables.place_ring(&key(4), Choice::RoundRobin), Ok((RING_SLOTS, SEQUENCE_SLOTS as u32)));
+        assert_eq!(tables.place_ring(&key(4), Choice::Tuple, 251), Ok((RING_SLOTS, 251)));
+        assert_eq!(tables.place_ring(&key(4), Choice::RoundRobin, RING_SLOTS), Ok((RING_SLOTS, SEQUENCE_SLOTS as u32)));
     }
 }

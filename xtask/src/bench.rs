@@ -35,6 +35,13 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// How long the kernel tier takes to load large sites and to change them; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    Changes {
+        /// Options of the measuring program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// CPU time, latency and memory of the user-space tier beside haproxy and nginx; `--help` lists the options.
     #[command(disable_help_flag = true)]
     L7 {
@@ -62,9 +69,10 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::L4 { options } => l4(options),
-        What::L7 { options } => l7("bench-l7", options),
-        What::Rules { options } => l7("bench-rules", options),
-        What::Tables { options } => l7("bench-tables", options),
+        What::Changes { options } => daemon("l4d", "bench-changes", options),
+        What::L7 { options } => daemon("l7d", "bench-l7", options),
+        What::Rules { options } => daemon("l7d", "bench-rules", options),
+        What::Tables { options } => daemon("l7d", "bench-tables", options),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -81,10 +89,11 @@ fn l4(options: &[OsString]) -> Result<()> {
     process::run(measure.arg("--object").arg(object).args(options))
 }
 
-fn l7(program: &str, options: &[OsString]) -> Result<()> {
+/// Measures a daemon as users get it.
+fn daemon(daemon: &str, program: &str, options: &[OsString]) -> Result<()> {
     let root = workspace::root()?;
-    // One after the other: built together, l7d would get the features that the lab wants of its dependencies.
-    for (package, name) in [("l7d", "l7d"), (PACKAGE, program)] {
+    // One after the other: built together, the daemon would get the features that the lab wants of its dependencies.
+    for (package, name) in [(daemon, daemon), (PACKAGE, program)] {
         process::run(process::cargo().current_dir(&root).args(["build", "--release", "-p", package, "--bin", name]))?;
     }
     let programs = workspace::bin_dir()?.with_file_name("release");

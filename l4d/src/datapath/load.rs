@@ -66,6 +66,7 @@ impl Program {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(maps::FLOWS, setup.flows / limits::FLOW_WAYS as u32)
             .map_max_entries(maps::NAT, (v4 + v6).max(1))
+            .map_max_entries(maps::RINGS, setup.rings.of_new() / limits::LINE_SLOTS as u32)
             .map_max_entries(maps::REASONS, REASONS)
             .default_map_pin_directory(pins.path())
             .verifier_log_level(verifier_log())

@@ -29,7 +29,7 @@ use xdp_common::{
 };
 
 use super::{
-    Error, Interface, Pins, Setup, chain,
+    Error, Interface, Pins, Rings, Setup, chain,
     memory::{Access, Memory},
 };
 use crate::{
@@ -225,10 +225,13 @@ impl Maps {
 
     fn compare(&self, setup: &Setup, present: &Settings, wanted: &Settings) -> Result<(), Error> {
         let pool: Vec<IpAddr> = pairs(self.pool_addresses.words()).map(|words| Addr::from_words(words).into()).collect();
+        let slots = self.rings.halves().len() as u32;
         let same_pool = setup.pool.addresses().zip(pool).all(|(wanted, present)| wanted == present);
         let difference = if present.flow_lines != wanted.flow_lines {
             let words = |settings: &Settings| settings.flow_lines * FLOW_WAYS as u32;
             format!("flows = {} instead of {}", words(present), words(wanted))
+        } else if matches!(setup.rings, Rings::Exactly(wanted) if wanted != slots) {
+            format!("rings = {} instead of {slots}", setup.rings.of_new())
         } else if present.key != wanted.key {
             "another hash-key".to_owned()
         } else if !same_pool || present != wanted {

@@ -37,10 +37,30 @@ pub struct Setup {
     pub mode: AttachMode,
     /// Words of the flow table.
     pub flows: u32,
+    /// Slots of the rings of all services.
+    pub rings: Rings,
     /// Secret of the hashes; none: that of the pinned maps, or a new one.
     pub hash_key: Option<[u8; 16]>,
     /// Source addresses and ports of full NAT.
     pub pool: Pool,
+}
+
+/// How many slots there are for the rings of all services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rings {
+    /// So many, or whatever maps that are pinned already have.
+    AtFirst(u32),
+    /// So many and no other number.
+    Exactly(u32),
+}
+
+impl Rings {
+    /// Returns how many a new map gets.
+    pub const fn of_new(self) -> u32 {
+        match self {
+            Self::AtFirst(slots) | Self::Exactly(slots) => slots,
+        }
+    }
 }
 
 /// An interface to attach to.

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use xdp_common::{
     flow::HashKey,
-    limits::{LINE_SLOTS, RING_LINES},
+    limits::{LINE_SLOTS, RING_LINES, RING_SLOTS},
     server::Hop,
     service::{Bucket, Choice, OnNone, RangeService, Segment, ranged},
 };
@@ -124,7 +124,18 @@ fn server(number: u8, weight: u32) -> WantedServer {
 fn service(forward: Forward, choice: Choice, servers: Vec<WantedServer>) -> WantedService {
     let tracking = if choice.is_hash() { Tracking::WhereChanged } else { Tracking::Always };
     let (on_dead, on_none) = (OnDead::Move, OnNone::Drop);
-    WantedService { frontend: "f".into(), backend: "b".into(), forward, choice, tracking, on_dead, on_none, mss: None, servers }
+    WantedService {
+        frontend: "f".into(),
+        backend: "b".into(),
+        forward,
+        choice,
+        tracking,
+        on_dead,
+        on_none,
+        mss: None,
+        ring: RING_SLOTS,
+        servers,
+    }
 }
 
 fn wanted(service: WantedService) -> Wanted {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
 use control::config::AttachMode;
-use l4d::datapath::{self, Datapath, Interface, Setup};
+use l4d::datapath::{self, Datapath, Interface, Rings, Setup};
 use l4d::note::Note;
 use l4d::plan::{ServiceKey, Wanted, WantedServer, WantedService, Way};
 use l4d::pool::{Pool, Ports};
@@ -103,6 +103,7 @@ impl Balancer {
             on_dead: OnDead::Move,
             on_none: OnNone::Drop,
             mss: None,
+            ring: limits::RING_SLOTS,
             servers: servers.collect(),
         };
         let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into(), ..Wanted::default() });
@@ -150,6 +151,7 @@ fn setup(case: &Case, cable: &Cable) -> Result<Setup> {
         pin: PathBuf::from(PINS).join(scratch::unique_name("bench")),
         interfaces: vec![Interface { name: cable.name.clone(), index: cable.far, address: BALANCER_MAC.0, mtu: 1500 }],
         mode: AttachMode::Native,
+        rings: Rings::AtFirst(limits::RING_LINES * limits::LINE_SLOTS as u32),
         flows: limits::FLOWS,
         hash_key: Some(HASH_KEY),
         pool: Pool::new(addresses, Ports::DEDICATED)?,

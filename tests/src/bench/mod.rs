@@ -7,6 +7,7 @@
 
 mod balancer;
 mod case;
+pub mod changes;
 pub mod l7;
 mod measure;
 #[path = "../../../xdp-ebpf/src/bin/bench/pattern.rs"]

@@ -20,6 +20,7 @@ mod preview;
 mod ranges;
 mod reload;
 mod restart;
+mod rings;
 mod shorten;
 mod site;
 mod sources;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use l4d::{
-    datapath::{AttachMode, Datapath, Error, Interface, Outcome, ServerCounters, Setup, Verdict},
+    datapath::{AttachMode, Datapath, Error, Interface, Outcome, Rings, ServerCounters, Setup, Verdict},
     note::Note,
     plan::{ServiceKey, Wanted, WantedGuard, WantedServer, WantedService, Way},
     pool::{Pool, Ports},
@@ -25,6 +25,7 @@ use tests::{
 use xdp_common::{
     flow::{TCP, UDP},
     lane::Lane,
+    limits::{LINE_SLOTS, RING_LINES, RING_SLOTS},
     reason::Reason,
     server::{Hop, Load},
     service::{Choice, Forward, OnDead, OnNone, Tracking},
@@ -184,6 +185,7 @@ impl<'a> Bench<'a> {
                 Interface { name: "eth1".into(), index: inner, address: INNER.0, mtu: 1500 },
             ],
             mode: AttachMode::Native,
+            rings: Rings::AtFirst(RING_LINES * LINE_SLOTS as u32),
             flows: 1 << 16,
             hash_key: Some(*b"a key for tests."),
             pool: Pool::new(pool_ips(), ports).expect("three addresses fit"),
@@ -216,6 +218,7 @@ impl<'a> Bench<'a> {
             on_dead: OnDead::Move,
             on_none: OnNone::Drop,
             mss: None,
+            ring: RING_SLOTS,
             servers: (1..=SERVERS).map(|number| self.server(at, forward, number)).collect(),
         };
         change(&mut service);

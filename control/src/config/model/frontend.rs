@@ -177,6 +177,9 @@ impl SniRoute {
     }
 }
 
+/// Slots of a hash ring unless a frontend says otherwise.
+pub const DEFAULT_RING: u32 = 65_537;
+
 /// How the kernel tier serves a frontend.
 #[derive(Clone, Debug)]
 pub struct XdpFrontend {
@@ -186,6 +189,7 @@ pub struct XdpFrontend {
     pub(in crate::config) forward: Forward,
     pub(in crate::config) balance: XdpBalance,
     pub(in crate::config) track: bool,
+    pub(in crate::config) ring: u32,
     pub(in crate::config) tunnel_port: u16,
     pub(in crate::config) tunnel_mtu: Option<u16>,
     pub(in crate::config) mss: Option<u16>,
@@ -212,6 +216,11 @@ impl XdpFrontend {
     /// Returns how a server is chosen: the frontend's own `hash`, else what the backend's balance means in the kernel.
     pub fn balance(&self) -> XdpBalance {
         self.balance
+    }
+
+    /// Returns how many slots its hash ring has.
+    pub fn ring(&self) -> u32 {
+        self.ring
     }
 
     /// Returns the UDP port at which servers end tunnels of [`Forward::Gue`].

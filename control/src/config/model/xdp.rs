@@ -16,6 +16,7 @@ pub struct Xdp {
     pub(in crate::config) source_ports: Option<Located<PortRange>>,
     pub(in crate::config) mode: AttachMode,
     pub(in crate::config) flows: u32,
+    pub(in crate::config) rings: Option<u32>,
     pub(in crate::config) hash_key: Option<[u8; 16]>,
     pub(in crate::config) pin: Located<PathBuf>,
     pub(in crate::config) on_stop: OnStop,
@@ -59,6 +60,11 @@ impl Xdp {
     /// Returns how many flows the flow table holds.
     pub fn flows(&self) -> u32 {
         self.flows
+    }
+
+    /// Returns how many slots the rings of all frontends have room for; none leaves it to l4d.
+    pub fn rings(&self) -> Option<u32> {
+        self.rings
     }
 
     /// Returns the key of the flow hash; none lets l4d draw one.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Resolver;
 use crate::config::model::{
-    Backend, Balance, Bind, DeadServer, Forward, Frontend, Inet, Mode, NoServer, Server, Transport, XdpBalance, XdpFrontend,
+    Backend, Balance, Bind, DEFAULT_RING, DeadServer, Forward, Frontend, Inet, Mode, NoServer, Server, Transport, XdpBalance, XdpFrontend,
 };
 use crate::config::written;
 use crate::config::{Diagnostic, Severity};
@@ -73,6 +73,7 @@ fn make(
         forward,
         balance: balance?,
         track: xdp.track.unwrap_or(true),
+        ring: ring_size(resolver, xdp, balance?, servers.len()),
         tunnel_port: xdp.tunnel_port.as_deref().copied().unwrap_or(GUE_PORT),
         tunnel_mtu: xdp.tunnel_mtu.as_deref().copied(),
         mss: xdp.mss.as_deref().copied(),
@@ -80,6 +81,21 @@ fn make(
         no_server: xdp.no_server.unwrap_or(NoServer::Drop),
     })
 }
+
+/// Returns how many slots a ring has, and says where that is too few or means nothing.
+fn ring_size(resolver: &mut Resolver, xdp: &written::XdpFrontend, balance: XdpBalance, servers: usize) -> u32 {
+    let Some(ring) = &xdp.ring else { return DEFAULT_RING };
+    if !matches!(balance, XdpBalance::Source | XdpBalance::Tuple) {
+        resolver.error(ring.location(), "`ring` means nothing where no hash chooses".to_owned(), "write hash = \"source\" or \"tuple\"");
+    } else if usize::try_from(**ring).is_ok_and(|slots| slots < servers.saturating_mul(SLOTS_OF_A_SERVER)) {
+        let message = format!("a ring of {} slots is short for {servers} servers: shares will differ by more than 1 %", **ring);
+        resolver.warning(ring.location(), message, "a hundred slots or more for each server");
+    }
+    **ring
+}
+
+/// How many slots make shares even.
+const SLOTS_OF_A_SERVER: usize = 100;
 
 /// The port that IANA gave to Generic UDP Encapsulation.
 const GUE_PORT: u16 = 6080;

@@ -300,6 +300,7 @@ fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
         source_ports: written.source_ports,
         mode: written.mode.unwrap_or(AttachMode::Auto),
         flows: written.flows.unwrap_or(DEFAULT_FLOWS),
+        rings: written.rings,
         hash_key: written.hash_key,
         pin: written.pin.unwrap_or_else(|| Located::new(PathBuf::from(DEFAULT_PIN), written.location.clone())),
         on_stop: written.on_stop.unwrap_or(OnStop::Detach),

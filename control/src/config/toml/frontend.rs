@@ -11,7 +11,7 @@ use super::section::Section;
 use super::tls;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, Quic, SocketFile, Transport, UnixAddress};
+use crate::config::model::{Account, Bind, BindAddress, DEFAULT_RING, Quic, SocketFile, Transport, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
@@ -193,6 +193,7 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
         forward: section.take("forward").and_then(|item| reader.text(&item, "nat", |text| word::FORWARD.read(text))).map(|word| *word),
         hash: section.take("hash").and_then(|item| reader.text(&item, "source", |text| word::FLOW_HASH.read(text))).map(|word| *word),
         track: section.take("track").and_then(|item| reader.boolean(&item)),
+        ring: section.take("ring").and_then(|item| ring(reader, &item)),
         tunnel_port: located(reader, &mut section, "tunnel-port", 1..=u16::MAX, 6080),
         tunnel_mtu: located(reader, &mut section, "tunnel-mtu", LEAST_MTU..=u16::MAX, 1400),
         mss: located(reader, &mut section, "mss", LEAST_MSS..=u16::MAX - 40, 1360),
@@ -208,6 +209,22 @@ fn xdp(reader: &mut Reader, item: &Item<'_>) -> Option<XdpFrontend> {
     section.finish(reader, &[]);
     Some(xdp)
 }
+
+/// Reads the size of a ring: a prime, so that every server's way around the ring comes to all slots.
+fn ring(reader: &mut Reader, item: &Item<'_>) -> Option<Located<u32>> {
+    let size = reader.integer(item, RINGS[0]..=RINGS[RINGS.len() - 1], DEFAULT_RING)?;
+    if !RINGS.contains(&size) {
+        let sizes: Vec<String> = RINGS.iter().map(ToString::to_string).collect();
+        reader.push(
+            Diagnostic::error(&item.location, format!("a ring cannot have {size} slots")).hint(format!("one of {}", sizes.join(", "))),
+        );
+        return None;
+    }
+    Some(Located::new(size, item.key.location().clone()))
+}
+
+/// Sizes of rings: primes near powers of two.
+const RINGS: [u32; 11] = [127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, DEFAULT_RING, 131_071];
 
 /// The least segment worth asking for: what fits the least packet that every IPv4 host takes.
 const LEAST_MSS: u16 = 536;

@@ -147,6 +147,7 @@ pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
         reader.missing(&item.location, "`interfaces` is empty", "for example interfaces = [\"eth0\"]");
     }
     let flows = section.take("flows").and_then(|item| reader.size(&item, FEWEST_FLOWS..=MOST_FLOWS));
+    let rings = section.take("rings").and_then(|item| reader.size(&item, FEWEST_SLOTS..=MOST_SLOTS));
     let xdp = Xdp {
         location: section.location().clone(),
         interfaces: interfaces.map(|item| reader.texts(&item, "eth0", text::interface)).unwrap_or_default(),
@@ -154,6 +155,7 @@ pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
         source_ports: section.take("source-ports").and_then(|item| reader.text(&item, "32768-65535", text::source_ports)),
         mode: section.take("mode").and_then(|item| reader.text(&item, "auto", |text| word::ATTACH_MODE.read(text))).map(|mode| *mode),
         flows: flows.and_then(|flows| u32::try_from(flows).ok()),
+        rings: rings.and_then(|slots| u32::try_from(slots).ok()),
         hash_key: section.take("hash-key").and_then(|item| reader.text(&item, "00…ff", text::key)).map(|key| *key),
         pin: section.take("pin").and_then(|item| reader.text(&item, "/sys/fs/bpf/l4d", text::absolute_path)),
         on_stop: section.take("on-stop").and_then(|item| reader.text(&item, "keep", |text| word::ON_STOP.read(text))).map(|stop| *stop),
@@ -181,6 +183,9 @@ fn command_socket(reader: &mut Reader, item: &Item<'_>) -> Option<CommandSocket>
 }
 
 const FEWEST_FLOWS: u64 = 1024;
+/// Fewest and most slots of all rings.
+const FEWEST_SLOTS: u64 = 1 << 16;
+const MOST_SLOTS: u64 = 1 << 30;
 /// A flow takes tens of bytes of locked kernel memory; more than this is surely a mistake.
 const MOST_FLOWS: u64 = 1 << 28;
 /// The highest rate of one source: a packet each microsecond is about what the clock can tell apart.
