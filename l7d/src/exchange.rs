@@ -41,6 +41,7 @@ use crate::sessions;
 use crate::site::{Backend, Frontend, Reuse, Server, Sign};
 use crate::stick::{Affinity, Event};
 use crate::stream::Stream;
+use crate::trace::Trail;
 use crate::tunnel::Quiet;
 use crate::upstream::connect::{ConnectError, Inbound};
 use crate::upstream::pool::Key;
@@ -58,12 +59,13 @@ pub(crate) enum Turn {
 
 /// Serves one request and returns what becomes of the client's connection.
 pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, frontend: &Frontend, turn: Turn, began: Instant) -> Fate {
+    let trail = Trail::begin(frontend);
     let mut record = Record::new(client.source, frontend, began);
     record.secured(client.secured(), std::mem::take(&mut client.handshake));
     record.destination(|| client.find_destination());
     let place = record.place();
     let served = {
-        let serving = pin!(serve(client, memory, frontend, turn, &mut record));
+        let serving = pin!(serve(client, memory, frontend, turn, (&mut record, trail.as_deref())));
         sessions::unless_ended(place, serving).await
     };
     let served = served.unwrap_or_else(|cause| Err(Failure { error: record.ended(cause), reply: None, fate: Fate::Close }));
@@ -90,11 +92,15 @@ pub(crate) async fn run(client: &mut Downstream<'_>, memory: &mut Memory, fronte
             refuse(client, reply, fate, &mut record).await
         }
     };
+    let ending = trail.as_ref().map(|_| record.ending());
     record.account(memory);
     let (backend, server) = record.names();
     let scene = Scene { backend, server, ..review::scene(client, frontend, turn) };
     record.write(frontend, &View { scene: &scene, request: None, response: None, memory });
     memory.end_exchange();
+    if let Some((trail, ending)) = trail.zip(ending) {
+        trail.end(&ending);
+    }
     fate
 }
 
@@ -140,7 +146,7 @@ async fn serve<'a>(
     memory: &mut Memory,
     frontend: &'a Frontend,
     turn: Turn,
-    record: &mut Record<'a>,
+    (record, trail): (&mut Record<'a>, Option<&'a Trail>),
 ) -> Result<Fate, Failure> {
     let mut review = Review::new(client, frontend, turn, memory);
     let (mut head, body) = match request(client, frontend, record).await {
@@ -148,6 +154,9 @@ async fn serve<'a>(
         Err(error) => return Err(Failure::new(error, &mut review, None)),
     };
     review.begin(&head);
+    if let Some(observer) = trail.and_then(|trail| trail.meet(&head, &review.view(&head))) {
+        review.observe(observer);
+    }
     if frontend.is_monitor(head.target()) {
         return Ok(assure(client, &head, &body, &review, record).await);
     }

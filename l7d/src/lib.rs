@@ -72,6 +72,7 @@ mod streams;
 mod support;
 mod tcp;
 mod tls;
+mod trace;
 mod transfer;
 mod tunnel;
 mod upstream;

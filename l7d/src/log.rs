@@ -4,6 +4,7 @@
 //! target of the frontend's [`Log`]. Times of day are those of the system's time zone.
 
 mod connection;
+mod ending;
 mod forward;
 mod health;
 mod journal;
@@ -19,6 +20,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use ending::Ending;
 pub(crate) use forward::Forwarding;
 pub(crate) use health::follow;
 pub(crate) use journal::{Log, Logs};
@@ -368,6 +370,18 @@ impl<'a> Record<'a> {
         self.status = Some(status);
         self.maker = Maker::Ourselves;
         self.sent = length as u64;
+    }
+
+    /// Returns what became of it so far, for who watches.
+    pub(crate) fn ending(&self) -> Ending {
+        let (backend, server) = self.names();
+        Ending {
+            backend: backend.map(str::to_owned),
+            server: server.map(str::to_owned),
+            status: self.status,
+            termination: self.termination,
+            time: self.start.elapsed(),
+        }
     }
 
     /// Counts a request and writes its line; `view` is what the line's expressions are evaluated over.

@@ -16,7 +16,7 @@ use crate::message::head::{RequestHead, ResponseHead};
 use crate::queue::Priority;
 use crate::reply::Reply;
 use crate::rules::{
-    Content, Lookup, Memory, Pause, ProxyRules, Repetition, Rest, Scene, ServerLine, Verdict, Verification, View, Wait, Wishes,
+    Content, Lookup, Memory, Observer, Pause, ProxyRules, Repetition, Rest, Scene, ServerLine, Verdict, Verification, View, Wait, Wishes,
 };
 use crate::session;
 use crate::site::{Backend, Frontend, Server};
@@ -97,6 +97,19 @@ impl<'a> Review<'a> {
         self.frontend.rules().capture_request(Some(head), self.memory);
         if self.memory.is_tracking() {
             self.memory.note(|record| record.count(Event::Request));
+        }
+    }
+
+    /// Has an observer told from now on what rules are asked.
+    pub(crate) fn observe(&mut self, observer: &'a Observer) {
+        self.scene.observer = Some(observer);
+        observer.enter(format!("frontend {}", self.frontend.name()));
+    }
+
+    /// Tells an observer whose rules are next.
+    fn mark(&self, name: impl FnOnce() -> String) {
+        if let Some(observer) = self.scene.observer {
+            observer.enter(name());
         }
     }
 
@@ -222,6 +235,7 @@ impl<'a> Review<'a> {
 
     /// Notes the backend that was chosen.
     pub(crate) fn hand_over(&mut self, backend: &'a Backend, head: &RequestHead) {
+        self.mark(|| format!("backend {}", backend.name()));
         self.backend = Some(backend);
         self.scene.backend = Some(backend.name());
         self.persist = backend.rules().persistence(&self.view(head));
@@ -367,6 +381,9 @@ impl<'a> Review<'a> {
         let judges = [(of_backend, Judge::Backend, Judge::Frontend), (Some(self.frontend.rules()), Judge::Frontend, Judge::Nobody)];
         for (rules, judge, after) in judges {
             let Some(rules) = rules.filter(|_| self.judge <= judge) else { continue };
+            if self.next == 0 && rules.concerns_responses() {
+                self.mark(|| self.whose(judge));
+            }
             let verdict = rules.on_response(&mut self.next, request, head, &mut self.scene, self.memory);
             if let Verdict::Wait(Pause::Body(wait)) = verdict {
                 return Ok(Some(wait));
@@ -380,6 +397,14 @@ impl<'a> Review<'a> {
             self.judge(verdict, Phase::Response, request)?;
         }
         Ok(None)
+    }
+
+    /// Returns what rules about a response are headed by.
+    fn whose(&self, judge: Judge) -> String {
+        match (judge, self.other_half()) {
+            (Judge::Backend, Some(backend)) => format!("response of backend {}", backend.name()),
+            _ => format!("response of frontend {}", self.frontend.name()),
+        }
     }
 
     /// Returns what is answered with a status: what the backend has for it, else the frontend, else the usual page.

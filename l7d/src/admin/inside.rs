@@ -38,8 +38,6 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         now("show tasks", "", "(not here)", User, |_, _| refuse("show tasks", SCHEDULER)),
         now("show profiling", "", "(not here)", Operator, |_, _| refuse("show profiling", SCHEDULER)),
         now("set profiling", "", "(not here)", Admin, |_, _| refuse("set profiling", SCHEDULER)),
-        now("show trace", "", "(not here)", Admin, |_, _| refuse("show trace", TRACE)),
-        now("trace", "", "(not here)", Admin, |_, _| refuse("trace", TRACE)),
         now("set ssl tls-key", "", "(not here)", Admin, |_, _| {
             refuse("set ssl tls-key", "keys of tickets are made by the TLS library, and never leave the process")
         }),
@@ -47,7 +45,6 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
 }
 
 const SCHEDULER: &str = "the scheduler keeps no such counts; 'perf top' tells where the time goes";
-const TRACE: &str = "RUST_LOG=l7d=trace tells what happens, and 'explain' what becomes of a request";
 
 fn refuse(words: &str, why: &str) -> Reply {
     Reply::error(format!("'{words}' is not supported: {why}."))

@@ -19,6 +19,7 @@ mod servers;
 mod sessions;
 mod show;
 mod tables;
+mod trace;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -177,6 +178,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         events::commands(),
         peers::commands(),
         explain::commands(),
+        trace::commands(),
         running::commands(),
         inside::commands(),
     ];

@@ -107,8 +107,8 @@ pub(super) fn ask(place: &str, request: &str) -> io::Result<String> {
 
 /// Tells whether the answer goes on for as long as it is listened to.
 fn follows(words: &[String]) -> bool {
-    let mut words = words.iter().flat_map(|word| word.split_ascii_whitespace());
-    words.any(|word| matches!(word, "-w" | "-wn" | "-nw"))
+    let mut words = words.iter().flat_map(|word| word.split_ascii_whitespace()).peekable();
+    words.peek() == Some(&"trace") || words.any(|word| matches!(word, "-w" | "-wn" | "-nw"))
 }
 
 /// Prints an answer as it comes.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use control::config::{self, Mode};
 
 use crate::balance::Seen;
-use crate::message::head::RequestHead;
+use crate::message::head::{RequestHead, ResponseHead};
 use crate::peer::Peer;
 use crate::review::{Manner, Review, Ruling};
 use crate::rules::{Content, Memory, Noted, Observer, ProxyRules, Rest, Scene, Shared, Verdict, View};
@@ -21,6 +21,7 @@ use crate::stick::{Affinity, Hold, Pin};
 use crate::tcp::with_request;
 use question::Inquiry;
 pub(crate) use question::Question;
+pub(crate) use report::write_steps;
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -54,6 +55,17 @@ struct Pool {
     pin: Option<(Pin, Kept)>,
     outlook: Outlook,
     servers: Vec<Machine>,
+    /// What becomes of the response that was asked about.
+    answer: Option<Answer>,
+}
+
+/// What becomes of a server's response.
+#[derive(Debug)]
+enum Answer {
+    /// The client gets it so.
+    Sent { status: u16, fields: Vec<String> },
+    /// A rule put something in its place, or nothing.
+    Ruled { status: Option<u16>, termination: &'static str },
 }
 
 /// Whether traffic goes to the server that it belongs to.
@@ -91,7 +103,7 @@ pub(crate) async fn explain(site: &Site, question: &Question, certificate: Optio
 
 /// Takes a request through everything that decides about it.
 fn follow(frontend: &Frontend, inquiry: Inquiry, verified: Vec<(usize, bool)>) -> Explanation {
-    let Inquiry { title, head, bytes, source, destination, tls, is_tls, host } = inquiry;
+    let Inquiry { title, head, bytes, source, destination, tls, is_tls, host, response } = inquiry;
     let observer = Observer::new(frontend.rules().sources());
     let shared: Shared = frontend.rules().shared().copy();
     let mut memory = Memory::default();
@@ -105,7 +117,7 @@ fn follow(frontend: &Frontend, inquiry: Inquiry, verified: Vec<(usize, bool)>) -
         site: Some(frontend),
         ..Scene::bare(Some(source), frontend.name(), &shared)
     };
-    let way = Way { frontend, observer: &observer, client: source };
+    let way = Way { frontend, observer: &observer, client: source, response };
     let end = way.run(scene, &mut memory, head, (&bytes, host.as_deref()));
     drop(memory);
     Explanation { title, steps: observer.into_steps(), end }
@@ -116,6 +128,8 @@ struct Way<'a> {
     frontend: &'a Frontend,
     observer: &'a Observer,
     client: SocketAddr,
+    /// What the server answers, if that is asked about.
+    response: Option<ResponseHead>,
 }
 
 /// What ends the way before there is a choice of servers.
@@ -146,7 +160,6 @@ impl<'a> Way<'a> {
             return Err(End::Shown("the page of statistics"));
         }
         let backend = self.frontend.route(&review.view(&head)).ok_or(End::NoBackend)?;
-        self.observer.enter(format!("backend {}", backend.name()));
         review.hand_over(backend, &head);
         inspect(&mut review, &head)?;
         while review.leave(&mut head)?.is_some() {}
@@ -161,7 +174,12 @@ impl<'a> Way<'a> {
         }
         let client = review.ends().0.unwrap_or(self.client);
         let key = backend.key(Seen { client: Peer::Inet(client), request: Some(&head), bytes: b"" });
-        Ok(pool(backend, key, affinity.pin()))
+        let mut pool = pool(backend, key, affinity.pin());
+        if let (Some(response), Some(place)) = (&self.response, pool.chosen()) {
+            review.serve(&backend.servers()[place]);
+            pool.answer = Some(answered(&mut review, &head, response));
+        }
+        Ok(pool)
     }
 
     fn tcp(&self, mut scene: Scene<'a>, memory: &mut Memory, (bytes, host): (&[u8], Option<&str>)) -> Result<Pool, End> {
@@ -198,6 +216,24 @@ impl<'a> Way<'a> {
         let verdict = rules.on_content(&mut 0, request.as_ref(), &mut here, memory);
         (scene.source, scene.destination) = (here.source, here.destination);
         verdict.map_or(Ok(()), stop)
+    }
+}
+
+/// Takes a server's response through the rules about it.
+fn answered(review: &mut Review<'_>, head: &RequestHead, response: &ResponseHead) -> Answer {
+    let mut response = response.clone();
+    let mut go = || -> Result<(), End> {
+        review.listen(head, &response, std::time::Duration::ZERO)?;
+        while review.respond(head, &mut response)?.is_some() {}
+        Ok(())
+    };
+    match go() {
+        Err(End::Ruled { status, termination }) => Answer::Ruled { status, termination },
+        Ok(()) | Err(End::Shown(_) | End::NoBackend | End::Pool(_)) => {
+            let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let fields = response.headers.iter().map(|field| format!("{}: {}", shown(field.name), shown(field.value))).collect();
+            Answer::Sent { status: response.status(), fields }
+        }
     }
 }
 
@@ -265,5 +301,6 @@ fn pool(backend: &Backend, key: Option<u32>, pin: Option<Pin>) -> Pool {
         pin: pin.map(|pin| (pin, kept(pin))),
         outlook: backend.outlook(key),
         servers: backend.servers().iter().map(machine).collect(),
+        answer: None,
     }
 }

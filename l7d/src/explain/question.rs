@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::h1::parse::{self, Parsed};
-use crate::message::head::RequestHead;
+use crate::message::head::{RequestHead, ResponseHead};
 use crate::site::{Door, Site};
 use crate::tls::Session;
 
@@ -45,6 +45,15 @@ pub(crate) struct Question {
     /// A file with the certificate that the client of TLS shows, which is taken for verified; to a running process it is sent behind <<.
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
+    /// The status of the server's response, which then goes through the rules about responses.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
+    status: Option<u16>,
+    /// A field of the server's response, whose status is 200 unless --status says otherwise; any number of them.
+    #[arg(long = "response-header", value_name = "NAME: VALUE")]
+    response_headers: Vec<String>,
+    /// The body of the server's response.
+    #[arg(long, value_name = "TEXT")]
+    response_body: Option<String>,
     /// Answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -63,6 +72,8 @@ pub(super) struct Inquiry {
     pub(super) is_tls: bool,
     /// The host it asks for before anything is decrypted.
     pub(super) host: Option<String>,
+    /// What the server answers, if that is asked about.
+    pub(super) response: Option<ResponseHead>,
 }
 
 impl Question {
@@ -107,7 +118,32 @@ impl Question {
         };
         let host = self.sni.clone().filter(|_| acceptor.is_none());
         let is_tls = acceptor.is_some();
-        Ok(Inquiry { title: self.title(source, door), head, bytes, source, destination, tls, is_tls, host })
+        let response = self.response()?;
+        if response.is_some() && door.frontend().mode() == control::config::Mode::Tcp {
+            return Err("in mode tcp there are no responses".to_owned());
+        }
+        Ok(Inquiry { title: self.title(source, door), head, bytes, source, destination, tls, is_tls, host, response })
+    }
+
+    /// Returns what the server answers; none if that is not asked about.
+    fn response(&self) -> Result<Option<ResponseHead>, String> {
+        if self.status.is_none() && self.response_headers.is_empty() && self.response_body.is_none() {
+            return Ok(None);
+        }
+        let mut text = format!("HTTP/1.1 {} \r\n", self.status.unwrap_or(200));
+        for header in &self.response_headers {
+            text.push_str(header);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        match parse::response(text.as_bytes()) {
+            Ok(Parsed::Complete { mut head, .. }) => {
+                head.seen = Some(self.response_body.as_deref().unwrap_or_default().as_bytes().into());
+                Ok(Some(head))
+            }
+            Ok(Parsed::Partial) => Err("the response is not complete".to_owned()),
+            Err(error) => Err(format!("the response is invalid: {error}")),
+        }
     }
 
     fn request(&self) -> Vec<u8> {

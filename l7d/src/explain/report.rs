@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use control::config::Located;
 use serde_json::{Value, json};
 
-use super::{End, Explanation, Kept, Pool};
+use super::{Answer, End, Explanation, Kept, Pool};
 use crate::balance::{Choice, Room};
 use crate::rules::{Considered, Note, Noted};
 use crate::site::Standing;
@@ -15,13 +15,7 @@ impl Explanation {
     /// Prints it for people.
     pub(crate) fn text(&self) -> String {
         let mut out = format!("{}\n", self.title);
-        for step in &self.steps {
-            match step {
-                Noted::Enter(proxy) => writeln!(out, "\n{proxy}").expect("memory"),
-                Noted::Remark(remark) => writeln!(out, "  {remark}").expect("memory"),
-                Noted::Rule(considered) => write_rule(&mut out, considered),
-            }
-        }
+        write_steps(&mut out, &self.steps);
         out.push('\n');
         match &self.end {
             End::Ruled { status: Some(status), termination } => {
@@ -55,6 +49,17 @@ impl Explanation {
             End::Pool(pool) => pool_json(pool),
         };
         format!("{:#}\n", json!({ "request": self.title, "rules": rules, "outcome": outcome }))
+    }
+}
+
+/// Writes what rules were asked, and what they found.
+pub(crate) fn write_steps(out: &mut String, steps: &[Noted]) {
+    for step in steps {
+        match step {
+            Noted::Enter(proxy) => writeln!(out, "\n{proxy}").expect("memory"),
+            Noted::Remark(remark) => writeln!(out, "  {remark}").expect("memory"),
+            Noted::Rule(considered) => write_rule(out, considered),
+        }
     }
 }
 
@@ -115,6 +120,19 @@ fn write_pool(out: &mut String, pool: &Pool) {
         Choice::WaitForAny => out.push_str("it waits for any server: all are full\n"),
         Choice::None => out.push_str("answered with status 503: no server is available\n"),
     }
+    match &pool.answer {
+        None => {}
+        Some(Answer::Sent { status, fields }) => {
+            writeln!(out, "\nthe client gets status {status}").expect("memory");
+            fields.iter().for_each(|field| writeln!(out, "  {field}").expect("memory"));
+        }
+        Some(Answer::Ruled { status: Some(status), termination }) => {
+            writeln!(out, "\nthe client gets status {status} by a rule instead (termination state {termination})").expect("memory");
+        }
+        Some(Answer::Ruled { status: None, termination }) => {
+            writeln!(out, "\nclosed by a rule without an answer (termination state {termination})").expect("memory");
+        }
+    }
 }
 
 fn pool_json(pool: &Pool) -> Value {
@@ -129,7 +147,12 @@ fn pool_json(pool: &Pool) -> Value {
             "reason": pool.reason(place),
         })
     };
+    let answer = pool.answer.as_ref().map(|answer| match answer {
+        Answer::Sent { status, fields } => json!({ "status": status, "fields": fields }),
+        Answer::Ruled { status, termination } => json!({ "decided_by": "rule", "status": status, "termination": termination }),
+    });
     json!({
+        "response": answer,
         "decided_by": "balance",
         "backend": pool.backend,
         "balance": pool.balance,
@@ -160,7 +183,7 @@ impl Pool {
         }
     }
 
-    fn chosen(&self) -> Option<usize> {
+    pub(super) fn chosen(&self) -> Option<usize> {
         match self.choice() {
             Choice::Place(place) | Choice::Wait(place) => Some(place),
             Choice::WaitForAny | Choice::None => None,

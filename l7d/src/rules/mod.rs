@@ -54,7 +54,7 @@ pub(crate) use fetch::{Ingress, ServerLine, hostname};
 pub(crate) use host::ServerHost;
 pub(crate) use log_format::{Counts, Ends, Facts, Format, Steps};
 pub(crate) use observer::{Considered, Note, Observer, Step as Noted};
-pub(crate) use program::{ProxyRules, Rules};
+pub(crate) use program::{Filter, ProxyRules, Rules};
 use program::{Rule, ServerTarget, Target};
 pub(crate) use store::{Named, PatternKind, Patterns, Refused};
 pub(crate) use view::{Content, Keepsake, Lookup, Loudness, Memory, Pause, Repetition, Rest, Scene, Shared, View, Wait, Wishes};

@@ -1,7 +1,8 @@
 //! What rules were asked and what they found, for whoever wants to know why traffic goes where it goes.
 //!
 //! The engine that serves traffic tells it, where a [`Scene`](super::Scene) has an [`Observer`]; nothing is written down otherwise. Whoever is
-//! observed changes nothing that others see: tables are copied entry by entry as they are asked, and files of patterns stay.
+//! rehearses changes nothing that others see: tables are copied entry by entry as they are asked, and files of patterns stay. Live traffic
+//! can be watched, too, and then does what it does.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -21,9 +22,20 @@ pub(crate) struct RuleId(pub(super) u32);
 /// The rules as they were written, by number.
 pub(crate) type Sources = Arc<[Located<String>]>;
 
+/// Whether what is observed happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Manner {
+    /// It only shows what would happen.
+    #[default]
+    Rehearsal,
+    /// It is traffic.
+    Live,
+}
+
 /// Writes down what rules are asked and what they find.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
+    manner: Manner,
     sources: Sources,
     trail: RefCell<Vec<Step>>,
     /// Tables, each with the copy that stands for it.
@@ -73,14 +85,24 @@ impl Observer {
         Self { sources: Arc::clone(sources), ..Self::default() }
     }
 
+    /// Returns one that watches live traffic.
+    pub(crate) fn live(sources: &Sources) -> Self {
+        Self { manner: Manner::Live, ..Self::new(sources) }
+    }
+
+    /// Tells whether what is observed only shows what would happen.
+    pub(super) fn rehearses(&self) -> bool {
+        self.manner == Manner::Rehearsal
+    }
+
     /// Notes whose rules are next.
     pub(crate) fn enter(&self, proxy: String) {
-        self.trail.borrow_mut().push(Step::Enter(proxy));
+        self.push(Step::Enter(proxy));
     }
 
     /// Notes something that was decided without a rule.
     pub(crate) fn remark(&self, remark: impl Into<String>) {
-        self.trail.borrow_mut().push(Step::Remark(remark.into()));
+        self.push(Step::Remark(remark.into()));
     }
 
     /// Returns everything that was noted.
@@ -99,7 +121,7 @@ impl Observer {
     pub(super) fn judge(&self, rule: RuleId, judge: impl FnOnce() -> Outcome) -> Outcome {
         let source = self.sources.get(rule.0 as usize).cloned();
         let source = source.unwrap_or_else(|| Located::elsewhere(String::new(), "built-in", ""));
-        self.trail.borrow_mut().push(Step::Rule(Considered { source, notes: Vec::new(), applied: None, effect: None }));
+        self.push(Step::Rule(Considered { source, notes: Vec::new(), applied: None, effect: None }));
         let outcome = judge();
         self.with_rule(|considered| {
             considered.applied = match outcome {
@@ -143,6 +165,7 @@ impl Observer {
         let value = value.map(|value| {
             let mut text = Vec::new();
             value.write(&mut text);
+            text.truncate(LONGEST);
             String::from_utf8_lossy(&text).into_owned()
         });
         self.note(Note::Value { expression: expression.to_owned(), value });
@@ -163,6 +186,10 @@ impl Observer {
     /// Returns the copy that stands for a table, in which the entry of a key is as it is in the table unless something changed it here.
     #[cold]
     pub(super) fn copy(&self, table: &Arc<Table>, key: &Key) -> Arc<Table> {
+        if !self.rehearses() {
+            self.entry(table, key, table.find(key, now()).as_ref());
+            return Arc::clone(table);
+        }
         if self.copies.borrow().iter().any(|(_, copy)| Arc::ptr_eq(copy, table)) {
             return Arc::clone(table);
         }
@@ -177,16 +204,27 @@ impl Observer {
             if let Some(entry) = &entry {
                 copy.set(key, &entry.values, now());
             }
-            let key = entry.as_ref().map_or_else(|| table.show_key(key), |entry| entry.key.clone());
-            self.note(Note::Entry { table: table.name().to_owned(), key, values: entry.as_ref().map(|entry| shown(table, entry)) });
+            self.entry(table, key, entry.as_ref());
         }
         copy
+    }
+
+    fn entry(&self, table: &Table, key: &Key, entry: Option<&Entry>) {
+        let key = entry.map_or_else(|| table.show_key(key), |entry| entry.key.clone());
+        self.note(Note::Entry { table: table.name().to_owned(), key, values: entry.map(|entry| shown(table, entry)) });
+    }
+
+    fn push(&self, step: Step) {
+        let mut trail = self.trail.borrow_mut();
+        if trail.len() < MOST {
+            trail.push(step);
+        }
     }
 
     fn note(&self, note: Note) {
         self.with_rule(|considered| {
             // What several tests look at is told once.
-            if considered.notes.last() != Some(&note) {
+            if considered.notes.last() != Some(&note) && considered.notes.len() < MOST {
                 considered.notes.push(note);
             }
         });
@@ -198,6 +236,11 @@ impl Observer {
         }
     }
 }
+
+/// How many steps are kept, and of each of them how many notes.
+const MOST: usize = 10_000;
+/// How much of a value is kept.
+const LONGEST: usize = 4096;
 
 /// Shows what an entry holds, in the words of the runtime interface.
 fn shown(table: &Table, entry: &Entry) -> String {

@@ -1,5 +1,7 @@
 //! The rules of a configuration, compiled.
 
+mod filter;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use super::word::{self, Word, Words};
 use crate::cache::Cache;
 use crate::reply::Reply;
 use crate::stick::{Persist, Tables};
+pub(crate) use filter::Filter;
 
 /// What the rules of a configuration became.
 #[derive(Debug)]

@@ -57,6 +57,11 @@ pub(crate) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
+    /// Tells whether nothing may change, as it is only asked what would happen.
+    pub(super) fn rehearses(&self) -> bool {
+        self.observer.is_some_and(Observer::rehearses)
+    }
+
     /// Returns the scene of no exchange at all.
     pub(super) fn nowhere(shared: &'a Shared) -> Self {
         let (source, destination) = (None, None);

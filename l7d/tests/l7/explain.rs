@@ -127,6 +127,52 @@ fn what_becomes_of_requests_is_told() {
 }
 
 #[test]
+fn a_response_is_taken_through_its_rules() {
+    let place = Place::new(
+        "defaults
+ mode http
+ timeout connect 2s
+ timeout client 30s
+ timeout server 30s
+frontend web
+ bind 127.0.0.1:8080
+ http-response set-header X-Server %[srv_name]
+ http-response deny deny_status 502 if { res.hdr(x-leak) -m found }
+ http-after-response set-header X-After %[status]
+ default_backend app
+backend app
+ http-response set-status 418 if { status 404 }
+ server a1 127.0.0.1:8001
+",
+    );
+    let file = place.file.display();
+    let text = place.text(&["--status", "404", "--response-header", "Content-Type: text/plain"]);
+    for expected in [
+        &format!(
+            "response of backend app\n  {file}:13: http-response set-status 418 if {{ status 404 }}\n      status is \"404\"\n      yes: status 404\n      \
+             -> applies: goes on\n"
+        ),
+        &format!("response of frontend web\n  {file}:8: http-response set-header X-Server %[srv_name]\n      srv_name is \"a1\"\n"),
+        &format!("  {file}:9: http-response deny deny_status 502 if {{ res.hdr(x-leak) -m found }}\n      res.hdr(x-leak) has no value\n"),
+        &format!("  {file}:10: http-after-response set-header X-After %[status]\n      status is \"418\"\n"),
+        "the client gets status 418\n  Content-Type: text/plain\n  X-Server: a1\n  X-After: 418\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\n---\n{text}");
+    }
+    let text = place.text(&["--response-header", "X-Leak: 1"]);
+    assert!(text.contains("the client gets status 502 by a rule instead (termination state PH)\n"), "{text}");
+    let json = place.json(&["--status", "200"]);
+    assert_eq!(json["outcome"]["response"]["status"], 200);
+    assert_eq!(json["outcome"]["response"]["fields"][0], "X-Server: a1");
+    assert!(place.json(&[])["outcome"]["response"].is_null(), "nothing is told of what was not asked");
+    for (arguments, message) in [(["--status", "700"], "700 is not in 200..600"), (["--response-header", "X"], "the response is invalid")] {
+        let output = place.run(&arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(message), "{error}");
+    }
+}
+
+#[test]
 fn a_certificate_of_the_client_is_asked_as_if_it_had_been_shown() {
     let authority = Authority::new();
     let (door, client) = (authority.pem(&["door.test"]), authority.issue(&["ann.test"]));

@@ -205,6 +205,8 @@ mod top;
 #[cfg(test)]
 mod torture;
 #[cfg(test)]
+mod trace;
+#[cfg(test)]
 mod twins;
 #[cfg(test)]
 mod vocabulary;

@@ -101,10 +101,17 @@ fn the_process_is_shown_as_the_system_sees_it() {
     let server = Server::echo("a");
     let pair = Pair::start(server.address());
     let client = connect(pair.our_front());
-    let fd = ask(&pair.our_socket, "show fd\n");
     let listens = format!(": st=RDY fam=ipv4 src={} dst=- fe=web", pair.our_front());
     let serves = format!(": st=EST fam=ipv4 src={} dst={}", pair.our_front(), client.local_addr().expect("a socket"));
-    assert!(fd.lines().any(|line| line.ends_with(&listens)) && fd.contains(&serves), "{fd}");
+    // The client may wait to be accepted.
+    let end = Instant::now() + PATIENCE;
+    let fd = loop {
+        let fd = ask(&pair.our_socket, "show fd\n");
+        if fd.lines().any(|line| line.ends_with(&listens)) && fd.contains(&serves) {
+            break fd;
+        }
+        assert!(Instant::now() < end, "{fd}");
+    };
     let number = fd.lines().find(|line| line.ends_with(&listens)).and_then(|line| line.split(':').next()).expect("a line").trim();
     assert_eq!(ask(&pair.our_socket, &format!("show fd {number}\n")).lines().count(), 2);
     // Libraries are told as HAProxy tells them: from, to, length, name.
@@ -119,7 +126,7 @@ fn the_process_is_shown_as_the_system_sees_it() {
     let (ours, theirs) = (ask(&pair.our_socket, "show activity\n"), ask(&pair.their_socket, "show activity\n"));
     assert!(keys(&ours).iter().all(|key| keys(&theirs).contains(key) || *key == "cpu_ms_tot"), "{ours}");
     assert!(ask(&pair.our_socket, "show threads\n").starts_with("* Thread 1 : id="));
-    for (command, why) in [("show pools", "memory"), ("show profiling", "perf"), ("trace h2", "RUST_LOG")] {
+    for (command, why) in [("show pools", "memory"), ("show profiling", "perf"), ("trace h2", "HAProxy's inside")] {
         let said = ask(&pair.our_socket, &format!("{command}\n"));
         assert!(said.contains("is not supported") && said.contains(why), "{said}");
     }

@@ -311,7 +311,7 @@ impl Passage<'_> {
     }
 
     fn change_file(&mut self, file: &PatternFile, key: &Format, change: &FileChange) {
-        if self.scene.observer.is_some() {
+        if self.scene.rehearses() {
             return;
         }
         let (mut pattern, mut text) = (Vec::new(), Vec::new());
@@ -357,7 +357,7 @@ impl Passage<'_> {
     /// Has the answer kept, if it may be.
     fn store_in_cache(&mut self, cache: &Arc<Cache>) {
         let Message::Response { response, .. } = &self.message else { return };
-        if self.scene.observer.is_none()
+        if !self.scene.rehearses()
             && let Some(visit) = self.memory.cached.visit.take()
         {
             self.memory.cached.keep = cache.consider(visit, response);
