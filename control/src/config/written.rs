@@ -165,6 +165,15 @@ pub(super) struct Compression {
     pub(super) least: Option<u64>,
 }
 
+/// What HAProxy's language may say in defaults, and what each proxy takes as its own where it begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heritage {
+    pub(super) monitor_uri: Option<Located<String>>,
+    pub(super) cookie: Option<Located<PersistenceCookie>>,
+    pub(super) dynamic_cookie_key: Option<Located<String>>,
+    pub(super) source: Option<ServerSource>,
+}
+
 /// Settings of the frontends and backends that begin from them and have not their own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
@@ -183,6 +192,7 @@ pub(super) struct Defaults {
     pub(super) retries: Option<u32>,
     pub(super) retry_on: Option<Located<RetryOn>>,
     pub(super) default_server: ServerSettings,
+    pub(super) heritage: Heritage,
     pub(super) preset: Preset,
 }
 

@@ -198,6 +198,9 @@ fn term(words: &mut Words<'_, '_>, compiler: &mut Compiler<'_>, stage: Needs) ->
             let meant = suggest::nearest(name, known.iter().map(String::as_str));
             let hint = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
+                None if matches!(name.to_ascii_lowercase().as_str(), "and" | "&&") => {
+                    "conditions side by side must all hold; `or` or `||` stands between alternatives".to_owned()
+                }
                 None if name.starts_with('{') => "`{` must be a word of its own".to_owned(),
                 None => "declare it, or write the condition in `{ }`".to_owned(),
             };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::http::{ask, essence, server};
+use crate::http::{ask, essence, server, status};
 use crate::kit::{Daemon, Haproxy, Server, connect, directory, unused_address};
 
 /// Sections, defaults by name, quotes, variables, and rules of all kinds.
@@ -241,4 +241,55 @@ fn words_that_are_gone_name_what_took_their_place() {
         let line = said.split("haproxy.cfg:").find(|part| part.starts_with(&format!("{}:", index + 2))).unwrap_or_default();
         assert!(line.contains(&format!("`{word}` is gone from the language")) && line.contains(instead), "{word}\n{said}");
     }
+}
+
+#[test]
+fn defaults_say_of_cookies_sources_and_monitors_what_proxies_do_not() {
+    let (server, seen) = server(|_, _| "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned());
+    let site = |front: SocketAddr, other: SocketAddr| {
+        format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n cookie SRV insert indirect\n monitor-uri /alive\n source 127.0.0.9\n \
+             option redispatch -1\nlisten l\n bind {front}\n server a {0} cookie one\n\
+             listen m\n bind {other}\n cookie OWN insert\n monitor-uri /own\n server a {0} cookie two\n",
+            server.address()
+        )
+    };
+    let ours = [unused_address(), unused_address()];
+    let theirs = [unused_address(), unused_address()];
+    let _daemon = Daemon::start_haproxy(&site(ours[0], ours[1]));
+    let _haproxy = Haproxy::find().start(&site(theirs[0], theirs[1]), theirs[0]);
+    for (place, expected) in [(0, "SRV=one"), (1, "OWN=two")] {
+        for path in ["/", "/alive", "/own"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let [ours, theirs] = [ours[place], theirs[place]].map(|front| {
+                let (head, _) = ask(&mut connect(front), &request);
+                let cookie = head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie")).map(str::to_ascii_lowercase);
+                (status(&head).to_owned(), cookie)
+            });
+            assert_eq!(ours, theirs, "{path}");
+            if path == "/" {
+                assert!(ours.1.is_some_and(|cookie| cookie.contains(&expected.to_lowercase())), "{expected}");
+            }
+        }
+    }
+    drop(seen);
+}
+
+#[test]
+fn what_was_probably_meant_is_said() {
+    let directory = directory();
+    let file = directory.join("haproxy.cfg");
+    let proxy = "defaults\n mode http\nlisten l\n bind 127.0.0.1:1\n server s 127.0.0.1:1\n";
+    for (line, expected) in [
+        (" http-request deny if { path /a } AND { path /b }", "conditions side by side must all hold"),
+        (" http-request deny { path /b }", "write `if` or `unless` before a condition"),
+        (" server t app.internal:80 resolvers dns", "the file has no section resolvers\n"),
+        (" transparent", "write a `server` at 0.0.0.0"),
+    ] {
+        std::fs::write(&file, format!("{proxy}{line}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-f"]).arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

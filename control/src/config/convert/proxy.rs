@@ -36,6 +36,8 @@ pub(super) fn defaults(section: &mut Section, defaults: &Defaults, check: Option
         retries,
         retry_on,
         default_server,
+        // The proxies have it as their own.
+        heritage: _,
         preset,
     } = defaults;
     let mut table = Table::default();

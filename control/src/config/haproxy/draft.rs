@@ -7,8 +7,10 @@ use super::reader::Reader;
 use super::sequence;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::Preset;
-use crate::config::written::{Backend, CheckSettings, CheckSwitch, Defaults, Frontend, Pool, Proxy, ServerSettings, Table, Written};
+use crate::config::model::{Mode, Preset};
+use crate::config::written::{
+    Backend, CheckSettings, CheckSwitch, Defaults, Frontend, Heritage, Pool, Proxy, ServerSettings, Table, Written,
+};
 
 /// A kind of proxy section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +141,19 @@ impl Draft {
         Self { kind, name, settings, frontend, backend, table: None, tls: None }
     }
 
+    /// Makes what others begin from.
+    pub(super) fn into_defaults(self) -> Defaults {
+        let Self { settings, frontend, backend, .. } = self;
+        let before = settings.heritage;
+        let heritage = Heritage {
+            monitor_uri: frontend.monitor_uri.or(before.monitor_uri),
+            cookie: backend.cookie.or(before.cookie),
+            dynamic_cookie_key: backend.dynamic_cookie_key.or(before.dynamic_cookie_key),
+            source: backend.source.or(before.source),
+        };
+        Defaults { heritage, ..settings }
+    }
+
     /// Moves everything to where it belongs.
     pub(super) fn finish(self, written: &mut Written, reader: &mut Reader) {
         let Self { kind, name, settings, frontend, backend, table, tls: _ } = self;
@@ -163,15 +178,21 @@ impl Draft {
             retries,
             retry_on,
             default_server,
+            heritage: _,
             preset: _,
         } = settings;
+        let mode = proxy.mode.as_ref().or(frontend.defaults.proxy.mode.as_ref()).map(|mode| *mode.value());
+        // What HTTP alone has is not for others.
+        let heritage = frontend.defaults.heritage.clone();
+        let of_http = if mode == Some(Mode::Http) { heritage.clone() } else { Heritage::default() };
         if kind.has_frontend() {
             if frontend.binds.is_empty() {
                 reader.warn(name.location(), format!("{} `{name}` has no bind", kind.name()), "nobody can reach it");
             }
             let own = (kind == Kind::Listen && frontend.defaults.default_backend.is_none()).then(|| name.clone());
             let (proxy, default_backend) = (proxy.clone(), default_backend.or(own));
-            written.frontends.push(Frontend { proxy, maxconn, rate_limit, default_backend, ..frontend });
+            let monitor_uri = frontend.monitor_uri.or(of_http.monitor_uri);
+            written.frontends.push(Frontend { proxy, maxconn, rate_limit, default_backend, monitor_uri, ..frontend });
         }
         if kind.has_backend() {
             let sequence = sequence::of_proxy(&checks, &backend.defaults.checks, reader);
@@ -180,6 +201,9 @@ impl Draft {
                 CheckSwitch::Ready(Located::new(CheckSettings { sequence, recipe, ..CheckSettings::default() }, name.location().clone()))
             };
             let check = check.or(sequence.map(ready));
+            let (cookie, source) = (backend.cookie.or(of_http.cookie), backend.source.or(heritage.source));
+            let dynamic_cookie_key = backend.dynamic_cookie_key.or(of_http.dynamic_cookie_key);
+            let backend = Backend { cookie, dynamic_cookie_key, source, ..backend };
             written.backends.push(Backend { proxy, pool, check, retries, retry_on, default_server, ..backend });
         }
     }

@@ -191,6 +191,7 @@ pub(super) const IDLE: &[&str] = &[
     "numa-cpu-mapping",
     "profiling.memory",
     "profiling.tasks",
+    "quiet",
     "set-dumpable",
     "ssl-dh-param-file",
     "ssl-mode-async",

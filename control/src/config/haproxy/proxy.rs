@@ -26,8 +26,8 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (FRONT, "bind", frontend::bind),
     (FRONT, "capture", rules::rule),
     (ALL, "compression", reply::compression),
-    (BACK, "cookie", backend::cookie),
-    (BACK, "dynamic-cookie-key", backend::dynamic_cookie_key),
+    (DEFAULTS_BACK, "cookie", backend::cookie),
+    (DEFAULTS_BACK, "dynamic-cookie-key", backend::dynamic_cookie_key),
     (DEFAULTS_BACK, "external-check", check::external_check),
     (BACK, "force-persist", rules::rule),
     (BACK, "ignore-persist", rules::rule),
@@ -57,7 +57,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_FRONT, "maxconn", frontend::maxconn),
     (ALL, "mode", mode),
     (FRONT, "monitor", rules::rule),
-    (FRONT, "monitor-uri", frontend::monitor_uri),
+    (DEFAULTS_FRONT, "monitor-uri", frontend::monitor_uri),
     (ALL, "option", option),
     (DEFAULTS_BACK, "persist", backend::persist),
     (DEFAULTS_FRONT, "rate-limit", frontend::rate_limit),
@@ -68,7 +68,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_BACK, "retry-on", backend::retry_on),
     (BACK, "server", server::server),
     (BACK, "server-template", server::template),
-    (BACK, "source", backend::source),
+    (DEFAULTS_BACK, "source", backend::source),
     (FRONT, "declare", rules::rule),
     (FRONT, "ssl-default-bind-options", misplaced_tls),
     (ALL, "stats", stats::stats),
@@ -105,8 +105,9 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (PROXIES, "rsprep", rules::rule),
 ];
 
-/// Keywords that only name or number a proxy for people: accepted, and listed by `check -v`.
-pub(super) const IDLE: [&str; 2] = ["description", "id"];
+/// Keywords that only name or number a proxy for people, or bind it to processes, of which there is one: accepted, and listed by
+/// `check -v`.
+pub(super) const IDLE: [&str; 3] = ["bind-process", "description", "id"];
 
 /// Options that tell HAProxy how to move bytes: l7d moves them in its own way, so they are accepted, and listed by `check -v`.
 pub(super) const IDLE_OPTIONS: [&str; 7] =

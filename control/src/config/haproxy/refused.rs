@@ -13,6 +13,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 /// Of section `global`.
 pub(super) const GLOBAL: &[(&str, &str)] = &[
+    ("unix-bind", "each bind of a Unix socket says its `mode`, `user` and `group`"),
+    ("zero-warning", "`l7d check` tells warnings, which stop nothing"),
     ("51degrees-data-file", "no library that knows devices is built in"),
     ("close-spread-time", "idle clients are closed at once when the process is to end"),
     ("cluster-secret", "QUIC makes its own"),
@@ -56,6 +58,7 @@ pub(super) const GLOBAL: &[(&str, &str)] = &[
 
 /// Of sections of proxies.
 pub(super) const PROXY: &[(&str, &str)] = &[
+    ("transparent", "write a `server` at 0.0.0.0, which goes where the client wanted to"),
     ("backlog", "it is a word of `bind`"),
     ("clitcpka-cnt", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
     ("clitcpka-idle", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),

@@ -274,7 +274,7 @@ impl Files {
             Section::Mailers(section) => self.written.mailers.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();
-                self.last = Arc::new(draft.settings);
+                self.last = Arc::new(draft.into_defaults());
                 self.written.defaults.push(Arc::clone(&self.last));
                 if !name.is_empty() {
                     self.named.insert(name, Arc::clone(&self.last));

@@ -215,7 +215,7 @@ fn dangling(what: &str, name: &Located<String>, known: &[Located<String>]) -> Di
     let nearest = suggest::nearest(name, known.iter().map(|name| name.as_str()));
     match nearest.and_then(|nearest| known.iter().find(|name| name.as_str() == nearest)) {
         Some(meant) => diagnostic.hint(format!("did you mean `{meant}` ({})?", place(meant.location()))),
-        None if known.is_empty() => diagnostic.hint(format!("the file has no {what}s")),
+        None if known.is_empty() => diagnostic.hint(format!("the file has no {}s", what.trim_end_matches('s'))),
         None => diagnostic.hint(format!("known: {}", listed(known))),
     }
 }

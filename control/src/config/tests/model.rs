@@ -32,7 +32,7 @@ fn example_has_nothing_to_complain_about() {
 fn example_process_is_read() {
     let config = config(EXAMPLE);
     let global = config.global();
-    assert_eq!((global.maxconn(), global.threads(), global.log().len(), global.spread_checks()), (Some(50_000), None, 2, 5));
+    assert_eq!((global.maxconn(), global.threads(), global.log().len(), global.spread_checks()), (Some(50_000), None, 2, 0));
     let socket = &global.stats_sockets()[0];
     let address = socket.address().to_string();
     assert_eq!((address.as_str(), socket.file().mode(), socket.level()), ("unix@/run/l7d/admin.sock", Some(0o660), SocketLevel::Admin));

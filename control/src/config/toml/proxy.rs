@@ -17,7 +17,7 @@ use crate::config::location::Located;
 use crate::config::model::{Acl, Preset, RetryOn, Timeout, UniqueId};
 use crate::config::suggest;
 use crate::config::value::{option, retry, text, word};
-use crate::config::written::{Alert, Checks, Defaults, Proxy};
+use crate::config::written::{Alert, Checks, Defaults, Heritage, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
 pub(super) const LATER: [&str; 3] = ["description", "disabled", "id"];
@@ -91,6 +91,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> Defaults {
         retries: retries(reader, section),
         retry_on: retry_on(reader, section),
         default_server: server::default_server(reader, section),
+        heritage: Heritage::default(),
         preset: Preset::default(),
     }
 }

@@ -219,7 +219,8 @@ fn header(text: &str, word: &str) -> Result<String, Mistake> {
 
 fn redispatch(text: &str, rest: &[&str]) -> Result<Option<u32>, Mistake> {
     match rest {
-        [] => Ok(None),
+        // The last attempt, as where nothing is written.
+        [] | ["-1"] => Ok(None),
         [tries] => {
             let wrong = || Mistake::new(format!("`{tries}` is not a number of tries")).at(text, tries).hint("for example redispatch 1");
             tries.parse().ok().filter(|tries| *tries > 0).map(Some).ok_or_else(wrong)

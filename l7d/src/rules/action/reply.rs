@@ -191,7 +191,10 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
                     "lf-file",
                     "hdr",
                 ];
-                return Err(word.error(format!("`{other}` is not an option of this answer")).hint(suggest::hint(other, &known)));
+                let error = word.error(format!("`{other}` is not an option of this answer"));
+                let is_condition = other.starts_with('{') || other.starts_with("!{");
+                let hint = || suggest::hint(other, &known);
+                return Err(error.hint(if is_condition { "write `if` or `unless` before a condition".to_owned() } else { hint() }));
             }
         }
         Ok(())
