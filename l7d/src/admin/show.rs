@@ -30,7 +30,7 @@ fn info(engine: &Engine, call: &Call) -> Reply {
     let life = if engine.shutdown.is_draining() { Life::Stopping } else { Life::Serving };
     let has = |word: &str| call.arguments.iter().any(|argument| argument == word);
     let detail = if has("desc") { Detail::Described } else { Detail::Plain };
-    Reply::Output(engine.stats.info(life, detail, form(call)))
+    Reply::Output(engine.stats.info((life, engine.peers.count()), detail, form(call)))
 }
 
 fn variable(engine: &Engine, call: &Call) -> Reply {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use control::config::{Timeout, Timeouts};
 use http::{Response, StatusCode};
 use quinn::{Connection, Incoming as Knock, RecvStream, SendStream};
+use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use tracing::{debug, info};
 
@@ -30,6 +31,7 @@ use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict};
 use crate::session;
 use crate::sessions::{self, Entry};
 use crate::site::{Door, Frontend};
+use crate::stats::census::{self, Channel, Side};
 use crate::stick::Event;
 use crate::stream::Privacy;
 use crate::streams::{Active, Activity, Arrival, Incoming, Newcomer, Responder};
@@ -79,6 +81,8 @@ struct Guest {
     memory: Keepsake,
     secured: Option<Secured>,
     handshake: Duration,
+    /// Once there is TLS to be had.
+    channel: Option<Channel>,
 }
 
 /// Takes a client through some of its frontend's rules.
@@ -100,6 +104,7 @@ impl Guest {
             memory: Keepsake::default(),
             secured: None,
             handshake: Duration::ZERO,
+            channel: None,
         }
     }
 
@@ -139,10 +144,12 @@ impl Guest {
         let timeouts = frontend.timeouts();
         let limit = timeouts.of(Timeout::HttpRequest).or(timeouts.of(Timeout::Client));
         let mut deadline = Deadline::default();
+        self.channel = Some(Channel::take(Side::Client));
         let (phrase, error) = match knock.accept_with(config) {
             Ok(connecting) => match deadline.within(limit, pin!(connecting)).await {
                 Ok(Ok(connection)) => {
                     self.secured = witness.secured();
+                    census::note_handshake(Side::Client, witness.is_resumed().then_some(HandshakeKind::Resumed));
                     if frontend.rules().asks_tls() {
                         let peer = connection.peer_identity().and_then(|peer| peer.downcast::<Vec<CertificateDer<'static>>>().ok());
                         self.memory.tls = witness.session(peer.map(|peer| *peer).unwrap_or_default()).map(Arc::new);
@@ -167,7 +174,7 @@ struct Departed {
 }
 
 async fn run(guest: Guest, connection: &Connection, current: &RefCell<Arc<Door>>) -> Result<(), Departed> {
-    let Guest { source, destination, memory, secured, handshake } = guest;
+    let Guest { source, destination, memory, secured, handshake, channel: _channel } = guest;
     let departed = |fault: Fault| Departed { source, fault };
     let mut ours = connection.open_uni().await.map_err(|error| departed(Fault::Io(error.into())))?;
     ours.write_all(&unidirectional::greeting()).await.map_err(|error| departed(Fault::Io(error.into())))?;

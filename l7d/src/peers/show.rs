@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::group::Group;
 use super::member::{Kinship, Member, Status};
 use super::resync::Stage;
+use crate::stats::Peers;
 
 /// The sections at work, for who asks; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,18 @@ pub(crate) struct Roster(Arc<Mutex<Vec<Arc<Group>>>>);
 impl Roster {
     pub(super) fn note(&self, groups: Vec<Arc<Group>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
+
+    /// Returns how many connections there are.
+    pub(crate) fn count(&self) -> Peers {
+        let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut count = Peers::default();
+        for member in groups.iter().flat_map(|group| group.members()) {
+            let is_connected = member.standing().status == Status::Established;
+            count.active += u64::from(member.is_taken());
+            count.connected += u64::from(is_connected);
+        }
+        count
     }
 
     /// Shows all sections, or the one of a name; none where there is no such section.

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Start;
+use super::census;
 use super::counter::Counter;
 use super::dump::Form;
 use super::typed::{Shown, Tags};
@@ -24,6 +25,15 @@ pub(crate) enum Life {
     Serving,
     /// It waits for the last to leave.
     Stopping,
+}
+
+/// How many connections with peers there are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peers {
+    /// Those that are attempted, and those that are there.
+    pub(crate) active: u64,
+    /// Those where both sides know each other.
+    pub(crate) connected: u64,
 }
 
 /// Whether each field is explained.
@@ -46,8 +56,11 @@ struct Fact {
 }
 
 /// Writes everything known.
-pub(super) fn write(site: &Site, start: Start, life: Life, detail: Detail, form: Form) -> String {
-    let facts = facts(site, start, life);
+pub(super) fn write(site: &Site, start: Start, (life, peers): (Life, Peers), detail: Detail, form: Form) -> String {
+    let mut facts = facts(site, start, life);
+    facts.extend(of_tls());
+    facts.extend(of_peers(peers));
+    facts.sort_by_key(|fact| fact.number);
     match (form, detail) {
         (Form::Json, _) => format!("[{}]\n", facts.iter().map(json).collect::<Vec<_>>().join(",")),
         (Form::Table, Detail::Plain) => facts.iter().map(|fact| format!("{}: {}\n", fact.name, fact.value)).collect(),
@@ -135,8 +148,42 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(68, "PoolAlloc_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
     number(69, "PoolUsed_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
     number(70, "Start_time_sec", "MDP", "u32", started(uptime), "when the process started, in seconds of Unix time");
-    facts.sort_by_key(|fact| fact.number);
     facts
+}
+
+fn of_tls() -> impl Iterator<Item = Fact> {
+    let tls = census::report(Instant::now());
+    let fact = |(number, name, letters, value, help): (usize, &'static str, &'static str, u64, &'static str)| Fact {
+        number,
+        name,
+        tags: Tags::new(letters, "u32"),
+        value: value.to_string(),
+        help,
+    };
+    [
+        (20, "MaxSslConns", "MMP", 0, "limit of connections with TLS, 0 as there is none"),
+        (21, "CurrSslConns", "MGP", tls.open, "connections with TLS at present, to servers included"),
+        (22, "CumSslConns", "MCP", tls.begun, "connections with TLS so far, to servers included"),
+        (32, "SslRate", "MRP", tls.clients.now, "connections with TLS from clients over the last second"),
+        (34, "MaxSslRate", "MMP", tls.clients.most, "most connections with TLS from clients in a second"),
+        (35, "SslFrontendKeyRate", "MGP", tls.client_keys.now, "keys made for clients over the last second"),
+        (36, "SslFrontendMaxKeyRate", "MMP", tls.client_keys.most, "most keys made for clients in a second"),
+        (37, "SslFrontendSessionReuse_pct", "MGP", tls.reuse(), "part of the clients of the last second that went on with a session"),
+        (38, "SslBackendKeyRate", "MRP", tls.server_keys.now, "keys made with servers over the last second"),
+        (39, "SslBackendMaxKeyRate", "MMP", tls.server_keys.most, "most keys made with servers in a second"),
+        (40, "SslCacheLookups", "MCP", 0, "sessions looked up, always 0 as tickets carry them"),
+        (41, "SslCacheMisses", "MCP", 0, "sessions not found, always 0 as tickets carry them"),
+    ]
+    .into_iter()
+    .map(fact)
+}
+
+fn of_peers(peers: Peers) -> [Fact; 2] {
+    let fact = |number, name, value: u64, help| Fact { number, name, tags: Tags::new("MGP", "u32"), value: value.to_string(), help };
+    [
+        fact(56, "ActivePeers", peers.active, "connections with peers, attempts to make one included"),
+        fact(57, "ConnectedPeers", peers.connected, "peers that are connected"),
+    ]
 }
 
 fn days(time: Duration) -> String {

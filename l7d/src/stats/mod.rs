@@ -3,6 +3,7 @@
 //! [`crate::log::Record`] counts into [`Meter`]s at the end of each exchange, the site keeps them, and [`Stats`] puts them beside the
 //! states of the fleet: as metrics under the names of HAProxy's exporter, as HAProxy's table of comma-separated values, and as a page.
 
+pub(crate) mod census;
 mod counter;
 mod csv;
 mod dump;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, Visitor, scrape, show};
-pub(crate) use info::{Detail, Life};
+pub(crate) use info::{Detail, Life, Peers};
 pub(crate) use kernel::follow as follow_kernel;
 pub(crate) use limits::Depth;
 pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread, thread};
@@ -87,8 +88,8 @@ impl Stats {
     }
 
     /// Returns what is known of the process.
-    pub(crate) fn info(&self, life: Life, detail: Detail, form: Form) -> String {
-        info::write(&self.site.borrow(), self.start, life, detail, form)
+    pub(crate) fn info(&self, (life, peers): (Life, Peers), detail: Detail, form: Form) -> String {
+        info::write(&self.site.borrow(), self.start, (life, peers), detail, form)
     }
 
     /// Forgets numbers of everything but the process.
@@ -111,6 +112,7 @@ impl Stats {
             let (site, now) = (Arc::clone(&self.site.borrow()), Instant::now());
             info::note_idleness(site.threads(), now, &mut spent);
             site.meter().tick(now);
+            census::tick(now);
             site.frontends().for_each(|frontend| frontend.meter().tick(now));
             for backend in site.backends() {
                 backend.meter().tick(now);

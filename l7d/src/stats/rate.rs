@@ -13,6 +13,10 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
+    pub(super) const fn new() -> Self {
+        Self { seen: None, before: 0, most: 0 }
+    }
+
     /// Looks at the counter.
     pub(super) fn tick(&mut self, count: u64, now: Instant) {
         let (since, from) = *self.seen.get_or_insert((now, count));

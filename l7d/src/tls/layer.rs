@@ -10,6 +10,7 @@ use super::pardon::{self, Faults};
 use super::records::{Connection, Records};
 use super::session::{self, Session, Shown};
 use crate::socket::Socket;
+use crate::stats::census::{self, Channel, Side};
 
 /// The TLS of one connection. It holds memory for records only while some are incomplete or not yet sent.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Layer {
     shown: OnceCell<Box<Shown>>,
     /// What of a client's certificates was overlooked.
     faults: Cell<Faults>,
+    side: Side,
+    _channel: Channel,
 }
 
 /// What both sides have agreed on.
@@ -44,11 +47,12 @@ pub(crate) struct Secured {
 impl Layer {
     /// Begins a connection; `early` was read from the socket already.
     pub(crate) fn new(connection: Connection, early: &[u8]) -> Self {
+        let side = if matches!(connection, Connection::Server(_)) { Side::Client } else { Side::Server };
         let mut records = Records::new(connection);
         if !early.is_empty() {
             records.feed(early);
         }
-        Self { records: RefCell::new(records), shown: OnceCell::new(), faults: Cell::default() }
+        Self { records: RefCell::new(records), shown: OnceCell::new(), faults: Cell::default(), side, _channel: Channel::take(side) }
     }
 
     /// Returns what both sides have agreed on, once the handshake is complete.
@@ -94,6 +98,7 @@ impl Layer {
             }
             // What comes last, tickets for instance, may go with the first bytes that are sent.
             if matches!(outcome, Ok(true)) {
+                census::note_handshake(self.side, self.records.borrow().agreed().handshake_kind());
                 return Poll::Ready(Ok(()));
             }
             let flushed = self.poll_flush(socket, cx);

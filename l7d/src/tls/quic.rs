@@ -54,6 +54,11 @@ impl Witness {
         }
     }
 
+    /// Tells whether the client goes on with an earlier session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed.load(Ordering::Relaxed)
+    }
+
     /// Returns what was agreed on, in the words of OpenSSL.
     pub(crate) fn secured(&self) -> Option<Secured> {
         let cipher = self.seen.get()?.cipher;
@@ -65,7 +70,7 @@ impl Witness {
         Some(Session {
             secured: self.secured()?,
             alpn: Some(b"h3".to_vec()),
-            is_resumed: self.is_resumed.load(Ordering::Relaxed),
+            is_resumed: self.is_resumed(),
             peer,
             shown: self.seen.get().map(|seen| Shown::clone(&seen.shown)),
             faults: Faults::default(),

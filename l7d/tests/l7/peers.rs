@@ -756,6 +756,10 @@ fn peers_are_shown() {
     assert!(missing.iter().all(|name| ["st0", "st1", "task_calls", "state", "shared"].contains(&name.as_str())), "{missing:?}");
     let shown = a.ask("show peers");
     assert!(shown.contains(&format!("addr={at} last_status=ESTA")), "{shown}");
+    for node in [&a, &b] {
+        let info = node.ask("show info");
+        assert!(info.contains("ConnectedPeers: 1\n") && info.contains("ActivePeers: 1\n"), "{info}");
+    }
     assert!(shown.contains("id=num update=") && shown.contains("xprt=RAW"), "{shown}");
     // A reload that changes nothing about peers leaves their connections alone.
     let attempts = || a.ask("show peers").split("new_conn=").nth(2).unwrap().split(' ').next().unwrap().to_owned();

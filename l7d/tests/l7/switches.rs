@@ -3,9 +3,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
+use crate::certs::Authority;
 use crate::http::{hello, read_head};
-use crate::kit::{Daemon, Haproxy, HaproxyProcess, Server, connect, directory, unused_address};
+use crate::kit::{Daemon, Haproxy, HaproxyProcess, PATIENCE, Server, connect, directory, unused_address};
 use crate::tables::tell;
 
 /// Both programs with the same configuration.
@@ -97,6 +100,58 @@ fn dynamic_cookies_are_switched_and_get_other_keys_as_with_haproxy() {
     ] {
         both.same(command);
     }
+}
+
+#[test]
+fn connections_with_tls_are_counted_as_by_haproxy() {
+    let authority = Authority::new();
+    let fronts = [(); 2].map(|()| unused_address());
+    let (plain, directory) = (hello().0, directory());
+    let cfg = |place: usize| {
+        format!(
+            "global\n stats socket {} level admin\ndefaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
+             listen web\n bind {} ssl crt {}\n server s1 {}\n",
+            directory.join(place.to_string()).display(),
+            fronts[place],
+            authority.pem(&["a.test"]).display(),
+            plain.address()
+        )
+    };
+    let _daemon = Daemon::start_haproxy(&cfg(0));
+    let _haproxy = Haproxy::find().start(&cfg(1), fronts[1]);
+    let told = |place: usize| {
+        let info = tell(&directory.join(place.to_string()), "show info");
+        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap().parse::<u64>().unwrap();
+        ["CumSslConns", "CurrSslConns", "SslRate", "SslFrontendKeyRate", "SslFrontendSessionReuse_pct"].map(value)
+    };
+    for place in [0, 1] {
+        let url = format!("https://{}/", fronts[place]);
+        let end = Instant::now() + PATIENCE;
+        // The address is taken before anybody listens there.
+        while !Command::new("curl").args(["-sk", "-o", "/dev/null", &url]).status().unwrap().success() {
+            assert!(Instant::now() < end, "nobody answers");
+        }
+        let visited = Command::new("curl").args(["-sk", "-o", "/dev/null", &url]).status().unwrap();
+        assert!(visited.success());
+        while told(place)[1] > 0 {
+            assert!(Instant::now() < end, "{:?}", told(place));
+        }
+        assert_eq!(told(place)[0], 2);
+        let mut held = connect(fronts[place]);
+        held.write_all(b"\x16\x03\x01").unwrap();
+        while told(place)[..2] != [3, 1] {
+            assert!(Instant::now() < end, "{:?}", told(place));
+        }
+    }
+    let rate = |name: &str| {
+        let info = tell(&directory.join("0"), "show info");
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap().parse::<u64>().unwrap()
+    };
+    let end = Instant::now() + PATIENCE;
+    while rate("MaxSslRate") == 0 || rate("SslFrontendMaxKeyRate") == 0 {
+        assert!(Instant::now() < end, "rates stay");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
