@@ -203,6 +203,11 @@ pub(super) fn most_fields() -> usize {
     MOST_FIELDS.load(Relaxed)
 }
 
+/// Returns how many bytes a head may have.
+pub(crate) fn most_bytes() -> usize {
+    MOST_BYTES.load(Relaxed)
+}
+
 /// Tells whether a head may have so many bytes.
 pub(crate) fn may_be(length: usize) -> bool {
     length <= MOST_BYTES.load(Relaxed)

@@ -19,6 +19,7 @@ use super::io::{Backlog, Io};
 use super::{CLIENT_WINDOW, MAX_HEAD, MOST_FRAME, SEND_BUFFER, STREAMS, WINDOW};
 use crate::deadline::Deadline;
 use crate::exchange::Turn;
+use crate::h1::parse;
 use crate::idle::Seat;
 use crate::message::head::Version;
 use crate::peer::Peer;
@@ -54,7 +55,7 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         .initial_connection_window_size(CLIENT_WINDOW.max(WINDOW.load(Relaxed)))
         .max_frame_size(MOST_FRAME.load(Relaxed))
         .max_concurrent_streams(streams)
-        .max_header_list_size(MAX_HEAD)
+        .max_header_list_size(u32::try_from(parse::most_bytes()).unwrap_or(MAX_HEAD).max(MAX_HEAD))
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol();
     let handshake = builder.handshake(Io { stream, early: early.take(), backlog: Rc::clone(&backlog) });

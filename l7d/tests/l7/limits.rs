@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::certs::Authority;
 use crate::http::server;
-use crate::kit::{Daemon, connect, directory, unused_address};
+use crate::kit::{Daemon, Haproxy, connect, directory, unused_address};
 use crate::tables::tell;
 use crate::twins::Twins;
 
@@ -91,6 +91,37 @@ fn heads_are_as_large_as_haproxy_lets_them_be() {
         assert_eq!(status(&twins, &with_bytes(bytes)), "HTTP/1.1 200", "{settings}");
         if settings.contains("bufsize") {
             assert_eq!(status(&twins, &with_bytes(bytes + 1500)), "HTTP/1.1 400", "{settings}");
+        }
+    }
+}
+
+#[test]
+fn clients_of_http2_may_have_heads_as_large_as_the_buffer() {
+    let (server, _) = server(|head, _| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", head.len(), " ".repeat(head.len())));
+    let curl = |front: std::net::SocketAddr, length: usize| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "-m", "20", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", "-H"]);
+        let output = command.arg(format!("X-Long: {}", "a".repeat(length))).arg(format!("http://{front}/")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let site = |front: std::net::SocketAddr, settings: &str, proto: &str| {
+        format!(
+            "global\n {settings}\ndefaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\nlisten l\n bind {front}{proto}\n \
+             http-request del-header user-agent\n server s {}\n",
+            server.address()
+        )
+    };
+    for (settings, length, fits) in [
+        ("tune.bufsize 16384", 10_000, true),
+        ("tune.bufsize 16384", 20_000, false),
+        ("tune.bufsize 48000", 30_000, true),
+        ("tune.bufsize 48000", 50_000, false),
+    ] {
+        let (ours, theirs) = (unused_address(), unused_address());
+        let _daemon = Daemon::start_haproxy(&site(ours, settings, ""));
+        let _haproxy = Haproxy::find().start(&site(theirs, settings, " proto h2"), theirs);
+        for said in [curl(ours, length), curl(theirs, length)] {
+            assert_eq!(said.starts_with("200 "), fits, "{settings} {length}: {said}");
         }
     }
 }
