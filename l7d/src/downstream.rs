@@ -187,6 +187,14 @@ impl Downstream<'_> {
         }
     }
 
+    /// Tells whether the request may be somebody else's who sends again what he has heard: its client has not completed its handshake.
+    pub(crate) fn is_early(&self) -> bool {
+        match &self.wire {
+            Wire::H1 { stream, .. } => stream.is_early(),
+            Wire::Stream(_) => false,
+        }
+    }
+
     /// Returns where the client connected to: the proxy in front of us, if there is one that says so.
     pub(crate) fn find_destination(&self) -> Option<SocketAddr> {
         self.destination.or_else(|| self.wire.socket().and_then(Socket::local_address))

@@ -1,4 +1,4 @@
-//! What a request says about the client it came from: `X-Forwarded-For`, `X-Original-To` and `Forwarded` (RFC 7239).
+//! What a request says about the client it came from: `X-Forwarded-For`, `X-Original-To`, `Forwarded` (RFC 7239) and `Early-Data` (RFC 8470).
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -17,6 +17,9 @@ pub(crate) fn add(head: &mut RequestHead, client: &Downstream<'_>, frontend: &Fr
     }
     if let Some(forward) = backend.original_to().or(frontend.original_to()) {
         address(head, forward, client.find_destination().map(|destination| destination.ip()));
+    }
+    if client.is_early() && head.headers.all("Early-Data").next().is_none() {
+        let _ = head.headers.append(b"Early-Data", b"1");
     }
     if let Some(wanted) = frontend.forwarded().or(backend.forwarded()) {
         let mut text = Vec::new();

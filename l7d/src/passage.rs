@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::config::Timeout;
 use control::dns::Asker;
 
 use crate::downstream::{Downstream, Wire};
@@ -25,6 +26,7 @@ use crate::rules::{Lookup, Pause, ProxyRules, Rest, Wait};
 use crate::site::{Backend, Frontend};
 use crate::stats::{Entrance, Visitor};
 use crate::stick::Affinity;
+use crate::tls::Wanted;
 
 /// Why a request gets no further than this.
 #[derive(Debug)]
@@ -171,9 +173,22 @@ async fn judge(
     while let Some(pause) = stage.judge(review, head)? {
         match pause {
             Pause::Body(wait) => Box::pin(look_at(client, head, body, until(wait), record)).await?,
+            Pause::Handshake => shake_hands(client, review).await?,
             Pause::Name(lookup) => resolve(client, review, &lookup, stage.asker()).await?,
         }
     }
+    Ok(())
+}
+
+/// Waits until the client has completed its handshake, as long as for a request.
+async fn shake_hands(client: &mut Downstream<'_>, review: &mut Review<'_>) -> Result<(), ExchangeError> {
+    let limit = review.frontend().timeouts();
+    let limit = limit.of(Timeout::HttpRequest).or(limit.of(Timeout::Client));
+    if let Wire::H1 { stream, .. } = &client.wire {
+        let shaken = client.deadline.within(limit, pin!(stream.handshake(Wanted::Whole))).await;
+        shaken.map_err(|_| ExchangeError::RequestTimeout)?.map_err(|_| ExchangeError::RequestCut)?;
+    }
+    review.shaken();
     Ok(())
 }
 

@@ -170,6 +170,11 @@ impl<'a> Review<'a> {
         self.memory.found(self.scene.shared, lookup, ip);
     }
 
+    /// Takes in that the client has completed its handshake.
+    pub(crate) fn shaken(&mut self) {
+        self.memory.is_early = false;
+    }
+
     /// Tells whether any rule looks at bodies.
     pub(crate) fn looks_at_bodies(&self) -> bool {
         self.frontend.rules().looks_at_bodies()

@@ -256,6 +256,7 @@ enum Next {
 async fn serve_request(client: &mut Client, frontend: &Frontend, turn: Turn, began: Instant) -> Next {
     let destination = client.stated_destination();
     let handshake = client.take_handshake();
+    client.memory.is_early = client.stream.is_early();
     let Client { stream, source, memory, early, own, deadline, .. } = client;
     let mut input = early.take().unwrap_or_else(Buffer::take);
     let wire = Wire::H1 { stream, input: &mut input, close: Close::Nothing };

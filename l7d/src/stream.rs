@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::buffer::Buffer;
 use crate::socket::Socket;
-use crate::tls::{Agreed, Layer, Secured, Session};
+use crate::tls::{Agreed, Layer, Secured, Session, Wanted};
 
 /// One connection's bytes, both ways.
 #[derive(Debug)]
@@ -56,15 +56,20 @@ impl Stream {
         if self.tls.is_some() { Privacy::Tls } else { Privacy::Clear }
     }
 
-    /// Completes the handshake of TLS.
+    /// Takes the handshake of TLS as far as is wanted.
     ///
     /// # Errors
     /// As the protocol demands, as reading and writing.
-    pub(crate) async fn handshake(&self) -> io::Result<()> {
+    pub(crate) async fn handshake(&self, wanted: Wanted) -> io::Result<()> {
         match &self.tls {
-            Some(layer) => poll_fn(|cx| layer.poll_handshake(&self.socket, cx)).await,
+            Some(layer) => poll_fn(|cx| layer.poll_handshake(&self.socket, wanted, cx)).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells whether the client has said something that others may say again, because it has not completed its handshake yet.
+    pub(crate) fn is_early(&self) -> bool {
+        self.tls.as_ref().is_some_and(|layer| layer.is_early())
     }
 
     /// Returns the socket under the stream.

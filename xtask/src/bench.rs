@@ -49,6 +49,13 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// What checking thousands of servers costs in l7d beside haproxy; `--help` lists the options.
+    #[command(disable_help_flag = true)]
+    Checks {
+        /// Options of the measuring program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// What conditions cost in l7d beside haproxy, and how long large files take to load; `--help` lists the options.
     #[command(disable_help_flag = true)]
     Rules {
@@ -71,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::L4 { options } => l4(options),
         What::Changes { options } => daemon("l4d", "bench-changes", options),
         What::L7 { options } => daemon("l7d", "bench-l7", options),
+        What::Checks { options } => daemon("l7d", "bench-checks", options),
         What::Rules { options } => daemon("l7d", "bench-rules", options),
         What::Tables { options } => daemon("l7d", "bench-tables", options),
     }?;

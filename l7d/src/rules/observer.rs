@@ -148,6 +148,7 @@ impl Observer {
             Effect::Challenged(challenge) => format!("asked who it is: {}", String::from_utf8_lossy(challenge)),
             Effect::Vanished => "forgotten without a word".to_owned(),
             Effect::Waits(Pause::Body(wait)) => format!("waits up to {:?} for the body", wait.time),
+            Effect::Waits(Pause::Handshake) => "waits for the end of the handshake".to_owned(),
             Effect::Waits(Pause::Name(lookup)) => format!("asks `{}` for {}", lookup.resolvers, lookup.name),
         });
     }

@@ -169,6 +169,8 @@ pub(crate) enum Pause {
     Body(Wait),
     /// An address.
     Name(Lookup),
+    /// The end of the client's handshake.
+    Handshake,
 }
 
 /// A name that a rule wants an address of.
@@ -284,6 +286,8 @@ pub(crate) struct Memory {
     pub(crate) cached: Cached,
     /// How the response was compressed on its way.
     pub(crate) compressed: Option<Coding>,
+    /// Whether the request came before the handshake was complete, and may be somebody else's.
+    pub(crate) is_early: bool,
     /// The last rule that decided about the exchange.
     last_rule: Option<RuleId>,
 }

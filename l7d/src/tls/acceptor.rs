@@ -188,7 +188,12 @@ fn server_config(
     let overlooks = model.client().overlooks();
     // What was overlooked is known of the handshake alone that has shown it.
     config.session_storage = if overlooks { Arc::new(NoServerSessionStorage {}) } else { Arc::clone(&sessions.cache) };
-    if model.tickets() && !overlooks {
+    if model.takes_early_data() && !overlooks {
+        // Whoever listened could send the same again. What is remembered here resumes once, whichever thread is asked; a ticket would do
+        // as often as it is shown.
+        config.max_early_data_size = MOST_EARLY_DATA;
+        config.send_half_rtt_data = true;
+    } else if model.tickets() && !overlooks {
         config.ticketer = Arc::clone(&sessions.tickets);
     }
     Ok(config)
@@ -243,5 +248,7 @@ fn verifier(
     }
 }
 
+/// How many bytes a client may send before its handshake is complete, as many as with HAProxy.
+const MOST_EARLY_DATA: u32 = 15_360;
 /// Sessions remembered for clients without tickets, as many as HAProxy does.
 const REMEMBERED: usize = 20_000;

@@ -9,6 +9,7 @@ use rustls::CertificateError;
 use tracing::{debug, info};
 
 use super::acceptor::Acceptor;
+use super::layer::Wanted;
 use crate::deadline::Elapsed;
 use crate::session::Client;
 use crate::site::Frontend;
@@ -28,7 +29,7 @@ enum HandshakeError {
 /// Puts TLS between a client and everything that follows, and tells whether that worked; if not, it was logged.
 pub(crate) async fn accept(client: &mut Client, acceptor: &Acceptor, frontend: &Frontend) -> bool {
     let began = Instant::now();
-    let Err(error) = shake_hands(client, acceptor, limit(frontend)).await else {
+    let Err(error) = shake_hands(client, acceptor, frontend).await else {
         debug!("{} on frontend {}: {:?}", client.source, frontend.name(), client.stream.tls());
         return true;
     };
@@ -37,8 +38,8 @@ pub(crate) async fn accept(client: &mut Client, acceptor: &Acceptor, frontend: &
     false
 }
 
-async fn shake_hands(client: &mut Client, acceptor: &Acceptor, limit: Option<Duration>) -> Result<(), HandshakeError> {
-    let began = Instant::now();
+async fn shake_hands(client: &mut Client, acceptor: &Acceptor, frontend: &Frontend) -> Result<(), HandshakeError> {
+    let (began, limit) = (Instant::now(), limit(frontend));
     let hello = match acceptor.is_particular() {
         // Whatever is no hello, or none in time, is refused by the handshake.
         true => inspect::look(client, limit.unwrap_or(LONGEST), inspect::client_hello).await.flatten(),
@@ -50,7 +51,9 @@ async fn shake_hands(client: &mut Client, acceptor: &Acceptor, limit: Option<Dur
     let layer = acceptor.begin(host.as_deref(), early.as_ref().map_or(&[], |early| early.filled()))?;
     let Client { stream, deadline, .. } = client;
     stream.secure(layer);
-    Ok(deadline.within(limit, pin!(stream.handshake())).await??)
+    // Rules know how to hold back requests that may be somebody else's; nobody knows it of bytes.
+    let wanted = if frontend.mode() == Mode::Http { Wanted::Request } else { Wanted::Whole };
+    Ok(deadline.within(limit, pin!(stream.handshake(wanted))).await??)
 }
 
 /// How long a hello is waited for where there is no limit.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 
 use super::pardon::{self, Faults};
-use super::records::{Connection, Records};
+use super::records::{Connection, Records, Shaken};
 use super::session::{self, Session, Shown};
 use crate::socket::Socket;
 use crate::stats::census::{self, Channel, Side};
@@ -20,8 +20,18 @@ pub(crate) struct Layer {
     shown: OnceCell<Box<Shown>>,
     /// What of a client's certificates was overlooked.
     faults: Cell<Faults>,
+    is_counted: Cell<bool>,
     side: Side,
     _channel: Channel,
+}
+
+/// How far a handshake has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// To its end.
+    Whole,
+    /// To its end, or until there is early data of HTTP/1.
+    Request,
 }
 
 /// What both sides have agreed on.
@@ -52,7 +62,14 @@ impl Layer {
         if !early.is_empty() {
             records.feed(early);
         }
-        Self { records: RefCell::new(records), shown: OnceCell::new(), faults: Cell::default(), side, _channel: Channel::take(side) }
+        Self {
+            records: RefCell::new(records),
+            shown: OnceCell::new(),
+            faults: Cell::default(),
+            is_counted: Cell::default(),
+            side,
+            _channel: Channel::take(side),
+        }
     }
 
     /// Returns what both sides have agreed on, once the handshake is complete.
@@ -85,8 +102,8 @@ impl Layer {
         })
     }
 
-    /// Completes the handshake.
-    pub(crate) fn poll_handshake(&self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Takes the handshake as far as is wanted.
+    pub(crate) fn poll_handshake(&self, socket: &Socket, wanted: Wanted, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let outcome = self.records.borrow_mut().shake_hands().map_err(refused);
             if let Some(faults) = pardon::take_overlooked() {
@@ -97,19 +114,41 @@ impl Layer {
                 let _ = self.shown.set(Box::new(shown));
             }
             // What comes last, tickets for instance, may go with the first bytes that are sent.
-            if matches!(outcome, Ok(true)) {
-                census::note_handshake(self.side, self.records.borrow().agreed().handshake_kind());
+            if matches!(outcome, Ok(Shaken::Whole)) {
+                self.count();
                 return Poll::Ready(Ok(()));
             }
+            let is_enough = wanted == Wanted::Request && matches!(outcome, Ok(Shaken::Early)) && self.speaks_http1();
             let flushed = self.poll_flush(socket, cx);
             if outcome.is_err() {
                 return Poll::Ready(outcome.map(drop));
+            }
+            if is_enough {
+                self.count();
+                // What is left of our part goes as soon as the socket takes it.
+                return Poll::Ready(if let Poll::Ready(Err(error)) = flushed { Err(error) } else { Ok(()) });
             }
             ready!(flushed)?;
             if ready!(self.poll_refill(socket, cx))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+    }
+
+    /// Tells whether the peer has said something that others may say again, because it has not completed the handshake yet.
+    pub(crate) fn is_early(&self) -> bool {
+        self.records.borrow().is_early()
+    }
+
+    /// Counts the handshake, once.
+    fn count(&self) {
+        if !self.is_counted.replace(true) {
+            census::note_handshake(self.side, self.records.borrow().agreed().handshake_kind());
+        }
+    }
+
+    fn speaks_http1(&self) -> bool {
+        self.records.borrow().agreed().alpn_protocol().is_none_or(|protocol| protocol != b"h2")
     }
 
     /// Tells whether nothing has arrived but what the protocol itself is about.

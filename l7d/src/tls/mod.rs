@@ -26,7 +26,7 @@ use rustls::ServerConfig;
 pub(crate) use acceptor::Acceptor;
 pub(crate) use certificates::{Certificates, Shown};
 pub(crate) use connector::Connector;
-pub(crate) use layer::{Agreed, Layer, Secured};
+pub(crate) use layer::{Agreed, Layer, Secured, Wanted};
 pub(crate) use quic::Witness;
 pub(crate) use session::Session;
 
@@ -55,6 +55,10 @@ impl Setup {
                 let name = name(frontend.name(), bind);
                 let old = before.and_then(|before| before.acceptors.get(&name)).map(|old| &**old);
                 if let Some(acceptor) = Acceptor::load(label(bind, index + 1), model, bind.location(), old, &mut findings) {
+                    if bind.is_quic() && model.takes_early_data() {
+                        let message = format!("bind {}: early data inside QUIC is not supported yet", bind.address());
+                        findings.push(Diagnostic::error(bind.location(), message).hint("leave out `allow-0rtt`"));
+                    }
                     if bind.is_quic() && acceptor.is_particular() {
                         let message = format!("bind {}: QUIC is spoken on the same terms with everyone", bind.address());
                         let hint = "lists of certificates must not set terms of their own here";

@@ -44,6 +44,8 @@ pub(super) struct Records {
     inbound: Inbound,
     failed: Option<Error>,
     said_goodbye: bool,
+    /// Whether the peer has sent something before the handshake was complete.
+    has_early: bool,
     /// Whether the last read filled its memory, so that more is worth having for the next.
     is_bulk: bool,
 }
@@ -54,6 +56,17 @@ enum Inbound {
     Open,
     /// The peer has said that nothing will.
     Closed,
+}
+
+/// How far a handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shaken {
+    /// There is more to come.
+    Nothing,
+    /// There is more to come, and something to read already.
+    Early,
+    /// It is complete.
+    Whole,
 }
 
 /// What a step of the protocol led to.
@@ -76,7 +89,8 @@ enum Step {
 impl Records {
     pub(super) fn new(connection: Connection) -> Self {
         let (incoming, outgoing, plain) = (None, None, None);
-        Self { connection, incoming, outgoing, plain, inbound: Inbound::Open, failed: None, said_goodbye: false, is_bulk: false }
+        let (said_goodbye, has_early, is_bulk) = (false, false, false);
+        Self { connection, incoming, outgoing, plain, inbound: Inbound::Open, failed: None, said_goodbye, has_early, is_bulk }
     }
 
     /// Returns what both sides have agreed on.
@@ -94,11 +108,11 @@ impl Records {
         wire.extend(bytes.len());
     }
 
-    /// Takes the handshake as far as the bytes that have arrived allow, and tells whether it is complete.
+    /// Takes the handshake as far as the bytes that have arrived allow, and tells how far that is.
     ///
     /// # Errors
     /// As the protocol demands; what the peer is to be told about it waits to be sent.
-    pub(super) fn shake_hands(&mut self) -> Result<bool, Error> {
+    pub(super) fn shake_hands(&mut self) -> Result<Shaken, Error> {
         while self.agreed().is_handshaking() {
             match self.step(&mut Vec::new(), &mut Wish::Nothing)? {
                 Step::More | Step::Queued => {}
@@ -108,7 +122,16 @@ impl Records {
         }
         self.hand_out();
         self.incoming.take_if(|wire| wire.is_empty());
-        Ok(!self.agreed().is_handshaking())
+        Ok(match (self.agreed().is_handshaking(), &self.plain) {
+            (false, _) => Shaken::Whole,
+            (true, Some(_)) => Shaken::Early,
+            (true, None) => Shaken::Nothing,
+        })
+    }
+
+    /// Tells whether the peer has said something that others may say again, because it has not completed the handshake yet.
+    pub(super) fn is_early(&self) -> bool {
+        self.has_early && self.agreed().is_handshaking()
     }
 
     /// Decrypts what has arrived into the spare capacity of `bytes`; what does not fit waits for the next time.
@@ -186,7 +209,7 @@ impl Records {
     /// # Errors
     /// As encrypting.
     pub(super) fn say_goodbye(&mut self) -> Result<(), Error> {
-        if self.said_goodbye || self.agreed().is_handshaking() {
+        if self.said_goodbye || (self.agreed().is_handshaking() && !self.has_early) {
             return Ok(());
         }
         self.said_goodbye = true;
@@ -261,7 +284,18 @@ impl Records {
         let input = self.incoming.as_mut().map_or(&mut [][..], Wire::filled_mut);
         let mut output = Output { bytes, plain: &mut self.plain, outgoing: &mut self.outgoing };
         let (discard, step) = match &mut self.connection {
-            Connection::Server(connection) => output.accept(connection.process_tls_records(input), wish),
+            Connection::Server(connection) => {
+                let mut status = connection.process_tls_records(input);
+                if let Ok(ConnectionState::ReadEarlyData(early)) = &mut status.state {
+                    self.has_early = true;
+                    while let Some(Ok(record)) = early.next_record() {
+                        output.give(record.payload);
+                    }
+                    (status.discard, Ok(Step::More))
+                } else {
+                    output.accept(status, wish)
+                }
+            }
             Connection::Client(connection) => output.accept(connection.process_tls_records(input), wish),
         };
         if let Some(wire) = &mut self.incoming {
@@ -336,7 +370,7 @@ impl Output<'_> {
             ConnectionState::BlockedHandshake => Ok(Step::Blocked),
             ConnectionState::PeerClosed => Ok(Step::PeerClosed),
             ConnectionState::Closed => Ok(Step::Over),
-            // No client is offered to send early data.
+            // Early data was read before, and no server is sent any.
             ConnectionState::ReadEarlyData(_) | _ => Err(Error::General("unknown state of the protocol".to_owned())),
         };
         (discard, step)

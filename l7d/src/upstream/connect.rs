@@ -16,6 +16,7 @@ use crate::proxy_header::{self, Endpoints};
 use crate::site::{Backend, Server};
 use crate::socket::Socket;
 use crate::stream::Stream;
+use crate::tls::Wanted;
 use crate::upstream::{Link, Open};
 
 /// Why a server could not be connected to.
@@ -92,7 +93,7 @@ async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectEr
     }
     if let Some(connector) = server.connector() {
         stream.secure(connector.begin(inbound.host).map_err(ConnectError::Tls)?);
-        stream.handshake().await.map_err(ConnectError::Tls)?;
+        stream.handshake(Wanted::Whole).await.map_err(ConnectError::Tls)?;
     }
     Ok(stream)
 }

@@ -71,6 +71,8 @@ mod disguise;
 #[cfg(test)]
 mod dynamic;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod external;

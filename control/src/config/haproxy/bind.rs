@@ -50,6 +50,7 @@ pub(super) struct Settings {
 #[derive(Clone, Debug, Default)]
 pub(super) struct TlsDefaults {
     no_tickets: bool,
+    early: bool,
     strict_sni: bool,
     order: SuiteOrder,
     protocol: TlsProtocolSettings,
@@ -60,6 +61,10 @@ type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
 
 /// Words of a bind line, and what reads what follows them.
 pub(super) const WORDS: &[(&str, Read)] = &[
+    ("allow-0rtt", |_, bind, _| {
+        bind.tls.early = true;
+        Ok(())
+    }),
     ("accept-proxy", |_, bind, _| {
         bind.accept_proxy = true;
         Ok(())
@@ -230,7 +235,8 @@ pub(super) const IDLE: [(&str, bool); 6] =
     [("defer-accept", false), ("id", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
 
 /// Words about TLS, which mean nothing without `ssl`.
-const TLS: [&str; 21] = [
+const TLS: [&str; 22] = [
+    "allow-0rtt",
     "alpn",
     "ca-file",
     "ciphers",
@@ -266,7 +272,8 @@ const OPTIONS: [&str; 9] = [
     "strict-sni",
 ];
 /// Words that may stand between the brackets of a list of certificates.
-const LISTED: [&str; 14] = [
+const LISTED: [&str; 15] = [
+    "allow-0rtt",
     "alpn",
     "ca-file",
     "ciphers",
@@ -448,7 +455,7 @@ impl Settings {
             crl: trust.map(|trust| trust.crl.clone()).unwrap_or_default(),
             own_pardon: trust.map(|trust| trust.own_pardon.clone()).unwrap_or_default(),
             pardon_above: trust.map(|trust| trust.pardon_above.clone()).unwrap_or_default(),
-            tls: TlsDefaults { no_tickets: !tls.tickets, strict_sni: tls.strict_sni, order: tls.order, protocol },
+            tls: TlsDefaults { no_tickets: !tls.tickets, early: tls.early, strict_sni: tls.strict_sni, order: tls.order, protocol },
             ..Self::default()
         }
     }
@@ -470,6 +477,7 @@ impl Settings {
             alpn: self.alpn.clone(),
             strict_sni: self.tls.strict_sni,
             tickets: !self.tls.no_tickets,
+            early: self.tls.early,
             order: self.tls.order,
             base: self.crt_base.clone(),
             client: self.client(reader)?,

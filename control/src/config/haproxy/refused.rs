@@ -90,7 +90,6 @@ pub(super) const PROXY: &[(&str, &str)] = &[
 /// Of a line `bind`.
 pub(super) const BIND: &[(&str, &str)] = &[
     ("accept-netscaler-cip", "the protocol of NetScaler is not spoken"),
-    ("allow-0rtt", "requests that may be repeated by others are not taken"),
     ("ca-sign-file", "certificates are not made on the fly"),
     ("ca-sign-pass", "certificates are not made on the fly"),
     ("ca-verify-file", "authorities that verify are those that are told: `ca-file`"),

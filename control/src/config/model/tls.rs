@@ -12,6 +12,7 @@ pub struct Tls {
     pub(in crate::config) alpn: Vec<String>,
     pub(in crate::config) strict_sni: bool,
     pub(in crate::config) tickets: bool,
+    pub(in crate::config) early: bool,
     pub(in crate::config) order: SuiteOrder,
     pub(in crate::config) base: Option<PathBuf>,
     pub(in crate::config) client: ClientAuth,
@@ -52,6 +53,11 @@ impl Tls {
     /// Tells whether clients are given tickets to resume their session with, so that we need not remember it.
     pub fn tickets(&self) -> bool {
         self.tickets
+    }
+
+    /// Tells whether clients that come back may say something before the handshake is complete (0-RTT).
+    pub fn takes_early_data(&self) -> bool {
+        self.early
     }
 
     /// Returns whose order of suites decides.

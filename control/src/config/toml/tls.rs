@@ -11,8 +11,10 @@ use crate::config::value::text;
 use crate::config::value::word::{self, Ask, Words};
 use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
 
+/// Settings HAProxy has for TLS with servers and this model has no place for.
+const LATER_SERVER: [&str; 1] = ["allow-0rtt"];
 /// Settings HAProxy has for TLS on binds and this model has no place for.
-const LATER: [&str; 2] = ["allow-0rtt", "ocsp-update"];
+const LATER: [&str; 1] = ["ocsp-update"];
 
 pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
     let example = "\"/etc/l7d/certs/\"";
@@ -29,6 +31,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
         alpn: section.take("alpn").map(|item| protocol_names(reader, &item)).unwrap_or_default(),
         strict_sni: section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         tickets: section.take("tickets").and_then(|item| reader.boolean(&item)).unwrap_or(true),
+        early: section.take("allow-0rtt").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         order: match section.take("prefer-client-ciphers").and_then(|item| reader.boolean(&item)) {
             Some(true) => SuiteOrder::Client,
             Some(false) | None => SuiteOrder::Server,
@@ -109,7 +112,7 @@ pub(super) fn server(reader: &mut Reader, section: &mut Section<'_>) -> ServerTl
     section.misplaced(reader, &["verifyhost"], |_| "write verify-host".to_owned());
     section.misplaced(reader, &["crt", "certificates"], |_| "write certificate = \"…\"".to_owned());
     section.misplaced(reader, &["no-ssl-reuse"], |_| "write resumption = false".to_owned());
-    section.finish(reader, &LATER);
+    section.finish(reader, &LATER_SERVER);
     settings
 }
 

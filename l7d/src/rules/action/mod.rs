@@ -450,6 +450,7 @@ impl Action {
             Self::StoreInCache(cache) => passage.store_in_cache(cache),
             Self::Wait(wait) => return Ok(Effect::Waits(Pause::Body(*wait))),
             Self::Resolve(resolve) => return Ok(resolve.run(&passage.view())),
+            Self::WaitForHandshake if passage.memory.is_early => return Ok(Effect::Waits(Pause::Handshake)),
             Self::WaitForHandshake => {}
             Self::SetPriorityClass(value) => {
                 if let Some(class) = value.value(&passage.view()).and_then(|value| value.to_int()) {

@@ -301,6 +301,7 @@ impl Fetch {
             Self::State(State::ServerIsUp(name)) => Sample::Bool(name.is_up(view)?),
             Self::State(state) => Sample::Int(state.find(view)?),
             Self::Access(access) => access.find(view)?,
+            Self::Tls(tls) if matches!(**tls, Tls::HasEarlyData) => Sample::Bool(view.memory.is_early),
             Self::Tls(tls) => tls.find(view.memory.tls.as_deref())?,
             Self::ServerTls(tls) => tls.find(view.memory.server_tls.as_deref())?,
             Self::ConnectionError => Sample::Int(0),

@@ -6,6 +6,7 @@
 
 mod case;
 mod certificate;
+pub mod checks;
 mod compare;
 mod json;
 mod load;

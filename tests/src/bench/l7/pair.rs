@@ -37,7 +37,7 @@ pub(super) struct Options {
     proxy_cpu: Option<usize>,
     /// The CPU of clients and servers; otherwise the first one.
     #[arg(long, value_name = "CPU", default_value_t = 0)]
-    load_cpu: usize,
+    pub(super) load_cpu: usize,
     /// The l7d to measure; otherwise the one beside this program.
     #[arg(long, value_name = "FILE")]
     l7d: Option<PathBuf>,

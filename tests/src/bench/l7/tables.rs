@@ -120,7 +120,7 @@ fn fill(socket: &Path, entries: u32) -> Result<()> {
     Ok(())
 }
 
-fn ask(socket: &Path, line: &str) -> Result<String> {
+pub(super) fn ask(socket: &Path, line: &str) -> Result<String> {
     // A program may accept clients before commands.
     let mut stream = eventually(PATIENCE, "the statistics socket", || UnixStream::connect(socket).ok())?;
     stream.set_read_timeout(Some(PATIENCE))?;
