@@ -35,11 +35,50 @@ fn address(head: &mut RequestHead, forward: &ForwardFor, address: Option<IpAddr>
     if forward.trusts(address) || (forward.if_none && is_there(forward)) {
         return;
     }
-    let mut text = [0; 64];
-    let mut rest = &mut text[..];
-    write!(rest, "{address}").expect("an address takes at most 45 bytes");
-    let length = 64 - rest.len();
-    head.headers.append(forward.header.as_bytes(), &text[..length]).expect("the configuration names valid fields, and addresses are plain");
+    let text = Text::of(address);
+    head.headers.append(forward.header.as_bytes(), text.bytes()).expect("the configuration names valid fields, and addresses are plain");
+}
+
+/// An address in text, made without an allocation.
+struct Text {
+    bytes: [u8; LONGEST_ADDRESS],
+    length: usize,
+}
+
+/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
+const LONGEST_ADDRESS: usize = 45;
+
+impl Text {
+    fn of(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; LONGEST_ADDRESS], length: 0 };
+        match address {
+            IpAddr::V4(address) => text.put_v4(address.octets()),
+            IpAddr::V6(address) => {
+                let mut rest = &mut text.bytes[..];
+                write!(rest, "{address}").expect("there is room for every address");
+                text.length = LONGEST_ADDRESS - rest.len();
+            }
+        }
+        text
+    }
+
+    /// Puts four numbers with dots between them.
+    fn put_v4(&mut self, octets: [u8; 4]) {
+        let mut number = itoa::Buffer::new();
+        for (place, octet) in octets.into_iter().enumerate() {
+            let digits = number.format(octet).as_bytes();
+            let start = self.length + usize::from(place > 0);
+            if place > 0 {
+                self.bytes[self.length] = b'.';
+            }
+            self.bytes[start..start + digits.len()].copy_from_slice(digits);
+            self.length = start + digits.len();
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 fn forwarded(out: &mut Vec<u8>, wanted: control::config::Forwarded, client: &Downstream<'_>, head: &RequestHead) {
@@ -83,4 +122,20 @@ fn node(out: &mut Vec<u8>, name: &str, ip: Option<IpAddr>, port: Option<u16>) {
     };
     begin(out, name);
     out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn addresses_are_written_as_everywhere(v4: u32, v6: u128) {
+            for address in [IpAddr::V4(v4.into()), IpAddr::V6(v6.into()), IpAddr::V6((v6 >> 96 | 0xffff << 32).into())] {
+                prop_assert!(Text::of(address).bytes() == address.to_string().as_bytes(), "{address}");
+            }
+        }
+    }
 }
