@@ -120,6 +120,8 @@ pub(super) struct Xdp {
 /// What frontends, backends and their defaults have in common.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxy {
+    /// Whether it serves nobody.
+    pub(super) disabled: Option<bool>,
     pub(super) mode: Option<Located<Mode>>,
     pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
     pub(super) options: Vec<Located<Switch>>,

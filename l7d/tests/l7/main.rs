@@ -67,6 +67,8 @@ mod differential;
 #[cfg(test)]
 mod directed;
 #[cfg(test)]
+mod disabled;
+#[cfg(test)]
 mod disguise;
 #[cfg(test)]
 mod dynamic;

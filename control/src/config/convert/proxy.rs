@@ -151,7 +151,8 @@ fn own_of_backend(table: &mut Table, backend: &Backend, ground: &Ground<'_>) {
 }
 
 fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
-    let Proxy { mode, timeouts, options, compression, errors, log, stats, alert, unique_id } = proxy;
+    let Proxy { disabled, mode, timeouts, options, compression, errors, log, stats, alert, unique_id } = proxy;
+    table.maybe("disabled", *disabled);
     table.maybe("mode", mode.as_ref().map(|mode| word::MODE.name(mode)));
     let mut times = Table::default();
     for timeout in Timeout::ALL {

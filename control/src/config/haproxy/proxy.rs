@@ -27,6 +27,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (FRONT, "capture", rules::rule),
     (ALL, "compression", reply::compression),
     (DEFAULTS_BACK, "cookie", backend::cookie),
+    (ALL, "disabled", disabled),
     (DEFAULTS_BACK, "dynamic-cookie-key", backend::dynamic_cookie_key),
     (DEFAULTS_BACK, "external-check", check::external_check),
     (BACK, "force-persist", rules::rule),
@@ -34,6 +35,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_FRONT, "default_backend", frontend::default_backend),
     (DEFAULTS_BACK, "default-server", server::default_server),
     (ALL, "email-alert", mail::alert),
+    (ALL, "enabled", disabled),
     (ALL, "error-log-format", log::error_format),
     (ALL, "errorfile", reply::errorfile),
     (ALL, "errorfiles", reply::errorfiles),
@@ -155,6 +157,11 @@ pub(super) fn idle(line: &mut Line, reader: &mut Reader, what: &str, kind: Kind)
     let message = format!("{what} has no effect in section `{}`", kind.name());
     let rest = line.whole();
     reader.warn(rest.location(), message, format!("it belongs in a {place}"));
+}
+
+fn disabled(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.proxy.disabled = Some(line.keyword().as_str() == "disabled");
+    Ok(())
 }
 
 fn mode(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {

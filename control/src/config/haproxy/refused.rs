@@ -66,10 +66,8 @@ pub(super) const PROXY: &[(&str, &str)] = &[
     ("clitimeout", "its name is `timeout client`"),
     ("contimeout", "its name is `timeout connect`"),
     ("crt", "it is a word of `bind`"),
-    ("disabled", "leave the section out, or have it in `.if 0` and `.endif`"),
     ("dispatch", "write a `server`"),
-    ("enabled", "every section is"),
-    ("force-be-switch", "a backend that is disabled is not here"),
+    ("force-be-switch", "a backend that is disabled answers nobody, whatever names it"),
     ("guid", "proxies go by their names"),
     ("hash-preserve-affinity", "a server that is full is passed over"),
     (

@@ -15,8 +15,8 @@ use super::track;
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::Located;
 use crate::config::model::{
-    Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, Guise, HashMethod, Mode, Origin, RetryCause, RetryOn, Server,
-    ServerId, ServerPool, ServerSource, Timeout, Timeouts,
+    Backend, BackendId, Balance, Config, Cookie, CookieMode, Frontend, Guise, HashMethod, Mode, Origin, Preset, RetryCause, RetryOn,
+    Server, ServerId, ServerPool, ServerSource, Timeout, Timeouts,
 };
 use crate::config::written::{self, PersistenceCookie, ProxySwitch, ServerSettings, Unnamed};
 
@@ -90,6 +90,17 @@ fn backend(resolver: &mut Resolver, written: &written::Backend, id: BackendId, p
         acls: written.acls.clone(),
         rules: resolver.rules(&written.rules),
     });
+    if let Some(made) = pools.backends.last_mut().filter(|_| proxy::is_disabled(&defaults.proxy, &written.proxy)) {
+        silence(made);
+    }
+}
+
+/// Leaves a backend nothing to answer by: its servers are down already, and clients are told that there is none.
+fn silence(backend: &mut Backend) {
+    backend.stats = None;
+    backend.preset = Preset::default();
+    backend.acls.clear();
+    backend.rules.clear();
 }
 
 /// Returns what of backends as they were written a server needs that is added later: as in HAProxy, not what `default-server` says.
@@ -277,6 +288,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
     // Without a value of its own no client would stay with it; the name is one.
     let by_name = backend.cookie.as_ref().filter(|cookie| !cookie.dynamic && cookie.unnamed == Unnamed::Name);
     let cookie = cookie.or_else(|| by_name.map(|_| written.name.value().clone()));
+    let is_idle = proxy::is_disabled(&backend.defaults.proxy, &backend.proxy);
     Some(Server {
         id: place.id,
         backend: place.backend,
@@ -285,7 +297,7 @@ fn server(resolver: &mut Resolver, backend: &written::Backend, written: &written
         address: address.clone(),
         weight: last(&layers, |settings| settings.weight).unwrap_or(DEFAULT_WEIGHT),
         backup: last(&layers, |settings| settings.backup).unwrap_or(false),
-        disabled: last(&layers, |settings| settings.disabled).unwrap_or(false),
+        disabled: is_idle || last(&layers, |settings| settings.disabled).unwrap_or(false),
         minconn,
         maxconn,
         maxqueue,

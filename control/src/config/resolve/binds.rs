@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{Resolver, place};
+use super::{Resolver, place, proxy};
 use crate::config::model::{Bind, BindAddress, PortRange, Transport, UnixAddress};
 use crate::config::written::Frontend;
 
 /// Reports each address that is bound twice.
 pub(super) fn compare(resolver: &mut Resolver, frontends: &[Frontend]) {
     let mut taken: HashMap<Key<'_>, Vec<(&Frontend, &Bind)>> = HashMap::new();
-    for frontend in frontends {
+    let is_served = |frontend: &&Frontend| !proxy::is_disabled(&frontend.defaults.proxy, &frontend.proxy);
+    for frontend in frontends.iter().filter(is_served) {
         for bind in &frontend.binds {
             let is_quic = bind.address().inet().is_some_and(|inet| inet.transport() == Transport::Quic);
             if is_quic && bind.tls().is_some_and(|tls| tls.client().overlooks()) {

@@ -41,6 +41,13 @@ pub(super) fn frontends(
     frontends
 }
 
+/// Leaves out those that are disabled, which were made to find what is wrong with them.
+pub(super) fn served(made: Vec<Frontend>, written: &[written::Frontend]) -> Vec<Frontend> {
+    let pairs = made.into_iter().zip(written);
+    let left = pairs.filter(|(_, written)| !proxy::is_disabled(&written.defaults.proxy, &written.proxy));
+    left.enumerate().map(|(index, (frontend, _))| Frontend { id: FrontendId::from_index(index), ..frontend }).collect()
+}
+
 /// Which frontend is made, and where its traffic goes.
 struct Target {
     id: FrontendId,

@@ -63,6 +63,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     limits::of_backends(&mut resolver, &mut pools, &made, global.maxconn);
     backend::warnings(&mut resolver, &backends, &pools, &made);
     binds::compare(&mut resolver, &frontends);
+    let made = frontend::served(made, &frontends);
     kernel::replies_apart(&mut resolver, &made, &pools.servers);
     sockets_apart(&mut resolver, &global, xdp.as_ref());
     let global = self::global(&mut resolver, global);

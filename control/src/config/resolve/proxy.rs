@@ -5,6 +5,11 @@ use crate::config::location::{Located, Location};
 use crate::config::model::{Compression, ErrorReply, Mode, ProxyOption, StatsPage, Timeout, Timeouts, UniqueId};
 use crate::config::written::Proxy;
 
+/// Tells whether a proxy serves nobody.
+pub(super) fn is_disabled(defaults: &Proxy, own: &Proxy) -> bool {
+    own.disabled.or(defaults.disabled).unwrap_or(false)
+}
+
 /// Returns the mode of a proxy.
 pub(super) fn mode(defaults: &Proxy, own: &Proxy) -> Mode {
     let written = own.mode.as_ref().or(defaults.mode.as_ref());

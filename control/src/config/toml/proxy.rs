@@ -20,7 +20,7 @@ use crate::config::value::{option, retry, text, word};
 use crate::config::written::{Alert, Checks, Defaults, Heritage, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
-pub(super) const LATER: [&str; 3] = ["description", "disabled", "id"];
+pub(super) const LATER: [&str; 2] = ["description", "id"];
 
 /// Where settings of a proxy stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Side {
 }
 
 pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) -> Proxy {
+    let disabled = section.take("disabled").and_then(|item| reader.boolean(&item));
     let mode = section.take("mode").and_then(|item| reader.text(&item, "tcp", |text| word::MODE.read(text)));
     let title = format!("`timeout` of {}", section.title());
     let timeouts = section.take("timeout").map(|item| timeouts(reader, &item, title, side)).unwrap_or_default();
@@ -58,7 +59,7 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let stats = stats::stats(reader, section);
     let unique_id = if side == Side::Backend { UniqueId::default() } else { log::unique_id(reader, section) };
     let alert = if side == Side::Frontend { Alert::default() } else { mail::alert(reader, section) };
-    Proxy { mode, timeouts, options, compression, errors, log, stats, alert, unique_id }
+    Proxy { disabled, mode, timeouts, options, compression, errors, log, stats, alert, unique_id }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {
