@@ -185,6 +185,7 @@ pub(super) struct Defaults {
     pub(super) place: Option<Location>,
     pub(super) proxy: Proxy,
     pub(super) maxconn: Option<u32>,
+    pub(super) backlog: Option<u32>,
     pub(super) rate_limit: Option<u32>,
     pub(super) default_backend: Option<Located<String>>,
     pub(super) pool: Pool,
@@ -226,6 +227,8 @@ pub(super) struct Frontend {
     pub(super) inspect_delay: Option<Located<Duration>>,
     pub(super) monitor_uri: Option<Located<String>>,
     pub(super) maxconn: Option<u32>,
+    /// The length of the listen queue of binds that have not their own.
+    pub(super) backlog: Option<u32>,
     pub(super) rate_limit: Option<u32>,
     pub(super) acls: Vec<Acl>,
     pub(super) rules: Vec<Located<String>>,

@@ -1,4 +1,4 @@
-//! Where the daemon listens and where it finds servers: Unix sockets, inherited ones, sources.
+//! Where the daemon listens and where it finds servers: Unix sockets, inherited ones, sources, queues of listeners.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -7,9 +7,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 
-use crate::kit::{Daemon, PATIENCE, Server, connect, directory, read, refusal, tcp_site, unix_echo, unused_address};
+use crate::kit::{Daemon, Haproxy, PATIENCE, Server, connect, directory, read, refusal, tcp_site, unix_echo, unused_address};
 
 /// Puts another bind in the place of the one of [`tcp_site`].
 fn with_bind(site: &str, front: SocketAddr, binds: &str) -> String {
@@ -212,4 +213,39 @@ fn connections_come_from_the_source_of_the_server() {
     assert_eq!(ports, [41000, 41001, 41002]);
     assert!(crate::kit::is_at_end(&mut connect(front)));
     daemon.wait_for_log("to server back/s1: ");
+}
+
+/// Returns the lengths of the listen queues on an address, as the kernel has them.
+fn queues(address: SocketAddr) -> Vec<String> {
+    let filter = format!("src {address}");
+    let output = Command::new("ss").args(["-tnHl", &filter]).output().expect("ss runs");
+    let text = String::from_utf8(output.stdout).expect("ss says text");
+    let mut lengths: Vec<_> = text.lines().filter_map(|line| line.split_ascii_whitespace().nth(2)).map(str::to_owned).collect();
+    lengths.dedup();
+    lengths
+}
+
+#[test]
+fn binds_have_the_listen_queue_of_their_proxy_as_in_haproxy() {
+    let config = |[plain, own, inherits]: [SocketAddr; 3]| {
+        format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n backlog 33\n\
+             frontend plain\n backlog 44\n bind {plain}\n bind {own} backlog 55\n default_backend b\n\
+             frontend inherits\n bind {inherits}\n default_backend b\nbackend b\n http-request return status 200\n"
+        )
+    };
+    let places = [(); 2].map(|()| [(); 3].map(|()| unused_address()));
+    let _ours = Daemon::start_haproxy(&config(places[0]));
+    let _theirs = Haproxy::find().start(&config(places[1]), places[1][2]);
+    for place in places {
+        assert_eq!(place.map(queues), ["44", "55", "33"].map(|length| vec![length.to_owned()]));
+    }
+    let [plain, own, inherits] = [(); 3].map(|()| unused_address());
+    let _toml = Daemon::start(&format!(
+        "[defaults]\nbacklog = 33\ntimeout = {{ connect = \"5s\", client = \"20s\", server = \"20s\" }}\n\
+         [frontend.plain]\nbacklog = 44\nbind = [\"{plain}\", {{ address = \"{own}\", backlog = 55 }}]\ndefault-backend = \"b\"\n\
+         [frontend.inherits]\nbind = \"{inherits}\"\ndefault-backend = \"b\"\n\
+         [backend.b]\nserver = {{ one = \"127.0.0.1:9\" }}\n"
+    ));
+    assert_eq!([plain, own, inherits].map(queues), ["44", "55", "33"].map(|length| vec![length.to_owned()]));
 }

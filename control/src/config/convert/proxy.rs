@@ -28,6 +28,7 @@ pub(super) fn defaults(section: &mut Section, defaults: &Defaults, check: Option
         place: _,
         proxy,
         maxconn,
+        backlog,
         rate_limit,
         default_backend,
         pool,
@@ -42,7 +43,7 @@ pub(super) fn defaults(section: &mut Section, defaults: &Defaults, check: Option
     } = defaults;
     let mut table = Table::default();
     self::proxy(&mut table, proxy, ground);
-    front(&mut table, (*maxconn, *rate_limit), default_backend.as_ref());
+    front(&mut table, (*maxconn, *backlog, *rate_limit), default_backend.as_ref());
     self::pool(&mut table, pool);
     repetition(&mut table, *retries, retry_on.as_ref());
     table.maybe("check", check.and_then(server::check));
@@ -100,18 +101,23 @@ pub(super) fn backend(section: &mut Section, backend: &Backend, from: Option<&st
 
 fn own_of_frontend(table: &mut Table, frontend: &Frontend, default_backend: Option<&Located<String>>) {
     // What HAProxy's language has no word for is never there.
-    let Frontend { binds, inspect_delay, monitor_uri, maxconn, rate_limit, .. } = frontend;
+    let Frontend { binds, inspect_delay, monitor_uri, maxconn, backlog, rate_limit, .. } = frontend;
     match binds.len() {
         0 => table.put("bind", Value::List(Vec::new())),
         _ => table.some("bind", binds.iter().map(bind::bind)),
     }
-    front(table, (*maxconn, *rate_limit), default_backend);
+    front(table, (*maxconn, *backlog, *rate_limit), default_backend);
     table.maybe("inspect-delay", inspect_delay.as_deref().copied().map(words::duration));
     table.maybe("monitor-uri", monitor_uri.as_ref().map(|uri| uri.value().clone()));
 }
 
-fn front(table: &mut Table, (maxconn, rate_limit): (Option<u32>, Option<u32>), default_backend: Option<&Located<String>>) {
+fn front(
+    table: &mut Table,
+    (maxconn, backlog, rate_limit): (Option<u32>, Option<u32>, Option<u32>),
+    default_backend: Option<&Located<String>>,
+) {
     table.maybe("maxconn", maxconn);
+    table.maybe("backlog", backlog);
     if let Some(rate) = rate_limit {
         let mut sessions = Table::default();
         sessions.put("sessions", rate);

@@ -116,6 +116,7 @@ impl Draft {
             inspect_delay: None,
             monitor_uri: None,
             maxconn: None,
+            backlog: None,
             rate_limit: None,
             acls: Vec::new(),
             rules: Vec::new(),
@@ -170,6 +171,7 @@ impl Draft {
             place: _,
             proxy,
             maxconn,
+            backlog,
             rate_limit,
             default_backend,
             pool,
@@ -192,7 +194,7 @@ impl Draft {
             let own = (kind == Kind::Listen && frontend.defaults.default_backend.is_none()).then(|| name.clone());
             let (proxy, default_backend) = (proxy.clone(), default_backend.or(own));
             let monitor_uri = frontend.monitor_uri.or(of_http.monitor_uri);
-            written.frontends.push(Frontend { proxy, maxconn, rate_limit, default_backend, monitor_uri, ..frontend });
+            written.frontends.push(Frontend { proxy, maxconn, backlog, rate_limit, default_backend, monitor_uri, ..frontend });
         }
         if kind.has_backend() {
             let sequence = sequence::of_proxy(&checks, &backend.defaults.checks, reader);

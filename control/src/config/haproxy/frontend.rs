@@ -25,6 +25,12 @@ pub(super) fn maxconn(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Res
     Ok(())
 }
 
+pub(super) fn backlog(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let backlog = *line.integer(0..=u32::MAX)?;
+    draft.settings.backlog = Some(backlog).filter(|backlog| *backlog > 0);
+    Ok(())
+}
+
 pub(super) fn rate_limit(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     if !line.accept("sessions") {
         return Err(line.error_at_next("`rate-limit` lacks `sessions`").hint("for example rate-limit sessions 100"));

@@ -22,6 +22,7 @@ const ALL: Kinds = Kinds::ALL;
 /// Keywords by name, where each may stand and what reads it.
 pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "acl", rules::acl),
+    (DEFAULTS_FRONT, "backlog", frontend::backlog),
     (DEFAULTS_BACK, "balance", backend::balance),
     (FRONT, "bind", frontend::bind),
     (FRONT, "capture", rules::rule),

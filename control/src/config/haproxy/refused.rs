@@ -59,7 +59,6 @@ pub(super) const GLOBAL: &[(&str, &str)] = &[
 /// Of sections of proxies.
 pub(super) const PROXY: &[(&str, &str)] = &[
     ("transparent", "write a `server` at 0.0.0.0, which goes where the client wanted to"),
-    ("backlog", "it is a word of `bind`"),
     ("clitcpka-cnt", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
     ("clitcpka-idle", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
     ("clitcpka-intvl", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),

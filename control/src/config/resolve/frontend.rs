@@ -75,11 +75,13 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
     let pool = backend.map(|backend| (backend, pools.servers_of(backend)));
     let xdp = kernel::frontend(resolver, written, mode, pool);
     let kernel_obstacles = kernel::obstacles(resolver, written, mode, pool);
+    let backlog = written.backlog.or(defaults.backlog);
+    let own = |bind: &Bind| Bind { backlog: bind.backlog.or(backlog), ..bind.clone() };
     Frontend {
         id: target.id,
         name: written.name.clone(),
         mode,
-        binds: written.binds.clone(),
+        binds: written.binds.iter().map(own).collect(),
         default_backend: target.backend,
         sni,
         monitor_uri: monitor_uri(resolver, written, mode),

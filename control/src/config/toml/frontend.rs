@@ -16,7 +16,7 @@ use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-pub(super) const LATER: [&str; 5] = ["backlog", "clitcpka-cnt", "guid", "stick-table", "use-backend"];
+pub(super) const LATER: [&str; 4] = ["clitcpka-cnt", "guid", "stick-table", "use-backend"];
 const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, presets: &Presets, mut section: Section<'_>) -> Frontend {
@@ -42,6 +42,7 @@ pub(super) fn plain(name: Located<String>, defaults: Arc<Defaults>, proxy: Proxy
         inspect_delay: None,
         monitor_uri: None,
         maxconn: None,
+        backlog: None,
         rate_limit: None,
         acls: Vec::new(),
         rules: Vec::new(),
@@ -64,6 +65,7 @@ pub(super) fn own(reader: &mut Reader, section: &mut Section<'_>, plain: Fronten
             .and_then(|item| Some(Located::new(reader.period(&item)?, item.key.location().clone()))),
         monitor_uri: section.take("monitor-uri").and_then(|item| reader.text(&item, "/alive", text::request_target)),
         maxconn: proxy::maxconn(reader, section),
+        backlog: proxy::backlog(reader, section),
         rate_limit: proxy::rate_limit(reader, section),
         xdp: section.take("xdp").and_then(|item| xdp(reader, &item)),
         ..plain
@@ -99,7 +101,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let name = section.take("name").and_then(|item| reader.text(&item, "public", text::not_empty)).map(|name| (*name).clone());
     let tls = section.take("tls").and_then(|item| tls::bind(reader, &item));
     let accept_proxy = section.take("accept-proxy").and_then(|item| reader.boolean(&item)).unwrap_or(false);
-    let backlog = section.take("backlog").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1024));
+    let backlog = proxy::backlog(reader, &mut section);
     let maxconn = proxy::maxconn(reader, &mut section);
     let interface = section.take("interface").and_then(|item| reader.text(&item, "eth0", text::interface));
     let v6only = section.take("v6only").and_then(|item| Some((item.location.clone(), reader.boolean(&item)?)));

@@ -84,6 +84,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> Defaults {
         place: None,
         proxy: proxy(reader, section, Side::Defaults),
         maxconn: maxconn(reader, section),
+        backlog: backlog(reader, section),
         rate_limit: rate_limit(reader, section),
         default_backend: default_backend(reader, section),
         pool: pool::pool(reader, section),
@@ -131,6 +132,10 @@ pub(super) fn maxconn(reader: &mut Reader, section: &mut Section<'_>) -> Option<
 }
 
 /// Reads how many new clients are let in per second.
+pub(super) fn backlog(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
+    section.take("backlog").and_then(|item| reader.integer(&item, 1..=u32::MAX, 1024))
+}
+
 pub(super) fn rate_limit(reader: &mut Reader, section: &mut Section<'_>) -> Option<u32> {
     let item = section.take("rate-limit")?;
     let mut inner = reader.section(&item, "`rate-limit`", "{ sessions = 100 }")?;
