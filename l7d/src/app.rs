@@ -258,10 +258,10 @@ impl Daemon {
         rights.take()?;
         check_rights(&config)?;
         let site = watch::Sender::new(Arc::new(Site::new(&fleet, logs, (rules, tls), threads, None)));
-        let stats = Stats::new(fleet.clone(), site.subscribe());
+        let (trigger, peering) = (Trigger::new(), Peering::default());
+        let stats = Stats::new(fleet.clone(), site.subscribe(), (peering.roster(), trigger.shutdown()));
         let (ends, ending) = mpsc::channel(ENDS);
         crate::stats::show(stats.clone(), ends);
-        let trigger = Trigger::new();
         let workers: std::io::Result<Vec<_>> = (0..threads)
             .map(|number| {
                 let (orders, inbox) = mpsc::channel(1);
@@ -280,9 +280,8 @@ impl Daemon {
         tokio::spawn(crate::stats::follow_kernel(fleet.clone()));
         let workers = workers.context("no thread")?;
         let (app, wishes) = mpsc::channel(1);
-        let peering = Peering::default();
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
-        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), trigger.shutdown(), (hands, peering.roster(), book));
+        let engine = Engine::new(fleet.clone(), site.subscribe(), stats.clone(), (hands, peering.roster(), book));
         engine.note_loaded(config);
         engine.note_warnings(&warnings);
         tokio::spawn(marked::follow(fleet.subscribe(), engine.clone()));

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use ending::Ending;
-pub(crate) use forward::Forwarding;
+pub(crate) use forward::{Forwarding, taken};
 pub(crate) use health::follow;
 pub(crate) use journal::{Log, Logs};
 pub(crate) use output::flush;

@@ -9,6 +9,7 @@ use crate::server_state::{Status, WEIGHT_SCALE};
 /// Writes the metrics of all backends and servers.
 pub fn write_fleet(metrics: &mut Metrics, fleet: &Snapshot) {
     write_backends(metrics, fleet);
+    write_sums(metrics, fleet);
     let servers: Vec<_> = named(fleet).filter(|(_, _, server)| !metrics.hides(server.status)).collect();
     write_servers(metrics, fleet, &servers);
     write_checks(metrics, fleet, &servers);
@@ -17,7 +18,8 @@ pub fn write_fleet(metrics: &mut Metrics, fleet: &Snapshot) {
 fn write_backends(metrics: &mut Metrics, fleet: &Snapshot) {
     let mut status = metrics.family("haproxy_backend_status", Kind::Gauge, "Whether the backend is in the state of the label.");
     for backend in fleet.config.backends() {
-        let up = fleet.servers_of(backend.id()).any(takes_traffic);
+        // One without servers has none that fails, as HAProxy sees it.
+        let up = fleet.servers_of(backend.id()).any(takes_traffic) || fleet.servers_of(backend.id()).next().is_none();
         status.whole(&[("proxy", backend.name()), ("state", "UP")], up.into());
         status.whole(&[("proxy", backend.name()), ("state", "DOWN")], (!up).into());
     }
@@ -38,16 +40,41 @@ fn write_backends(metrics: &mut Metrics, fleet: &Snapshot) {
     }
 }
 
+/// Writes how many servers of each backend are in which state; nothing of those without servers.
+fn write_sums(metrics: &mut Metrics, fleet: &Snapshot) {
+    let checked = |server: &&ServerSnapshot| fleet.config.server(server.id).check().is_some();
+    // The second is the older name of the first.
+    for name in ["haproxy_backend_agg_server_status", "haproxy_backend_agg_server_check_status"] {
+        let mut family = metrics.family(name, Kind::Gauge, "Servers in the state of the label.");
+        for backend in fleet.config.backends().iter().filter(|backend| backend.servers().next().is_some()) {
+            for state in ServerSnapshot::STATES {
+                let servers = fleet.servers_of(backend.id()).filter(|server| server.state_name() == state);
+                family.whole(&[("proxy", backend.name()), ("state", state)], servers.count() as u64);
+            }
+        }
+    }
+    let mut family = metrics.family("haproxy_backend_agg_check_status", Kind::Gauge, "Servers whose last check ended as the label says.");
+    for backend in fleet.config.backends().iter().filter(|backend| backend.servers().next().is_some()) {
+        for state in CheckResult::NAMES {
+            let ended = |server: &ServerSnapshot| server.last_check.as_ref().is_some_and(|last| last.outcome.result.name() == state);
+            let servers = fleet.servers_of(backend.id()).filter(checked).filter(|server| ended(server));
+            family.whole(&[("proxy", backend.name()), ("state", state)], servers.count() as u64);
+        }
+    }
+}
+
 fn write_servers(metrics: &mut Metrics, fleet: &Snapshot, servers: &[Named<'_>]) {
     let mut status = metrics.family("haproxy_server_status", Kind::Gauge, "Whether the server is in the state of the label.");
     for (proxy, name, server) in servers {
-        for state in Status::ALL {
-            status.whole(&[("proxy", proxy), ("server", name), ("state", state.as_str())], (server.status == state).into());
+        for state in ServerSnapshot::STATES {
+            status.whole(&[("proxy", proxy), ("server", name), ("state", state)], (server.state_name() == state).into());
         }
     }
-    let mut weight = metrics.family("haproxy_server_weight", Kind::Gauge, "Effective weight, rounded up.");
+    let mut weight =
+        metrics.family("haproxy_server_weight", Kind::Gauge, "Effective weight, rounded up; that to come of a server that gets nothing.");
     for (proxy, name, server) in servers {
-        weight.whole(&[("proxy", proxy), ("server", name)], whole_weight(server));
+        let whole = if server.effective_weight == 0 { server.weight.into() } else { whole_weight(server) };
+        weight.whole(&[("proxy", proxy), ("server", name)], whole);
     }
     let mut downs = metrics.family("haproxy_server_check_up_down_total", Kind::Counter, "Times the server went down.");
     for (proxy, name, server) in servers {
@@ -67,8 +94,13 @@ fn write_checks(metrics: &mut Metrics, fleet: &Snapshot, servers: &[Named<'_>]) 
     let checked = || servers.iter().filter(|(_, _, server)| fleet.config.server(server.id).check().is_some());
     let mut failures =
         metrics.family("haproxy_server_check_failures_total", Kind::Counter, "Failed checks, counted only while the server was up.");
-    for (proxy, name, server) in checked() {
-        failures.whole(&[("proxy", proxy), ("server", name)], server.failed_checks);
+    for (proxy, name, server) in servers {
+        let labels = [("proxy", *proxy), ("server", *name)];
+        match fleet.config.server(server.id).check() {
+            Some(_) => failures.whole(&labels, server.failed_checks),
+            // Whoever reads HAProxy's exporter finds one for each server.
+            None => failures.fraction(&labels, f64::NAN),
+        };
     }
     let mut status = metrics.family("haproxy_server_check_status", Kind::Gauge, "Whether the last check ended as the label says.");
     for (proxy, name, server) in checked() {
@@ -151,6 +183,9 @@ haproxy_backend_status{proxy="db",state="DOWN"} 1
 haproxy_backend_weight{proxy="app"} 20
 haproxy_backend_active_servers{proxy="app"} 1
 haproxy_backend_backup_servers{proxy="app"} 1
+haproxy_backend_agg_server_status{proxy="app",state="DOWN"} 1
+haproxy_backend_agg_server_status{proxy="app",state="UP"} 2
+haproxy_backend_agg_check_status{proxy="app",state="L7STS"} 1
 haproxy_server_status{proxy="app",server="web1",state="UP"} 0
 haproxy_server_status{proxy="app",server="web1",state="DOWN"} 1
 haproxy_server_status{proxy="db",server="db1",state="MAINT"} 1
@@ -167,7 +202,7 @@ haproxy_server_check_duration_seconds{proxy="app",server="web1"} 0.25
         for line in expected.trim().lines() {
             assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line} in\n{text}");
         }
-        assert!(!text.contains("check_status{proxy=\"db\""), "no check, no check metrics");
+        assert!(!text.contains("\nhaproxy_server_check_status{proxy=\"db\""), "no check, no check metrics");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name} is announced once");
         }

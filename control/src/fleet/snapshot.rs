@@ -63,6 +63,21 @@ pub struct ServerSnapshot {
     pub downtime: Duration,
 }
 
+impl ServerSnapshot {
+    /// All names of states, in the order reports list them.
+    pub const STATES: [&str; 5] = ["DOWN", "UP", "MAINT", "DRAIN", "NOLB"];
+
+    /// Returns what metrics call its state; one of [`STATES`](Self::STATES).
+    pub fn state_name(&self) -> &'static str {
+        match self.status {
+            Status::Up | Status::Drain if self.stopping || self.lead.stopping => "NOLB",
+            // Its weight is 0, for which HAProxy's exporter has no state.
+            Status::Drain if self.admin != Admin::Drain && !self.lead.drain => "UP",
+            Status::Up | Status::Down | Status::Drain | Status::Maint => self.status.as_str(),
+        }
+    }
+}
+
 /// A check in the past.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastCheck {

@@ -30,7 +30,6 @@ use control::config::{Config, SocketLevel};
 use control::dns::Book;
 use control::fleet::Fleet;
 use control::handover::Listening;
-use control::shutdown::Shutdown;
 use rustix::fs::fstat;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -53,7 +52,6 @@ pub(crate) struct Engine {
     site: watch::Receiver<Arc<Site>>,
     /// The numbers.
     stats: Stats,
-    shutdown: Shutdown,
     peers: Roster,
     /// What is counted of the servers of the DNS.
     names: Book,
@@ -100,16 +98,10 @@ type Make = Box<dyn FnOnce(&Config) -> Result<(Config, Reply), Reply> + Send>;
 
 impl Engine {
     /// Returns what commands reach.
-    pub(crate) fn new(
-        fleet: Fleet,
-        site: watch::Receiver<Arc<Site>>,
-        stats: Stats,
-        shutdown: Shutdown,
-        (hands, peers, names): (Hands, Roster, Book),
-    ) -> Self {
+    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>, stats: Stats, (hands, peers, names): (Hands, Roster, Book)) -> Self {
         let Hands { app, workers } = hands;
         let (sockets, loaded, said, reloads) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { fleet, site, stats, shutdown, peers, names, sockets, loaded, said, app, reloads, workers: workers.into() }
+        Self { fleet, site, stats, peers, names, sockets, loaded, said, app, reloads, workers: workers.into() }
     }
 
     /// Says where the interface listens now.

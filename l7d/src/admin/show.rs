@@ -4,7 +4,7 @@ use control::admin::{self, Call, Command, Reply, Urgency};
 use control::config::SocketLevel;
 
 use super::{Engine, now};
-use crate::stats::{Depth, Detail, Form, Health, Life, Scope, Wanted};
+use crate::stats::{Depth, Detail, Form, Health, Scope, Wanted};
 use crate::version;
 
 /// Returns the commands.
@@ -27,10 +27,9 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
 }
 
 fn info(engine: &Engine, call: &Call) -> Reply {
-    let life = if engine.shutdown.is_draining() { Life::Stopping } else { Life::Serving };
     let has = |word: &str| call.arguments.iter().any(|argument| argument == word);
     let detail = if has("desc") { Detail::Described } else { Detail::Plain };
-    Reply::Output(engine.stats.info((life, engine.peers.count()), detail, form(call)))
+    Reply::Output(engine.stats.info(detail, form(call)))
 }
 
 fn variable(engine: &Engine, call: &Call) -> Reply {

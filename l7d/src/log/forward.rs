@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -211,8 +212,16 @@ fn pass_on(outlet: &Outlet, line: &[u8], packet: &mut Vec<u8>) {
     if !line.trim_ascii().is_empty() {
         let log = Arc::clone(&outlet.lock().unwrap_or_else(PoisonError::into_inner));
         log.pass_on(line, packet);
+        TAKEN.fetch_add(1, Relaxed);
     }
 }
+
+/// Returns how many lines of others were taken in.
+pub(crate) fn taken() -> u64 {
+    TAKEN.load(Relaxed)
+}
+
+static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 const LONGEST: usize = 65_535;
 const BACKLOG: u16 = 128;

@@ -20,7 +20,7 @@ use crate::version;
 
 /// Whether the process is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(super) enum Life {
     /// It takes new clients.
     Serving,
     /// It waits for the last to leave.
@@ -46,21 +46,17 @@ pub(crate) enum Detail {
 }
 
 /// One fact about the process.
-struct Fact {
+pub(super) struct Fact {
     /// HAProxy's number of the field.
     number: usize,
-    name: &'static str,
+    pub(super) name: &'static str,
     tags: Tags,
-    value: String,
-    help: &'static str,
+    pub(super) value: String,
+    pub(super) help: &'static str,
 }
 
 /// Writes everything known.
-pub(super) fn write(site: &Site, start: Start, (life, peers): (Life, Peers), detail: Detail, form: Form) -> String {
-    let mut facts = facts(site, start, life);
-    facts.extend(of_tls());
-    facts.extend(of_peers(peers));
-    facts.sort_by_key(|fact| fact.number);
+pub(super) fn write(facts: &[Fact], detail: Detail, form: Form) -> String {
     match (form, detail) {
         (Form::Json, _) => format!("[{}]\n", facts.iter().map(json).collect::<Vec<_>>().join(",")),
         (Form::Table, Detail::Plain) => facts.iter().map(|fact| format!("{}: {}\n", fact.name, fact.value)).collect(),
@@ -68,6 +64,15 @@ pub(super) fn write(site: &Site, start: Start, (life, peers): (Life, Peers), det
         (Form::Typed, Detail::Plain) => facts.iter().map(|fact| format!("{}\n", typed(fact))).collect(),
         (Form::Typed, Detail::Described) => facts.iter().map(|fact| format!("{}:\"{}\"\n", typed(fact), fact.help)).collect(),
     }
+}
+
+/// Returns everything known, in HAProxy's order.
+pub(super) fn facts(site: &Site, start: Start, (life, peers): (Life, Peers)) -> Vec<Fact> {
+    let mut facts = of_process(site, start, life);
+    facts.extend(of_tls());
+    facts.extend(of_peers(peers));
+    facts.sort_by_key(|fact| fact.number);
+    facts
 }
 
 fn typed(fact: &Fact) -> String {
@@ -82,15 +87,16 @@ fn json(fact: &Fact) -> String {
     text
 }
 
-fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
+fn of_process(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     let now = Instant::now();
     let uptime = now.saturating_duration_since(start.instant);
     let meter = site.meter();
     let (connections, limit) = site.connections();
     let sessions = meter.sum(Counter::Sessions);
-    let (rate, most) = {
+    let bytes = meter.sum(Counter::BytesOut);
+    let (rate, most, bytes_rate) = {
         let rates = meter.rates();
-        (rates.sessions.last_second(sessions, now), rates.sessions.most(sessions, now))
+        (rates.sessions.last_second(sessions, now), rates.sessions.most(sessions, now), rates.bytes_out.last_second(bytes, now))
     };
     let files = getrlimit(Resource::Nofile).current.unwrap_or(0);
     let maxconn = limit.map_or(files / 2, u64::from);
@@ -134,6 +140,7 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(30, "SessRateLimit", "CLP", "u32", pace::SESSIONS.most().into(), "sessions allowed in a second, 0 for any number");
     number(31, "MaxSessRate", "MRP", "u32", most, "most sessions in a second");
     number(33, "SslRateLimit", "CLP", "u32", pace::HANDSHAKES.most().into(), "sessions with TLS allowed in a second, 0 for any number");
+    number(44, "CompressBpsRateLim", "CLP", "u32", 0, "limit of compression in bytes in a second, 0 as there is none");
     number(47, "Tasks", "MGP", "u32", u64::from(connections) + listeners, "connections and listening sockets");
     number(48, "Run_queue", "MGP", "u32", 0, "tasks that wait for a thread, 0 as none waits for another's");
     number(49, "Idle_pct", "MaP", "u32", idle(), "part of the last second in which the threads had nothing to do");
@@ -143,11 +150,13 @@ fn facts(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(55, "Listeners", "MGP", "u32", listeners, "addresses clients can come in by");
     number(58, "DroppedLogs", "MGP", "u32", log::dropped(), "log lines that could not be written");
     number(59, "BusyPolling", "MGP", "u32", 0, "1 if threads spin instead of waiting");
-    number(61, "TotalBytesOut", "MGP", "u64", meter.sum(Counter::BytesOut), "bytes sent to clients");
+    number(61, "TotalBytesOut", "MGP", "u64", bytes, "bytes sent to clients");
+    number(63, "BytesOutRate", "MRP", "u64", bytes_rate, "bytes sent to clients over the last second");
+    number(65, "CumRecvLogs", "MCP", "u32", log::taken(), "log messages of others that were taken in");
     number(67, "Memmax_bytes", "CLP", "u32", 0, "limit of the memory in bytes, 0 for none");
     number(68, "PoolAlloc_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
     number(69, "PoolUsed_bytes", "MGP", "u64", resident(), "memory the process has resident, in bytes");
-    number(70, "Start_time_sec", "MDP", "u32", started(uptime), "when the process started, in seconds of Unix time");
+    number(70, "Start_time_sec", "MDP", "u32", seconds(start.date), "when the process started, in seconds of Unix time");
     facts
 }
 
@@ -191,9 +200,8 @@ fn days(time: Duration) -> String {
     format!("{}d {}h{:02}m{:02}s", seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
-fn started(uptime: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(uptime).as_secs()
+fn seconds(date: SystemTime) -> u64 {
+    date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn node() -> String {

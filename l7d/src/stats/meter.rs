@@ -61,6 +61,8 @@ pub(super) struct Rates {
     pub(super) sessions: Rate,
     /// Requests.
     pub(super) requests: Rate,
+    /// Bytes to clients.
+    pub(super) bytes_out: Rate,
     recent: Recent,
 }
 
@@ -220,10 +222,11 @@ impl Meter {
 
     /// Takes note of a moment from which rates are reckoned; the main thread calls this about once a second.
     pub(super) fn tick(&self, now: Instant) {
-        let (sessions, requests) = (self.sum(Counter::Sessions), self.sum(Counter::Requests));
+        let [sessions, requests, bytes_out] = [Counter::Sessions, Counter::Requests, Counter::BytesOut].map(|counter| self.sum(counter));
         let mut rates = self.rates();
         rates.sessions.tick(sessions, now);
         rates.requests.tick(requests, now);
+        rates.bytes_out.tick(bytes_out, now);
         if self.has_counted() {
             rates.recent.tick(now, || self.lengths());
         }

@@ -25,17 +25,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::exposition::{Metrics, Page};
 use control::fleet::Fleet;
+use control::shutdown::Shutdown;
 use tokio::sync::watch;
 
 pub(crate) use counter::{Counter, Times};
 pub(crate) use dump::{Form, Health, Scope, Wanted};
 pub(crate) use entrance::{Entrance, Visitor, scrape, show};
-pub(crate) use info::{Detail, Life, Peers};
+pub(crate) use info::{Detail, Peers};
 pub(crate) use kernel::follow as follow_kernel;
 pub(crate) use limits::Depth;
 pub(crate) use meter::{Extent, Here, Meter, Presence, enter_thread, thread};
 
+use crate::peers::Roster;
 use crate::site::Site;
+use info::Life;
 use overview::Overview;
 pub(crate) use overview::address;
 
@@ -46,6 +49,8 @@ pub(crate) struct Stats {
     /// The site in force, replaced together with the fleet's configuration.
     site: watch::Receiver<Arc<Site>>,
     start: Start,
+    peers: Roster,
+    shutdown: Shutdown,
 }
 
 /// When the process began to serve, on both clocks.
@@ -57,14 +62,14 @@ pub(crate) struct Start {
 
 impl Stats {
     /// Returns the numbers of the sites that `site` brings.
-    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>) -> Self {
-        Self { fleet, site, start: Start { date: SystemTime::now(), instant: Instant::now() } }
+    pub(crate) fn new(fleet: Fleet, site: watch::Receiver<Arc<Site>>, (peers, shutdown): (Roster, Shutdown)) -> Self {
+        Self { fleet, site, start: Start { date: SystemTime::now(), instant: Instant::now() }, peers, shutdown }
     }
 
     /// Writes all metrics.
     pub(crate) fn write(&self, metrics: &mut Metrics) {
         let (site, fleet) = (Arc::clone(&self.site.borrow()), self.fleet.snapshot());
-        metrics::write_process(metrics, &site, self.start);
+        metrics::write_process(metrics, &info::facts(&site, self.start, self.situation()));
         control::exposition::write_fleet(metrics, &fleet);
         metrics::write(metrics, &Overview::new(&site, &fleet));
     }
@@ -88,8 +93,12 @@ impl Stats {
     }
 
     /// Returns what is known of the process.
-    pub(crate) fn info(&self, (life, peers): (Life, Peers), detail: Detail, form: Form) -> String {
-        info::write(&self.site.borrow(), self.start, (life, peers), detail, form)
+    pub(crate) fn info(&self, detail: Detail, form: Form) -> String {
+        info::write(&info::facts(&self.site.borrow(), self.start, self.situation()), detail, form)
+    }
+
+    fn situation(&self) -> (Life, Peers) {
+        (if self.shutdown.is_draining() { Life::Stopping } else { Life::Serving }, self.peers.count())
     }
 
     /// Forgets numbers of everything but the process.

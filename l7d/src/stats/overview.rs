@@ -243,10 +243,14 @@ impl<'a> Row<'a> {
             // One without servers has none that fails, as HAProxy sees it.
             "status" => text(if up(false) + up(true) > 0 || backend.servers().is_empty() { "UP" } else { "DOWN" }),
             "weight" => Value::Count(fleet.servers_of(backend.id()).map(whole_weight).sum()),
-            "uweight" => Value::Count(fleet.servers_of(backend.id()).map(|server| u64::from(server.weight)).sum()),
+            "uweight" => {
+                let servers = fleet.servers_of(backend.id()).filter(|server| server.status == Status::Up);
+                Value::Count(servers.map(|server| u64::from(server.weight)).sum())
+            }
             "act" => Value::Count(up(false)),
             "bck" => Value::Count(up(true)),
             "type" => Value::Count(1),
+            "slim" => Value::Count(model.fullconn()?.into()),
             "mode" => text(mode(model.mode())),
             "algo" => text(model.balance().name()),
             "cookie" => Value::Text(Cow::Owned(model.cookie()?.name().to_owned())),

@@ -77,6 +77,8 @@ mod early;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod exporter;
+#[cfg(test)]
 mod external;
 #[cfg(test)]
 mod fetches;

@@ -233,7 +233,7 @@ fn page_shows_every_proxy() {
     let doors = Doors::new();
     let _daemon = Daemon::start(&our_config(&doors, server.address(), receiver().local_addr().unwrap()));
     let page = get(doors.stats, "/stats");
-    for row in [">FRONTEND<td>OPEN", ">s1<td>no check", "<td>gone<td title=\"addr: ", ">BACKEND<td>UP", "data-n=\"app\""] {
+    for row in [">web FRONTEND<td>OPEN", ">app/s1<td>no check", ">gone/d1<td>no check", ">gone BACKEND<td>UP", "data-n=\"app\""] {
         assert!(page.contains(row), "no {row} in\n{page}");
     }
 }
