@@ -197,7 +197,6 @@ impl Files {
         let defaults = match (from, kind) {
             (Some(defaults), _) => defaults,
             // Such a section begins afresh, whatever stands before it.
-            // Such a section begins afresh, whatever stands before it.
             (None, Kind::Defaults) => Arc::default(),
             (None, Kind::Frontend | Kind::Backend | Kind::Listen) => Arc::clone(&self.last),
         };
