@@ -1,7 +1,7 @@
 //! Live requests that somebody watches: what their rules were asked and what came of them, as they end.
 //!
 //! `trace` of the runtime interface starts a watch; each request looks at one number whether there is any. The requests that match its
-//! condition get an [`Observer`](crate::rules::Observer), which tells the watch what `explain` tells of a request that never was. Whoever
+//! condition get an [`Observer`], which tells the watch what `explain` tells of a request that never was. Whoever
 //! watches is never waited for: what it does not take in time is left out and counted.
 
 use std::cell::OnceCell;
