@@ -205,15 +205,11 @@ async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode
         return None;
     }
     let accepted = (door.accepts_proxy() || door.acceptor().is_some()).then(Instant::now);
-    if door.accepts_proxy() {
-        let ends = frontend.rules().asks_entry().then(|| (client.source.inet(), client.destination()));
-        if let Err(error) = Box::pin(read_proxy_header(client, frontend.timeouts().of(Timeout::Client))).await {
-            info!("{} on frontend {}: {error}", client.source, frontend.name());
-            return None;
-        }
-        if let Some(ends) = ends {
-            client.memory.entry.iter_mut().for_each(|entry| entry.keep_before_proxy(ends));
-        }
+    if door.accepts_proxy()
+        && let Err(error) = Box::pin(read_proxy_header(client, frontend)).await
+    {
+        info!("{} on frontend {}: {error}", client.source, frontend.name());
+        return None;
     }
     if let Some(acceptor) = door.acceptor()
         && !Box::pin(handshake::accept(client, acceptor, frontend)).await
@@ -365,9 +361,14 @@ enum HeaderFailure {
     Io(#[from] io::Error),
 }
 
-async fn read_proxy_header(client: &mut Client, limit: Option<Duration>) -> Result<(), HeaderFailure> {
+async fn read_proxy_header(client: &mut Client, frontend: &Frontend) -> Result<(), HeaderFailure> {
+    let limit = frontend.timeouts().of(Timeout::Client);
     let Client { stream, deadline, .. } = client;
     let (endpoints, rest) = deadline.within(limit, pin!(proxy_header(stream))).await??;
+    if frontend.rules().asks_entry() {
+        let ends = (client.source.inet(), client.destination());
+        client.memory.entry.iter_mut().for_each(|entry| entry.keep_before_proxy(ends));
+    }
     if let Endpoints::Relayed { source, destination } = endpoints {
         client.source = Peer::Inet(source);
         client.preamble.get_or_insert_default().destination = Some(destination);
