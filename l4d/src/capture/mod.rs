@@ -58,10 +58,10 @@ pub(crate) struct Wish {
     #[arg(long, value_name = "BYTES", default_value_t = 262, value_parser = clap::value_parser!(u32).range(i64::from(SNAP.start)..i64::from(SNAP.end)))]
     snap: u32,
     /// Ends after so many packets.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Ends after so many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=EVER.as_secs()))]
     seconds: Option<u64>,
     /// Writes frames to a file, as pcapng; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
 
 use super::super::report::Spread;
 use super::super::stay_on;
@@ -16,22 +15,10 @@ use super::pair::{self, Bench, Place, Program};
 use super::proc;
 use super::tables::ask;
 
-#[derive(Parser)]
-#[command(
-    name = "cargo xtask bench checks",
-    about = "Measures what checking thousands of servers costs beside haproxy",
-    max_term_width = 120,
-    args_conflicts_with_subcommands = true
-)]
-struct Options {
-    #[command(flatten)]
-    pair: pair::Options,
-}
-
 /// Runs the program; fails if the machine lacks something or a check failed, not if the target is missed.
 #[must_use]
 pub fn main() -> ExitCode {
-    pair::main(&Options::parse().pair, run)
+    pair::main("cargo xtask bench checks", "Measures what checking thousands of servers costs beside haproxy", run)
 }
 
 const SERVERS: u32 = 5000;

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::case::WARM_UP;
 use super::load::{self, Job};
@@ -43,8 +44,19 @@ pub(super) struct Options {
     l7d: Option<PathBuf>,
 }
 
+/// The command line of each of them, under its own name.
+#[derive(Parser)]
+#[command(max_term_width = 120, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
 /// Takes the role of another process of the benchmark, or measures; fails if the machine lacks something or an answer was wrong.
-pub(super) fn main(options: &Options, measure: impl FnOnce(&Options) -> Result<()>) -> ExitCode {
+pub(super) fn main(name: &'static str, about: &'static str, measure: impl FnOnce(&Options) -> Result<()>) -> ExitCode {
+    let matches = Line::command().name(name).about(about).get_matches();
+    let Line { options } = Line::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let options = &options;
     let outcome = match &options.role {
         Some(role) => take(role),
         None => measure(options),

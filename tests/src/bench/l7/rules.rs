@@ -5,27 +5,14 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
 use super::super::report::Spread;
 use super::pair::{self, Bench, Place, Program};
 
-#[derive(Parser)]
-#[command(
-    name = "cargo xtask bench rules",
-    about = "Measures what conditions cost beside haproxy, and how long large files take to load",
-    max_term_width = 120,
-    args_conflicts_with_subcommands = true
-)]
-struct Options {
-    #[command(flatten)]
-    pair: pair::Options,
-}
-
 /// Runs the program; fails if the machine lacks something or an answer was wrong, not if a target is missed.
 #[must_use]
 pub fn main() -> ExitCode {
-    pair::main(&Options::parse().pair, run)
+    pair::main("cargo xtask bench rules", "Measures what conditions cost beside haproxy, and how long large files take to load", run)
 }
 
 fn run(options: &pair::Options) -> Result<()> {

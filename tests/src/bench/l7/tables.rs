@@ -10,29 +10,16 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 
 use super::super::report::Spread;
 use super::pair::{self, Bench, Place, Program};
 use super::proc;
 use crate::wait::eventually;
 
-#[derive(Parser)]
-#[command(
-    name = "cargo xtask bench tables",
-    about = "Measures what tracking clients costs beside haproxy, and what the entries take",
-    max_term_width = 120,
-    args_conflicts_with_subcommands = true
-)]
-struct Options {
-    #[command(flatten)]
-    pair: pair::Options,
-}
-
 /// Runs the program; fails if the machine lacks something or an answer was wrong, not if a target is missed.
 #[must_use]
 pub fn main() -> ExitCode {
-    pair::main(&Options::parse().pair, run)
+    pair::main("cargo xtask bench tables", "Measures what tracking clients costs beside haproxy, and what the entries take", run)
 }
 
 fn run(options: &pair::Options) -> Result<()> {
