@@ -117,8 +117,9 @@ fn reason(text: &str) -> Result<Reason, String> {
 /// No data plane there, or a file that cannot be written.
 pub(crate) fn run(pin: &Path, wish: &Wish) -> anyhow::Result<()> {
     let watch = wish.watch()?;
-    let mut out = Output::open(wish)?;
+    ensure!(pin.exists(), "nothing runs at {}", pin.display());
     let watcher = Watcher::start(pin, &watch)?;
+    let mut out = Output::open(wish)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let Tally { packets, lost } = match runtime.block_on(capture(watcher, wish, &mut out)) {
         // Whoever closed the pipe has read enough.

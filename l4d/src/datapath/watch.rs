@@ -60,6 +60,12 @@ impl Watcher {
         let settings = memory_of_settings(pin)?;
         let alone = alone(pin)?;
         let failed = |name| move |error: aya::maps::MapError| Error::Map(name, chain(&error));
+        if !pin.join(maps::WATCH).exists() {
+            return Err(Error::Map(
+                maps::WATCH,
+                "the program that runs is of an l4d that could not capture; a restart replaces it".to_owned(),
+            ));
+        }
         let map = MapData::from_pin(pin.join(maps::WATCH)).map_err(failed(maps::WATCH))?;
         let mut wanted: Array<MapData, Watch> = Array::try_from(Map::Array(map)).map_err(failed(maps::WATCH))?;
         let map = MapData::from_pin(pin.join(maps::EVENTS)).map_err(failed(maps::EVENTS))?;
