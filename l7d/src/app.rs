@@ -38,6 +38,7 @@ use crate::inherit;
 use crate::life::{self, Launch, Rights, Terminate};
 use crate::log::{self, Forwarding, Logs};
 use crate::marked;
+use crate::otlp::{self, Exporter};
 use crate::pace;
 use crate::peers::{self, Peering, Start};
 use crate::rules::Rules;
@@ -159,7 +160,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
         };
         life::notify("STOPPING=1");
         if wish == Wish::Terminate && launch.terminate == Terminate::Now {
-            return daemon.end();
+            return daemon.end().await;
         }
         let patience = daemon.fleet.config().global().hard_stop_after();
         tokio::select! {
@@ -167,7 +168,7 @@ pub(crate) fn run(files: &[PathBuf], loaded: Loaded, launch: Launch) -> anyhow::
             () = signals.stop_now() => warn!("stopping without waiting for connections"),
             () = wait_for(patience) => warn!("stopping as hard-stop-after says, without waiting for connections"),
         }
-        daemon.end()
+        daemon.end().await
     })
 }
 
@@ -203,6 +204,8 @@ struct Daemon {
     moves: mpsc::Receiver<Moves>,
     peering: Peering,
     forwarding: Forwarding,
+    /// What sends spans of requests.
+    spans: Exporter,
     /// What keeps the tables in their file.
     archive: Option<tokio::task::JoinHandle<()>>,
 }
@@ -278,6 +281,7 @@ impl Daemon {
         tokio::spawn(Site::follow(Arc::downgrade(&site.borrow()), fleet.subscribe()));
         tokio::spawn(stats.clone().follow_rates());
         tokio::spawn(crate::stats::follow_kernel(fleet.clone()));
+        let spans = Exporter::start(fleet.clone());
         let workers = workers.context("no thread")?;
         let (app, wishes) = mpsc::channel(1);
         let hands = Hands { app, workers: workers.iter().map(|worker| worker.orders.downgrade()).collect() };
@@ -306,6 +310,7 @@ impl Daemon {
             moves,
             peering,
             forwarding,
+            spans,
             archive: None,
         };
         daemon.keep_tables();
@@ -565,7 +570,7 @@ impl Daemon {
         self.trigger.drained().await;
     }
 
-    fn end(mut self) -> anyhow::Result<()> {
+    async fn end(mut self) -> anyhow::Result<()> {
         self.close_tables();
         for worker in self.workers {
             drop(worker.orders);
@@ -573,6 +578,7 @@ impl Daemon {
                 bail!("a worker has failed");
             }
         }
+        self.spans.close().await;
         log::flush(self.site.borrow().logs());
         info!("stopped");
         Ok(())
@@ -587,12 +593,13 @@ async fn wait_for(limit: Option<Duration>) {
     }
 }
 
-/// Lets new connections be as many, and allow as much, as the configuration says.
+/// Lets new connections be as many, and allow as much, as the configuration says, and requests have spans.
 fn follow_limits(global: &Global) {
     pace::follow(global.rates());
     h2::follow(global.h2());
     h1::parse::follow(global.heads());
     h3::follow(global.quic());
+    otlp::follow(global.otlp());
 }
 
 /// Checks that what takes rights of its own for every connection will not fail for each of them.

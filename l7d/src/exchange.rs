@@ -177,6 +177,7 @@ async fn serve<'a>(
     let mut affinity = Affinity::of(backend, &mut head, review.persist(), directed);
     record.given(affinity.given());
     review.name(&mut head);
+    record.trace(&mut head);
     forwarded::add(&mut head, client, frontend, backend);
     if backend.rules().sticks() {
         affinity.recall(backend, &review.view(&head));

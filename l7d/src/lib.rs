@@ -49,6 +49,7 @@ mod look;
 mod mail;
 mod marked;
 pub mod message;
+mod otlp;
 mod pace;
 mod passage;
 mod peer;

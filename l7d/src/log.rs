@@ -11,6 +11,7 @@ mod journal;
 mod message;
 mod output;
 mod ring;
+mod span;
 mod spool;
 mod tally;
 mod target;
@@ -37,6 +38,7 @@ use crate::error::{ExchangeError, Phase};
 use crate::forward::Progress;
 use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
+use crate::otlp::{self, Span};
 use crate::peer::Peer;
 use crate::rules::{Counts, Ends, Facts, Format, Loudness, Memory, Steps, View};
 use crate::sessions::{Cause, Place, Seat};
@@ -92,6 +94,8 @@ pub(crate) struct Record<'a> {
     termination: &'static str,
     /// What the client's persistence cookie said, and what became of the server's.
     cookies: [u8; 2],
+    /// Its part in a trace, if it has one.
+    span: Option<Box<Span>>,
 }
 
 /// Who made the response.
@@ -135,6 +139,7 @@ impl<'a> Record<'a> {
             sent: 0,
             termination: "--",
             cookies: *b"--",
+            span: None,
         }
     }
 
@@ -153,6 +158,7 @@ impl<'a> Record<'a> {
     pub(crate) fn request(&mut self, head: &RequestHead) {
         self.method = Some(head.method());
         self.request = Some(Instant::now());
+        self.span = otlp::begin(head);
         self.head = head.headers.size() as u64;
         if self.wanted {
             let host = head.headers.known(Known::Host).next().unwrap_or_default();
@@ -388,6 +394,7 @@ impl<'a> Record<'a> {
     pub(crate) fn write(mut self, frontend: &Frontend, view: &View<'_>) {
         let ended = Instant::now();
         self.presence = None;
+        self.end_span(frontend, ended);
         self.count_request(frontend, ended);
         self.count_cache(frontend, view.memory);
         if self.wanted {
@@ -440,7 +447,6 @@ impl<'a> Record<'a> {
     }
 
     fn facts<'f>(&'f self, frontend: &'f Frontend, (format, memory): (&Format, &Memory), ended: Instant) -> Facts<'f> {
-        let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
         let now = SystemTime::now();
         let date = |at: Instant| now.checked_sub(ended.saturating_duration_since(at)).unwrap_or(SystemTime::UNIX_EPOCH);
         Facts {
@@ -448,16 +454,7 @@ impl<'a> Record<'a> {
             ends: self.ends,
             accepted: date(self.began - self.handshake),
             began: date(self.start),
-            steps: Steps {
-                handshake: self.handshake,
-                idle: self.start.saturating_duration_since(self.began),
-                request: step(Some(self.start), self.request),
-                queue: step(self.request, self.queued),
-                connect: step(self.queued, self.connected),
-                response: step(self.connected, self.answered),
-                data: step(self.answered, Some(ended)),
-                active: ended.saturating_duration_since(self.start),
-            },
+            steps: self.steps(ended),
             frontend: frontend.name(),
             backend: self.backend.map_or(frontend.name(), Backend::name),
             server: memory.wishes.service.or(if self.is_exhibit { Some("<STATS>") } else { self.server.map(Server::name) }),
@@ -469,6 +466,21 @@ impl<'a> Record<'a> {
             cookies: self.cookies,
             counts: self.counts(frontend, format, memory),
             line: Some(&*self.line).filter(|line| !line.is_empty()),
+        }
+    }
+
+    /// Returns how long each step took of those that it came to.
+    fn steps(&self, ended: Instant) -> Steps {
+        let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
+        Steps {
+            handshake: self.handshake,
+            idle: self.start.saturating_duration_since(self.began),
+            request: step(Some(self.start), self.request),
+            queue: step(self.request, self.queued),
+            connect: step(self.queued, self.connected),
+            response: step(self.connected, self.answered),
+            data: step(self.answered, Some(ended)),
+            active: ended.saturating_duration_since(self.start),
         }
     }
 

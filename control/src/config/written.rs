@@ -92,6 +92,7 @@ pub(super) struct Global {
     pub(super) max_spread_checks: Option<Duration>,
     pub(super) localpeer: Option<Located<String>>,
     pub(super) tables_file: Option<PathBuf>,
+    pub(super) otlp: super::model::Otlp,
     pub(super) process: super::model::Process,
 }
 

@@ -5,6 +5,7 @@ use control::exposition::{Family, Kind, Metrics};
 use super::csv;
 use super::info::Fact;
 use super::overview::{Overview, Row, Subject, Value};
+use crate::otlp;
 use crate::stick::Table;
 
 /// One family of metrics, for those kinds of rows that have it.
@@ -33,6 +34,10 @@ pub(super) fn write_process(metrics: &mut Metrics, facts: &[Fact]) {
     }
     for (name, help) in NO_ZLIB {
         metrics.family(name, Kind::Gauge, help).whole(&[], 0);
+    }
+    if let Some((sent, lost)) = otlp::counts() {
+        let mut spans = metrics.family("l7d_spans_total", Kind::Counter, "Spans of requests, by what became of them.");
+        spans.whole(&[("outcome", "sent")], sent).whole(&[("outcome", "lost")], lost);
     }
     let version = env!("CARGO_PKG_VERSION");
     metrics.family("haproxy_process_build_info", Kind::Gauge, "The version, as a label.").whole(&[("version", version)], 1);

@@ -145,6 +145,8 @@ mod names;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod pardons;

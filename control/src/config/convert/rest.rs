@@ -29,6 +29,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         max_spread_checks,
         localpeer,
         tables_file,
+        otlp,
         process,
     } = global;
     let mut table = Table::default();
@@ -56,6 +57,13 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     table.maybe("max-spread-checks", max_spread_checks.map(words::duration));
     table.maybe("localpeer", localpeer.as_ref().map(|name| name.value().clone()));
     table.maybe("tables-file", tables_file.as_ref().map(|file| file.display().to_string()));
+    let mut spans = Table::default();
+    spans.maybe("endpoint", otlp.endpoint.as_ref().map(ToString::to_string));
+    spans.maybe("service", otlp.service.clone());
+    spans.maybe("sample", otlp.sample.map(|sample| sample.to_string()));
+    if otlp.endpoint.is_some() {
+        table.table("otlp", spans);
+    }
     section.keys(&table);
 }
 

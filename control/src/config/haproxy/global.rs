@@ -8,7 +8,9 @@ use super::reader::Reader;
 use super::{refused, tls};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
-use crate::config::model::{Account, H2Limits, HeadLimits, QuicLimits, SocketFile, SocketLevel, StatsSocket};
+use crate::config::model::{
+    Account, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, QuicLimits, SocketFile, SocketLevel, StatsSocket,
+};
 use crate::config::suggest;
 use crate::config::value::{address, text, word};
 use crate::config::written::Global;
@@ -121,6 +123,7 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         if name.as_str() == TABLES_FILE {
             global.tables_file = Some(parse_word(&value, text::absolute_path)?.value().clone());
         }
+        otlp(&name, &value, &mut global.otlp)?;
         reader.set_environment(&name, Some(value.value().clone()));
         Ok(())
     }),
@@ -332,6 +335,24 @@ const ACTING: [&str; 11] = [
 
 /// HAProxy has no word for the file that keeps tables; a variable means nothing to it, so the file stays valid there.
 const TABLES_FILE: &str = "L7D_TABLES_FILE";
+
+/// Reads what OpenTelemetry calls its settings, which HAProxy has no words for either.
+fn otlp(name: &Located<String>, value: &Located<String>, otlp: &mut Otlp) -> Result<(), Diagnostic> {
+    match name.as_str() {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => otlp.endpoint = Some(parse_word(value, OtlpEndpoint::parse_base)?.value().clone()),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => otlp.endpoint = Some(parse_word(value, OtlpEndpoint::parse)?.value().clone()),
+        "OTEL_SERVICE_NAME" => otlp.service = Some(parse_word(value, text::not_empty)?.value().clone()),
+        "OTEL_TRACES_SAMPLER_ARG" => otlp.sample = Some(*parse_word(value, OtlpSample::parse)?),
+        other if other.starts_with("OTEL_EXPORTER_OTLP_") || other.starts_with("OTEL_TRACES_") => {
+            let error = Diagnostic::error(name.location(), format!("`{other}` is not supported: spans go as JSON over plain HTTP"));
+            return Err(error.hint(
+                "of these variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and OTEL_TRACES_SAMPLER_ARG act",
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}
 
 /// Reads one line of `global`.
 pub(super) fn line(keyword: &Located<String>, line: &mut Line, global: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {

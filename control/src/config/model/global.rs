@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Otlp;
 use super::bind::BindAddress;
 use super::unix::{Account, SocketFile};
 use crate::config::location::Located;
@@ -28,6 +29,7 @@ pub struct Global {
     pub(in crate::config) max_spread_checks: Option<Duration>,
     pub(in crate::config) localpeer: Option<Located<String>>,
     pub(in crate::config) tables_file: Option<PathBuf>,
+    pub(in crate::config) otlp: Otlp,
     pub(in crate::config) process: Process,
 }
 
@@ -233,6 +235,11 @@ impl Global {
     /// Returns the file that keeps stick tables through a crash.
     pub fn tables_file(&self) -> Option<&Path> {
         self.tables_file.as_deref()
+    }
+
+    /// Returns where spans of requests go.
+    pub fn otlp(&self) -> &Otlp {
+        &self.otlp
     }
 
     /// Returns the user the process becomes once it has bound its addresses.

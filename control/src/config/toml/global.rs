@@ -6,7 +6,8 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, Process, QuicLimits, Rates, SocketLevel, StatsSocket, UnixAddress,
+    Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, Process, QuicLimits, Rates,
+    SocketLevel, StatsSocket, UnixAddress,
 };
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
@@ -52,10 +53,25 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
             .take("tables-file")
             .and_then(|item| reader.text(&item, "/var/lib/l7d/tables", text::absolute_path))
             .map(|path| path.value().clone()),
+        otlp: section.take("otlp").and_then(|item| otlp(reader, &item)).unwrap_or_default(),
         process: process(reader, &mut section),
     };
     section.finish(reader, &LATER);
     global
+}
+
+fn otlp(reader: &mut Reader, item: &Item<'_>) -> Option<Otlp> {
+    let mut section = reader.section(item, "`otlp`", "{ endpoint = \"http://127.0.0.1:4318\", sample = \"10%\" }")?;
+    let endpoint = section.require(reader, "endpoint", "\"http://127.0.0.1:4318\"");
+    let otlp = Otlp {
+        endpoint: endpoint
+            .and_then(|item| reader.text(&item, "http://127.0.0.1:4318", OtlpEndpoint::parse))
+            .map(|read| read.value().clone()),
+        service: section.take("service").and_then(|item| reader.text(&item, "edge", text::not_empty)).map(|read| read.value().clone()),
+        sample: section.take("sample").and_then(|item| reader.text(&item, "10%", OtlpSample::parse)).map(|read| *read),
+    };
+    section.finish(reader, &[]);
+    Some(otlp)
 }
 
 fn h2(reader: &mut Reader, section: &mut Section<'_>) -> H2Limits {
