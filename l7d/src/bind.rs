@@ -12,14 +12,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Transport, UnixAddress};
+use control::config::{Bind, BindAddress, Frontend, SocketFile, StatsSocket, Tcp, Transport, UnixAddress};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, listen, sockopt};
 use socket2::{Domain, Protocol, Type};
 use tracing::info;
 
 use crate::heritage::Heritage;
 use crate::inherit;
-use crate::socket::Socket;
+use crate::socket::{Socket, await_first_bytes, take_first_bytes};
 use file::Fresh;
 
 /// What a listening socket is made of; sockets of equal specs can take each other's place at a reload.
@@ -28,6 +28,7 @@ pub(crate) struct Spec {
     frontend: String,
     place: Place,
     backlog: Option<u32>,
+    tcp: Tcp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,14 +59,15 @@ pub(crate) struct Bound {
 /// Returns the sockets a frontend needs, each with the bind that asks for it; their order numbers them.
 pub(crate) fn specs(frontend: &Frontend) -> impl Iterator<Item = (Spec, &Bind)> {
     frontend.binds().iter().flat_map(move |bind| {
-        let spec = move |place| (Spec { frontend: frontend.name().to_owned(), place, backlog: bind.backlog() }, bind);
+        let spec = move |place| (Spec { frontend: frontend.name().to_owned(), place, backlog: bind.backlog(), tcp: bind.tcp() }, bind);
         places(bind).into_iter().map(spec)
     })
 }
 
 /// Returns the sockets that a bind of a section of peers stands for.
 pub(crate) fn specs_of_peers(peers: &str, bind: &Bind) -> Vec<Spec> {
-    places(bind).into_iter().map(|place| Spec { frontend: format!("peers {peers}"), place, backlog: bind.backlog() }).collect()
+    let spec = |place| Spec { frontend: format!("peers {peers}"), place, backlog: bind.backlog(), tcp: bind.tcp() };
+    places(bind).into_iter().map(spec).collect()
 }
 
 /// Returns the sockets that a socket of the runtime interface stands for, in the name of HAProxy's own frontend of it.
@@ -78,7 +80,7 @@ pub(crate) fn specs_of_admin(socket: &StatsSocket) -> Vec<Spec> {
         BindAddress::Unix(address) => vec![Place::Unix { address: address.clone(), file: socket.file().clone() }],
         BindAddress::Inherited(number) => vec![Place::Inherited(*number)],
     };
-    places.into_iter().map(|place| Spec { frontend: "GLOBAL".to_owned(), place, backlog: None }).collect()
+    places.into_iter().map(|place| Spec { frontend: "GLOBAL".to_owned(), place, backlog: None, tcp: Tcp::default() }).collect()
 }
 
 /// Binds addresses, each with a socket for every thread.
@@ -176,12 +178,27 @@ impl Spec {
             if !self.is_quic() {
                 // Inherited by what is accepted, which saves a call per connection.
                 socket.set_tcp_nodelay(true)?;
+                self.tune(&socket)?;
                 socket.listen(self.backlog())?;
             }
             address = socket.local_addr()?.as_socket().unwrap_or(address);
             sockets.push(socket.into());
         }
         Ok(sockets)
+    }
+
+    /// Asks of a socket of TCP what is wanted of it, and with it of the connections accepted there.
+    fn tune(&self, socket: &socket2::Socket) -> io::Result<()> {
+        if let Some(segment) = self.tcp.segment() {
+            socket.set_tcp_mss(segment.into())?;
+        }
+        if self.tcp.fast_open() {
+            take_first_bytes(socket, self.backlog())?;
+        }
+        if self.tcp.defers() {
+            await_first_bytes(socket)?;
+        }
+        socket.set_tcp_user_timeout(self.tcp.patience())
     }
 
     /// Returns the sockets on an address that were taken over from the process before.
@@ -345,7 +362,7 @@ mod tests {
     fn with(address: &str, v6only: bool) -> Spec {
         let (transport, interface) = (Transport::Tcp, None);
         let place = Place::Inet { address: address.parse().unwrap(), transport, interface, v6only, transparent: false };
-        Spec { frontend: "web".to_owned(), place, backlog: None }
+        Spec { frontend: "web".to_owned(), place, backlog: None, tcp: Tcp::default() }
     }
 
     fn addresses(bound: Bound) -> Vec<(std::net::TcpListener, SocketAddr)> {

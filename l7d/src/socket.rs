@@ -10,10 +10,12 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use control::config::Probes;
 use nix::libc;
 use rustix::buffer::spare_capacity;
-use rustix::io::{read, writev};
+use rustix::io::{Errno, read, writev};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType};
 use rustix::net::{acceptfrom_with, connect, getpeername, getsockname, send, shutdown, socket_with, sockopt};
 use tokio::io::Interest;
@@ -69,7 +71,7 @@ impl Socket {
             return;
         }
         // None of these can be helped where it fails.
-        let _ = sockopt::set_socket_linger(&self.0, Some(std::time::Duration::ZERO));
+        let _ = sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
         let _ = sockopt::set_ip_ttl(&self.0, 1);
         let _ = sockopt::set_ipv6_unicast_hops(&self.0, Some(1));
     }
@@ -94,7 +96,7 @@ impl Socket {
     pub(crate) async fn connect(socket: OwnedFd, address: &SocketAddrAny) -> io::Result<Self> {
         let at_once = match connect(&socket, address) {
             Ok(()) => true,
-            Err(rustix::io::Errno::INPROGRESS) => false,
+            Err(Errno::INPROGRESS) => false,
             Err(error) => return Err(error.into()),
         };
         let socket = Self::new(socket)?;
@@ -149,11 +151,13 @@ impl Socket {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(cx))?;
             let written = guard.try_io(|socket| {
-                Ok(match pieces {
-                    [piece] => send(socket, piece, SendFlags::NOSIGNAL)?,
+                let taken = match pieces {
+                    [piece] => send(socket, piece, SendFlags::NOSIGNAL),
                     // The process ignores SIGPIPE, as every Rust program does from its start.
-                    pieces => writev(socket, pieces)?,
-                })
+                    pieces => writev(socket, pieces),
+                };
+                // The kernel had to connect first after all.
+                Ok(taken.map_err(|error| if error == Errno::INPROGRESS { Errno::WOULDBLOCK } else { error })?)
             });
             match written {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -211,14 +215,8 @@ impl Socket {
     ///
     /// # Errors
     /// Fails where the kind of socket has no such mark.
-    #[expect(unsafe_code, reason = "no safe library sets SO_RCVLOWAT")]
     pub(crate) fn set_low_water(&self, bytes: usize) -> io::Result<()> {
-        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
-        let descriptor = self.as_fd().as_raw_fd();
-        // SAFETY: the value outlives the call, which reads as many bytes of it as it has; the descriptor is open as long as `self`.
-        let outcome = unsafe { libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const value).cast(), length) };
-        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        set(self, (libc::SOL_SOCKET, libc::SO_RCVLOWAT), libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX))
     }
 
     /// Waits until something can be written, and does `work`, again if that finds no room.
@@ -237,15 +235,25 @@ impl Socket {
         Ok(shutdown(&self.0, Shutdown::Write)?)
     }
 
-    /// Lets the kernel probe whether a silent peer is still there.
-    pub(crate) fn probe(&self) {
+    /// Lets the kernel probe whether a silent peer is still there, at times that may differ from its own.
+    pub(crate) fn probe(&self, probes: Probes) {
         // Without it the connection is as good as it was.
         let _ = sockopt::set_socket_keepalive(&self.0, true);
+        let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+        if let Some(count) = probes.count() {
+            let _ = sockopt::set_tcp_keepcnt(&self.0, count.into());
+        }
+        if let Some(idle) = probes.idle() {
+            let _ = sockopt::set_tcp_keepidle(&self.0, seconds(idle));
+        }
+        if let Some(interval) = probes.interval() {
+            let _ = sockopt::set_tcp_keepintvl(&self.0, seconds(interval));
+        }
     }
 
     /// Lets the connection close at once, whatever the peer has not taken yet.
     pub(crate) fn cut_off(&self) {
-        let _ = sockopt::set_socket_linger(&self.0, Some(std::time::Duration::ZERO));
+        let _ = sockopt::set_socket_linger(&self.0, Some(Duration::ZERO));
     }
 
     /// Returns the address of this end; none if it is not one of the Internet's.
@@ -257,6 +265,32 @@ impl Socket {
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
         inet(getpeername(&self.0).ok().flatten())
     }
+}
+
+/// Has clients of a listening socket of TCP send their first bytes with their first packet, so many of whom may be in the middle of that.
+///
+/// # Errors
+/// As setting an option.
+pub(crate) fn take_first_bytes(socket: &impl AsFd, clients: i32) -> io::Result<()> {
+    set(socket, (libc::IPPROTO_TCP, libc::TCP_FASTOPEN), clients)
+}
+
+/// Has connections of a listening socket of TCP accepted only when something came over them, or else after about a second.
+///
+/// # Errors
+/// As setting an option.
+pub(crate) fn await_first_bytes(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT), 1)
+}
+
+/// Sets an option of a socket that is a number.
+#[expect(unsafe_code, reason = "no safe library sets SO_RCVLOWAT, TCP_FASTOPEN and TCP_DEFER_ACCEPT")]
+fn set(socket: &impl AsFd, (level, option): (libc::c_int, libc::c_int), value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the value outlives the call, which reads as many bytes of it as it has; the descriptor is open as long as it is borrowed.
+    let outcome = unsafe { libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Returns an address of the Internet's families.

@@ -13,8 +13,9 @@ use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
     HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, Mailers, Mode, NamingOptions, NoServer, OnError, OnStop,
-    Password, PortRange, Prefix, Preset, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress, ServerKey,
-    ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId, XdpBalance,
+    Password, PortRange, Prefix, Preset, Probes, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress,
+    ServerKey, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId,
+    XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -126,6 +127,8 @@ pub(super) struct Proxy {
     pub(super) mode: Option<Located<Mode>>,
     pub(super) timeouts: Vec<Located<(Timeout, Duration)>>,
     pub(super) options: Vec<Located<Switch>>,
+    pub(super) client_probes: Probes,
+    pub(super) server_probes: Probes,
     pub(super) compression: Option<Compression>,
     pub(super) errors: Vec<ErrorReply>,
     pub(super) log: Logging,
@@ -336,6 +339,8 @@ pub(super) struct ServerSettings {
     pub(super) protocol: Option<Protocol>,
     pub(super) source: Option<Located<ServerSource>>,
     pub(super) send_proxy: Option<ProxySwitch>,
+    pub(super) fast_open: Option<bool>,
+    pub(super) patience: Option<Duration>,
     pub(super) tls: ServerTlsSettings,
     pub(super) pool: ServerPoolSettings,
     pub(super) naming: NamingSettings,

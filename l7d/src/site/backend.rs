@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use control::config::{
     self, BackendId, EmailAlert, Forwarded, HashMethod, HttpReuse, Mode, NamePolicy, Protocol, ProxyOption, RetryOn, SendProxy,
@@ -225,7 +226,7 @@ impl Backend {
                 .iter()
                 .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
             name_policy: name_policy(model.options()),
-            upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive),
+            upkeep: Upkeep::of(model.options(), &ProxyOption::ServerKeepAlive, model.probes()),
             closes: has(model.options(), &ProxyOption::HttpClose),
             buffers: has(model.options(), &ProxyOption::HttpBufferRequest),
             close: if has(model.options(), &ProxyOption::AbortOnClose) { Close::TakesBack } else { Close::Nothing },
@@ -594,6 +595,16 @@ impl Server {
     /// Returns what the persistence cookie calls it; nothing where no client is to stay with it.
     pub(crate) fn cookie(&self) -> Option<&[u8]> {
         self.cookie.as_deref()
+    }
+
+    /// Returns how long what was sent to it may go unacknowledged.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.model.patience()
+    }
+
+    /// Tells whether a connection to it can begin with its first bytes: there are such at once, whoever speaks first else.
+    pub(crate) fn opens_fast(&self, mode: Mode) -> bool {
+        self.model.fast_open() && (mode == Mode::Http || self.model.send_proxy().is_some() || self.tls.is_some())
     }
 
     /// Returns the PROXY header that begins each connection to it.

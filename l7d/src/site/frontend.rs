@@ -205,7 +205,7 @@ impl Frontend {
                 .iter()
                 .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
             name_policy: name_policy(model.options()),
-            upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive),
+            upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive, model.probes()),
             keeps_idle: has(model.options(), &ProxyOption::IdleCloseOnResponse),
             counts_flows: has(model.options(), &ProxyOption::ContStats),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),

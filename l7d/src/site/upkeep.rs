@@ -1,6 +1,6 @@
 //! What is asked of the sockets of one side of a proxy.
 
-use control::config::{Located, ProxyOption};
+use control::config::{Located, Probes, ProxyOption};
 
 use super::has;
 use crate::socket::Socket;
@@ -8,21 +8,21 @@ use crate::socket::Socket;
 /// What is asked of the sockets of one side of a proxy; mostly nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Upkeep {
-    probes: bool,
+    probes: Option<Probes>,
     cuts: bool,
 }
 
 impl Upkeep {
     /// Finds it among the options of a proxy, one of which concerns this side alone.
-    pub(super) fn of(options: &[Located<ProxyOption>], side: &ProxyOption) -> Self {
-        let probes = has(options, &ProxyOption::TcpKeepAlive) || has(options, side);
-        Self { probes, cuts: has(options, &ProxyOption::NoLinger) }
+    pub(super) fn of(options: &[Located<ProxyOption>], side: &ProxyOption, probes: Probes) -> Self {
+        let asks = has(options, &ProxyOption::TcpKeepAlive) || has(options, side);
+        Self { probes: asks.then_some(probes), cuts: has(options, &ProxyOption::NoLinger) }
     }
 
     /// Prepares a connection.
     pub(crate) fn apply(self, socket: &Socket) {
-        if self.probes {
-            socket.probe();
+        if let Some(probes) = self.probes {
+            socket.probe(probes);
         }
         if self.cuts {
             socket.cut_off();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 
 use control::config::{SendProxy, Timeout};
@@ -71,20 +72,21 @@ pub(crate) async fn connect(
 ) -> Result<Link, ConnectError> {
     let counted = Open::on(server.shared_meter());
     let limit = backend.timeouts().of(Timeout::Connect);
-    let stream = deadline.within(limit, pin!(open(server, inbound))).await.map_err(|_| ConnectError::TimedOut)??;
+    let opens_fast = server.opens_fast(backend.mode());
+    let stream = deadline.within(limit, pin!(open(server, inbound, opens_fast))).await.map_err(|_| ConnectError::TimedOut)??;
     backend.upkeep().apply(stream.socket());
     Ok(Link::new(stream, counted))
 }
 
-async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectError> {
+async fn open(server: &Server, inbound: Inbound<'_>, opens_fast: bool) -> Result<Stream, ConnectError> {
     let socket = match server.address() {
-        Some(address) => dial(server, address, inbound).await?,
+        Some(address) => dial(server, address, inbound, opens_fast).await?,
         None => {
             let address = inbound
                 .destination()
                 .and_then(|destination| server.address_for(destination))
                 .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-            dial(server, &address, inbound).await?
+            dial(server, &address, inbound, opens_fast).await?
         }
     };
     let mut stream = Stream::plain(socket);
@@ -99,7 +101,7 @@ async fn open(server: &Server, inbound: Inbound<'_>) -> Result<Stream, ConnectEr
 }
 
 /// Connects from where the server wants it; where only some ports are allowed, from one that is free.
-async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>) -> io::Result<Socket> {
+async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>, opens_fast: bool) -> io::Result<Socket> {
     let family = address.address_family();
     // The address of a client of another family means nothing to the server.
     let fits = |guise: &SocketAddr| family == if guise.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -111,6 +113,7 @@ async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>) ->
         if family != AddressFamily::UNIX {
             sockopt::set_tcp_nodelay(&socket, true)?;
             inbound.brand.press(&socket);
+            prepare(server, &socket, opens_fast);
         }
         let given = server.source().map_or(Ok(Given::Done), |source| source.give(&socket, guise))?;
         let taken = match given {
@@ -124,6 +127,16 @@ async fn dial(server: &Server, address: &SocketAddrAny, inbound: Inbound<'_>) ->
         if choices == 0 {
             return Err(taken);
         }
+    }
+}
+
+/// Sets what a server wants of the sockets to it; what the kernel does not have is done without.
+fn prepare(server: &Server, socket: &OwnedFd, opens_fast: bool) {
+    if let Some(patience) = server.patience() {
+        let _ = sockopt::set_tcp_user_timeout(socket, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
+    }
+    if opens_fast {
+        let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::TcpFastOpenConnect, &true);
     }
 }
 

@@ -381,6 +381,12 @@ impl Haproxy {
     }
 }
 
+impl HaproxyProcess {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for HaproxyProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -181,6 +181,8 @@ mod smuggling;
 #[cfg(test)]
 mod sni;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod stats;
 #[cfg(test)]
 mod stats_page;

@@ -4,14 +4,16 @@ use super::value::{Table, Value};
 use super::words;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Congestion, Pardon, Quic, SocketFile, StatsSocket, SuiteOrder, Tls, TlsProtocol, UnixAddress,
+    Account, Bind, BindAddress, ClientAuth, Congestion, Pardon, Quic, SocketFile, StatsSocket, SuiteOrder, Tcp, Tls, TlsProtocol,
+    UnixAddress,
 };
 use crate::config::value::word;
 use crate::config::written::TlsProtocolSettings;
 
 /// Writes one address, with its settings if there are any.
 pub(super) fn bind(bind: &Bind) -> Value {
-    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic } = bind;
+    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp } = bind;
+    let Tcp { fast_open, defers, patience, segment } = *tcp;
     let Quic { forces_retry, congestion } = quic;
     let address = address.to_string();
     let mut table = Table::default();
@@ -26,6 +28,9 @@ pub(super) fn bind(bind: &Bind) -> Value {
     socket_file(&mut table, file);
     table.flags([("quic-force-retry", *forces_retry)]);
     table.maybe("quic-cc-algo", (*congestion != Congestion::default()).then(|| word::CONGESTION.name(congestion)));
+    table.flags([("tfo", fast_open), ("defer-accept", defers)]);
+    table.maybe("tcp-ut", patience.map(words::duration));
+    table.maybe("mss", segment);
     if table.len() == 1 { Value::Text(address) } else { Value::Table(table) }
 }
 

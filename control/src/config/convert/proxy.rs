@@ -5,7 +5,7 @@ use super::section::Section;
 use super::value::{Table, Value, key};
 use super::{bind, server, words};
 use crate::config::location::Located;
-use crate::config::model::{Acl, Cookie, HttpErrors, Preset, RetryOn, StatsPage, Timeout, UniqueId};
+use crate::config::model::{Acl, Cookie, HttpErrors, Preset, Probes, RetryOn, StatsPage, Timeout, UniqueId};
 use crate::config::value::word;
 use crate::config::written::{
     Alert, Backend, CheckSwitch, Compression, Defaults, Frontend, Logging, PersistenceCookie, Pool, Proxy, Unnamed,
@@ -157,7 +157,8 @@ fn own_of_backend(table: &mut Table, backend: &Backend, ground: &Ground<'_>) {
 }
 
 fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
-    let Proxy { disabled, mode, timeouts, options, compression, errors, log, stats, alert, unique_id } = proxy;
+    let Proxy { disabled, mode, timeouts, options, client_probes, server_probes, compression, errors, log, stats, alert, unique_id } =
+        proxy;
     table.maybe("disabled", *disabled);
     table.maybe("mode", mode.as_ref().map(|mode| word::MODE.name(mode)));
     let mut times = Table::default();
@@ -168,6 +169,8 @@ fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
     }
     table.table("timeout", times);
     table.some("option", options.iter().map(|switch| words::option(switch)));
+    probes(table, ["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"], *client_probes);
+    probes(table, ["srvtcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl"], *server_probes);
     logging(table, log, ground);
     table.maybe("compression", compression.as_ref().map(self::compression));
     self::errors(table, errors, ground.http_errors);
@@ -176,6 +179,13 @@ fn proxy(table: &mut Table, proxy: &Proxy, ground: &Ground<'_>) {
     let UniqueId { format, header } = unique_id;
     table.maybe("unique-id-format", format.as_ref().map(|format| format.value().clone()));
     table.maybe("unique-id-header", header.as_ref().map(|header| header.value().clone()));
+}
+
+fn probes(table: &mut Table, [count_key, idle_key, interval_key]: [&str; 3], probes: Probes) {
+    let Probes { count, idle, interval } = probes;
+    table.maybe(count_key, count.map(u32::from));
+    table.maybe(idle_key, idle.map(words::duration));
+    table.maybe(interval_key, interval.map(words::duration));
 }
 
 fn logging(table: &mut Table, log: &Logging, ground: &Ground<'_>) {

@@ -37,6 +37,8 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
         protocol,
         source,
         send_proxy,
+        fast_open,
+        patience,
         tls,
         pool,
         naming,
@@ -54,6 +56,8 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
     table.maybe("proto", protocol.as_ref().map(|protocol| word::PROTOCOL.name(protocol)));
     table.maybe("source", source.as_deref().map(self::source));
     table.maybe("send-proxy", send_proxy.map(self::send_proxy));
+    table.maybe("tfo", *fast_open);
+    table.maybe("tcp-ut", patience.map(words::duration));
     table.maybe("tls", self::tls(tls));
     table.maybe("check", check.as_ref().and_then(self::check));
     table.maybe("agent", self::agent(agent));

@@ -8,7 +8,7 @@ use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Pardon, Quic, SocketFile, SuiteOrder, Tls, TlsVersion, Transport, Trust, UnixAddress,
+    Account, Bind, BindAddress, ClientAuth, Pardon, Quic, SocketFile, SuiteOrder, Tcp, Tls, TlsVersion, Transport, Trust, UnixAddress,
 };
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     transparent: bool,
     file: SocketFile,
     quic: Quic,
+    tcp: Tcp,
     /// The first word about QUIC.
     quic_at: Option<Located<String>>,
     /// The first word about the file of a Unix socket.
@@ -123,6 +124,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.crt.insert(0, based(line.parse("a file", text::path)?, reader.bases.crt.as_ref()));
         Ok(())
     }),
+    ("defer-accept", |_, bind, _| {
+        bind.tcp.defers = true;
+        Ok(())
+    }),
     ("force-tlsv12", |line, bind, _| {
         bind.tls.protocol.only(TlsVersion::V1_2, &line.last_location());
         Ok(())
@@ -149,6 +154,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
     ("mode", |line, bind, _| {
         bind.file.mode = Some(*line.parse("permissions", text::permissions)?);
+        Ok(())
+    }),
+    ("mss", |line, bind, _| {
+        bind.tcp.segment = Some(*line.integer(1..=u16::MAX)?);
         Ok(())
     }),
     ("name", |line, bind, _| {
@@ -199,6 +208,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.tls.strict_sni = true;
         Ok(())
     }),
+    ("tcp-ut", |line, bind, _| {
+        bind.tcp.patience = Some(*line.duration()?).filter(|patience| !patience.is_zero());
+        Ok(())
+    }),
+    ("tfo", |_, bind, _| {
+        bind.tcp.fast_open = true;
+        Ok(())
+    }),
     ("tls-tickets", |_, bind, _| {
         bind.tls.no_tickets = false;
         Ok(())
@@ -232,7 +249,7 @@ pub(super) const WORDS: &[(&str, Read)] = &[
 /// Words that only number a bind or say which thread is to serve it: accepted, and listed by `check -v`; and whether a value
 /// follows them.
 pub(super) const IDLE: [(&str, bool); 6] =
-    [("defer-accept", false), ("id", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
+    [("id", true), ("level", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
 
 /// Words about TLS, which mean nothing without `ssl`.
 const TLS: [&str; 22] = [
@@ -311,6 +328,7 @@ pub(super) fn binds_from(line: &mut Line, mut settings: Settings, reader: &mut R
     }
     words(line, &mut settings, reader)?;
     settings.warn_of_idle_tls(reader);
+    settings.warn_of_idle_file(&addresses, reader);
     let tls = settings.tls(reader)?;
     addresses.into_iter().map(|address| settings.bind(address, tls.clone())).collect()
 }
@@ -428,6 +446,15 @@ impl Settings {
         }
     }
 
+    /// Tells of words about files where there is none; HAProxy takes them, too.
+    fn warn_of_idle_file(&self, addresses: &[Located<BindAddress>], reader: &mut Reader) {
+        let is_file = |address: &Located<BindAddress>| matches!(**address, BindAddress::Unix(UnixAddress::Path(_)));
+        if let Some(word) = self.file_at.as_ref().filter(|_| !addresses.iter().any(is_file)) {
+            let message = format!("`{}` means nothing without the path of a Unix socket", **word);
+            reader.warn(word.location(), message, "for example with unix@/run/site.sock");
+        }
+    }
+
     /// Goes on from the TLS of a bind.
     fn of(tls: &Tls) -> Self {
         let here = tls.certificates.first().or(tls.crt_lists.first()).map(|file| file.location().clone());
@@ -510,10 +537,6 @@ impl Settings {
     /// Makes the bind of one of the addresses of the line.
     fn bind(&self, address: Located<BindAddress>, tls: Option<Tls>) -> Result<Bind, Diagnostic> {
         let is_file = matches!(*address, BindAddress::Unix(UnixAddress::Path(_)));
-        if let Some(word) = self.file_at.as_ref().filter(|_| !is_file) {
-            let error = Diagnostic::error(word.location(), format!("`{}` means nothing without the path of a Unix socket", **word));
-            return Err(error.hint("for example with unix@/run/site.sock"));
-        }
         let is_quic = address.inet().is_some_and(|inet| inet.transport() == Transport::Quic);
         if let Some(word) = self.quic_at.as_ref().filter(|_| !is_quic) {
             return Err(
@@ -530,8 +553,9 @@ impl Settings {
             interface: self.interface.clone(),
             v6only: is_v6 && self.v6only.as_ref().is_some_and(|v6only| *v6only.value()),
             transparent: self.transparent,
-            file: self.file.clone(),
+            file: if is_file { self.file.clone() } else { SocketFile::default() },
             quic: self.quic,
+            tcp: self.tcp,
             address,
         })
     }

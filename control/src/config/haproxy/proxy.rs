@@ -6,8 +6,8 @@ use super::reader::Reader;
 use super::{backend, bind, check, frontend, log, mail, refused, reply, rules, server, stats, table};
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::Timeout;
-use crate::config::value::{option as value, word};
+use crate::config::model::{Probes, Timeout};
+use crate::config::value::{option as value, units, word};
 
 /// Reads the words of a keyword.
 type Read = fn(&mut Line, &mut Draft, &mut Reader) -> Result<(), Diagnostic>;
@@ -26,6 +26,9 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_BACK, "balance", backend::balance),
     (FRONT, "bind", frontend::bind),
     (FRONT, "capture", rules::rule),
+    (DEFAULTS_FRONT, "clitcpka-cnt", probes),
+    (DEFAULTS_FRONT, "clitcpka-idle", probes),
+    (DEFAULTS_FRONT, "clitcpka-intvl", probes),
     (ALL, "compression", reply::compression),
     (DEFAULTS_BACK, "cookie", backend::cookie),
     (ALL, "disabled", disabled),
@@ -74,6 +77,9 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (DEFAULTS_BACK, "source", backend::source),
     (FRONT, "declare", rules::rule),
     (FRONT, "ssl-default-bind-options", misplaced_tls),
+    (DEFAULTS_BACK, "srvtcpka-cnt", probes),
+    (DEFAULTS_BACK, "srvtcpka-idle", probes),
+    (DEFAULTS_BACK, "srvtcpka-intvl", probes),
     (ALL, "stats", stats::stats),
     (BACK, "stick", rules::rule),
     (PROXIES, "stick-table", table::stick_table),
@@ -162,6 +168,23 @@ pub(super) fn idle(line: &mut Line, reader: &mut Reader, what: &str, kind: Kind)
 
 fn disabled(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     draft.settings.proxy.disabled = Some(line.keyword().as_str() == "disabled");
+    Ok(())
+}
+
+/// Reads when the kernel asks silent peers: `clitcpka-cnt`, `srvtcpka-idle` and so on.
+fn probes(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    let keyword = line.keyword();
+    let (side, what) = keyword.split_once('-').unwrap_or_default();
+    let proxy = &mut draft.settings.proxy;
+    let probes = if side == "clitcpka" { &mut proxy.client_probes } else { &mut proxy.server_probes };
+    // Nought leaves it to the system.
+    if what == "cnt" {
+        let count = if line.accept("0") { None } else { Some(*line.integer(Probes::COUNTS)?) };
+        probes.count = count;
+        return Ok(());
+    }
+    let time = Some(*line.parse("a time", units::probe)?).filter(|time| !time.is_zero());
+    *if what == "idle" { &mut probes.idle } else { &mut probes.interval } = time;
     Ok(())
 }
 

@@ -59,9 +59,6 @@ pub(super) const GLOBAL: &[(&str, &str)] = &[
 /// Of sections of proxies.
 pub(super) const PROXY: &[(&str, &str)] = &[
     ("transparent", "write a `server` at 0.0.0.0, which goes where the client wanted to"),
-    ("clitcpka-cnt", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
-    ("clitcpka-idle", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
-    ("clitcpka-intvl", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
     ("clitimeout", "its name is `timeout client`"),
     ("contimeout", "its name is `timeout connect`"),
     ("crt", "it is a word of `bind`"),
@@ -77,9 +74,6 @@ pub(super) const PROXY: &[(&str, &str)] = &[
     ("max-keep-alive-queue", "a client's next request may always go over another connection"),
     ("max-session-srv-conns", "a client has one connection of its own to each server"),
     ("quic-initial", "rules about connections of QUIC are those of others"),
-    ("srvtcpka-cnt", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
-    ("srvtcpka-idle", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
-    ("srvtcpka-intvl", "the system decides when silent peers are asked: `net.ipv4.tcp_keepalive_time` and its kin"),
     ("srvtimeout", "its name is `timeout server`"),
     ("use-fcgi-app", "FastCGI is not spoken"),
 ];
@@ -100,8 +94,6 @@ pub(super) const BIND: &[(&str, &str)] = &[
     ("guid-prefix", "binds go by their names"),
     ("idle-ping", "connections of HTTP/2 are not pinged"),
     ("label", "binds go by their names"),
-    ("level", "it belongs to `stats socket`"),
-    ("mss", "the system's own is taken"),
     ("namespace", "everything is in the namespace that the process is started in"),
     ("nbconn", "connections to the outside are not reversed"),
     ("no-ca-names", "authorities are told to clients"),
@@ -110,8 +102,6 @@ pub(super) const BIND: &[(&str, &str)] = &[
     ("quic-socket", "QUIC has a socket for each thread"),
     ("severity-output", "it belongs to `stats socket`"),
     ("sigalgs", "the TLS library chooses signatures"),
-    ("tcp-ut", "the system's own time is taken"),
-    ("tfo", "the system's own way to begin connections is taken"),
     ("tls-ticket-keys", "keys of tickets are made here, and change by themselves"),
 ];
 
@@ -134,7 +124,6 @@ pub(super) const SERVER: &[(&str, &str)] = &[
     ("no-send-proxy-v2-ssl-cn", "the header says where a connection comes from and goes to, and crc32c"),
     ("no-sni-auto", "a server is told a name where `sni` says so"),
     ("no-strict-maxconn", "`maxconn` counts requests"),
-    ("no-tfo", "the system's own way to begin connections is taken"),
     ("no-verifyhost", "leave `verifyhost` out"),
     ("non-stick", "every server of a backend is remembered that sticks"),
     ("npn", "nobody speaks NPN any more; ALPN took its place"),
@@ -150,8 +139,6 @@ pub(super) const SERVER: &[(&str, &str)] = &[
     ("stick", "every server of a backend is remembered that sticks"),
     ("strict-maxconn", "`maxconn` counts requests"),
     ("tcp-md5sig", "packets are not signed"),
-    ("tcp-ut", "the system's own time is taken"),
-    ("tfo", "the system's own way to begin connections is taken"),
     ("usesrc", "it stands behind `source ADDRESS`"),
     ("ws", "WebSocket goes over the protocol that `proto` or `alpn` say"),
 ];

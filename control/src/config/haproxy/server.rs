@@ -161,6 +161,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.check.tls = Some(false);
         Ok(())
     }),
+    ("no-tfo", |_, server, _| {
+        server.server.fast_open = Some(false);
+        Ok(())
+    }),
     ("no-send-proxy", |_, server, _| {
         server.server.send_proxy = Some(ProxySwitch::Off);
         Ok(())
@@ -240,6 +244,14 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
     ("source", |line, server, _| {
         server.server.source = Some(source_words(line)?);
+        Ok(())
+    }),
+    ("tcp-ut", |line, server, _| {
+        server.server.patience = Some(*line.duration()?);
+        Ok(())
+    }),
+    ("tfo", |_, server, _| {
+        server.server.fast_open = Some(true);
         Ok(())
     }),
     ("track", |line, server, _| {

@@ -6,7 +6,7 @@ use super::compression::Compression;
 use super::cookie::Cookie;
 use super::log::Logging;
 use super::mail::EmailAlert;
-use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts};
+use super::proxy::{Acl, Mode, Preset, Probes, ProxyOption, Timeouts};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
 use super::{BackendId, HashType, HttpReuse, RetryOn, ServerId};
@@ -46,6 +46,7 @@ pub struct Backend {
     pub(in crate::config) http_reuse: Option<HttpReuse>,
     pub(in crate::config) rdp_cookie: Option<String>,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) probes: Probes,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
@@ -150,6 +151,11 @@ impl Backend {
     /// Returns the name of the cookie by which clients of RDP come back to their servers.
     pub fn rdp_cookie(&self) -> Option<&str> {
         self.rdp_cookie.as_deref()
+    }
+
+    /// Returns when the kernel asks silent servers, if it is to ask at all.
+    pub fn probes(&self) -> Probes {
+        self.probes
     }
 
     /// Returns the switches that are on.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::tls::Tls;
 use super::unix::{SocketFile, UnixAddress};
@@ -21,6 +22,38 @@ pub struct Bind {
     pub(in crate::config) transparent: bool,
     pub(in crate::config) file: SocketFile,
     pub(in crate::config) quic: Quic,
+    pub(in crate::config) tcp: Tcp,
+}
+
+/// What is asked of a listening socket of TCP, and with it of the connections accepted there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tcp {
+    pub(in crate::config) fast_open: bool,
+    pub(in crate::config) defers: bool,
+    pub(in crate::config) patience: Option<Duration>,
+    pub(in crate::config) segment: Option<u16>,
+}
+
+impl Tcp {
+    /// Tells whether clients may send their first bytes with their first packet.
+    pub fn fast_open(self) -> bool {
+        self.fast_open
+    }
+
+    /// Tells whether connections are accepted only when something was sent over them.
+    pub fn defers(self) -> bool {
+        self.defers
+    }
+
+    /// Returns how long what was sent may go unacknowledged.
+    pub fn patience(self) -> Option<Duration> {
+        self.patience
+    }
+
+    /// Returns the longest segment that clients are to send, in bytes.
+    pub fn segment(self) -> Option<u16> {
+        self.segment
+    }
 }
 
 /// How QUIC is spoken on an address.
@@ -111,6 +144,11 @@ impl Bind {
     /// Tells whether QUIC is spoken here.
     pub fn is_quic(&self) -> bool {
         self.address.inet().is_some_and(|inet| inet.transport() == Transport::Quic)
+    }
+
+    /// Returns what is asked of its socket where it is one of TCP.
+    pub fn tcp(&self) -> Tcp {
+        self.tcp
     }
 
     /// Returns who may connect to the file of a Unix socket.

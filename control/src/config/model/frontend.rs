@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bind::Bind;
 use super::compression::Compression;
 use super::log::Logging;
-use super::proxy::{Acl, Mode, Preset, ProxyOption, Timeouts, UniqueId};
+use super::proxy::{Acl, Mode, Preset, Probes, ProxyOption, Timeouts, UniqueId};
 use super::reply::ErrorReply;
 use super::stats::StatsPage;
 use super::{BackendId, FrontendId};
@@ -27,6 +27,7 @@ pub struct Frontend {
     pub(in crate::config) rate_limit: u32,
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
+    pub(in crate::config) probes: Probes,
     pub(in crate::config) compression: Option<Compression>,
     pub(in crate::config) errors: Vec<ErrorReply>,
     pub(in crate::config) logging: Logging,
@@ -98,6 +99,11 @@ impl Frontend {
     /// Returns the timeouts.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// Returns when the kernel asks silent clients, if it is to ask at all.
+    pub fn probes(&self) -> Probes {
+        self.probes
     }
 
     /// Returns the switches that are on.

@@ -36,7 +36,7 @@ mod userlist;
 mod xdp;
 
 pub use backend::{Backend, Balance, HeaderHash, StateSource, UriHash};
-pub use bind::{Bind, BindAddress, Congestion, Inet, PortRange, Quic, Transport};
+pub use bind::{Bind, BindAddress, Congestion, Inet, PortRange, Quic, Tcp, Transport};
 pub use cache::Cache;
 pub use check::{Agent, Check, HttpVersion, StatusSet};
 pub use compression::{Coding, Compression};
@@ -53,7 +53,7 @@ pub use mail::{EmailAlert, Mailer, Mailers};
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};
 pub use otlp::{Otlp, OtlpEndpoint, OtlpSample};
 pub use peers::{Peer, PeerAddress, Peers};
-pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, ProxyOption, Timeout, Timeouts, UniqueId};
+pub use proxy::{Acl, ForwardFor, Forwarded, Mode, NamePolicy, Preset, Probes, ProxyOption, Timeout, Timeouts, UniqueId};
 pub use reply::{ErrorReply, HttpErrors};
 pub use resolvers::{Carrier, Family, Hold, InitAddress, Lack, Nameserver, Naming, NamingOptions, Resolvers};
 pub(in crate::config) use retry::RETRIED_STATUSES;

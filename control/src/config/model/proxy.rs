@@ -1,5 +1,6 @@
 //! What frontends and backends have in common: mode, timeouts, options, named conditions.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::location::Located;
@@ -101,6 +102,41 @@ impl Timeouts {
 
     pub(in crate::config) fn set(&mut self, timeout: Timeout, value: Option<Duration>) {
         self.0[timeout as usize] = value;
+    }
+}
+
+/// When the kernel asks a silent peer whether it is still there, where that is not left to the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probes {
+    pub(in crate::config) count: Option<u8>,
+    pub(in crate::config) idle: Option<Duration>,
+    pub(in crate::config) interval: Option<Duration>,
+}
+
+impl Probes {
+    /// Numbers of questions that the kernel takes.
+    pub(in crate::config) const COUNTS: RangeInclusive<u8> = 1..=127;
+    /// The longest time between them that the kernel takes.
+    pub(in crate::config) const LONGEST: Duration = Duration::from_secs(32_767);
+
+    /// Returns after how many questions without an answer the connection is given up.
+    pub fn count(self) -> Option<u8> {
+        self.count
+    }
+
+    /// Returns how long nothing comes before the first question.
+    pub fn idle(self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// Returns the time between questions.
+    pub fn interval(self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// Fills in what is not said from others.
+    pub(in crate::config) fn over(self, others: Self) -> Self {
+        Self { count: self.count.or(others.count), idle: self.idle.or(others.idle), interval: self.interval.or(others.interval) }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Server {
     pub(in crate::config) tls: Option<ServerTls>,
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
+    pub(in crate::config) fast_open: bool,
+    pub(in crate::config) patience: Option<Duration>,
     pub(in crate::config) pool: ServerPool,
     pub(in crate::config) naming: Naming,
     pub(in crate::config) origin: Origin,
@@ -209,6 +211,16 @@ impl Server {
     /// Returns the PROXY header that begins each connection to it.
     pub fn send_proxy(&self) -> Option<SendProxy> {
         self.send_proxy
+    }
+
+    /// Tells whether its first bytes go with the first packet of a connection, where the kernel knows that it takes them.
+    pub fn fast_open(&self) -> bool {
+        self.fast_open
+    }
+
+    /// Returns how long what was sent to it may go unacknowledged.
+    pub fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 
     /// Returns how long connections to it are kept for further requests.

@@ -90,6 +90,7 @@ fn frontend(resolver: &mut Resolver, written: &written::Frontend, target: Target
         rate_limit: written.rate_limit.or(defaults.rate_limit).unwrap_or(0),
         timeouts: proxy::timeouts(&defaults.proxy, &written.proxy),
         options: proxy::options(resolver, &defaults.proxy, &written.proxy, mode),
+        probes: written.proxy.client_probes.over(defaults.proxy.client_probes),
         compression: proxy::compression(resolver, &defaults.proxy, &written.proxy, mode),
         stats: proxy::stats(&defaults.proxy, &written.proxy, mode),
         errors: proxy::errors(resolver, &defaults.proxy, &written.proxy),

@@ -11,13 +11,13 @@ use super::section::Section;
 use super::tls;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location};
-use crate::config::model::{Account, Bind, BindAddress, DEFAULT_RING, Quic, SocketFile, Transport, UnixAddress};
+use crate::config::model::{Account, Bind, BindAddress, DEFAULT_RING, Quic, SocketFile, Tcp, Transport, UnixAddress};
 use crate::config::value::{address, text, word};
 use crate::config::written::{Defaults, Frontend, Proxy, XdpFrontend};
 
 /// Settings HAProxy has in frontends only and this model has no place for.
-pub(super) const LATER: [&str; 4] = ["clitcpka-cnt", "guid", "stick-table", "use-backend"];
-const LATER_BIND: [&str; 10] = ["defer-accept", "id", "level", "mss", "name", "namespace", "nice", "process", "tcp-ut", "tfo"];
+pub(super) const LATER: [&str; 3] = ["guid", "stick-table", "use-backend"];
+const LATER_BIND: [&str; 5] = ["id", "level", "namespace", "nice", "process"];
 
 pub(super) fn frontend(reader: &mut Reader, name: Located<String>, presets: &Presets, mut section: Section<'_>) -> Frontend {
     let defaults = presets.of(reader, &mut section, Side::Frontend);
@@ -108,6 +108,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let transparent = section.take("transparent").and_then(|item| reader.boolean(&item)).unwrap_or(false);
     let file = socket_file(reader, &mut section, address.as_deref());
     let quic = quic(reader, &mut section, address.as_deref());
+    let tcp = tcp(reader, &mut section);
     section.misplaced(reader, &["v4v6"], |_| "[::]:443 takes both, unless v6only = true".to_owned());
     section.misplaced(reader, &["certificates", "alpn", "verify", "ciphers", "ciphersuites", "curves", "crt-list"], |key| {
         format!("write tls = {{ {key} = … }}")
@@ -122,7 +123,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
-    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic })
+    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp })
 }
 
 /// Makes a bind of an address alone.
@@ -139,7 +140,16 @@ pub(super) fn plain_bind(address: Located<BindAddress>) -> Bind {
         transparent: false,
         file: SocketFile::default(),
         quic: Quic::default(),
+        tcp: Tcp::default(),
     }
+}
+
+/// Reads what is asked of a listening socket of TCP.
+fn tcp(reader: &mut Reader, section: &mut Section<'_>) -> Tcp {
+    let mut flag = |key| section.take(key).and_then(|item| reader.boolean(&item)).unwrap_or(false);
+    let (fast_open, defers) = (flag("tfo"), flag("defer-accept"));
+    let patience = section.take("tcp-ut").and_then(|item| reader.period(&item));
+    Tcp { fast_open, defers, patience, segment: section.take("mss").and_then(|item| reader.integer(&item, 1..=u16::MAX, 1360)) }
 }
 
 /// Reads how QUIC is spoken.

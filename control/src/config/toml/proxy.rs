@@ -14,9 +14,9 @@ use super::server;
 use super::stats;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{Acl, Preset, RetryOn, Timeout, UniqueId};
+use crate::config::model::{Acl, Preset, Probes, RetryOn, Timeout, UniqueId};
 use crate::config::suggest;
-use crate::config::value::{option, retry, text, word};
+use crate::config::value::{option, retry, text, units, word};
 use crate::config::written::{Alert, Checks, Defaults, Heritage, Proxy};
 
 /// Settings HAProxy has in every proxy and this model has no place for.
@@ -50,6 +50,9 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let title = format!("`timeout` of {}", section.title());
     let timeouts = section.take("timeout").map(|item| timeouts(reader, &item, title, side)).unwrap_or_default();
     let options = section.take("option").map(|item| reader.texts(&item, "httplog", option::option)).unwrap_or_default();
+    let mut probes = |keys, has: bool| if has { probes(reader, section, keys) } else { Probes::default() };
+    let client_probes = probes(["clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl"], side != Side::Backend);
+    let server_probes = probes(["srvtcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl"], side != Side::Frontend);
     let errors = reply::errors(reader, section);
     let compression = compression::compression(reader, section);
     if side == Side::Backend {
@@ -59,7 +62,14 @@ pub(super) fn proxy(reader: &mut Reader, section: &mut Section<'_>, side: Side) 
     let stats = stats::stats(reader, section);
     let unique_id = if side == Side::Backend { UniqueId::default() } else { log::unique_id(reader, section) };
     let alert = if side == Side::Frontend { Alert::default() } else { mail::alert(reader, section) };
-    Proxy { disabled, mode, timeouts, options, compression, errors, log, stats, alert, unique_id }
+    Proxy { disabled, mode, timeouts, options, client_probes, server_probes, compression, errors, log, stats, alert, unique_id }
+}
+
+/// Reads when the kernel asks silent peers, by keys for how often, after which time and in which intervals.
+fn probes(reader: &mut Reader, section: &mut Section<'_>, [count, idle, interval]: [&'static str; 3]) -> Probes {
+    let mut time = |key| section.take(key).and_then(|item| reader.text(&item, "30s", units::probe)).map(|time| *time.value());
+    let (idle, interval) = (time(idle), time(interval));
+    Probes { count: section.take(count).and_then(|item| reader.integer(&item, Probes::COUNTS, 3)), idle, interval }
 }
 
 pub(super) fn defaults(reader: &mut Reader, mut section: Section<'_>) -> Defaults {

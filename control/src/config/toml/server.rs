@@ -120,6 +120,8 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         cookie: section.take("cookie").and_then(|item| reader.text(&item, "s1", text::cookie)),
         source: source(reader, section),
         send_proxy: connection::send_proxy(reader, section),
+        fast_open: section.take("tfo").and_then(|item| reader.boolean(&item)),
+        patience: section.take("tcp-ut").and_then(|item| reader.duration(&item)),
         tls: tls::server(reader, section),
         pool: pool(reader, section),
         naming: resolvers::settings(reader, section),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Mistake;
+use crate::config::model::Probes;
 
 /// Reads a duration such as `30s`; a number without a unit counts milliseconds.
 pub(in crate::config) fn duration(text: &str) -> Result<Duration, Mistake> {
@@ -21,6 +22,16 @@ pub(in crate::config) fn duration(text: &str) -> Result<Duration, Mistake> {
     let too_long = || Mistake::new(format!("`{text}` is too long")).hint("at most 365d");
     let length = number.checked_mul(micros).map(Duration::from_micros).ok_or_else(too_long)?;
     if length <= LONGEST { Ok(length) } else { Err(too_long()) }
+}
+
+/// Reads how long the kernel waits before it asks a silent peer; a number without a unit counts seconds.
+pub(in crate::config) fn probe(text: &str) -> Result<Duration, Mistake> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = duration(&if bare { format!("{text}s") } else { text.to_owned() })?;
+    match time <= Probes::LONGEST {
+        true => Ok(time),
+        false => Err(Mistake::new(format!("`{text}` is longer than the kernel waits")).hint("at most 32767s")),
+    }
 }
 
 /// Reads a number such as `100k`; k, m and g are powers of 1024.
