@@ -36,12 +36,11 @@ async fn line(check: &Check, question: &[u8]) -> Result<String, Failure> {
         let mut limited = (&mut connection).take(room);
         match timeout_at(deadline, limited.read_buf(&mut seen)).await {
             Ok(Ok(0)) if seen.is_empty() => {
-                let step = if question.is_empty() { 1 } else { 2 };
-                return Err((CheckResult::BadResponse, format!("TCPCHK got an empty response at step {step}")));
+                return Err((CheckResult::BadResponse, "TCPCHK got an empty response at step 2".to_owned()));
             }
-            Ok(Ok(0)) => return Err((CheckResult::ResponseTimeout, "Ignoring incomplete line from agent".to_owned())),
+            Ok(Err(error)) if seen.is_empty() => return Err((CheckResult::SocketError, reason(&error))),
+            Ok(Ok(0) | Err(_)) => return Err((CheckResult::ResponseTimeout, "Ignoring incomplete line from agent".to_owned())),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err((CheckResult::SocketError, reason(&error))),
             Err(_) => return Err((CheckResult::ResponseTimeout, String::new())),
         }
     }

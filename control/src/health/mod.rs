@@ -11,6 +11,8 @@ mod expect;
 mod format;
 mod grpc;
 mod http;
+mod http1;
+mod http2;
 mod program;
 mod reply;
 mod schedule;

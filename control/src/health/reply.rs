@@ -20,6 +20,7 @@ pub(super) enum Reply {
 pub(super) fn judge(pattern: &Pattern, bytes: &[u8]) -> Option<Reply> {
     match pattern {
         Pattern::MySql { packet } => Some(mysql(bytes, *packet).unwrap_or(Reply::Wait)),
+        Pattern::Ldap if bytes.len() < LEAST_OF_LDAP => Some(Reply::Wait),
         Pattern::Ldap => Some(ldap(bytes)),
         Pattern::Dns | Pattern::Quic if bytes.is_empty() => Some(Reply::Wait),
         Pattern::Dns => Some(dns(bytes)),
@@ -101,6 +102,9 @@ fn behind_length(bytes: &[u8]) -> Option<&[u8]> {
     let (first, rest) = bytes.split_first()?;
     if first & 0x80 == 0 { Some(rest) } else { rest.get(usize::from(first & 0x7f)..) }
 }
+
+/// How long an answer to a bind is at least.
+const LEAST_OF_LDAP: usize = 14;
 
 #[cfg(test)]
 mod tests {

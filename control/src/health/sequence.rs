@@ -13,6 +13,7 @@ use super::expect::{self, Extent, Judgement};
 use super::format::Scope;
 use super::grpc;
 use super::http::{self, Exchange, Wire};
+use super::http2;
 use super::program::{self, Briefing};
 use super::reply::{self, Reply};
 use super::tls;
@@ -170,10 +171,10 @@ impl<'s> Run<'s> {
             None if connection.protocol() == Some(b"h2") => Wire::H2,
             Some(Protocol::H1) | None => Wire::H1,
         };
-        let made = http::request(request, &self.scope, state, (wire, Some(&host))).map_err(|reason| (CheckResult::NotProbed, reason))?;
+        let made = http::request(request, &self.scope, state, (wire, &host)).map_err(|reason| (CheckResult::NotProbed, reason))?;
         self.scope.payload.clear();
         (self.result, self.detail) = (CheckResult::Passed, String::new());
-        self.link = Link::Http(Exchange::begin(connection, wire, made).await?);
+        self.link = Link::Http(Exchange::begin(connection, wire, made, self.deadline).await?);
         Ok(())
     }
 
@@ -181,7 +182,10 @@ impl<'s> Run<'s> {
         let deadline = self.deadline;
         let late = |_| (expect::late(expect), String::new());
         let Link::Http(exchange) = &mut self.link else { return Err(no_connection()) };
-        let answer = timeout_at(deadline, exchange.answer()).await.map_err(late)??;
+        let answer = timeout_at(deadline, exchange.answer()).await.map_err(late)?.map_err(|(result, text)| match &*text {
+            http2::EMPTY => (result, format!("{text} at step {}", step.number().max(2))),
+            _ => (result, text),
+        })?;
         self.scope.status = Some(answer.status);
         if answer.status == 404 && self.subject.check.sequence().disable_on_404() && self.subject.is_running {
             return Err((CheckResult::PassedConditionally, String::new()));
@@ -272,6 +276,8 @@ impl<'s> Run<'s> {
             Ok(Ok(_)) => {}
             // It came back that nobody is there.
             Ok(Err(error)) if is_datagrams => return Err(self.placed((CheckResult::ConnectFailed, reason(&error)), step)),
+            // What it said before it broke is looked at.
+            Ok(Err(_)) if !self.scope.payload.is_empty() => self.is_over = true,
             Ok(Err(error)) => return Err(self.placed((CheckResult::SocketError, reason(&error)), step)),
             Err(_) => return Err(self.placed((expect::late(expect), String::new()), step)),
         }

@@ -35,6 +35,8 @@ mod check;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod checks_grid;
+#[cfg(test)]
 mod checks_h2;
 #[cfg(test)]
 mod checks_real;
