@@ -18,7 +18,7 @@ use tracing::{error, info};
 use super::codec::hello::MINOR;
 use super::connect;
 use super::member::{Kinship, Member};
-use super::resync::{Resync, Start};
+use super::resync::{Resync, Stage, Start};
 use super::teach::Portion;
 use crate::bind::{Spec, specs_of_peers};
 use crate::level::Level;
@@ -213,6 +213,17 @@ impl Group {
         self.acceptors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets tables note what is set here, until this process has been taught what others knew before.
+    pub(super) fn begin_lessons(&self) {
+        self.tables.iter().for_each(|shared| shared.table.begin_lessons());
+    }
+
+    /// Tells whether nobody teaches this process any more, be it the one before it, which ends what it has begun.
+    fn knows_everything(&self) -> bool {
+        let is_local = |member: &&Arc<Member>| member.kinship() == Kinship::Local;
+        self.resync().stage(Instant::now()) == Stage::Done && !self.members.iter().filter(is_local).any(|member| member.is_taken())
+    }
+
     /// Listens to all peers and connects to them, until `stopped`.
     pub(super) async fn run(self: Arc<Self>, sockets: Vec<(Spec, OwnedFd)>, stopped: oneshot::Receiver<()>) {
         let mut tasks = JoinSet::new();
@@ -255,8 +266,13 @@ impl Group {
     /// Removes entries that came from peers and whose time is over before that of others.
     async fn comb(self: Arc<Self>) {
         let mut cursors = vec![Cursor::default(); self.tables.len()];
+        let mut is_learning = true;
         loop {
             tokio::time::sleep(COMB).await;
+            if is_learning && self.knows_everything() {
+                is_learning = false;
+                self.tables.iter().for_each(|shared| shared.table.end_lessons());
+            }
             for (shared, cursor) in self.tables.iter().zip(&mut cursors) {
                 shared.table.comb(cursor, now());
             }

@@ -124,6 +124,7 @@ impl Peering {
             };
             let sockets = specs(peers, local).into_iter().filter_map(bind).collect();
             let (group, (stop, stopped)) = (Arc::new(group), oneshot::channel());
+            group.begin_lessons();
             let task = tokio::spawn(Arc::clone(&group).run(sockets, stopped));
             self.groups.push(Running { group, stop, task });
         }

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::resync::SEARCH;
+use super::resync::{SEARCH, Stage};
 use super::session::{Ending, Side, Terms};
 use super::talk::Talk;
 use super::teach::Manner;
@@ -70,6 +70,7 @@ impl Node {
         let tables = Tables::new(config, &[], None);
         tables.settle(config);
         let group = Box::leak(Box::new(Group::of(config, &name(number), &tables, now)));
+        group.begin_lessons();
         Self { group, tables, open: BTreeMap::new() }
     }
 
@@ -115,12 +116,15 @@ impl World {
         }
     }
 
-    /// The owner of a key changes its value.
+    /// The owner of a key changes its value. It only grows, but for one whose owner alone is being taught: that may be set back meanwhile.
     fn write(&mut self) {
         let key = self.random.u32(0..KEYS);
+        let (owner, now) = (key as usize % NODES, self.now);
         self.next += 1;
-        self.nodes[key as usize % NODES].set("values", StoredKind::Gpc0, key, self.next);
-        self.wanted.insert(key, self.next);
+        let learning: Vec<_> = (0..NODES).filter(|node| self.nodes[*node].group.resync().stage(now) != Stage::Done).collect();
+        let value = if learning == [owner] && self.random.bool() { 0 } else { self.next };
+        self.nodes[owner].set("values", StoredKind::Gpc0, key, value);
+        self.wanted.insert(key, value);
     }
 
     /// Somebody opens or closes connections; of the rest of the entry all may say something.

@@ -93,6 +93,11 @@ impl<'g> Talk<'g> {
     /// Understands all whole messages, and takes them away.
     pub(super) fn hear(&mut self, inbox: &mut Vec<u8>, now: Instant) -> Result<(), Ending> {
         let mut done = 0;
+        // HAProxy says first what it would have said meanwhile, and then everything.
+        if self.learner.weight != Weight::Memory {
+            let is_early = self.group.resync().stage(now) != Stage::Done;
+            self.learner.weight = if is_early { Weight::Early } else { Weight::News };
+        }
         let outcome = loop {
             match codec::read(&inbox[done..]) {
                 Ok(Frame::Partial) => break Ok(()),

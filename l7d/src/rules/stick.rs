@@ -1,5 +1,6 @@
 //! Where rules meet stick tables: what they ask of entries, and what they do to them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use control::config::{Diagnostic, StoredKind, TableKey};
@@ -419,7 +420,7 @@ impl Lookup {
 /// Makes the key that a sample is in a table; none where it cannot be one.
 pub(super) fn key_of(table: &Table, sample: &Sample<'_>) -> Option<Key> {
     Some(match table.key() {
-        kind @ (TableKey::Ip | TableKey::Ipv6) => return Key::of_address(kind, sample.to_address()?),
+        kind @ (TableKey::Ip | TableKey::Ipv6) => return Key::of_address(kind, address_of(kind, sample)?),
         // HAProxy takes the lower half of longer numbers.
         TableKey::Integer => Key::of_number(u32::try_from(sample.to_int()? & 0xffff_ffff).ok()?),
         TableKey::String(most) => {
@@ -427,8 +428,15 @@ pub(super) fn key_of(table: &Table, sample: &Sample<'_>) -> Option<Key> {
             let end = memchr::memchr(0, &text).unwrap_or(text.len());
             Key::of_bytes(&text[..end], most)
         }
-        TableKey::Binary(most) => Key::of_bytes(&sample.to_bytes(), most),
+        TableKey::Binary(most) => Key::of_bytes(&sample.to_binary(), most),
     })
+}
+
+/// Reads a sample as an address; a text only as one of the table's family.
+fn address_of(kind: TableKey, sample: &Sample<'_>) -> Option<IpAddr> {
+    let address = sample.to_address()?;
+    let fits = !matches!(sample, Sample::Text(_)) || address.is_ipv4() == (kind == TableKey::Ip);
+    fits.then_some(address)
 }
 
 impl Update {

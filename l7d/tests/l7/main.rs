@@ -201,6 +201,8 @@ mod table_bytes;
 #[cfg(test)]
 mod table_counts;
 #[cfg(test)]
+mod table_rules;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod tcp;

@@ -1,5 +1,6 @@
 //! Peers: what one process knows of a client, the others know, whoever of them is HAProxy and whoever is this one.
 
+mod lessons;
 mod open;
 
 use std::collections::BTreeMap;

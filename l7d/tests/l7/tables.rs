@@ -263,6 +263,14 @@ fn tables_are_shown_set_and_cleared_as_haproxy_does() {
             one(&mut client, &format!("/|X-User: {user}"));
         }
     }
+    // Nobody is connected any more, which is not known at once.
+    for socket in [&ours, &theirs] {
+        let end = Instant::now() + PATIENCE;
+        while tell(socket, "show table users").contains("use=1") {
+            assert!(Instant::now() < end, "a connection stays");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
     for line in [
         "show table",
         "show table users data.http_req_cnt gt 1",

@@ -109,7 +109,7 @@ const ACTIONS: [(&str, &[Stage]); 64] = [
     ("silent-drop", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Answer, Stage::Request, Stage::Response]),
     ("strict-mode", &[Stage::Request, Stage::Response, Stage::AfterResponse]),
     ("tarpit", &[Stage::Request]),
-    ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request]),
+    ("track-sc0", &[Stage::Connection, Stage::Session, Stage::Content, Stage::Request, Stage::Response]),
     ("use-service", &[Stage::Request]),
     ("wait-for-body", &[Stage::Request, Stage::Response]),
     ("wait-for-handshake", &[Stage::Request]),
@@ -409,7 +409,7 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
         };
         let (tracking, has_request) = match self.stage {
             Stage::Connection | Stage::Session => (Tracking::Session, false),
-            Stage::Content => (Tracking::Exchange, false),
+            Stage::Content => (Tracking::Exchange, self.compiler.names.is_http()),
             Stage::Statistics | Stage::Request | Stage::Answer | Stage::Response | Stage::AfterResponse => (Tracking::Exchange, true),
         };
         Ok(Action::Track(Box::new(Track { slot, key, table, tracking, has_request })))

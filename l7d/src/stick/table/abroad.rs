@@ -43,7 +43,7 @@ impl Table {
         if let Some((_, mut shard, index)) = open.obtain(key, now) {
             // It lasts until it is taken back.
             shard.touch(index, 0, Origin::Peer);
-            super::Record { layout: &open.layout, words: shard.data(index), now }.set(StoredKind::ConnCur, 0, count);
+            shard.record(index, &open.layout, now).set(StoredKind::ConnCur, 0, count);
         }
     }
 

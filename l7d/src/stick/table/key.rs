@@ -114,7 +114,9 @@ pub(super) fn show(kind: TableKey, words: &[u32]) -> String {
         }
         TableKey::String(_) => {
             let text: Vec<u8> = bytes().take_while(|byte| *byte != 0).collect();
-            text.escape_ascii().to_string()
+            let mut out = String::new();
+            text.iter().for_each(|byte| show_byte(*byte, &mut out));
+            out
         }
         TableKey::Binary(most) => {
             let mut out = String::new();
@@ -124,4 +126,18 @@ pub(super) fn show(kind: TableKey, words: &[u32]) -> String {
             out
         }
     }
+}
+
+/// Writes a byte of a text so that the text is one word, as HAProxy does.
+fn show_byte(byte: u8, out: &mut String) {
+    let letter = match byte {
+        b'\t' => 't',
+        b'\n' => 'n',
+        b'\r' => 'r',
+        0x1b => 'e',
+        b'\\' | b' ' | b'=' => char::from(byte),
+        b'!'..=b'~' => return out.push(char::from(byte)),
+        _ => return write!(out, "\\x{byte:02X}").expect("a string takes everything"),
+    };
+    out.extend(['\\', letter]);
 }

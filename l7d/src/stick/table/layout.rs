@@ -2,6 +2,7 @@
 
 use control::config::{Located, Stored, StoredKind};
 
+use super::marks::Marks;
 use super::rate;
 use super::share::Raw;
 
@@ -78,6 +79,9 @@ pub(crate) struct Record<'a> {
     pub(super) layout: &'a Layout,
     pub(super) words: &'a mut [u32],
     pub(super) now: u32,
+    /// Where the entry is kept.
+    pub(super) entry: u32,
+    pub(super) marks: &'a mut Marks,
 }
 
 /// Something that happens to a client.
@@ -218,8 +222,20 @@ impl Record<'_> {
         }
     }
 
-    /// Puts a value in place of another; tells whether the table holds it.
+    /// Puts a value in place of another, whatever this process may still be taught of it; tells whether the table holds it.
     pub(crate) fn set(&mut self, kind: StoredKind, index: u8, value: u64) -> bool {
+        self.mark(kind, index);
+        self.write(kind, index, value)
+    }
+
+    /// Notes that a value is newer than what this process is yet to be taught.
+    pub(super) fn mark(&mut self, kind: StoredKind, index: u8) {
+        if let Some((item, index)) = self.layout.find(kind, index) {
+            self.marks.add(self.entry, item.range(index).start);
+        }
+    }
+
+    fn write(&mut self, kind: StoredKind, index: u8, value: u64) -> bool {
         let Some((item, index)) = self.layout.find(kind, index) else { return false };
         let words = &mut self.words[item.range(index)];
         let short = u32::try_from(value).unwrap_or(u32::MAX);
@@ -234,7 +250,7 @@ impl Record<'_> {
     /// Puts a value as it is kept in place of another; does nothing where the table does not hold it.
     pub(super) fn put(&mut self, kind: StoredKind, index: u8, raw: Raw) {
         match raw {
-            Raw::Number(value) => drop(self.set(kind, index, value)),
+            Raw::Number(value) => drop(self.write(kind, index, value)),
             Raw::Rate { since, current, before } => {
                 let Some((item, index)) = self.layout.find(kind, index).filter(|(item, _)| Shape::of(item.kind) == Shape::Rate) else {
                     return;
@@ -244,9 +260,13 @@ impl Record<'_> {
         }
     }
 
-    /// Puts a value as it is kept beside one that is newer: of what is counted the larger stays, of what is set the newer one.
+    /// Puts a value as it is kept beside one that is newer: what was set meanwhile stays, of what is counted the larger one.
     pub(super) fn join(&mut self, kind: StoredKind, index: u8, raw: Raw) {
-        let own = self.layout.find(kind, index).map(|(item, index)| item.raw(self.words, index, self.now));
+        let found = self.layout.find(kind, index);
+        if found.is_some_and(|(item, index)| self.marks.has(self.entry, item.range(index).start)) {
+            return;
+        }
+        let own = found.map(|(item, index)| item.raw(self.words, index, self.now));
         let stays = match (own, raw) {
             (Some(Raw::Number(own)), Raw::Number(other)) => own >= other || own > 0 && !is_counted(kind),
             (Some(Raw::Rate { current, before, .. }), Raw::Rate { current: other, before: earlier, .. }) => {
@@ -262,7 +282,7 @@ impl Record<'_> {
     /// Takes one away from the connections that are open.
     pub(super) fn end_connection(&mut self) {
         let open = self.value(StoredKind::ConnCur, 0).unwrap_or(0);
-        self.set(StoredKind::ConnCur, 0, open.saturating_sub(1));
+        self.write(StoredKind::ConnCur, 0, open.saturating_sub(1));
     }
 
     /// Counts an event wherever it counts.

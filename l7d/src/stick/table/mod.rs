@@ -12,6 +12,7 @@
 mod abroad;
 mod key;
 mod layout;
+mod marks;
 mod names;
 mod rate;
 mod shard;
@@ -310,7 +311,7 @@ impl Table {
         let hash = hash(&self.hasher, key.words());
         let mut shard = self.lock(self.part(hash));
         let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
-        Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
+        Some(look(&mut shard.record(index, &self.layout, now)))
     }
 
     /// Returns how long an entry lives unless it is used, in milliseconds, 0 for ever; none where there is no such entry.
@@ -328,12 +329,12 @@ impl Table {
         let mut shard = self.lock(self.part(hash));
         let index = shard.find(hash, key.words()).filter(|index| is_alive(&shard, *index, now))?;
         shard.touch(index, self.end_of_life(now), Origin::Here);
-        Some(look(&mut Record { layout: &self.layout, words: shard.data(index), now }))
+        Some(look(&mut shard.record(index, &self.layout, now)))
     }
 
     /// Changes an entry, which is made if there is none; none where the table is full and keeps what it has.
     pub(crate) fn update<T>(&self, key: &Key, now: u32, change: impl FnOnce(&mut Record<'_>) -> T) -> Option<T> {
-        let done = self.enter(key, now, |shard, index, layout| change(&mut Record { layout, words: shard.data(index), now }));
+        let done = self.enter(key, now, |shard, index, layout| change(&mut shard.record(index, layout, now)));
         done.map(|(_, outcome)| outcome)
     }
 
@@ -457,7 +458,7 @@ impl Table {
         let key = key::show(self.key, shard.key(index));
         let left = Some(shard.expires(index)).filter(|expires| *expires != 0).map(|expires| expires.wrapping_sub(now));
         let uses = shard.uses(index);
-        let record = Record { layout: &self.layout, words: shard.data(index), now };
+        let record = shard.record(index, &self.layout, now);
         let values = self.kinds().map(|(kind, index)| (kind, index, record.value(kind, index).unwrap_or_default())).collect();
         // One whose end has come while it is in use has none.
         let place = u64::try_from(part).unwrap_or_default() << 32 | u64::from(index);
@@ -504,14 +505,14 @@ impl Tracked {
     /// Looks at the entry.
     pub(crate) fn read<T>(&self, now: u32, look: impl FnOnce(&mut Record<'_>) -> T) -> T {
         let mut shard = self.table.lock(self.shard);
-        look(&mut Record { layout: &self.table.layout, words: shard.data(self.index), now })
+        look(&mut shard.record(self.index, &self.table.layout, now))
     }
 
     /// Changes the entry, which is thereby used.
     pub(crate) fn update<T>(&self, now: u32, change: impl FnOnce(&mut Record<'_>) -> T) -> T {
         let mut shard = self.table.lock(self.shard);
         shard.touch(self.index, self.table.end_of_life(now), Origin::Here);
-        change(&mut Record { layout: &self.table.layout, words: shard.data(self.index), now })
+        change(&mut shard.record(self.index, &self.table.layout, now))
     }
 
     /// Returns how many use the entry.

@@ -5,6 +5,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::layout::{Layout, Record};
+use super::marks::Marks;
+
 /// Stands for no entry.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -42,6 +45,7 @@ pub(super) struct Shard {
     newest: u32,
     /// How many changes there were; each entry keeps the lower bits of its last one.
     changes: u64,
+    marks: Marks,
 }
 
 /// Who changed an entry.
@@ -77,6 +81,7 @@ impl Shard {
             oldest: NONE,
             newest: NONE,
             changes: 0,
+            marks: Marks::default(),
         }
     }
 
@@ -106,9 +111,15 @@ impl Shard {
         &self.entry(index)[HEADER..HEADER + self.key_words]
     }
 
-    pub(super) fn data(&mut self, index: u32) -> &mut [u32] {
-        let start = HEADER + self.key_words;
-        &mut self.entry_mut(index)[start..]
+    /// Returns what an entry holds, to be read and changed.
+    pub(super) fn record<'a>(&'a mut self, index: u32, layout: &'a Layout, now: u32) -> Record<'a> {
+        let (chunk, range) = self.place(index);
+        let words = &mut self.chunks[chunk][range][HEADER + self.key_words..];
+        Record { layout, words, now, entry: index, marks: &mut self.marks }
+    }
+
+    pub(super) fn marks(&mut self) -> &mut Marks {
+        &mut self.marks
     }
 
     /// Returns the key of an entry and what it holds.
@@ -133,6 +144,7 @@ impl Shard {
             self.grow(hasher);
         }
         let index = self.take_place();
+        self.marks.forget(index);
         let slot = self.slot(hash);
         let first = std::mem::replace(&mut self.heads[slot], index);
         let entry = self.entry_mut(index);
@@ -209,7 +221,9 @@ impl Shard {
     }
 
     pub(super) fn clear_data(&mut self, index: u32) {
-        self.data(index).fill(0);
+        let start = HEADER + self.key_words;
+        self.entry_mut(index)[start..].fill(0);
+        self.marks.forget(index);
     }
 
     /// Removes an entry unless somebody uses it.

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use control::config::StoredKind;
 
 use super::key::Key;
-use super::layout::{Layout, Record};
+use super::layout::{Layout, is_counted};
 use super::shard::{Origin, Removal, Shard, hash, is_over};
 use super::{Cursor, LONGEST_LIFE, Table, is_alive, lock};
 
@@ -64,7 +64,9 @@ pub(crate) struct Learnt {
 pub(crate) enum Weight {
     /// It has just come about, and takes the place of what was there.
     News,
-    /// It has been so for a while: what has come about meanwhile stays.
+    /// It comes while this process is yet to be taught, and may be older than what has come about here: that stays.
+    Early,
+    /// It has been so for a while: whatever has come about meanwhile stays, here or elsewhere.
     Memory,
 }
 
@@ -154,6 +156,16 @@ impl Table {
         true
     }
 
+    /// Notes from now on what is set here: it is newer than what this process is yet to be taught.
+    pub(crate) fn begin_lessons(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).marks().begin());
+    }
+
+    /// Notes no more what is set here: there is nothing left to be taught.
+    pub(crate) fn end_lessons(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).marks().end());
+    }
+
     /// Believes what a peer says of an entry; tells whether there was room for it.
     pub(crate) fn learn(&self, learnt: &Learnt, now: u32) -> bool {
         let Some((_, mut shard, index)) = self.obtain(&learnt.key, now) else { return false };
@@ -165,15 +177,28 @@ impl Table {
         // How many connections are open here is known here.
         let values = learnt.values.iter().filter(|(kind, ..)| *kind != StoredKind::ConnCur);
         let (known, origin) = (shard.expires(index), shard.origin(index));
-        if learnt.weight == Weight::Memory && !shard.is_new(index) && !is_over(known, now) {
-            // If it has come about here, peers are yet to be told.
-            shard.touch(index, known, origin);
-            let mut record = Record { layout: &self.layout, words: shard.data(index), now };
+        let may_stay = match learnt.weight {
+            Weight::News => false,
+            Weight::Early => origin == Origin::Here,
+            Weight::Memory => true,
+        };
+        if may_stay && !shard.is_new(index) && !is_over(known, now) {
+            // What was early has crossed on its way what peers are told of this. Else, if it has come about here, they are yet to be told.
+            if learnt.weight == Weight::Memory {
+                shard.touch(index, known, origin);
+            }
+            let mut record = shard.record(index, &self.layout, now);
             values.for_each(|(kind, index, raw)| record.join(*kind, *index, *raw));
         } else {
             shard.touch(index, expires, Origin::Peer);
-            let mut record = Record { layout: &self.layout, words: shard.data(index), now };
-            values.for_each(|(kind, index, raw)| record.put(*kind, *index, *raw));
+            let mut record = shard.record(index, &self.layout, now);
+            for (kind, index, raw) in values {
+                record.put(*kind, *index, *raw);
+                // Who teaches may not know of it yet.
+                if learnt.weight != Weight::Memory && !is_counted(*kind) {
+                    record.mark(*kind, *index);
+                }
+            }
         }
         drop(shard);
         let other = self.copies_to.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
@@ -195,7 +220,7 @@ impl Table {
         };
         let Some((_, mut shard, index)) = other.obtain(&learnt.key, now) else { return };
         shard.touch(index, other.end_of_life(now), Origin::Peer);
-        let mut record = Record { layout: &other.layout, words: shard.data(index), now };
+        let mut record = shard.record(index, &other.layout, now);
         learnt.values.iter().filter_map(lasting).for_each(|(kind, index, raw)| record.put(kind, index, raw));
     }
 

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use control::config::StoredKind;
 
-use super::layout::{Record, is_counted};
+use super::layout::is_counted;
 use super::{Entry, PAGE, Table, is_alive, lock};
 
 impl Table {
@@ -27,7 +27,7 @@ impl Table {
                     if !shard.is_entry(index_of_entry) || !is_alive(&shard, index_of_entry, now) {
                         continue;
                     }
-                    let record = Record { layout: &self.layout, words: shard.data(index_of_entry), now };
+                    let record = shard.record(index_of_entry, &self.layout, now);
                     let value = record.value(kind, index).filter(|value| *value > 0);
                     best.extend(value.map(|value| Reverse((value, part, index_of_entry))));
                     if best.len() > most {
