@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,7 @@ use crate::{
     flows,
     neighbor::{NextHop, Outcomes, interface::VlanDevice},
     note::Note,
-    plan::{self, ServiceKey, Wanted, WantedGuard, WantedService, Way},
+    plan::{self, Basis, ServiceKey, Wanted, WantedGuard, WantedService, Way},
     reach::Obstacles,
     sync::{self, Synced},
     tables::{Full, Tables},
@@ -32,6 +33,10 @@ pub(crate) struct Kernel {
     pub(crate) datapath: Datapath,
     pub(crate) tables: Tables,
     pub(crate) wanted: Wanted,
+    /// What that was planned from, unless ways to servers changed since.
+    basis: Option<Basis>,
+    /// The next hops it was planned with.
+    hops: Outcomes,
     /// The guard as the file has it.
     pub(crate) written: WantedGuard,
     /// Prefixes that commands added; they have precedence over those of the file.
@@ -65,6 +70,8 @@ impl Kernel {
             datapath,
             tables,
             wanted: Wanted::default(),
+            basis: None,
+            hops: Outcomes::default(),
             written: WantedGuard::default(),
             commanded,
             changed,
@@ -113,12 +120,20 @@ impl Kernel {
 
     /// Brings the maps to what configuration, states and next hops ask for.
     pub(crate) fn reconcile(&mut self, fleet: &Fleet, hops: &Outcomes) {
-        self.note_obstacles(hops);
+        if !Arc::ptr_eq(&self.hops, hops) {
+            self.note_obstacles(hops);
+            self.hops = Arc::clone(hops);
+            self.basis = None;
+        }
         let way = |ip| self.way(ip, hops.get(&ip).and_then(|outcome| outcome.next_hop()));
-        let snapshot = fleet.snapshot();
         let view = fleet.view();
-        let note = |server: &Server| snapshot.servers.get(server.id().index()).map(|state| Note::of(server, state)).unwrap_or_default();
-        self.wanted = plan::plan(&view, way, note);
+        let note = |server: &Server| {
+            let settings = fleet.settings(&view, server.id());
+            settings.map_or_else(Note::default, |(admin, weight)| Note::of(server, admin, weight))
+        };
+        let basis = Basis::of(&view);
+        self.wanted = plan::replan(&basis, self.basis.as_ref().map(|basis| (basis, &self.wanted)), way, note);
+        self.basis = Some(basis);
         self.written = self.wanted.guard.clone();
         self.wanted.guard.prefixes.extend(&self.commanded);
         self.wanted.vlans = self.vlans.iter().flat_map(entries_of).collect();
@@ -139,8 +154,8 @@ impl Kernel {
 
     /// Tells the data plane how many flows servers have that are chosen by it.
     pub(crate) fn publish_loads(&self) {
-        let chosen = |service: &&WantedService| service.choice == Choice::LeastConn;
-        if !self.wanted.services.values().any(|service| chosen(&service)) {
+        let chosen = |service: &WantedService| service.choice == Choice::LeastConn;
+        if !self.wanted.services.values().any(|service| chosen(service)) {
             return;
         }
         let maps = self.datapath.maps();
@@ -181,12 +196,22 @@ impl Kernel {
     pub(crate) fn note_vlans(&mut self, vlans: Vec<VlanDevice>) -> bool {
         let changed = self.vlans != vlans;
         self.vlans = vlans;
+        self.forget_basis(changed);
         changed
     }
 
     /// Notes what interfaces take now; tells whether anything changed.
     pub(crate) fn note_mtu(&mut self, interface: u32, mtu: u16) -> bool {
-        self.interfaces.insert(interface, mtu) != Some(mtu)
+        let changed = self.interfaces.insert(interface, mtu) != Some(mtu);
+        self.forget_basis(changed);
+        changed
+    }
+
+    /// Has everything planned anew where ways to servers changed.
+    fn forget_basis(&mut self, changed: bool) {
+        if changed {
+            self.basis = None;
+        }
     }
 
     /// Frees servers that left and closes tracked slots, once no flow needs them.

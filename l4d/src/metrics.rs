@@ -1,6 +1,7 @@
 //! What Prometheus reads: the kernel tier's counters and the fleet's states.
 
 use control::{
+    config::{Config, Frontend, Server, XdpFrontend},
     exposition::{self, Kind, Metrics},
     fleet::Fleet,
 };
@@ -10,12 +11,12 @@ use xdp_common::flow::UDP;
 use crate::{
     datapath::{self, ServerCounters},
     kernel::Kernel,
-    plan::{ServiceKey, WantedService},
+    plan::{self, ServiceKey, WantedService},
 };
 
 /// Writes all metrics.
 pub(crate) fn write(metrics: &mut Metrics, kernel: &Kernel, fleet: &Fleet) {
-    if let Err(error) = packets(metrics, kernel).and_then(|()| servers(metrics, kernel)) {
+    if let Err(error) = packets(metrics, kernel).and_then(|()| servers(metrics, kernel, &fleet.config())) {
         warn!("metrics are incomplete: {error}");
     }
     exposition::write_fleet(metrics, &fleet.snapshot());
@@ -30,12 +31,17 @@ fn packets(metrics: &mut Metrics, kernel: &Kernel) -> Result<(), datapath::Error
     Ok(())
 }
 
-fn servers(metrics: &mut Metrics, kernel: &Kernel) -> Result<(), datapath::Error> {
+fn servers(metrics: &mut Metrics, kernel: &Kernel, config: &Config) -> Result<(), datapath::Error> {
     let mut rows = Vec::new();
     for (key, service) in &kernel.wanted.services {
+        let backend = config.frontend_named(&service.frontend).and_then(Frontend::xdp).map(XdpFrontend::backend);
         for held in kernel.tables.servers_of(key) {
-            let name = service.servers.iter().find(|server| server.socket == held.socket).map_or("", |server| &server.name);
-            rows.push((labels(key, service, name), held.share, kernel.datapath.maps().server_counters(held.id)?));
+            let server = backend.and_then(|backend| plan::server_at(config, backend, key, held.socket));
+            rows.push((
+                labels(key, service, server.map_or("", Server::name)),
+                held.share,
+                kernel.datapath.maps().server_counters(held.id)?,
+            ));
         }
     }
     for (name, help, value) in FAMILIES {

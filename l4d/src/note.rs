@@ -4,7 +4,7 @@
 
 use control::{
     config::{Server, ServerId},
-    fleet::{Fleet, ServerSnapshot, View},
+    fleet::{Fleet, View},
     server_state::{Admin, MAX_WEIGHT},
 };
 
@@ -25,18 +25,18 @@ const WEIGHT: u32 = 0x1ff;
 
 impl Note {
     /// Notes how a server differs from what its file says.
-    pub(crate) fn of(server: &Server, state: &ServerSnapshot) -> Self {
+    pub(crate) fn of(server: &Server, admin: Admin, weight: u16) -> Self {
         let written = if server.disabled() { Admin::Maint } else { Admin::Ready };
-        let admin = match state.admin {
+        let admin = match admin {
             same if same == written => 0,
             Admin::Ready => READY,
             Admin::Drain => DRAIN,
             Admin::Maint => MAINT,
         };
-        if state.weight == server.weight() {
+        if weight == server.weight() {
             return Self(admin);
         }
-        Self(admin | WEIGHED | u32::from(state.weight) << WEIGHT_SHIFT | u32::from(server.weight()) << CONFIGURED_SHIFT)
+        Self(admin | WEIGHED | u32::from(weight) << WEIGHT_SHIFT | u32::from(server.weight()) << CONFIGURED_SHIFT)
     }
 
     /// Sets what is noted.
@@ -79,8 +79,10 @@ mod tests {
     }
 
     fn note(fleet: &Fleet) -> Note {
-        let snapshot = fleet.snapshot();
-        Note::of(&snapshot.config.servers()[0], &snapshot.servers[0])
+        let view = fleet.view();
+        let server = &view.config().servers()[0];
+        let (admin, weight) = fleet.settings(&view, server.id()).unwrap();
+        Note::of(server, admin, weight)
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the maps should hold: a pure function of the model, the servers' states and their next hops.
 //!
-//! `app` plans anew after every change and `sync` works out the difference to what is there; nothing here knows ids or places in maps.
+//! `app` plans after every change, anew what changed and as before what did not, and `sync` works out the difference to what is there; nothing here
+//! knows ids or places in maps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use control::{
@@ -57,8 +59,8 @@ impl fmt::Display for ServiceKey {
 /// What the maps should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// The services.
-    pub services: BTreeMap<ServiceKey, WantedService>,
+    /// The services; what did not change is shared by one plan and the next.
+    pub services: BTreeMap<ServiceKey, Arc<WantedService>>,
     /// What they are guarded against.
     pub guard: WantedGuard,
     /// VLANs by lane, and the lanes of their devices by index.
@@ -106,8 +108,6 @@ pub struct WantedService {
 /// One server of a service as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedServer {
-    /// Its name in the file.
-    pub name: String,
     /// Where it listens.
     pub socket: SocketAddr,
     /// The way to it.
@@ -139,15 +139,49 @@ impl Default for Way {
     }
 }
 
-/// Plans the maps.
-pub fn plan(view: &View, way: impl Fn(IpAddr) -> Way, note: impl Fn(&config::Server) -> Note) -> Wanted {
+/// What a plan was made from: services of which nothing of it changed stay as they are.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    view: Arc<View>,
+    /// How often each backend had changed.
+    changes: Vec<u64>,
+}
+
+impl Basis {
+    /// Notes what is planned from; to be called before that is read.
+    pub(crate) fn of(view: &Arc<View>) -> Self {
+        let changes = view.config().backends().iter().map(|backend| view.changes(backend.id())).collect();
+        Self { view: Arc::clone(view), changes }
+    }
+
+    /// Tells whether the servers of a backend are as they were.
+    fn agrees(&self, now: &Self, backend: BackendId) -> bool {
+        Arc::ptr_eq(&self.view, &now.view) && self.changes[backend.index()] == now.changes[backend.index()]
+    }
+}
+
+/// Plans the maps anew, out of nothing.
+pub fn plan(view: &Arc<View>, way: impl Fn(IpAddr) -> Way, note: impl Fn(&config::Server) -> Note) -> Wanted {
+    replan(&Basis::of(view), None, way, note)
+}
+
+/// Plans the maps, given what was planned while `way` and `note` said the same of servers that did not change.
+pub(crate) fn replan(
+    now: &Basis,
+    before: Option<(&Basis, &Wanted)>,
+    way: impl Fn(IpAddr) -> Way,
+    note: impl Fn(&config::Server) -> Note,
+) -> Wanted {
+    let view = &now.view;
     let xdp = view.config().xdp();
     let log = xdp.and_then(config::Xdp::packet_log).map(|packets| packets.next_power_of_two().ilog2());
     let mut wanted = Wanted { guard: xdp.map(guard).unwrap_or_default(), log, ..Wanted::default() };
     for frontend in view.config().frontends() {
         let Some(xdp) = frontend.xdp() else { continue };
+        let before = before.filter(|(basis, _)| basis.agrees(now, xdp.backend())).map(|(_, wanted)| wanted);
         for key in service_keys(frontend) {
-            wanted.services.insert(key, service(view, frontend, xdp, key, &way, &note));
+            let same = before.and_then(|wanted| wanted.services.get(&key)).cloned();
+            wanted.services.insert(key, same.unwrap_or_else(|| Arc::new(service(view, frontend, xdp, key, &way, &note))));
         }
     }
     wanted
@@ -182,6 +216,16 @@ pub(crate) fn holds(outer: (IpAddr, u8), inner: (IpAddr, u8)) -> bool {
 /// Returns where a server listens for a service: at port 0 where it has the client's of many.
 pub(crate) fn socket_for(server: &config::Server, key: &ServiceKey) -> Option<SocketAddr> {
     server.address_for(if key.is_range() { 0 } else { key.socket.port() })
+}
+
+/// Returns the server of a backend that listens there for a service.
+pub(crate) fn server_at<'a>(
+    config: &'a config::Config,
+    backend: BackendId,
+    key: &ServiceKey,
+    socket: SocketAddr,
+) -> Option<&'a config::Server> {
+    config.servers_of(backend).iter().find(|server| socket_for(server, key) == Some(socket))
 }
 
 /// Returns where a server of a backend listens as the file says it: with port 0 where it keeps the client's.
@@ -228,28 +272,20 @@ fn service(
         XdpBalance::LeastConn => Choice::LeastConn,
     };
     let always = !choice.is_hash() || key.protocol == UDP && xdp.track();
-    let mut active = active_servers(view, xdp.backend());
-    // New flows wait for nobody's next hop while there are servers whose next hop is known.
-    let has_hop = |id: &config::ServerId| config.server(*id).ip().is_some_and(|ip| way(ip).hop.interface != 0);
-    if active.iter().any(has_hop) {
-        active.retain(has_hop);
-    }
+    let written = config.servers_of(xdp.backend());
+    let ways: Vec<Way> = written.iter().map(|server| server.ip().map_or_else(Way::default, way)).collect();
+    let shares = shares(view, xdp.backend(), &ways);
     let crosses = matches!(xdp.forward(), config::Forward::Ipip | config::Forward::Gue);
     let mut taken = BTreeSet::new();
-    let servers = config.servers_of(xdp.backend()).iter().filter_map(|server| {
+    let any_named = written.iter().any(|server| server.address().named().is_some());
+    let servers = written.iter().zip(ways).zip(shares).filter_map(|((server, way), weight)| {
         let socket = socket_for(server, &key).filter(|socket| crosses || socket.is_ipv4() == key.socket.is_ipv4())?;
         // Names may lead two servers to one place, where there is but one machine.
-        if !taken.insert(socket) && server.address().named().is_some() {
+        if any_named && !taken.insert(socket) && server.address().named().is_some() {
             return None;
         }
-        Some(WantedServer {
-            name: server.name().to_owned(),
-            socket,
-            way: tunnelled(xdp, way(socket.ip())),
-            usable: view.status(server.id()) != Status::Down,
-            note: note(server),
-            weight: if active.contains(&server.id()) { view.effective_weight(server.id()) } else { 0 },
-        })
+        let usable = view.status(server.id()) != Status::Down;
+        Some(WantedServer { socket, way: tunnelled(xdp, way), usable, note: note(server), weight })
     });
     WantedService {
         frontend: frontend.name().to_owned(),
@@ -292,25 +328,30 @@ fn tunnelled(xdp: &XdpFrontend, way: Way) -> Way {
     Way { mtu, tunnel_port: xdp.tunnel_port(), ..way }
 }
 
-/// Returns the servers that take new flows: all that are up, or else the first backup that is, or all of them if so configured.
-fn active_servers(view: &View, backend: BackendId) -> Vec<config::ServerId> {
+/// Returns the shares of new flows that the servers of a backend take: all that are up, or else the first backup that is, or all of
+/// them if so configured.
+fn shares(view: &View, backend: BackendId, ways: &[Way]) -> Vec<u32> {
     let config = view.config();
-    let up = |backup: bool| {
-        let servers = config.servers_of(backend).iter().filter(move |server| server.backup() == backup);
-        servers.map(config::Server::id).filter(|id| view.effective_weight(*id) > 0)
-    };
-    let mut active: Vec<_> = up(false).collect();
-    if active.is_empty() {
+    let servers = config.servers_of(backend);
+    let up = |backup| move |server: &config::Server| if server.backup() == backup { view.effective_weight(server.id()) } else { 0 };
+    let mut shares: Vec<u32> = servers.iter().map(up(false)).collect();
+    if shares.iter().all(|share| *share == 0) {
+        shares = servers.iter().map(up(true)).collect();
         let all = config.backend(backend).options().iter().any(|option| matches!(**option, ProxyOption::AllBackups));
-        active = up(true).take(if all { usize::MAX } else { 1 }).collect();
+        if !all && let Some(first) = shares.iter().position(|share| *share > 0) {
+            shares[first + 1..].fill(0);
+        }
     }
-    active
+    // New flows wait for nobody's next hop while there are servers whose next hop is known.
+    let has_hop = |way: &Way| way.hop.interface != 0;
+    if shares.iter().zip(ways).any(|(share, way)| *share > 0 && has_hop(way)) {
+        shares.iter_mut().zip(ways).filter(|(_, way)| !has_hop(way)).for_each(|(share, _)| *share = 0);
+    }
+    shares
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use control::{config::Config, fleet::Fleet, server_state::Admin};
 
     use super::*;
@@ -336,6 +377,17 @@ one = { address = "10.0.1.1:8080", weight = 2 }
 two = "10.0.1.2:8080"
 spare1 = { address = "10.0.1.3:8080", backup = true }
 spare2 = { address = "10.0.1.4:8080", backup = true }
+"#;
+
+    const OTHER: &str = r#"
+[frontend.other]
+mode = "tcp"
+bind = "10.0.0.1:90"
+xdp = { forward = "dsr" }
+default-backend = "other"
+[backend.other]
+mode = "tcp"
+server.one = "10.0.1.5:90"
 "#;
 
     fn hop(ip: IpAddr) -> Way {
@@ -373,6 +425,26 @@ spare2 = { address = "10.0.1.4:8080", backup = true }
         assert_eq!(weights(&fleet, hop), [0, 0, 16, 0]);
         set(&fleet, "spare1", Admin::Maint);
         assert_eq!(weights(&fleet, hop), [0, 0, 0, 16]);
+    }
+
+    #[test]
+    fn what_did_not_change_is_planned_once() {
+        let file = format!("{FILE}{OTHER}");
+        let fleet = Fleet::new(Arc::new(Config::parse("l4d.toml", &file).unwrap()));
+        let note = |_: &config::Server| Note::default();
+        let basis = Basis::of(&fleet.view());
+        let first = replan(&basis, None, hop, note);
+        set(&fleet, "one", Admin::Maint);
+        let changed = Basis::of(&fleet.view());
+        let second = replan(&changed, Some((&basis, &first)), hop, note);
+        assert_eq!(second, plan(&fleet.view(), hop, note), "as planned out of nothing");
+        let shared =
+            |(key, service): (&ServiceKey, &Arc<WantedService>)| (service.backend.clone(), Arc::ptr_eq(service, &first.services[key]));
+        let expected = [("web", false), ("web", false), ("other", true)].map(|(backend, shared)| (backend.to_owned(), shared));
+        assert_eq!(second.services.iter().map(shared).collect::<Vec<_>>(), expected);
+        // What a command asks for counts as a change, though nothing that is shown differs.
+        set(&fleet, "one", Admin::Maint);
+        assert!(!changed.agrees(&Basis::of(&fleet.view()), fleet.config().backend_named("web").unwrap().id()));
     }
 
     #[test]

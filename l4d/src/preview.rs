@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use control::{
-    config::{Config, Diagnostic, Frontend},
+    config::{BackendId, Config, Diagnostic, Frontend, Server, XdpFrontend},
     fleet::Fleet,
 };
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ pub(crate) fn text(config: &Arc<Config>) -> String {
     for frontend in config.frontends() {
         // A string takes all text.
         let _ = match frontend.xdp() {
-            Some(_) => in_kernel(&mut text, &preview, frontend),
+            Some(xdp) => in_kernel(&mut text, config, &preview, frontend, xdp.backend()),
             None => in_user_space(&mut text, frontend),
         };
     }
@@ -68,7 +68,7 @@ pub(crate) fn text(config: &Arc<Config>) -> String {
     text
 }
 
-fn in_kernel(text: &mut String, preview: &Preview, frontend: &Frontend) -> std::fmt::Result {
+fn in_kernel(text: &mut String, config: &Config, preview: &Preview, frontend: &Frontend, backend: BackendId) -> std::fmt::Result {
     writeln!(text, "frontend {}: in the kernel", frontend.name())?;
     for key in plan::service_keys(frontend) {
         let Some(service) = preview.wanted.services.get(&key) else { continue };
@@ -85,8 +85,7 @@ fn in_kernel(text: &mut String, preview: &Preview, frontend: &Frontend) -> std::
             service.mss.map_or_else(String::new, |mss| format!("; segments of at most {mss} bytes"))
         )?;
         for server in preview.tables.servers_of(&key) {
-            let named = service.servers.iter().find(|wanted| wanted.socket == server.socket);
-            let name = named.map_or("-", |wanted| &wanted.name);
+            let name = plan::server_at(config, backend, &key, server.socket).map_or("-", Server::name);
             writeln!(text, "    {name:<16} {:<28} {:>5.1}% of new flows", address(server.socket), server.share * 100.0)?;
         }
         if service.servers.is_empty() {
@@ -149,7 +148,7 @@ const fn dead(service: &WantedService) -> &'static str {
 /// Does as [`text`] for programs.
 pub(crate) fn json(config: &Arc<Config>) -> Value {
     let preview = Preview::of(config);
-    let frontends: Vec<Value> = config.frontends().iter().map(|frontend| json_frontend(&preview, frontend)).collect();
+    let frontends: Vec<Value> = config.frontends().iter().map(|frontend| json_frontend(config, &preview, frontend)).collect();
     json!({
         "frontends": frontends,
         "refused": preview.refused,
@@ -162,13 +161,11 @@ pub(crate) fn json(config: &Arc<Config>) -> Value {
     })
 }
 
-fn json_frontend(preview: &Preview, frontend: &Frontend) -> Value {
+fn json_frontend(config: &Config, preview: &Preview, frontend: &Frontend) -> Value {
     let obstacle = |obstacle: &Diagnostic| json!({ "place": place(obstacle), "message": obstacle.message() });
-    let services: Vec<Value> = if frontend.xdp().is_some() {
-        plan::service_keys(frontend).filter_map(|key| json_service(preview, &key)).collect()
-    } else {
-        Vec::new()
-    };
+    let of =
+        |xdp: &XdpFrontend| plan::service_keys(frontend).filter_map(|key| json_service(config, preview, xdp.backend(), &key)).collect();
+    let services: Vec<Value> = frontend.xdp().map(of).unwrap_or_default();
     json!({
         "name": frontend.name(),
         "in_kernel": frontend.xdp().is_some(),
@@ -177,11 +174,11 @@ fn json_frontend(preview: &Preview, frontend: &Frontend) -> Value {
     })
 }
 
-fn json_service(preview: &Preview, key: &ServiceKey) -> Option<Value> {
+fn json_service(config: &Config, preview: &Preview, backend: BackendId, key: &ServiceKey) -> Option<Value> {
     let service = preview.wanted.services.get(key)?;
     let servers = preview.tables.servers_of(key).into_iter().map(|server| {
-        let named = service.servers.iter().find(|wanted| wanted.socket == server.socket);
-        json!({ "name": named.map(|wanted| &wanted.name), "address": server.socket.to_string(), "share": server.share })
+        let name = plan::server_at(config, backend, key, server.socket).map(Server::name);
+        json!({ "name": name, "address": server.socket.to_string(), "share": server.share })
     });
     Some(json!({
         "protocol": protocol(key),

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use xdp_common::{
@@ -221,7 +222,7 @@ pub fn has_leaving(tables: &Tables, wanted: &Wanted) -> bool {
 pub fn retire(tables: &mut Tables, wanted: &Wanted, busy: &BTreeSet<u16>) -> Vec<MapOp> {
     let mut freed = BTreeSet::new();
     for (key, held) in &mut tables.services {
-        let wanted = wanted.services.get(key).map(server_keys).unwrap_or_default();
+        let wanted = wanted.services.get(key).map(|service| server_keys(service)).unwrap_or_default();
         let in_ring: BTreeSet<u16> = held.slots.iter().flat_map(|slot| [slot.current().0, slot.former().map_or(0, |id| id.0)]).collect();
         held.servers.retain(|server, id| {
             let stays = wanted.contains(server) || busy.contains(id) || in_ring.contains(id);
@@ -247,10 +248,12 @@ pub fn is_tracking(tables: &Tables, key: &ServiceKey) -> bool {
     tables.services.get(key).is_some_and(|held| held.slots.iter().any(|slot| !slot.is_settled()))
 }
 
-fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, ops: &mut Vec<MapOp>) -> Result<Ring, Full> {
+fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &Arc<WantedService>, ops: &mut Vec<MapOp>) -> Result<Ring, Full> {
     let mut held = match tables.services.get(key) {
         // Most services are untouched by a change, and a ring takes milliseconds.
-        Some(held) if held.brought_to.as_ref() == Some(wanted) => return Ok(Ring::Same),
+        Some(held) if held.brought_to.as_ref().is_some_and(|before| Arc::ptr_eq(before, wanted) || before == wanted) => {
+            return Ok(Ring::Same);
+        }
         Some(held) => held.clone(),
         None => new_service(tables, key, wanted)?,
     };
@@ -258,10 +261,10 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
         held.region = tables.place_ring(key, wanted.choice, wanted.ring)?;
         held.slots.clear();
     }
-    let WantedService { forward, choice, tracking, on_dead, on_none, .. } = *wanted;
+    let WantedService { forward, choice, tracking, on_dead, on_none, .. } = **wanted;
     held.head = Head { forward, choice, tracking, on_dead, on_none, ..held.head };
-    let dead = sync_servers(tables, &mut held, wanted, ops)?;
-    let slots = wanted_slots(&held, key, wanted, &dead);
+    let Placed { ids, dead } = sync_servers(tables, &mut held, wanted, ops)?;
+    let slots = wanted_slots(&held, key, wanted, &ids, &dead);
     let moved = replace_slots(&mut held, slots);
     let ring = if moved.is_some() { Ring::Changed } else { Ring::Same };
     ops.extend(moved);
@@ -280,10 +283,10 @@ fn sync_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService, o
         ops.push(place);
     }
     // Only now does no slot give new flows to a dead server.
-    for (id, server) in dead.values() {
-        write_server(tables, *id, *server, ops);
+    for (id, server) in dead {
+        write_server(tables, id, server, ops);
     }
-    held.brought_to = Some(wanted.clone());
+    held.brought_to = Some(Arc::clone(wanted));
     tables.services.insert(*key, held);
     Ok(ring)
 }
@@ -304,21 +307,25 @@ fn new_service(tables: &mut Tables, key: &ServiceKey, wanted: &WantedService) ->
     Ok(Held { head, place, region, slots: Vec::new(), servers: BTreeMap::new(), brought_to: None })
 }
 
-/// Writes the servers that may be used; returns those that may not, to be written last.
-fn sync_servers(
-    tables: &mut Tables,
-    held: &mut Held,
-    wanted: &WantedService,
-    ops: &mut Vec<MapOp>,
-) -> Result<BTreeMap<ServerKey, (u16, Server)>, Full> {
+/// The servers of a service in the maps.
+struct Placed {
+    /// Their ids, in the file's order.
+    ids: Vec<u16>,
+    /// Those that may not be used, to be written last.
+    dead: Vec<(u16, Server)>,
+}
+
+/// Writes the servers that may be used.
+fn sync_servers(tables: &mut Tables, held: &mut Held, wanted: &WantedService, ops: &mut Vec<MapOp>) -> Result<Placed, Full> {
     tables.check_room(wanted.servers.len().saturating_sub(held.servers.len()), wanted)?;
-    let mut dead = BTreeMap::new();
+    let mut placed = Placed { ids: Vec::with_capacity(wanted.servers.len()), dead: Vec::new() };
     for (key, server) in server_keys(wanted).into_iter().zip(&wanted.servers) {
         let id = match held.servers.get(&key) {
             Some(id) => *id,
             None => tables.place_server(server.socket)?,
         };
         held.servers.insert(key, id);
+        placed.ids.push(id);
         let entry = Server {
             address: server.socket.ip().into(),
             port: Port::new(server.socket.port()),
@@ -334,10 +341,10 @@ fn sync_servers(
             write_server(tables, id, entry, ops);
         } else {
             tables.reserve(id);
-            dead.insert(key, (id, entry));
+            placed.dead.push((id, entry));
         }
     }
-    Ok(dead)
+    Ok(placed)
 }
 
 fn write_server(tables: &mut Tables, id: u16, server: Server, ops: &mut Vec<MapOp>) {
@@ -348,21 +355,20 @@ fn write_server(tables: &mut Tables, id: u16, server: Server, ops: &mut Vec<MapO
     }
 }
 
-fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, dead: &BTreeMap<ServerKey, (u16, Server)>) -> Vec<Slot> {
-    let keys = server_keys(wanted);
-    let id_of = |index: usize| ServerId(held.servers[&keys[index]]);
+fn wanted_slots(held: &Held, key: &ServiceKey, wanted: &WantedService, ids: &[u16], dead: &[(u16, Server)]) -> Vec<Slot> {
+    let id_of = |index: usize| ServerId(ids[index]);
     if !wanted.choice.is_hash() {
         let weights: Vec<u32> = wanted.servers.iter().map(|server| server.weight).collect();
         return ring::sequence(&weights, SEQUENCE_SLOTS).into_iter().map(|index| Slot::settled(id_of(index))).collect();
     }
-    let names: Vec<String> = keys.iter().map(ServerKey::name).collect();
+    let names: Vec<String> = server_keys(wanted).iter().map(ServerKey::name).collect();
     let weighted: Vec<Weighted<'_>> =
         names.iter().zip(&wanted.servers).map(|(name, server)| Weighted { name, weight: server.weight }).collect();
     // The size it was made with: another would give most of its flows to other servers.
     let slots = held.region.1 as usize;
     let mut owners: Vec<ServerId> = maglev::populate(&weighted, slots).into_iter().map(|index| id_of(usize::from(index))).collect();
     owners.resize(slots, ServerId::NONE);
-    let dead: BTreeSet<u16> = dead.values().map(|(id, _)| *id).collect();
+    let dead: BTreeSet<u16> = dead.iter().map(|(id, _)| *id).collect();
     let remembers = wanted.forward != Forward::Nat && key.protocol == TCP && wanted.tracking == Tracking::WhereChanged;
     let before = held.slots.iter().copied().chain(std::iter::repeat(Slot::default()));
     before

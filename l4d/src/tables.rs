@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use xdp_common::{
@@ -170,7 +171,7 @@ pub(crate) struct Held {
     pub(crate) slots: Vec<Slot>,
     pub(crate) servers: BTreeMap<ServerKey, u16>,
     /// What it was last brought to; none after it was read back.
-    pub(crate) brought_to: Option<WantedService>,
+    pub(crate) brought_to: Option<Arc<WantedService>>,
 }
 
 impl Held {
@@ -287,6 +288,7 @@ impl Tables {
             }
         }
         taken.extend(tables.by_id.values().map(|range| (range.service, range.last as u16, Place::ById)));
+        let keys = keys_by_service(&tables.servers);
         for (service, last, place) in taken {
             let head = service.parts();
             let (first, count) = service.ring();
@@ -296,7 +298,7 @@ impl Tables {
                 // A hash ring is in use as a whole.
                 region: (first, region_size(head.choice, count)),
                 slots: (first..first.saturating_add(count).min(ring_capacity)).map(&slot).collect(),
-                servers: keys_of(&tables.servers, head.id),
+                servers: keys.get(&head.id).cloned().unwrap_or_default(),
                 brought_to: None,
             };
             let socket = SocketAddr::new(service.address.into(), head.port.number());
@@ -373,8 +375,8 @@ impl Tables {
 
     /// Returns a free service id and place.
     pub(crate) fn place_service(&mut self, key: &ServiceKey) -> Result<(u16, Place), Full> {
-        let taken: BTreeSet<u16> = self.services.values().map(|held| held.head.id).collect();
-        let id = next_free(self.last_service, SERVICES, |id| taken.contains(&id)).ok_or(Full::Services(key.socket))?;
+        let taken = |id| self.services.values().any(|held| held.head.id == id);
+        let id = next_free(self.last_service, SERVICES, taken).ok_or(Full::Services(key.socket))?;
         let place = if key.is_range() {
             Place::ById
         } else {
@@ -591,14 +593,17 @@ pub(crate) const fn entry_head(port: u16, protocol: u8, id: u16) -> Head {
     }
 }
 
-fn keys_of(servers: &BTreeMap<u16, Server>, service: u16) -> BTreeMap<ServerKey, u16> {
-    let mut keys = BTreeMap::new();
-    for (id, server) in servers.iter().filter(|(_, server)| server.service == service) {
+/// Returns the servers of each service by what names them.
+fn keys_by_service(servers: &BTreeMap<u16, Server>) -> BTreeMap<u16, BTreeMap<ServerKey, u16>> {
+    let mut services: BTreeMap<u16, BTreeMap<ServerKey, u16>> = BTreeMap::new();
+    for (id, server) in servers {
         let socket = SocketAddr::new(server.address.into(), server.port.number());
-        let occurrence = keys.keys().filter(|key: &&ServerKey| key.socket == socket).count() as u16;
+        let keys = services.entry(server.service).or_default();
+        let all = [0, u16::MAX].map(|occurrence| ServerKey { socket, occurrence });
+        let occurrence = keys.range(all[0]..=all[1]).count() as u16;
         keys.insert(ServerKey { socket, occurrence }, *id);
     }
-    keys
+    services
 }
 
 /// Returns the next id after `last` that is not taken; 0 is none.

@@ -304,6 +304,13 @@ impl Fleet {
         notices.into_iter().for_each(Notice::log);
     }
 
+    /// Returns what the administrator wants of a server of `view`, and its weight before any ramp.
+    pub fn settings(&self, view: &View, server: ServerId) -> Option<(Admin, u16)> {
+        let core = self.shared.core();
+        let record = core.translate(view, server).and_then(|server| core.records.get(server.index()))?;
+        Some((record.state.admin(), record.state.weight()))
+    }
+
     /// Returns a copy of everything known about the servers.
     pub fn snapshot(&self) -> Snapshot {
         let now = now();
@@ -320,6 +327,7 @@ impl Fleet {
         let Some(record) = core.records.get_mut(server.index()) else { return };
         let change = change(&mut record.state, now);
         let notices = core.settle(server, change, reason, now);
+        core.view.count_change(server);
         drop(core);
         notices.into_iter().for_each(Notice::log);
     }
@@ -379,6 +387,7 @@ impl Core {
         }
         let (is_news, is_limited) = (cell.store(record.shown(now)), cell.store_maxconn(record.maxconn));
         if is_news || is_limited {
+            self.view.count_change(server);
             self.wake();
         }
     }

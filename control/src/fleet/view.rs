@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::config::{Config, Server, ServerId};
+use crate::config::{BackendId, Config, Server, ServerId};
 use crate::server_state::{Checking, Status, WEIGHT_SCALE};
 
 /// A configuration with the state of each of its servers.
@@ -15,6 +15,8 @@ pub struct View {
     config: Arc<Config>,
     /// One per server, by id.
     cells: Vec<Arc<Cell>>,
+    /// How often anything changed about the servers of each backend, by id.
+    changes: Vec<AtomicU64>,
 }
 
 /// What is shown of a server, in one word, so that a change of all of it is one change to all readers.
@@ -42,12 +44,26 @@ impl View {
     /// Invariant: `cells` has one element for each server of `config`.
     pub(super) fn new(config: Arc<Config>, cells: Vec<Arc<Cell>>) -> Self {
         debug_assert_eq!(config.servers().len(), cells.len());
-        Self { config, cells }
+        let changes = config.backends().iter().map(|_| AtomicU64::new(0)).collect();
+        Self { config, cells, changes }
     }
 
     /// Returns the configuration.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// Returns how often anything changed about the servers of a backend: read before them, it tells later whether they are still as they were.
+    pub fn changes(&self, backend: BackendId) -> u64 {
+        self.changes.get(backend.index()).map_or(0, |changes| changes.load(Ordering::Acquire))
+    }
+
+    /// Counts a change of a server, once it can be seen.
+    pub(super) fn count_change(&self, server: ServerId) {
+        let backend = self.server(server).map(|server| server.backend().index());
+        if let Some(changes) = backend.and_then(|backend| self.changes.get(backend)) {
+            changes.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Returns a server's status; down for an id of another configuration that this one does not have.

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use proptest::prelude::*;
 use xdp_common::{
@@ -112,7 +112,6 @@ fn any_key(number: u16) -> ServiceKey {
 
 fn server(number: u8, weight: u32) -> WantedServer {
     WantedServer {
-        name: format!("s{number}"),
         socket: SocketAddr::new(IpAddr::from([10, 0, 1, number]), 80),
         way: Way { hop: Hop::new([2, 0, 0, 0, 0, number], [2, 0, 0, 0, 1, 0], 2), ..Way::default() },
         usable: true,
@@ -139,7 +138,7 @@ fn service(forward: Forward, choice: Choice, servers: Vec<WantedServer>) -> Want
 }
 
 fn wanted(service: WantedService) -> Wanted {
-    Wanted { services: BTreeMap::from([(key(80), service)]), ..Wanted::default() }
+    Wanted { services: BTreeMap::from([(key(80), Arc::new(service))]), ..Wanted::default() }
 }
 
 fn hashed(servers: Vec<WantedServer>) -> Wanted {
@@ -199,7 +198,7 @@ fn a_change_of_one_service_leaves_the_others_alone() {
     let with = |weight| {
         let services = (80..100).map(|port| {
             let weight = if port == 80 { weight } else { 1 };
-            (key(port), service(Forward::Nat, Choice::Source, vec![server(1, 1), server(2, weight)]))
+            (key(port), Arc::new(service(Forward::Nat, Choice::Source, vec![server(1, 1), server(2, weight)])))
         });
         Wanted { services: services.collect(), ..Wanted::default() }
     };
@@ -298,7 +297,8 @@ proptest! {
     fn every_step_is_safe(history in prop::collection::vec(prop::collection::btree_map(0u16..7, any_service(), 0..4), 1..6)) {
         let (mut tables, mut kernel) = (Tables::empty(HashKey::default(), CAPACITY), Kernel::new());
         for services in history {
-            let wanted = Wanted { services: services.into_iter().map(|(number, service)| (any_key(number), service)).collect(), ..Wanted::default() };
+            let services = services.into_iter().map(|(number, service)| (any_key(number), Arc::new(service))).collect();
+            let wanted = Wanted { services, ..Wanted::default() };
             let all = wanted.services.values().flat_map(|service| &service.servers);
             let dying = all.filter(|server| !server.usable).map(|server| server.socket).collect();
             for op in sync(&mut tables, &wanted).ops {

@@ -87,7 +87,6 @@ impl Balancer {
     /// Gives the ring to a hundred servers and takes it from all others, which stay.
     fn fill(&mut self, case: &Case, first_active: u32) {
         let servers = (0..first_active + SERVERS).map(|index| WantedServer {
-            name: format!("server{}", index + 1),
             socket: SocketAddr::new(nth_address(BEFORE_SERVERS.0, index + 1).into(), BEFORE_SERVERS.1),
             way: Way { hop: Hop::new(GENERATOR_MAC.0, BALANCER_MAC.0, self.cable.far), ..Way::default() },
             usable: true,
@@ -106,7 +105,8 @@ impl Balancer {
             ring: limits::RING_SLOTS,
             servers: servers.collect(),
         };
-        let Synced { ops, .. } = sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service)].into(), ..Wanted::default() });
+        let Synced { ops, .. } =
+            sync::sync(&mut self.tables, &Wanted { services: [(service_key(), service.into())].into(), ..Wanted::default() });
         self.datapath().apply(&ops);
     }
 

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use l4d::{
@@ -222,7 +223,7 @@ impl<'a> Bench<'a> {
             servers: (1..=SERVERS).map(|number| self.server(at, forward, number)).collect(),
         };
         change(&mut service);
-        self.wanted.services.insert(key, service);
+        self.wanted.services.insert(key, service.into());
         self.sync();
     }
 
@@ -237,12 +238,12 @@ impl<'a> Bench<'a> {
         };
         let socket = SocketAddr::new(server_ip(number, socket.ip()), port);
         let way = Way { hop, source: tunnel_source(socket.ip()), mtu: 1500, tunnel_port: TUNNEL_PORT };
-        WantedServer { name: format!("s{number}"), socket, way, usable: true, note: Note::default(), weight: 1 }
+        WantedServer { socket, way, usable: true, note: Note::default(), weight: 1 }
     }
 
     /// Changes a service as the daemon would after a reload or a failed check.
     pub(crate) fn change(&mut self, at: &str, change: impl FnOnce(&mut WantedService)) {
-        change(self.wanted.services.get_mut(&service_key(at)).expect("the service was added"));
+        change(Arc::make_mut(self.wanted.services.get_mut(&service_key(at)).expect("the service was added")));
         self.sync();
     }
 
