@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use control::config::{RetryCause, RetryOn, Timeout};
+use control::config::{LogStep, RetryCause, RetryOn, Timeout};
 use control::tls::Host;
 use tracing::{debug, info};
 
@@ -154,6 +154,7 @@ async fn serve<'a>(
         Err(error) => return Err(Failure::new(error, &mut review, None)),
     };
     review.begin(&head);
+    record.step(frontend, LogStep::Accept, &review.view(&head));
     if let Some(observer) = trail.and_then(|trail| trail.meet(&head, &review.view(&head))) {
         review.observe(observer);
     }
@@ -178,6 +179,7 @@ async fn serve<'a>(
     record.given(affinity.given());
     review.name(&mut head);
     record.trace(&mut head);
+    record.step(frontend, LogStep::Request, &review.view(&head));
     forwarded::add(&mut head, client, frontend, backend);
     if backend.rules().sticks() {
         affinity.recall(backend, &review.view(&head));
@@ -256,6 +258,13 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             let whole = self.request.body.is_done();
             self.request.retry_on = if whole && self.repeats { self.pursuit.causes_left() } else { RetryOn::NEVER };
             record.begin_flow(self.request.review.borrow().frontend());
+            {
+                let review = self.request.review.borrow();
+                record.step(review.frontend(), LogStep::Connect, &review.view(&self.request.head));
+                let outline = record.outline(review.frontend(), &review.view(&self.request.head));
+                drop(review);
+                self.request.outline = outline;
+            }
             let outcome = forward::run(client, &mut connection, self.request, self.limits, &mut record.progress).await;
             record.response();
             let progress = &record.progress;

@@ -13,6 +13,7 @@ mod output;
 mod ring;
 mod span;
 mod spool;
+mod step;
 mod tally;
 mod target;
 
@@ -28,10 +29,13 @@ pub(crate) use journal::{Log, Logs};
 pub(crate) use output::flush;
 pub(crate) use ring::{Rings, Since};
 pub(crate) use spool::dropped;
+pub(crate) use step::Outline;
 pub(crate) use target::{Target, check_format};
 
 use journal::Outcome;
 use output::Line;
+
+use control::config::LogStep;
 
 use crate::date;
 use crate::error::{ExchangeError, Phase};
@@ -40,7 +44,7 @@ use crate::message::head::{Method, RequestHead};
 use crate::message::headers::Known;
 use crate::otlp::{self, Span};
 use crate::peer::Peer;
-use crate::rules::{Counts, Ends, Facts, Format, Loudness, Memory, Steps, View};
+use crate::rules::{Counts, Ends, Facts, Memory, Steps, View};
 use crate::sessions::{Cause, Place, Seat};
 use crate::site::{Backend, Frontend, Server};
 use crate::stats::{Counter, Presence};
@@ -397,9 +401,7 @@ impl<'a> Record<'a> {
         self.end_span(frontend, ended);
         self.count_request(frontend, ended);
         self.count_cache(frontend, view.memory);
-        if self.wanted {
-            self.write_line(frontend, view, ended);
-        }
+        self.write_line(frontend, (LogStep::Close, view), ended);
     }
 
     /// Counts a connection in mode `tcp` and writes its line.
@@ -407,36 +409,9 @@ impl<'a> Record<'a> {
         let ended = Instant::now();
         self.presence = None;
         self.count_end(frontend, ended);
-        if self.wanted {
-            self.request = Some(self.start);
-            self.answered = self.connected;
-            self.write_line(frontend, view, ended);
-        }
-    }
-
-    fn write_line(&self, frontend: &Frontend, view: &View<'_>, ended: Instant) {
-        let (log, lines) = (frontend.log(), frontend.rules().lines());
-        let outcome = self.outcome();
-        let format = lines.error.as_ref().filter(|_| outcome == Outcome::Failure).or(lines.usual.as_ref());
-        let level = match view.memory.wishes.loudness {
-            Loudness::Usual => log.level(outcome),
-            Loudness::At(level) => log.level(outcome).map(|_| level),
-            Loudness::Silent => None,
-        };
-        let Some((format, level)) = format.zip(level) else { return };
-        let facts = self.facts(frontend, (format, view.memory), ended);
-        LINE.with_borrow_mut(|[text, structured, packet]| {
-            text.clear();
-            format.write_line(view, &facts, text);
-            if text.is_empty() {
-                return;
-            }
-            structured.clear();
-            if let Some(format) = &lines.structured {
-                format.write_line(view, &facts, structured);
-            }
-            log.write(Line { level, text, structured }, packet);
-        });
+        self.request = Some(self.start);
+        self.answered = self.connected;
+        self.write_line(frontend, (LogStep::Close, view), ended);
     }
 
     /// Tells whether it went as it should, by HAProxy's rules.
@@ -446,7 +421,10 @@ impl<'a> Record<'a> {
         if is_normal { Outcome::Normal } else { Outcome::Failure }
     }
 
-    fn facts<'f>(&'f self, frontend: &'f Frontend, (format, memory): (&Format, &Memory), ended: Instant) -> Facts<'f> {
+    fn facts<'f>(&self, (frontend, line): (&'f Frontend, Option<&'f [u8]>), (step, memory): (LogStep, &Memory), ended: Instant) -> Facts<'f>
+    where
+        'a: 'f,
+    {
         let now = SystemTime::now();
         let date = |at: Instant| now.checked_sub(ended.saturating_duration_since(at)).unwrap_or(SystemTime::UNIX_EPOCH);
         Facts {
@@ -464,19 +442,22 @@ impl<'a> Record<'a> {
             sent: self.sent,
             termination: self.termination,
             cookies: self.cookies,
-            counts: self.counts(frontend, format, memory),
-            line: Some(&*self.line).filter(|line| !line.is_empty()),
+            counts: self.counts(frontend, memory),
+            origin: step::origin(step),
+            line: line.filter(|line| !line.is_empty()),
         }
     }
 
     /// Returns how long each step took of those that it came to.
     fn steps(&self, ended: Instant) -> Steps {
         let step = |from: Option<Instant>, to: Option<Instant>| from.zip(to).map(|(from, to)| to.saturating_duration_since(from));
+        // In mode tcp there is nothing to wait for.
+        let request = self.request.or(self.queued.map(|_| self.start));
         Steps {
             handshake: self.handshake,
             idle: self.start.saturating_duration_since(self.began),
-            request: step(Some(self.start), self.request),
-            queue: step(self.request, self.queued),
+            request: step(Some(self.start), request),
+            queue: step(request, self.queued),
             connect: step(self.queued, self.connected),
             response: step(self.connected, self.answered),
             data: step(self.answered, Some(ended)),
@@ -484,9 +465,10 @@ impl<'a> Record<'a> {
         }
     }
 
-    fn counts(&self, frontend: &Frontend, format: &Format, memory: &Memory) -> Counts {
+    fn counts(&self, frontend: &Frontend, memory: &Memory) -> Counts {
         let (process, own) = frontend.connections();
-        let (exchange, lines) = if format.asks_numbers() { (memory.number(), frontend.log().number()) } else { (0, 0) };
+        let asks_numbers = frontend.rules().lines().asks_numbers();
+        let (exchange, lines) = if asks_numbers { (memory.number(), frontend.log().number()) } else { (0, 0) };
         Counts {
             process: process.into(),
             frontend: own.into(),

@@ -233,6 +233,11 @@ impl<'a> Review<'a> {
         View { scene: &self.scene, request: Some(head), response: None, memory: self.memory }
     }
 
+    /// Returns what a line about a response may look at.
+    pub(crate) fn view_of_response<'v>(&'v self, request: &'v RequestHead, head: &'v ResponseHead) -> View<'v> {
+        View { scene: &self.scene, request: Some(request), response: Some(head), memory: self.memory }
+    }
+
     /// Returns the status of the answer to whoever asks whether we are there.
     pub(crate) fn health(&self, head: &RequestHead) -> u16 {
         if self.frontend.rules().fails_monitor(&self.view(head)) { 503 } else { 200 }
@@ -349,7 +354,7 @@ impl<'a> Review<'a> {
     }
 
     /// Returns whose client it is.
-    pub(crate) fn frontend(&self) -> &Frontend {
+    pub(crate) fn frontend(&self) -> &'a Frontend {
         self.frontend
     }
 

@@ -26,7 +26,7 @@ use crate::h2::server::{self, PREFACE};
 use crate::idle::Seat;
 use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
-use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict};
+use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict, View};
 use crate::site::{Door, Frontend};
 use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
@@ -94,6 +94,11 @@ impl Client {
     /// Returns what rules may know of the connection.
     pub(crate) fn scene<'s>(&self, frontend: &'s Frontend) -> Scene<'s> {
         scene(frontend, self.source, self.stream.privacy(), || self.destination())
+    }
+
+    /// Returns what lines about the connection may look at.
+    pub(crate) fn view<'v>(&'v self, scene: &'v Scene<'v>) -> View<'v> {
+        View { scene, request: None, response: None, memory: &self.memory }
     }
 
     /// Takes the connection through rules about it, which may say that somebody else is the client; tells whether it is served.

@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 
-use control::config::{Backend, Balance, Bind, Config, Diagnostic, Frontend, Located, Mode, Peers, Report, Ring, Transport, suggest};
+use control::config::{
+    Backend, Balance, Bind, Config, Diagnostic, Frontend, Located, LogProfile, Mode, Peers, Report, Ring, Transport, suggest,
+};
 use tracing::info;
 
 use crate::balance::Expression;
@@ -75,6 +77,10 @@ impl Findings {
             Ok(found) => found,
             Err(fault) => return self.0.push(fault.into_diagnostic(target)),
         };
+        let profiles: Vec<&str> = config.log_profiles().iter().map(LogProfile::name).collect();
+        if let Some(name) = found.profile().filter(|name| !profiles.contains(name)) {
+            self.0.push(Diagnostic::error(target.location(), format!("no log-profile `{name}`")).hint(suggest::hint(name, &profiles)));
+        }
         let names: Vec<&str> = config.rings().iter().map(Ring::name).collect();
         if let Some(name) = found.ring().filter(|name| !names.contains(name)) {
             self.0.push(Diagnostic::error(target.location(), format!("no ring `{name}`")).hint(suggest::hint(name, &names)));

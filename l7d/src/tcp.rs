@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::config::RetryCause;
+use control::config::{LogStep, RetryCause};
 use control::tls::Host;
 use tracing::info;
 
@@ -36,6 +36,7 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     let mut record = Record::new(client.source, frontend, Instant::now());
     record.secured(client.stream.secured(), client.take_handshake());
     record.destination(|| client.destination());
+    record.step(frontend, LogStep::Accept, &client.view(&client.scene(frontend)));
     let place = record.place();
     let carried = {
         let carrying = pin!(carry(client, frontend, &mut record));
@@ -47,7 +48,7 @@ pub(crate) async fn serve(client: &mut Client, frontend: &Frontend) {
     }
     record.account(&client.memory);
     let scene = client.scene(frontend);
-    record.write_tcp(frontend, &View { scene: &scene, request: None, response: None, memory: &client.memory });
+    record.write_tcp(frontend, &client.view(&scene));
 }
 
 async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Record<'a>) -> Result<(), ExchangeError> {
@@ -70,14 +71,16 @@ async fn carry<'a>(client: &mut Client, frontend: &'a Frontend, record: &mut Rec
         record.ruled(termination);
         return Ok(());
     }
+    record.step(frontend, LogStep::Request, &client.view(&scene));
     let (server, _pursuit, affinity) = dial(client, frontend, backend, record).await?;
+    scene.server = record.names().1;
+    record.step(frontend, LogStep::Connect, &client.view(&scene));
     let early = client.early.take();
     let rules = backend.rules();
     let quiet = Quiet::of(frontend.timeouts(), backend.timeouts());
     record.begin_flow(frontend);
     record.progress.tunnel.watch(&client.memory, record.progress.meters.as_ref());
     let carried = if rules.concerns_first_answers() || rules.sticks_late() {
-        scene.server = record.names().1;
         let mut memory = mem::take(&mut client.memory);
         let carried = {
             let mut held = Box::pin(hold(&server.stream, (rules, &affinity), scene, &mut memory));

@@ -12,10 +12,10 @@ use super::error::Diagnostic;
 use super::location::{Located, Location};
 use super::model::{
     Acl, AttachMode, Balance, Bind, Cache, CipherSuite, Coding, CommandSocket, Cookie, Curve, DeadServer, ErrorReply, Family, Forward,
-    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, Mailers, Mode, NamingOptions, NoServer, OnError, OnStop,
-    Password, PortRange, Prefix, Preset, Probes, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy, Sequence, ServerAddress,
-    ServerKey, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion, Tracked, UniqueId,
-    XdpBalance,
+    HashType, HttpErrors, HttpReuse, InitAddress, InitState, Layer, LogForward, LogProfile, LogStep, Mailers, Mode, NamingOptions,
+    NoServer, OnError, OnStop, Password, PortRange, Prefix, Preset, Probes, Protocol, Rates, Request, Resolvers, RetryOn, Ring, SendProxy,
+    Sequence, ServerAddress, ServerKey, ServerSource, StateSource, StatsPage, StatsSocket, Step, Stored, TableKey, Timeout, TlsVersion,
+    Tracked, UniqueId, XdpBalance,
 };
 use super::value::option::Switch;
 use super::value::word::Ask;
@@ -41,6 +41,7 @@ pub(super) struct Written {
     pub(super) peers: Vec<Peers>,
     pub(super) resolvers: Vec<Resolvers>,
     pub(super) rings: Vec<Ring>,
+    pub(super) log_profiles: Vec<LogProfile>,
     pub(super) mailers: Vec<Mailers>,
     pub(super) log_forwards: Vec<LogForward>,
     pub(super) http_errors: Vec<HttpErrors>,
@@ -158,6 +159,7 @@ pub(super) struct Logging {
     pub(super) error_format: Option<Located<String>>,
     pub(super) structured: Option<Located<String>>,
     pub(super) tag: Option<Located<String>>,
+    pub(super) steps: Option<Vec<LogStep>>,
 }
 
 /// What is compressed, and how.

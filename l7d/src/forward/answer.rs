@@ -112,6 +112,9 @@ impl Answer<'_, '_> {
             Box::pin(self.look_at(&mut arrived, (until, Some(Instant::now() + wait.time)), deadline)).await?;
         }
         progress.cookie = self.request.affinity.respond(&self.request.head, &mut arrived.head);
+        if let Some(outline) = &self.request.outline {
+            outline.answered(arrived.head.status(), &self.request.review.borrow().view_of_response(&self.request.head, &arrived.head));
+        }
         match tunnel {
             Some(ends) if self.opens_tunnel(&arrived) => Box::pin(self.open(arrived, outflow, ends, deadline, progress)).await,
             _ if arrived.head.status() == 101 => Err(ExchangeError::Response(parse::unexpected_switch())),

@@ -20,6 +20,7 @@ use crate::h1::encode::{self, Connection};
 use crate::h2::client::{Ends, Sender};
 use crate::h2::{convert, io_error, websocket};
 use crate::lane::{IoFailure, flatten};
+use crate::log::Outline;
 use crate::message::head::{Method, RequestHead, Version};
 use crate::message::headers::Known;
 use crate::queue::Priority;
@@ -57,6 +58,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) review: RefCell<Review<'a>>,
     /// What ties the exchange to a server.
     pub(crate) affinity: Affinity<'a>,
+    /// What a line about the response will say of everything before it, if there is to be one.
+    pub(crate) outline: Option<Box<Outline<'a>>>,
 }
 
 /// Whether a request may turn its connection into a tunnel.
@@ -86,6 +89,7 @@ impl<'a> Outgoing<'a> {
             compression: None,
             review: RefCell::new(review),
             affinity,
+            outline: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use control::config::{BackendId, Config, FrontendId, Located, Logging, ProxyOption};
+use control::config::{BackendId, Config, FrontendId, Located, LogStep, Logging, ProxyOption};
 
 use super::message::Message;
 use super::output::{Line, Output, Sender};
@@ -28,11 +28,21 @@ pub(crate) struct Logs {
 /// The log of one frontend or backend, or of one section of peers.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    outputs: Vec<Arc<Output>>,
-    sender: Sender,
+    audiences: Vec<Audience>,
+    /// Invariant: in the order of [`LogStep::ALL`].
+    steps: [bool; LogStep::ALL.len()],
     skips_normal: bool,
     separates_errors: bool,
     lines: AtomicU64,
+}
+
+/// The targets that get the same lines.
+#[derive(Debug)]
+pub(super) struct Audience {
+    /// The place of their profile in the configuration.
+    pub(super) profile: Option<usize>,
+    outputs: Vec<Arc<Output>>,
+    sender: Sender,
 }
 
 impl Logs {
@@ -78,7 +88,7 @@ impl Logs {
     /// Returns everything that lines go to; what several logs share comes several times.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
         let logs = self.frontends.iter().chain(&self.backends).chain(&self.forwards).chain(&self.peers);
-        logs.flat_map(|log| &log.outputs).map(|output| &**output)
+        logs.flat_map(|log| &log.audiences).flat_map(|audience| &audience.outputs).map(|output| &**output)
     }
 
     /// Returns the log of a frontend.
@@ -110,7 +120,9 @@ impl Log {
         options: &[Located<ProxyOption>],
         (opened, rings): (&mut HashMap<String, Arc<Output>>, &Rings),
     ) -> io::Result<Self> {
-        let mut outputs = Vec::new();
+        let host = config.global().log_host().map(|name| name.unwrap_or_else(|| hostname()).to_owned());
+        let tag = logging.tag().map_or("l7d", |tag| tag.as_str());
+        let mut audiences: Vec<Audience> = Vec::new();
         for text in logging.targets() {
             let output = match opened.get(text.as_str()) {
                 Some(output) => Arc::clone(output),
@@ -121,13 +133,19 @@ impl Log {
                     output
                 }
             };
-            outputs.push(output);
+            let profile = output.profile().and_then(|name| config.log_profiles().iter().position(|profile| profile.name() == name));
+            match audiences.iter_mut().find(|audience| audience.profile == profile) {
+                Some(audience) => audience.outputs.push(output),
+                None => {
+                    let tag = profile.and_then(|place| config.log_profiles()[place].tag()).unwrap_or(tag);
+                    audiences.push(Audience { profile, outputs: vec![output], sender: Sender::new(tag, host.clone()) });
+                }
+            }
         }
         let has = |wanted: ProxyOption| options.iter().any(|option| *option.value() == wanted);
-        let host = config.global().log_host().map(|name| name.unwrap_or_else(|| hostname()).to_owned());
         Ok(Self {
-            outputs,
-            sender: Sender::new(logging.tag().map_or("l7d", |tag| tag.as_str()), host),
+            audiences,
+            steps: LogStep::ALL.map(|step| logging.is_at(step)),
             skips_normal: has(ProxyOption::DontLogNormal),
             separates_errors: has(ProxyOption::LogSeparateErrors),
             lines: AtomicU64::new(0),
@@ -136,7 +154,17 @@ impl Log {
 
     /// Tells whether there is any target.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.outputs.is_empty()
+        !self.audiences.is_empty()
+    }
+
+    /// Tells whether lines are written at a step.
+    pub(crate) fn is_at(&self, step: LogStep) -> bool {
+        self.steps[step as usize]
+    }
+
+    /// Returns the targets, those that get the same lines together.
+    pub(super) fn audiences(&self) -> &[Audience] {
+        &self.audiences
     }
 
     /// Returns how much a line about an exchange matters; none if it is not to be written.
@@ -163,11 +191,18 @@ impl Log {
     /// Writes a line of somebody else's log to every target; `packet` is what each is put together in.
     pub(super) fn pass_on(&self, line: &[u8], packet: &mut Vec<u8>) {
         let message = Message::parse(line);
-        for output in &self.outputs {
+        for output in self.audiences.iter().flat_map(|audience| &audience.outputs) {
             output.pass_on(&message, packet);
         }
     }
 
+    /// Writes a line to every target; `packet` is what each is put together in.
+    pub(super) fn write(&self, line: Line<'_>, packet: &mut Vec<u8>) {
+        self.audiences.iter().for_each(|audience| audience.write(line, packet));
+    }
+}
+
+impl Audience {
     /// Writes a line to every target; `packet` is what each is put together in.
     pub(super) fn write(&self, line: Line<'_>, packet: &mut Vec<u8>) {
         for output in &self.outputs {

@@ -148,6 +148,11 @@ impl Output {
         self.send(packet);
     }
 
+    /// Returns the profile of its lines, by name.
+    pub(super) fn profile(&self) -> Option<&str> {
+        self.target.profile()
+    }
+
     /// Waits until what was handed over has left, or until `end`.
     pub(super) fn flush(&self, end: Instant) {
         match &self.way {

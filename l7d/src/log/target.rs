@@ -25,6 +25,8 @@ pub(crate) struct Target {
     pub(super) least: Level,
     /// Graver lines are sent with this level.
     pub(super) gravest: Level,
+    /// The profile of its lines.
+    pub(super) profile: Option<String>,
 }
 
 /// Where lines go.
@@ -148,6 +150,11 @@ impl Target {
         }
     }
 
+    /// Returns the profile of its lines, by name.
+    pub(crate) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Reads a target as the configuration writes it.
     ///
     /// # Errors
@@ -156,12 +163,13 @@ impl Target {
         let mut words = Words { text, at: 0 };
         let place = words.next().ok_or_else(|| fault(0..text.len(), "log target is empty", "for example 127.0.0.1:514 local0"))?;
         let place = place_of(place)?;
-        let (mut header, mut longest, mut sample) = (None, None, None);
+        let (mut header, mut longest, mut sample, mut profile) = (None, None, None, None);
         let mut rest = Vec::new();
         while let Some(word) = words.next() {
             match word.0 {
                 "len" => longest = Some(length(words.value("len", "4096")?)?),
                 "format" => header = Some(header_of(words.value("format", "rfc5424")?)?),
+                "profile" => profile = Some(words.value("profile", "audit")?.0.to_owned()),
                 "sample" => sample = Some(sample_of(words.value("sample", "1:10")?)?),
                 _ => {
                     rest.push(word);
@@ -185,7 +193,7 @@ impl Target {
             None => {
                 let header = header.unwrap_or(plain);
                 let longest = longest.unwrap_or(LONGEST);
-                Ok(Self { place, header, longest, sample, facility, least, gravest })
+                Ok(Self { place, header, longest, sample, facility, least, gravest, profile })
             }
         }
     }

@@ -22,6 +22,7 @@ mod errors;
 mod expr;
 mod fetch;
 mod host;
+mod lines;
 mod log_format;
 mod names;
 mod observer;

@@ -18,6 +18,7 @@ use super::directive;
 use super::errors::{Errors, Files};
 use super::fetch::Needs;
 use super::host::ServerHost;
+use super::lines::Lines;
 use super::log_format::Format;
 use super::names::Names;
 use super::observer::{RuleId, Sources};
@@ -107,24 +108,6 @@ pub(crate) struct ProxyRules {
     pub(super) userlists: Arc<[Arc<Userlist>]>,
     /// All rules of the configuration, as they were written.
     sources: Sources,
-}
-
-/// The formats of the lines of a frontend.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    /// Of every exchange; none where only new connections are told of.
-    pub(crate) usual: Option<Format>,
-    /// Of exchanges that failed, where that differs.
-    pub(crate) error: Option<Format>,
-    /// Of the structured data of RFC 5424.
-    pub(crate) structured: Option<Format>,
-}
-
-impl Lines {
-    /// Tells whether any shows addresses of connections beside the client's.
-    pub(crate) fn asks_ends(&self) -> bool {
-        [&self.usual, &self.error, &self.structured].into_iter().flatten().any(Format::asks_ends)
-    }
 }
 
 impl ProxyRules {
@@ -445,19 +428,9 @@ impl<'c> Compiler<'c> {
     }
 
     fn lines(&mut self, model: &config::Logging, mode: Mode) -> Lines {
-        let mut keep = |read: Option<Result<Format, Diagnostic>>| match read.transpose() {
-            Ok(format) => format,
-            Err(error) => {
-                self.found.push(error);
-                None
-            }
-        };
-        let names = &mut self.names;
-        Lines {
-            usual: keep(model.line().map(|line| Format::of_lines(line, names, mode))),
-            error: keep(model.error_line().map(|line| Format::of_line(line, names, mode))),
-            structured: keep(model.structured().map(|line| Format::of_line(line, names, mode))),
-        }
+        let (lines, errors) = Lines::of(model, self.config.log_profiles(), (&mut self.names, mode));
+        errors.into_iter().for_each(|error| self.push(error));
+        lines
     }
 
     fn backend(&mut self, model: &config::Backend) -> ProxyRules {

@@ -107,7 +107,7 @@ pub(super) const CONVERTERS: &[(&str, &str)] = &[
 
 /// Actions of any rule set.
 pub(super) const ACTIONS: &[(&str, &str)] = &[
-    ("do-log", "lines are written when an exchange ends"),
+    ("do-log", "lines are written at the steps that `log-steps` names"),
     ("expect-netscaler-cip", "the protocol of NetScaler is not spoken"),
     ("expect-proxy", "`accept-proxy` of a bind expects PROXY headers of all its clients"),
     ("ot-group", "nobody speaks OpenTracing"),

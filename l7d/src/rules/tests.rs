@@ -440,7 +440,7 @@ fn connections_are_admitted_by_the_first_rule_that_applies() {
 fn every_mistake_of_every_rule_is_reported() {
     let cases = [
         ("http-request deni", "there is no action `deni`"),
-        ("http-request do-log x", "action `do-log` is not supported: lines are written when an exchange ends"),
+        ("http-request do-log x", "action `do-log` is not supported: lines are written at the steps that `log-steps` names"),
         ("http-request do-resolve(x,y) src", "no section resolvers `y`"),
         ("htp-request deny", "there is no rule `htp-request`"),
         ("stick on src", "`stick` belongs in a backend"),

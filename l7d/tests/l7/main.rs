@@ -133,6 +133,8 @@ mod log_format;
 #[cfg(test)]
 mod log_forward;
 #[cfg(test)]
+mod log_profiles;
+#[cfg(test)]
 mod mails;
 #[cfg(test)]
 mod manage;

@@ -125,6 +125,11 @@ fn sections(written: &Written) -> Vec<Section> {
             rest::log_forward(section, forward)
         }));
     }
+    for profile in &written.log_profiles {
+        sections.push(Section::filled(&["log-profile", profile.name()], Some(profile.location()), |section| {
+            rest::log_profile(section, profile)
+        }));
+    }
     for ring in &written.rings {
         sections.push(Section::filled(&["ring", ring.name()], Some(ring.location()), |section| rest::ring(section, ring)));
     }

@@ -189,7 +189,7 @@ fn probes(table: &mut Table, [count_key, idle_key, interval_key]: [&str; 3], pro
 }
 
 fn logging(table: &mut Table, log: &Logging, ground: &Ground<'_>) {
-    let Logging { targets, format, error_format, structured, tag } = log;
+    let Logging { targets, format, error_format, structured, tag, steps } = log;
     let targets = targets.as_deref().unwrap_or_default();
     if Some(targets) != ground.targets {
         table.put("log", Value::List(words::texts(targets).map(Value::from).collect()));
@@ -197,6 +197,7 @@ fn logging(table: &mut Table, log: &Logging, ground: &Ground<'_>) {
     for (key, text) in [("log-format", format), ("error-log-format", error_format), ("log-format-sd", structured), ("log-tag", tag)] {
         table.maybe(key, text.as_ref().map(|text| text.value().clone()));
     }
+    table.some("log-steps", steps.iter().flatten().map(|step| word::LOG_STEP.name(step)));
 }
 
 fn compression(compression: &Compression) -> Table {

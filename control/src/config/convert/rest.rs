@@ -5,7 +5,8 @@ use super::section::Section;
 use super::value::{Table, Value};
 use super::{bind, errors, server, words};
 use crate::config::model::{
-    Cache, Carrier, External, Framing, HttpErrors, LogForward, Mailers, Password, Process, Resolvers, Ring, ServerAddress, ServerKey,
+    Cache, Carrier, External, Framing, HttpErrors, LogForward, LogProfile, Mailers, Password, Process, ProfileLine, Resolvers, Ring,
+    ServerAddress, ServerKey,
 };
 use crate::config::value::word;
 use crate::config::written::{self, Global, Peers, Userlist};
@@ -189,6 +190,23 @@ pub(super) fn mailers(section: &mut Section, mailers: &Mailers) {
     let mut keys = Table::default();
     keys.table("timeout", timeouts);
     keys.table("mailer", servers);
+    section.keys(&keys);
+}
+
+/// Writes a profile of lines.
+pub(super) fn log_profile(section: &mut Section, profile: &LogProfile) {
+    let LogProfile { name: _, tag, lines } = profile;
+    let mut keys = Table::default();
+    keys.maybe("log-tag", tag.as_ref().map(|tag| tag.value().clone()));
+    let mut all = Table::default();
+    for ProfileLine { occasion, dropped, format, structured } in lines {
+        let mut one = Table::default();
+        one.maybe("drop", dropped.then_some(true));
+        one.maybe("format", format.as_ref().map(|format| format.value().clone()));
+        one.maybe("sd", structured.as_ref().map(|structured| structured.value().clone()));
+        all.put(word::OCCASION.name(occasion), Value::Table(one));
+    }
+    keys.table("on", all);
     section.keys(&keys);
 }
 

@@ -1,12 +1,13 @@
 //! `log`, `log-format` and what belongs to them.
 
 use super::draft::{Draft, Kind};
-use super::line::Line;
+use super::line::{Line, parse_word};
 use super::proxy::idle;
 use super::reader::Reader;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::value::text;
+use crate::config::model::LogStep;
+use crate::config::value::{text, word};
 use crate::config::written::Global;
 
 /// Reads a target, `log global`, or `no log`.
@@ -44,6 +45,21 @@ pub(super) fn structured(line: &mut Line, draft: &mut Draft, reader: &mut Reader
     if let Some(format) = front(line, draft, reader)? {
         draft.settings.proxy.log.structured = Some(format);
     }
+    Ok(())
+}
+
+/// Reads at which steps of an exchange lines are written: `accept,close`, or `all`.
+pub(super) fn steps(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
+    let written = line.expect("steps")?;
+    if draft.kind == Kind::Backend {
+        idle(line, reader, "`log-steps`", draft.kind);
+        return Ok(());
+    }
+    let one = |name: &str| parse_word(&written, |_| word::LOG_STEP.read(name)).map(|step| *step);
+    draft.settings.proxy.log.steps = Some(match written.as_str() {
+        "all" => LogStep::ALL.to_vec(),
+        names => names.split(',').map(one).collect::<Result<_, _>>()?,
+    });
     Ok(())
 }
 

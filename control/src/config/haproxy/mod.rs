@@ -37,6 +37,7 @@ mod lexer;
 mod line;
 mod log;
 mod log_forward;
+mod log_profile;
 mod mail;
 mod peers;
 pub(super) mod protocol;

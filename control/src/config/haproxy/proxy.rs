@@ -59,6 +59,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "log", log::target),
     (ALL, "log-format", log::format),
     (ALL, "log-format-sd", log::structured),
+    (ALL, "log-steps", log::steps),
     (ALL, "log-tag", log::tag),
     (DEFAULTS_FRONT, "maxconn", frontend::maxconn),
     (ALL, "mode", mode),

@@ -6,7 +6,6 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("crt-store", "certificates are named where they are used"),
     ("dynamic-update", "servers are added by command"),
     ("fcgi-app", "FastCGI is not spoken"),
-    ("log-profile", "formats of lines are those of `log-format`"),
     ("program", "programs are the service manager's"),
     ("traces", "they show the engine of HAProxy, which is not here"),
 ];
@@ -70,7 +69,6 @@ pub(super) const PROXY: &[(&str, &str)] = &[
         "http-send-name-header",
         "write `http-request set-header` in the backend: `%[srv_name]` is known once a server is chosen, in log lines and responses",
     ),
-    ("log-steps", "lines are written when an exchange ends"),
     ("max-keep-alive-queue", "a client's next request may always go over another connection"),
     ("max-session-srv-conns", "a client has one connection of its own to each server"),
     ("quic-initial", "rules about connections of QUIC are those of others"),

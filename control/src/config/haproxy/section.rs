@@ -8,10 +8,10 @@ use super::draft::{Draft, Kind};
 use super::lexer::Lexer;
 use super::line::{Line, unknown};
 use super::reader::Reader;
-use super::{cache, global, log_forward, mail, peers, proxy, refused, reply, resolvers, ring, userlist};
+use super::{cache, global, log_forward, log_profile, mail, peers, proxy, refused, reply, resolvers, ring, userlist};
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
-use crate::config::model::{Cache, HttpErrors, LogForward, Mailers, Resolvers, Ring};
+use crate::config::model::{Cache, HttpErrors, LogForward, LogProfile, Mailers, Resolvers, Ring};
 use crate::config::written::{self, Defaults, LineState, Outcome, ServerTlsSettings, Userlist, Written};
 
 /// A section being read.
@@ -30,6 +30,7 @@ pub(super) enum Section {
     Resolvers(Resolvers),
     Ring(Ring),
     LogForward(LogForward),
+    LogProfile(LogProfile),
     Mailers(Mailers),
     Proxy(Box<Draft>),
 }
@@ -47,6 +48,7 @@ const SECTIONS: &[(&str, Begin)] = &[
     ("peers", |line, files| peers::section(line, &files.written.peers).map(|draft| Section::Peers(Box::new(draft)))),
     ("resolvers", |line, files| resolvers::section(line, &files.written.resolvers).map(Section::Resolvers)),
     ("log-forward", |line, files| log_forward::section(line, &files.written.log_forwards).map(Section::LogForward)),
+    ("log-profile", |line, files| log_profile::section(line, &files.written.log_profiles).map(Section::LogProfile)),
     ("mailers", |line, files| mail::section(line, &files.written.mailers).map(Section::Mailers)),
     ("ring", |line, files| ring::section(line, &files.written.rings).map(Section::Ring)),
 ];
@@ -155,6 +157,7 @@ impl Files {
                 Section::Resolvers(section) => section.name(),
                 Section::Ring(ring) => ring.name(),
                 Section::LogForward(section) => section.name(),
+                Section::LogProfile(profile) => profile.name(),
                 Section::Mailers(section) => section.name(),
                 Section::Proxy(_) | Section::Global | Section::None | Section::Unknown => keyword,
             });
@@ -181,6 +184,7 @@ impl Files {
             Section::Resolvers(section) => resolvers::section_line(keyword, line, section),
             Section::Ring(ring) => ring::section_line(keyword, line, ring),
             Section::LogForward(section) => log_forward::section_line(keyword, line, section),
+            Section::LogProfile(profile) => log_profile::section_line(keyword, line, profile),
             Section::Mailers(section) => mail::section_line(keyword, line, section),
             Section::Proxy(draft) => proxy::line(keyword, line, draft, reader),
         }
@@ -270,6 +274,7 @@ impl Files {
             Section::Resolvers(section) => self.written.resolvers.push(section),
             Section::Ring(ring) => self.written.rings.push(ring),
             Section::LogForward(section) => self.written.log_forwards.push(section),
+            Section::LogProfile(profile) => self.written.log_profiles.push(profile),
             Section::Mailers(section) => self.written.mailers.push(section),
             Section::Proxy(draft) if draft.kind == Kind::Defaults => {
                 let name = draft.name.value().clone();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{backend, bind, cache, condition, global, log_forward, mail, peers, proxy, ring, section, server, stats, steps, tls};
+use super::{
+    backend, bind, cache, condition, global, log_forward, log_profile, mail, peers, proxy, ring, section, server, stats, steps, tls,
+};
 use crate::config::model::Timeout;
 use crate::config::value::option;
 
@@ -67,6 +69,7 @@ fn vocabulary() -> Vec<(&'static str, Vec<&'static str>)> {
         ("ring", ring::KEYWORDS.to_vec()),
         ("mailers", [&mail::KEYWORDS[..], &mail::ALERT[..]].concat()),
         ("log-forward", log_forward::KEYWORDS.to_vec()),
+        ("log-profile", log_profile::KEYWORDS.to_vec()),
         ("checks", [&steps::EXPECT[..], &steps::HTTP_PATTERNS[..7], &steps::TCP_PATTERNS[..6]].concat()),
         ("conditions", condition::PREDICATES.to_vec()),
     ]

@@ -1,5 +1,6 @@
 //! What is written about the traffic of a proxy, and where it goes.
 
+use super::LogStep;
 use crate::config::location::Located;
 
 /// What is written about the traffic of a proxy, and where it goes.
@@ -10,6 +11,7 @@ pub struct Logging {
     pub(in crate::config) error_line: Option<Located<String>>,
     pub(in crate::config) structured: Option<Located<String>>,
     pub(in crate::config) tag: Option<Located<String>>,
+    pub(in crate::config) steps: Option<Vec<LogStep>>,
 }
 
 /// What a line about a request or a connection looks like.
@@ -31,6 +33,19 @@ impl Logging {
     /// Returns where lines go, as written.
     pub fn targets(&self) -> &[Located<String>] {
         &self.targets
+    }
+
+    /// Returns the names of the profiles that targets have.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter_map(|target| {
+            let mut words = target.split_ascii_whitespace();
+            words.find(|word| *word == "profile").and_then(|_| words.next())
+        })
+    }
+
+    /// Tells whether a line is written at a step.
+    pub fn is_at(&self, step: LogStep) -> bool {
+        self.steps.as_ref().map_or(step == LogStep::Close, |steps| steps.contains(&step))
     }
 
     /// Returns what lines look like; none where only new connections are told of.

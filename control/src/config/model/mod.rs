@@ -16,6 +16,7 @@ mod global;
 mod hash;
 mod log;
 mod log_forward;
+mod log_profile;
 mod mail;
 mod observe;
 mod otlp;
@@ -49,6 +50,7 @@ pub(in crate::config) use global::{External, Process};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};
 pub use log_forward::LogForward;
+pub use log_profile::{LogProfile, LogStep, Occasion, ProfileLine};
 pub use mail::{EmailAlert, Mailer, Mailers};
 pub use observe::{InitState, Layer, Observe, OnError, Tracked};
 pub use otlp::{Otlp, OtlpEndpoint, OtlpSample};
@@ -138,6 +140,7 @@ pub struct Config {
     pub(in crate::config) peers: Vec<Peers>,
     pub(in crate::config) resolvers: Vec<Resolvers>,
     pub(in crate::config) rings: Vec<Ring>,
+    pub(in crate::config) log_profiles: Vec<LogProfile>,
     pub(in crate::config) mailers: Vec<Mailers>,
     pub(in crate::config) log_forwards: Vec<LogForward>,
     pub(in crate::config) http_errors: Vec<HttpErrors>,
@@ -195,6 +198,11 @@ impl Config {
     /// Returns where log lines of others come in, in the order of the file.
     pub fn log_forwards(&self) -> &[LogForward] {
         &self.log_forwards
+    }
+
+    /// Returns the profiles of lines, in the order of the file.
+    pub fn log_profiles(&self) -> &[LogProfile] {
+        &self.log_profiles
     }
 
     /// Returns the rings, in the order of the file.

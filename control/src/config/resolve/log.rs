@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use crate::config::location::Located;
-use crate::config::model::{LineFormat, LogForward, Logging, Mode, ProxyOption};
+use crate::config::model::{Frontend, LineFormat, LogForward, LogProfile, Logging, Mode, ProxyOption};
 use crate::config::value::option::Switch;
 use crate::config::written::Proxy;
 
@@ -27,6 +27,17 @@ pub(super) fn logging(resolver: &mut Resolver, [defaults, own]: [&Proxy; 2], mod
         error_line: either(|proxy| &proxy.log.error_format),
         structured: either(|proxy| &proxy.log.structured),
         tag: either(|proxy| &proxy.log.tag).or_else(|| resolver.log_tag.clone()),
+        steps: own.log.steps.as_ref().or(defaults.log.steps.as_ref()).cloned(),
+    }
+}
+
+/// Warns of profiles whose formats nobody reads.
+pub(super) fn profiles(resolver: &mut Resolver, profiles: &[LogProfile], frontends: &[Frontend]) {
+    for profile in profiles {
+        if !frontends.iter().any(|frontend| frontend.logging().profiles().any(|name| name == profile.name())) {
+            let message = format!("log-profile `{}` is that of no target of a frontend", profile.name());
+            resolver.absent(profile.location(), message, format!("log 127.0.0.1:514 profile {} local0", profile.name()));
+        }
     }
 }
 

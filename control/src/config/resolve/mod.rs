@@ -47,6 +47,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers: _,
         rings,
+        log_profiles,
         mailers,
         log_forwards,
         http_errors,
@@ -76,6 +77,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
     let resolvers = naming::sections(&mut resolver);
     mail::sections(&mut resolver, &mailers);
     let log_forwards = log_forwards.into_iter().map(|section| log::forward(&mut resolver, section)).collect();
+    log::profiles(&mut resolver, &log_profiles, &made);
     let report = Report::from(resolver.found);
     let ground = backend::ground(backends).into();
     let backend::Pools { backends, servers } = pools;
@@ -89,6 +91,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         peers,
         resolvers,
         rings,
+        log_profiles,
         mailers,
         log_forwards,
         http_errors,

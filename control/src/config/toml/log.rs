@@ -4,8 +4,8 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::UniqueId;
-use crate::config::value::text;
+use crate::config::model::{LogStep, UniqueId};
+use crate::config::value::{text, word};
 use crate::config::written::Logging;
 
 /// Reads the settings of a frontend or of the defaults.
@@ -16,7 +16,16 @@ pub(super) fn logging(reader: &mut Reader, section: &mut Section<'_>) -> Logging
         error_format: format(reader, section, "error-log-format", "%ci:%cp [%tr] %ft %ts"),
         structured: format(reader, section, "log-format-sd", "[exampleSDID@1234 backend=\\\"%b\\\"]"),
         tag: tag(reader, section),
+        steps: section.take("log-steps").map(|item| steps(reader, &item)),
     }
+}
+
+/// Reads at which steps of an exchange lines are written: some of them, or `all`.
+fn steps(reader: &mut Reader, item: &Item<'_>) -> Vec<LogStep> {
+    if item.value.as_str() == Some("all") {
+        return LogStep::ALL.to_vec();
+    }
+    reader.texts(item, "close", |text| word::LOG_STEP.read(text)).into_iter().map(|step| *step).collect()
 }
 
 /// Reads the name of the program that headers of lines show.
@@ -46,7 +55,7 @@ fn format(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, exa
 
 /// Refuses what only frontends have.
 pub(super) fn refuse(reader: &mut Reader, section: &mut Section<'_>) {
-    for key in ["log-format", "error-log-format", "log-format-sd"] {
+    for key in ["log-format", "error-log-format", "log-format-sd", "log-steps"] {
         if let Some(item) = section.take(key) {
             let diagnostic = Diagnostic::error(item.key.location(), format!("`{key}` has no effect in {}", section.title()));
             reader.push(diagnostic.hint("set it in the frontend or in [defaults]"));

@@ -14,6 +14,7 @@ mod global;
 mod listen;
 mod log;
 mod log_forward;
+mod log_profile;
 mod mail;
 mod peers;
 mod pool;
@@ -57,7 +58,7 @@ pub(super) fn read(source: &Arc<Source>) -> Outcome {
 }
 
 /// Sections HAProxy has and this model has no place for.
-const LATER: [&str; 2] = ["crt-store", "log-profile"];
+const LATER: [&str; 1] = ["crt-store"];
 
 fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     let mut root = Section::root(reader, tree);
@@ -81,6 +82,8 @@ fn file(reader: &mut Reader, tree: &DeTable<'_>) -> Written {
     written.log_forwards =
         root.named(reader, "log-forward").into_iter().map(|(name, section)| log_forward::log_forward(reader, name, section)).collect();
     written.rings = root.named(reader, "ring").into_iter().map(|(name, section)| ring::ring(reader, name, section)).collect();
+    written.log_profiles =
+        root.named(reader, "log-profile").into_iter().map(|(name, section)| log_profile::log_profile(reader, name, section)).collect();
     written.mailers = root.named(reader, "mailers").into_iter().map(|(name, section)| mail::mailers(reader, name, section)).collect();
     written.http_errors =
         root.named(reader, "http-errors").into_iter().map(|(name, section)| reply::http_errors(reader, name, section)).collect();

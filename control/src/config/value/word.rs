@@ -3,8 +3,8 @@
 use super::Mistake;
 use crate::config::model::{
     AttachMode, Bad, Capability, CipherSuite, Coding, Congestion, CookieMode, Curve, DeadServer, Forward, Good, HashFunction, HashMethod,
-    HttpReuse, HttpVersion, InitState, Late, Layer, Mode, NoServer, OnError, OnStop, Place, Protocol, SendProxy, SocketLevel, StateSource,
-    TlsVersion, XdpBalance,
+    HttpReuse, HttpVersion, InitState, Late, Layer, LogStep, Mode, NoServer, Occasion, OnError, OnStop, Place, Protocol, SendProxy,
+    SocketLevel, StateSource, TlsVersion, XdpBalance,
 };
 use crate::config::suggest;
 
@@ -39,6 +39,28 @@ pub(in crate::config) const STATE_SOURCE: Words<StateSource> = Words {
 };
 pub(in crate::config) const LAYER: Words<Layer> =
     Words { what: "a layer to observe", words: &[("layer4", Layer::Layer4), ("layer7", Layer::Layer7)] };
+pub(in crate::config) const LOG_STEP: Words<LogStep> = Words {
+    what: "a step of an exchange",
+    words: &[
+        ("accept", LogStep::Accept),
+        ("request", LogStep::Request),
+        ("connect", LogStep::Connect),
+        ("response", LogStep::Response),
+        ("close", LogStep::Close),
+    ],
+};
+pub(in crate::config) const OCCASION: Words<Occasion> = Words {
+    what: "an occasion of a line",
+    words: &[
+        ("accept", Occasion::At(LogStep::Accept)),
+        ("request", Occasion::At(LogStep::Request)),
+        ("connect", Occasion::At(LogStep::Connect)),
+        ("response", Occasion::At(LogStep::Response)),
+        ("close", Occasion::At(LogStep::Close)),
+        ("error", Occasion::Error),
+        ("any", Occasion::Any),
+    ],
+};
 pub(in crate::config) const ON_ERROR: Words<OnError> = Words {
     what: "something to do on errors",
     words: &[

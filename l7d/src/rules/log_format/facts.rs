@@ -39,6 +39,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cookies: [u8; 2],
     /// How many of everything there are.
     pub(crate) counts: Counts,
+    /// The step that the line is written at, as `%OG` has it.
+    pub(crate) origin: &'static str,
     /// The request line as it came; none if there was none that could be read.
     pub(crate) line: Option<&'a [u8]>,
 }

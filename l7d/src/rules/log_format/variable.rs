@@ -31,6 +31,7 @@ pub(super) enum Variable {
     Seconds,
     /// What the seconds leave.
     Milliseconds,
+    Origin,
     Step(Step),
     Count(Count),
     Captures(Side, Shape),
@@ -139,7 +140,7 @@ pub(super) enum Known {
 use Known::{AtEnd, Connection, Request, RequestEnd, Response};
 
 /// Every name with its variable and when that is known.
-pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
+pub(super) const VARIABLES: [(&str, Variable, Known); 64] = [
     ("B", Variable::BytesSent, AtEnd),
     ("CC", Variable::Cookie(Side::Request), RequestEnd),
     ("CS", Variable::Cookie(Side::Response), RequestEnd),
@@ -151,6 +152,7 @@ pub(super) const VARIABLES: [(&str, Variable, Known); 63] = [
     ("HU", Variable::Line(Part::Uri), Request),
     ("HV", Variable::Line(Part::Version), Request),
     ("ID", Variable::UniqueId, Connection),
+    ("OG", Variable::Origin, AtEnd),
     ("ST", Variable::Status, Response),
     ("T", Variable::Date(Moment::Accepted, Form::Web(Zone::Utc)), Connection),
     ("TR", Variable::Step(Step::Request), RequestEnd),
@@ -240,7 +242,7 @@ impl Variable {
             Self::Address(_) | Self::Backend | Self::Cookie(_) | Self::Frontend | Self::FrontendAndTransport | Self::Hostname => true,
             Self::Line(_) | Self::Server | Self::TlsCipher | Self::TlsVersion | Self::UniqueId => true,
             Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Count(_) | Self::Date(..) | Self::Milliseconds => false,
-            Self::Port(_) | Self::Process | Self::Seconds | Self::Status | Self::Step(_) | Self::Termination => false,
+            Self::Origin | Self::Port(_) | Self::Process | Self::Seconds | Self::Status | Self::Step(_) | Self::Termination => false,
             Self::TerminationAndCookie => false,
         }
     }
@@ -252,7 +254,7 @@ impl Variable {
             Self::Seconds | Self::Status | Self::Step(_) => true,
             Self::Address(_) | Self::Backend | Self::Cookie(_) | Self::Frontend | Self::FrontendAndTransport | Self::Hostname => false,
             Self::Captures(..) | Self::Date(..) | Self::Line(_) | Self::Server | Self::Termination | Self::TerminationAndCookie => false,
-            Self::TlsCipher | Self::TlsVersion | Self::UniqueId => false,
+            Self::Origin | Self::TlsCipher | Self::TlsVersion | Self::UniqueId => false,
         }
     }
 
@@ -293,7 +295,7 @@ impl Variable {
                     out.push(b'~');
                 }
             }
-            Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Cookie(_) | Self::Count(_) => {}
+            Self::BytesReceived | Self::BytesSent | Self::Captures(..) | Self::Cookie(_) | Self::Count(_) | Self::Origin => {}
             Self::Server | Self::Step(_) | Self::Termination | Self::TerminationAndCookie | Self::TlsCipher | Self::TlsVersion => {}
         }
     }
@@ -320,6 +322,7 @@ impl Variable {
             Self::Server => out.extend_from_slice(facts.server.unwrap_or("<NOSRV>").as_bytes()),
             Self::Hostname => out.extend_from_slice(hostname().as_bytes()),
             Self::Process => number(std::process::id().into(), flags, out),
+            Self::Origin => out.extend_from_slice(facts.origin.as_bytes()),
             Self::Status => put(out, facts.status.map_or(-1, i32::from)),
             Self::BytesSent => put(out, facts.sent),
             Self::BytesReceived => put(out, facts.received),
