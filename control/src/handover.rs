@@ -3,7 +3,7 @@
 //! Who takes over connects to a Unix socket of the runtime interface and says `_getsocks`. It is told how many sockets there are; then
 //! come messages of up to [`AT_ONCE`] of them, each with a description, and each is confirmed. The two numbers are in the order of the host.
 
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -104,6 +104,25 @@ pub fn take(path: &Path) -> io::Result<Vec<Listening>> {
     Ok(sockets.into_iter().zip(interfaces).map(|(socket, interface)| Listening { socket, interface }).collect())
 }
 
+/// What a process makes its secrets from that its successor has to know.
+pub type Seed = [u8; 64];
+
+/// Returns what the process makes its secrets from that serves the runtime interface at `path`; none where it does not tell.
+pub fn take_seed(path: &Path) -> Option<Seed> {
+    let channel = UnixStream::connect(path).ok()?;
+    prepare(&channel, PATIENCE).ok()?;
+    (&channel).write_all(format!("{SEED_WORD}\n").as_bytes()).ok()?;
+    let mut message = Vec::new();
+    (&channel).take(MOST_SAID).read_to_end(&mut message).ok()?;
+    // A program that does not know the word says so.
+    message.strip_prefix(SEED_WORD.as_bytes())?.try_into().ok()
+}
+
+/// Returns what the one at the other end is told.
+pub(crate) fn seed_message(seed: &Seed) -> Vec<u8> {
+    [SEED_WORD.as_bytes(), seed].concat()
+}
+
 fn prepare(channel: &UnixStream, patience: Duration) -> io::Result<()> {
     channel.set_nonblocking(false)?;
     channel.set_read_timeout(Some(patience))?;
@@ -137,6 +156,11 @@ fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))
 }
+
+/// Asks for the seed.
+pub(crate) const SEED_WORD: &str = "_getseed";
+/// More than is said of a word that is not known.
+const MOST_SAID: u64 = 1 << 16;
 
 /// How many sockets go in one message; Linux takes no more.
 pub const AT_ONCE: usize = 253;

@@ -598,7 +598,7 @@ fn follow_limits(global: &Global) {
     pace::follow(global.rates());
     h2::follow(global.h2());
     h1::parse::follow(global.heads());
-    h3::follow(global.quic());
+    h3::follow(global);
     otlp::follow(global.otlp());
 }
 

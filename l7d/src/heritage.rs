@@ -12,6 +12,8 @@ use anyhow::Context;
 use control::handover::{self, Listening};
 use rustix::net::{SocketAddrAny, SocketType, getsockname, sockopt};
 
+use crate::h3;
+
 /// Sockets that nobody has asked for yet.
 #[derive(Debug)]
 pub(crate) struct Heritage(RefCell<Vec<(SocketAddrAny, Listening)>>);
@@ -23,6 +25,8 @@ impl Heritage {
     /// Fails if it does not answer.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
         let all = handover::take(path).with_context(|| format!("the sockets of the process at {}", path.display()))?;
+        // A haproxy has none to give.
+        handover::take_seed(path).into_iter().for_each(h3::inherit);
         let named = all.into_iter().map(|one| Ok((getsockname(&one.socket)?, one))).collect::<io::Result<_>>()?;
         Ok(Self(RefCell::new(named)))
     }

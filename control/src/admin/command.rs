@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::dialog::Rights;
 use super::reply::Reply;
 use crate::config::SocketLevel;
-use crate::handover::Listening;
+use crate::handover::{Listening, Seed};
 
 /// The answer of a command that has to wait for something.
 pub type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
@@ -84,6 +84,7 @@ pub struct Language<C: 'static> {
     /// Invariant: in the order of their words.
     commands: Vec<Command<C>>,
     listening: Option<fn(C) -> Gathering>,
+    seed: Option<fn() -> Seed>,
     /// The language of a worker, where this is the one of its master.
     behind: Option<Box<Self>>,
 }
@@ -92,13 +93,13 @@ impl<C> Language<C> {
     /// Returns a language of these commands.
     pub fn new(context: C, mut commands: Vec<Command<C>>) -> Self {
         commands.sort_by_key(|command| command.words);
-        Self { context, commands, listening: None, behind: None }
+        Self { context, commands, listening: None, seed: None, behind: None }
     }
 
-    /// Returns it with what gathers all that the process listens on, for who takes over.
+    /// Returns it with what gathers all that the process listens on, for who takes over, and what its secrets are made from.
     #[must_use]
-    pub fn handing_over(self, listening: fn(C) -> Gathering) -> Self {
-        Self { listening: Some(listening), ..self }
+    pub fn handing_over(self, listening: fn(C) -> Gathering, seed: fn() -> Seed) -> Self {
+        Self { listening: Some(listening), seed: Some(seed), ..self }
     }
 
     /// Returns it as the language of a master, whose worker understands another.
@@ -121,6 +122,11 @@ impl<C> Language<C> {
             Some(gather) => gather(self.context.clone()).await,
             None => Vec::new(),
         }
+    }
+
+    /// Returns what the secrets are made from that the next process has to know.
+    pub(super) fn seed(&self) -> Option<Seed> {
+        self.seed.map(|seed| seed())
     }
 
     /// Returns what the commands reach.

@@ -127,6 +127,11 @@ async fn converse<C: Clone>(
             Taken::Sentence(sentence) if sentence.words == ["_getsocks"] => {
                 return Ok(if terms.hands_over { Ending::WantsSockets } else { Ending::Over });
             }
+            Taken::Sentence(sentence) if sentence.words == [handover::SEED_WORD] => {
+                let seed = language.seed().filter(|_| terms.hands_over).map(|seed| handover::seed_message(&seed));
+                within(dialog.patience, client.write_all(&seed.unwrap_or_default())).await?;
+                return within(dialog.patience, client.shutdown()).await.map(|()| Ending::Over);
+            }
             Taken::Sentence(sentence) => {
                 let end = match dialog.answer(language, sentence).await {
                     Spoken::Whole(answer) => answer,

@@ -80,6 +80,7 @@ pub(super) struct Global {
     pub(super) rates: Rates,
     pub(super) h2: super::model::H2Limits,
     pub(super) quic: super::model::QuicLimits,
+    pub(super) cluster_secret: Option<String>,
     pub(super) heads: super::model::HeadLimits,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,

@@ -37,6 +37,7 @@ pub(crate) use inside::libraries;
 pub(crate) use master::{Reloaded, Reloads, language as master_language};
 pub(crate) use running::OnDisk;
 
+use crate::h3;
 use crate::life;
 use crate::peers::Roster;
 use crate::site::Site;
@@ -175,7 +176,8 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         inside::commands(),
     ];
     let changing = [servers::commands(), pool::commands(), limits::commands(), gates::commands()];
-    Language::new(engine, looking.into_iter().chain(changing).flatten().collect()).handing_over(|engine| Box::pin(engine.listening()))
+    Language::new(engine, looking.into_iter().chain(changing).flatten().collect())
+        .handing_over(|engine| Box::pin(engine.listening()), h3::seed)
 }
 
 /// Describes a command of administrators that has to wait for others of the process.

@@ -12,11 +12,13 @@ use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
-use control::config::{Congestion, QuicLimits};
+use control::config::{Congestion, Global};
+use control::handover::Seed;
 use quinn::congestion::{CubicConfig, NewRenoConfig};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
@@ -48,7 +50,12 @@ static IDLE: AtomicU32 = AtomicU32::new(LONGEST_SILENCE);
 static RETRY_THRESHOLD: AtomicU32 = AtomicU32::new(MOST_HALF_OPEN);
 
 /// Lets new connections allow what the configuration says.
-pub(crate) fn follow(limits: QuicLimits) {
+pub(crate) fn follow(global: &Global) {
+    let limits = global.quic();
+    SECRETS.store(Arc::new(match global.cluster_secret() {
+        Some(secret) => Secrets::of(secret.as_bytes()),
+        None => Secrets::of(&seed()),
+    }));
     STREAMS.store(limits.streams.unwrap_or(MAX_STREAMS), Relaxed);
     IDLE.store(limits.idle.map_or(LONGEST_SILENCE, |idle| u32::try_from(idle.as_millis()).unwrap_or(u32::MAX)), Relaxed);
     RETRY_THRESHOLD.store(limits.retry_threshold.unwrap_or(MOST_HALF_OPEN), Relaxed);
@@ -81,7 +88,7 @@ impl Endpoint {
     /// # Errors
     /// Fails if the system does not take the socket for what it is to be.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Rc<Self>> {
-        let mut config = EndpointConfig::new(Arc::clone(&secrets().reset) as _);
+        let mut config = EndpointConfig::new(Arc::clone(&SECRETS.load().reset) as _);
         config.grease_quic_bit(true);
         let quinn = quinn::Endpoint::new(config, None, socket.into(), Arc::new(TokioRuntime))?;
         let endpoint = Rc::new(Self { local: quinn.local_addr()?, quinn, flows: RefCell::default() });
@@ -161,22 +168,38 @@ impl Drop for Attendance {
     }
 }
 
-/// What must be the same on all threads, so that a client is known on each of them.
+/// What must be the same on all threads, and for as long as clients may come back to another process, so that a client is known there.
 struct Secrets {
     reset: Arc<hmac::Key>,
     tokens: Arc<hkdf::Prk>,
 }
 
-fn secrets() -> &'static Secrets {
-    static SECRETS: OnceLock<Secrets> = OnceLock::new();
-    SECRETS.get_or_init(|| {
-        let (mut reset, mut tokens) = ([0; 64], [0; 64]);
-        aws_lc_rs::rand::fill(&mut reset).and_then(|()| aws_lc_rs::rand::fill(&mut tokens)).expect("the system has random numbers");
-        Secrets {
-            reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)),
-            tokens: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&tokens)),
-        }
+static SECRETS: LazyLock<ArcSwap<Secrets>> = LazyLock::new(|| ArcSwap::from_pointee(Secrets::of(&seed())));
+static SEED: OnceLock<Seed> = OnceLock::new();
+
+/// Returns what the secrets are made from where the configuration says nothing of it.
+pub(crate) fn seed() -> Seed {
+    *SEED.get_or_init(|| {
+        let mut seed = [0; _];
+        aws_lc_rs::rand::fill(&mut seed).expect("the system has random numbers");
+        seed
     })
+}
+
+/// Takes over what the process before has made its secrets from; does nothing once there are some.
+pub(crate) fn inherit(seed: Seed) {
+    let _ = SEED.set(seed);
+}
+
+impl Secrets {
+    fn of(seed: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA512, seed);
+        let [reset, tokens] = ["QUIC stateless reset", "QUIC address tokens"].map(|use_of| hmac::sign(&key, use_of.as_bytes()));
+        Self {
+            reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())),
+            tokens: Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(tokens.as_ref())),
+        }
+    }
 }
 
 /// Returns what one connection is served by, and what it leaves to know of its handshake.
@@ -184,7 +207,7 @@ pub(super) fn server_config(door: &Door) -> Option<(Arc<ServerConfig>, Arc<Witne
     let (tls, witness) = door.acceptor()?.quic();
     // The configuration was checked to have what QUIC needs.
     let crypto = QuicServerConfig::try_from(tls).ok()?;
-    let mut config = ServerConfig::new(Arc::new(crypto), Arc::clone(&secrets().tokens) as _);
+    let mut config = ServerConfig::new(Arc::new(crypto), Arc::clone(&SECRETS.load().tokens) as _);
     config.migration(false);
     config.max_incoming(MOST_WAITING).incoming_buffer_size_total(WAITING_BYTES);
     config.transport_config(Arc::new(transport(door)));

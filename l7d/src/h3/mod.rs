@@ -16,7 +16,7 @@ mod sender;
 mod server;
 
 pub(crate) use body::Body;
-pub(crate) use endpoint::{Endpoint, follow, say_farewell};
+pub(crate) use endpoint::{Endpoint, follow, inherit, say_farewell, seed};
 pub(crate) use sender::Sender;
 
 use std::io;

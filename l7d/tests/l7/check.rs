@@ -39,6 +39,16 @@ fn every_error_is_shown_and_the_exit_status_is_1() {
 }
 
 #[test]
+fn a_retry_that_never_happens_is_warned_of() {
+    let web = VALID.replace("mode = \"tcp\"", "mode = \"http\"");
+    let (output, text) = check(&web.replace("[backend.b]", "[backend.b]\nretry-on = [\"conn-failure\", \"0rtt-rejected\"]"));
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("site.toml:9:") && text.contains("`0rtt-rejected` never happens: servers are sent no early data"), "{text}");
+    let (_, text) = check(&web.replace("[backend.b]", "[backend.b]\nretry-on = [\"all-retryable-errors\"]"));
+    assert_eq!(text, "site.toml: valid\n");
+}
+
+#[test]
 fn missing_file_is_an_error() {
     let output = Command::new(env!("CARGO_BIN_EXE_l7d")).args(["check", "-f", "/nonexistent/site.toml"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

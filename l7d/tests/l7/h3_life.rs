@@ -1,14 +1,15 @@
 //! How connections of HTTP/3 live through the end of the process they began with.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::certs::Authority;
 use crate::h3::{answer, request, site};
 use crate::h3_client::*;
 use crate::http::{ok, read_head};
-use crate::kit::{Daemon, Server, unused_address};
+use crate::kit::{Daemon, PATIENCE, Server, unused_address};
 
 const PIECES: usize = 60;
 const PIECE: usize = 20_000;
@@ -90,6 +91,71 @@ fn downloads_outlive_the_process_whose_address_another_takes() {
         assert!(first.wait().success());
         assert_eq!(first.count("the socket is kept"), 0);
         drop(second);
+    }
+}
+
+/// Passes datagrams on between a client and an address; once the address has answered, holds those of the client back until it is told not to.
+fn holding(front: SocketAddr) -> (SocketAddr, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let [near, far] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    far.connect(front).unwrap();
+    [&near, &far].into_iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap());
+    let (address, (held, is_held), (release, released)) = (near.local_addr().unwrap(), mpsc::channel(), mpsc::channel());
+    std::thread::spawn(move || {
+        let (mut bytes, mut client, mut waiting, mut holds) = ([0; 65536], None, Vec::new(), false);
+        let mut is_released = false;
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Ok((count, from)) = near.recv_from(&mut bytes) {
+                client = Some(from);
+                waiting.push(bytes[..count].to_vec());
+            }
+            match released.try_recv() {
+                Ok(()) => is_released = true,
+                Err(mpsc::TryRecvError::Disconnected) if is_released => {}
+                Err(mpsc::TryRecvError::Disconnected) => return,
+                Err(mpsc::TryRecvError::Empty) => {}
+            }
+            if holds && !is_released && !waiting.is_empty() {
+                let _ = held.send(());
+            } else {
+                waiting.drain(..).for_each(|datagram| drop(far.send(&datagram)));
+            }
+            if let (Ok(count), Some(client)) = (far.recv(&mut bytes), client) {
+                holds = true;
+                near.send_to(&bytes[..count], client).unwrap();
+            }
+        }
+    });
+    (address, is_held, release)
+}
+
+#[test]
+fn client_that_proves_its_address_to_the_next_process_is_known_there() {
+    for shares in ["-x", "cluster-secret"] {
+        let (authority, front, server) = (Authority::new(), unused_address(), slow_server());
+        let cli = authority.path("cli");
+        let more = match shares {
+            "-x" => format!(" stats socket {} level admin expose-fd listeners", cli.display()),
+            _ => " cluster-secret \"what all of us know\"".to_owned(),
+        };
+        let config = |name| site_of(front, &authority, name, &server, &more).replacen(" ssl crt ", " quic-force-retry ssl crt ", 1);
+        let mut first = Daemon::start_as_haproxy(&config("first"), &[]);
+        let (relay, held, release) = holding(front);
+        let tls = credentials(&authority, None);
+        let client = std::thread::spawn(move || Client::with(relay, &tls).map(|client| client.connection.close_reason()));
+        // What it says next is its answer to who asked it for a proof.
+        held.recv_timeout(PATIENCE).unwrap();
+        let pid = first.pid().to_string();
+        let mut arguments = vec!["-sf", &*pid];
+        if shares == "-x" {
+            arguments.extend(["-x", cli.to_str().unwrap()]);
+        }
+        let second = Daemon::start_as_haproxy(&config("second"), &arguments);
+        assert!(first.wait().success());
+        release.send(()).unwrap();
+        assert_eq!(client.join().unwrap().expect(shares), None);
+        assert_eq!(Client::connect(front, &authority).get("/").field("x-by"), Some("second"));
+        drop((release, second));
     }
 }
 

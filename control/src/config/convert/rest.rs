@@ -17,6 +17,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         rates,
         h2,
         quic,
+        cluster_secret,
         heads,
         threads,
         log,
@@ -53,6 +54,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     for (key, limit) in of_h2.into_iter().chain(of_quic).chain(of_heads) {
         table.maybe(key, limit);
     }
+    table.maybe("cluster-secret", cluster_secret.clone());
     table.maybe("quic-max-idle-timeout", quic.idle.map(words::duration));
     table.maybe("spread-checks", *spread_checks);
     table.maybe("max-spread-checks", max_spread_checks.map(words::duration));

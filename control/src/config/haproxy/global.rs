@@ -24,6 +24,10 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         reader.bases.ca = Some(line.parse("a directory", text::path)?.value().clone());
         Ok(())
     }),
+    ("cluster-secret", |line, global, _| {
+        global.cluster_secret = Some(line.expect("a text that all nodes share")?.value().clone());
+        Ok(())
+    }),
     ("crt-base", |line, _, reader| {
         reader.bases.crt = Some(line.parse("a directory", text::path)?.value().clone());
         Ok(())

@@ -16,7 +16,6 @@ pub(super) const GLOBAL: &[(&str, &str)] = &[
     ("zero-warning", "`l7d check` tells warnings, which stop nothing"),
     ("51degrees-data-file", "no library that knows devices is built in"),
     ("close-spread-time", "idle clients are closed at once when the process is to end"),
-    ("cluster-secret", "QUIC makes its own"),
     ("default-path", "files are looked for where the process was started; `ca-base` and `crt-base` act"),
     ("deviceatlas-json-file", "no library that knows devices is built in"),
     ("fd-hard-limit", "the system's limit is taken as it is"),

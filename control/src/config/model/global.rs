@@ -16,6 +16,7 @@ pub struct Global {
     pub(in crate::config) rates: Rates,
     pub(in crate::config) h2: H2Limits,
     pub(in crate::config) quic: QuicLimits,
+    pub(in crate::config) cluster_secret: Option<String>,
     pub(in crate::config) heads: HeadLimits,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
@@ -157,6 +158,11 @@ impl QuicLimits {
 }
 
 impl Global {
+    /// Returns what all nodes and processes of a service know, from which they make what QUIC must recognise on each of them.
+    pub fn cluster_secret(&self) -> Option<&str> {
+        self.cluster_secret.as_deref()
+    }
+
     /// Returns what clients of QUIC may do, where that is not as usual.
     pub fn quic(&self) -> QuicLimits {
         self.quic

@@ -38,6 +38,12 @@ impl RetryOn {
         self.bits & !bit(RetryCause::ConnFailure) != 0
     }
 
+    /// Tells whether a rejection of early data was written by itself, and not as one of all errors.
+    pub(in crate::config) fn awaits_early_data(self) -> bool {
+        let others = [RetryCause::EmptyResponse, RetryCause::JunkResponse, RetryCause::ResponseTimeout, RetryCause::Status(500)];
+        self.contains(RetryCause::EarlyDataRejected) && !others.iter().all(|cause| self.contains(*cause))
+    }
+
     /// Adds a cause; a status that never makes a request go again is left out.
     pub(in crate::config) fn with(self, cause: RetryCause) -> Self {
         Self { bits: self.bits | bit(cause) }

@@ -179,6 +179,10 @@ fn retry_on(resolver: &mut Resolver, written: &written::Backend, mode: Mode) -> 
         let message = format!("`retry-on` reads responses, backend `{}` has mode tcp", written.name);
         resolver.warning(own.location(), message, "only conn-failure counts there");
     }
+    if let Some(own) = written.retry_on.as_ref().filter(|own| own.awaits_early_data()) {
+        let message = "`0rtt-rejected` never happens: servers are sent no early data";
+        resolver.warning(own.location(), message, "leave it out; for a server that answers 425, write 425");
+    }
     let wanted = written.retry_on.as_ref().or(written.defaults.retry_on.as_ref()).map(|on| *on.value()).unwrap_or_default();
     match mode {
         Mode::Http => wanted,

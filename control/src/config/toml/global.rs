@@ -37,6 +37,10 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
         rates: rates(reader, &mut section),
         h2: h2(reader, &mut section),
         quic: quic(reader, &mut section),
+        cluster_secret: section
+            .take("cluster-secret")
+            .and_then(|item| reader.text(&item, "a long text that all nodes share", text::not_empty))
+            .map(|secret| secret.value().clone()),
         heads: heads(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),
