@@ -219,7 +219,8 @@ async fn deliver<'a: 'm, 'm>(
     if repeats {
         Box::pin(request.keep(&mut client.wire, client.deadline, limits.client)).await?;
     }
-    let seeker = Seeker { key, pin: request.affinity.pin(), priority: request.priority() };
+    let liked = if key.is_none() { sharing.liked(backend) } else { None };
+    let seeker = Seeker { key, pin: request.affinity.pin(), liked, priority: request.priority() };
     let pursuit = {
         let begun = pin!(Pursuit::begin(backend, seeker, client.deadline));
         client.wire.unless_left(begun).await.map_err(ExchangeError::LeftQueue)??
@@ -248,6 +249,9 @@ impl<'a: 'm, 'm> Delivery<'a, '_, 'm> {
             self.request.affinity.serve(server, self.pursuit.is_pinned());
             self.request.review.borrow_mut().serve(server);
             record.given(self.request.affinity.given());
+            if let Some(field) = self.backend.name_header() {
+                self.request.tell_name(field, server);
+            }
             let host = self.request.host_for(server);
             let host = host.as_deref().map_or(Host::Unstated, Host::Named);
             let brand = self.request.review.borrow().wishes().brand;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use control::config::{Mode, Timeout};
+use control::config::{Mode, Protocol, Timeout};
 use tracing::{debug, info};
 
 use crate::buffer::Buffer;
@@ -179,8 +179,15 @@ pub(crate) async fn serve(client: &mut Client, current: &RefCell<Arc<Door>>) {
         if turn == Turn::Later {
             began = Instant::now();
         }
-        if turn == Turn::First && may_be_preface(client) && Box::pin(begins_with_preface(client, current, began)).await {
-            return Box::pin(server::serve(client, current)).await;
+        if turn == Turn::First {
+            let only = current.borrow().protocol();
+            if only != Some(Protocol::H1) && may_be_preface(client) && Box::pin(begins_with_preface(client, current, began)).await {
+                return Box::pin(server::serve(client, current)).await;
+            }
+            if only == Some(Protocol::H2) {
+                debug!("{} on frontend {} does not speak HTTP/2", client.source, current.borrow().frontend().name());
+                return;
+            }
         }
         // Asked for anew: a reload may have come while the connection was idle.
         let door = Arc::clone(&current.borrow());

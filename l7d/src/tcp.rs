@@ -257,7 +257,7 @@ async fn dial<'a>(
     };
     let mut affinity = affinity(client, frontend, backend);
     let begun = {
-        let seeker = Seeker { key, pin: affinity.pin(), priority: client.memory.wishes.priority };
+        let seeker = Seeker { key, pin: affinity.pin(), liked: None, priority: client.memory.wishes.priority };
         let begun = pin!(Pursuit::begin(backend, seeker, &mut client.deadline));
         unless_closed(backend, (&client.stream, &mut client.early), begun).await
     };

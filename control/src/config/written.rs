@@ -95,6 +95,7 @@ pub(super) struct Global {
     pub(super) max_spread_checks: Option<Duration>,
     pub(super) localpeer: Option<Located<String>>,
     pub(super) tables_file: Option<PathBuf>,
+    pub(super) variables: Vec<super::model::StartVariable>,
     pub(super) otlp: super::model::Otlp,
     pub(super) process: super::model::Process,
 }
@@ -217,6 +218,8 @@ pub(super) struct Pool {
     pub(super) http_reuse: Option<HttpReuse>,
     /// The name of the cookie by which clients of RDP come back to their servers.
     pub(super) persist: Option<Located<String>>,
+    /// The header field that tells a server its name.
+    pub(super) name_header: Option<Located<String>>,
     pub(super) state_source: Option<StateSource>,
     pub(super) state_name: Option<String>,
 }
@@ -343,6 +346,7 @@ pub(super) struct ServerSettings {
     pub(super) source: Option<Located<ServerSource>>,
     pub(super) send_proxy: Option<ProxySwitch>,
     pub(super) fast_open: Option<bool>,
+    pub(super) non_stick: Option<bool>,
     pub(super) patience: Option<Duration>,
     pub(super) tls: ServerTlsSettings,
     pub(super) pool: ServerPoolSettings,

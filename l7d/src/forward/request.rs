@@ -42,6 +42,8 @@ pub(crate) struct Outgoing<'a> {
     kept: Option<Vec<u8>>,
     /// What makes the request go to a server again, as far as attempts are left.
     pub(crate) retry_on: RetryOn,
+    /// How much of what is printed is the head.
+    printed: usize,
     /// How much of the body arrived with it.
     pub(super) early: u64,
     /// Whether the request asks for the connection to become something else.
@@ -81,6 +83,7 @@ impl<'a> Outgoing<'a> {
             start: None,
             kept: None,
             retry_on: RetryOn::NEVER,
+            printed: 0,
             early: 0,
             tunnel,
             client,
@@ -166,13 +169,10 @@ impl<'a> Outgoing<'a> {
         if self.head.version() >= Version::Http2 {
             self.translate();
         }
-        let connection = match (self.head.upgrades(), self.server) {
-            (true, _) => Connection::Upgrade,
-            (false, Fate::Keep) => Connection::Unstated,
-            (false, Fate::Close) => self.farewell,
-        };
+        let connection = self.connection();
         let mut start = Buffer::take();
         encode::request(&self.head, connection, start.tail());
+        self.printed = start.len();
         if let Inflow::H1 { input, .. } = inflow {
             let count = self.body.take(input.filled()).map_err(ExchangeError::Upload)?;
             start.tail().extend_from_slice(&input.filled()[..count]);
@@ -181,6 +181,31 @@ impl<'a> Outgoing<'a> {
         }
         start.tail().extend_from_slice(self.kept.as_deref().unwrap_or_default());
         Ok(start)
+    }
+
+    /// Returns what a server of HTTP/1 is told of its connection.
+    fn connection(&self) -> Connection {
+        match (self.head.upgrades(), self.server) {
+            (true, _) => Connection::Upgrade,
+            (false, Fate::Keep) => Connection::Unstated,
+            (false, Fate::Close) => self.farewell,
+        }
+    }
+
+    /// Tells a server its name, in place of whatever the field says.
+    pub(crate) fn tell_name(&mut self, field: &str, server: &Server) {
+        self.head.headers.remove(field);
+        // A head without room for it goes without it.
+        let _ = self.head.headers.append(field.as_bytes(), server.name().as_bytes());
+        let connection = self.connection();
+        // What was printed for another server has that one's name.
+        if let Some(start) = &mut self.start {
+            let body = start.filled().get(self.printed..).unwrap_or_default().to_vec();
+            *start = Buffer::take();
+            encode::request(&self.head, connection, start.tail());
+            self.printed = start.len();
+            start.tail().extend_from_slice(&body);
+        }
     }
 
     /// Adds what HTTP/1 needs and its successors do without.

@@ -31,6 +31,7 @@ mod program;
 mod refused;
 mod replace;
 mod sample;
+mod start;
 mod stick;
 mod store;
 #[cfg(test)]

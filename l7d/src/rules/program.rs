@@ -23,6 +23,7 @@ use super::log_format::Format;
 use super::names::Names;
 use super::observer::{RuleId, Sources};
 use super::sample::Sample;
+use super::start;
 use super::store::Patterns;
 use super::tie::{self, Stick};
 use super::view::{Lifetime, Shared, VariableId, View};
@@ -247,6 +248,7 @@ impl Rules {
         compiler.names.tables = Arc::clone(&tables);
         compiler.names.caches = Self::caches_of(config, before);
         compiler.names.know(config, &mut compiler.found);
+        let shared = compiler.start();
         compiler.read_sections(config.http_errors());
         let frontends: Vec<_> = config.frontends().iter().map(|model| compiler.frontend(model)).collect();
         let backends: Vec<_> = config.backends().iter().map(|model| compiler.backend(model)).collect();
@@ -258,8 +260,7 @@ impl Rules {
         if report.has_errors() {
             return Err(report);
         }
-        let (shared, asks_destination) = (Arc::new(Shared::default()), compiler.names.asks_destination);
-        let looks_at_bodies = compiler.names.looks_at_bodies;
+        let (asks_destination, looks_at_bodies) = (compiler.names.asks_destination, compiler.names.looks_at_bodies);
         let (keeps_lines, asks_tls, asks_server_tls) = (compiler.names.asks_lines, compiler.names.asks_tls, compiler.names.asks_server_tls);
         let handles_clients = compiler.names.handles_clients;
         let (asks_entry, asks_server_line) = (compiler.names.asks_entry, compiler.names.asks_server_line);
@@ -371,6 +372,15 @@ pub(super) struct Compiler<'c> {
 }
 
 impl<'c> Compiler<'c> {
+    /// Gives the variables of the process their first values.
+    fn start(&mut self) -> Arc<Shared> {
+        let shared = Arc::new(Shared::default());
+        for variable in self.config.global().variables() {
+            self.found.extend(start::set(variable, &mut self.names, &shared).err());
+        }
+        shared
+    }
+
     fn new(config: &'c Config) -> Self {
         let backends = config.backends().iter().map(|backend| (backend.name(), backend.id())).collect();
         Self {

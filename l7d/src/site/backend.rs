@@ -32,7 +32,7 @@ use crate::compress::Compression;
 use crate::downstream::Close;
 use crate::log::Log;
 use crate::peer::Peer;
-use crate::queue::{Limits, Load, Queue, Wants};
+use crate::queue::{Limits, Load, LoadId, Queue, Wants};
 use crate::rdp::{self, Peek};
 use crate::rules::{ProxyRules, Rules, ServerHost, View as Scenery};
 use crate::stats::{Entrance, Meter};
@@ -67,6 +67,8 @@ pub(crate) struct Backend {
     persists: bool,
     /// The name of the cookie by which clients of RDP come back to their servers.
     rdp_cookie: Option<String>,
+    prefers_last: bool,
+    name_header: Option<String>,
     rules: Arc<ProxyRules>,
     /// Where its rules ask for names.
     asker: Asker,
@@ -239,6 +241,8 @@ impl Backend {
             by_cookie,
             persists: has(model.options(), &ProxyOption::Persist),
             rdp_cookie: model.rdp_cookie().map(str::to_owned),
+            prefers_last: has(model.options(), &ProxyOption::PreferLastServer),
+            name_header: model.name_header().map(str::to_owned),
             queue,
             meter: before.map_or_else(|| Arc::new(Meter::new(threads)), |backend| Arc::clone(&backend.meter)),
             turn: AtomicU32::new(0),
@@ -392,6 +396,22 @@ impl Backend {
             Status::Down | Status::Maint => self.superseded.load(Ordering::Acquire),
         };
         self.servers.get(place).filter(|server| server.model.lack().is_none()).is_some_and(is_up)
+    }
+
+    /// Tells whether a request goes where its client still has a connection of its own.
+    pub(crate) fn prefers_last(&self) -> bool {
+        self.prefers_last
+    }
+
+    /// Returns the place of the server of a load, if it takes traffic.
+    pub(crate) fn place_of(&self, load: LoadId) -> Option<usize> {
+        let place = self.servers.iter().position(|server| server.load.id() == load)?;
+        (self.view.effective_weight(self.servers[place].id) > 0).then_some(place)
+    }
+
+    /// Returns the header field that tells a server its name.
+    pub(crate) fn name_header(&self) -> Option<&str> {
+        self.name_header.as_deref()
     }
 
     /// Returns what makes a failed request go to a server again.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Instant;
 
-use control::config::{self, Forwarded, Mode, NamePolicy, ProxyOption, Quic, Timeout, Timeouts};
+use control::config::{self, Forwarded, Mode, NamePolicy, Protocol, ProxyOption, Quic, Timeout, Timeouts};
 use control::dns::Asker;
 use tokio::sync::Semaphore;
 
@@ -34,6 +34,7 @@ pub(crate) struct Door {
     frontend: Arc<Frontend>,
     accept_proxy: bool,
     quic: Quic,
+    protocol: Option<Protocol>,
     acceptor: Option<Arc<Acceptor>>,
     limits: Arc<[Arc<Semaphore>]>,
     limit: Option<Limit>,
@@ -80,6 +81,7 @@ pub(crate) struct Frontend {
     forwarded: Option<Forwarded>,
     name_policy: Option<NamePolicy>,
     upkeep: Upkeep,
+    refuses_upgrade: bool,
     closes: bool,
     buffers: bool,
     ignores_null: bool,
@@ -114,6 +116,7 @@ impl Door {
             frontend: Arc::clone(frontend),
             accept_proxy: bind.accept_proxy(),
             quic: bind.quic(),
+            protocol: bind.protocol(),
             acceptor,
             limits,
             limit,
@@ -148,6 +151,12 @@ impl Door {
     /// Returns how QUIC is spoken here.
     pub(crate) fn quic(&self) -> Quic {
         self.quic
+    }
+
+    /// Returns the only version of HTTP that clients speak here; none where they choose.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        let is_h1 = self.frontend.refuses_upgrade && self.acceptor.is_none();
+        self.protocol.or(is_h1.then_some(Protocol::H1))
     }
 
     /// Returns what ends TLS here; none for clear text.
@@ -206,6 +215,7 @@ impl Frontend {
                 .find_map(|option| if let ProxyOption::Forwarded(forwarded) = option.value() { Some(*forwarded) } else { None }),
             name_policy: name_policy(model.options()),
             upkeep: Upkeep::of(model.options(), &ProxyOption::ClientKeepAlive, model.probes()),
+            refuses_upgrade: has(model.options(), &ProxyOption::DisableH2Upgrade),
             keeps_idle: has(model.options(), &ProxyOption::IdleCloseOnResponse),
             counts_flows: has(model.options(), &ProxyOption::ContStats),
             ignores_null: has(model.options(), &ProxyOption::DontLogNull),

@@ -146,7 +146,8 @@ impl<'a> Affinity<'a> {
 
     /// Notes the server that serves in the tables; `late` is what its answer adds.
     pub(crate) fn learn(&self, late: &[Tie]) {
-        let Some((server, _)) = self.served.filter(|_| !self.ties.is_empty() || !late.is_empty()) else { return };
+        let has_news = !self.ties.is_empty() || !late.is_empty();
+        let Some((server, _)) = self.served.filter(|(server, _)| has_news && !server.model().non_stick()) else { return };
         for tie in self.ties.iter().chain(late) {
             let name = tie.table.number_of_server(called(server, tie.table.srvkey()));
             tie.table.update(&tie.key, now(), |record| {

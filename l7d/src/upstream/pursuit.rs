@@ -30,6 +30,8 @@ pub(crate) struct Seeker {
     pub(crate) key: Option<u32>,
     /// The server that the exchange belongs to.
     pub(crate) pin: Option<Pin>,
+    /// The place of a server that is taken if it has room now, where no other is asked for.
+    pub(crate) liked: Option<usize>,
     /// How urgent it is where others wait, too.
     pub(crate) priority: Priority,
 }
@@ -104,7 +106,7 @@ impl<'a> Pursuit<'a> {
 
 impl Seeker {
     fn wish(&mut self, avoid: Option<usize>) -> Wish<'_> {
-        Wish { key: self.key, pin: &mut self.pin, priority: self.priority, avoid }
+        Wish { key: self.key, pin: &mut self.pin, liked: self.liked.take(), priority: self.priority, avoid }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Wish<'a> {
     pub(super) key: Option<u32>,
     /// The one the exchange belongs to; taken away where that one is out of reach and another is chosen.
     pub(super) pin: &'a mut Option<Pin>,
+    /// The place of one that is taken if it has room now.
+    pub(super) liked: Option<usize>,
     /// How urgent it is where others wait, too.
     pub(super) priority: Priority,
     /// The place of one that is chosen only if it is the last.
@@ -94,6 +96,12 @@ fn attempt(backend: &Backend, wish: &mut Wish<'_>) -> Result<Attempt, NoServer> 
         return Ok(attempt);
     }
     *wish.pin = None;
+    let liked = wish.liked.take().and_then(|place| Some((place, backend.servers().get(place)?.load())));
+    if let Some((place, load)) = liked.filter(|(_, load)| backend.queue().room(load) == Room::Free)
+        && let Some(slot) = Queue::take(backend.queue(), load)
+    {
+        return Ok(Attempt::Taken(place, slot));
+    }
     loop {
         let place = match backend.choose(wish.key, wish.avoid) {
             Choice::None => return Err(NoServer::NoneUp),

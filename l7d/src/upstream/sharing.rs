@@ -80,6 +80,15 @@ impl<'a> Sharing<'a> {
         self.reach = Reach::Nowhere;
     }
 
+    /// Returns the place of the server to which the client has used a connection of its own last, where that is preferred to another.
+    pub(crate) fn liked(&self, backend: &Backend) -> Option<usize> {
+        if !backend.prefers_last() || self.reach == Reach::Nowhere {
+            return None;
+        }
+        let mut all = self.own.0.get()?.borrow_mut();
+        all.iter_mut().rev().find_map(|kept| backend.place_of(kept.key.server).filter(|_| kept.connection.is_ready()))
+    }
+
     /// Finds a connection that may serve the exchange.
     pub(crate) fn find(&self, server: &Server, key: Key) -> Option<Upstream> {
         // A connection to a server without an address of its own leads to where one request wanted to go.

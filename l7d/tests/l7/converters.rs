@@ -4,13 +4,15 @@ use crate::kit::{Daemon, Haproxy, unused_address};
 use crate::rules::{Site, converse, mirror};
 
 /// What reads the fields of the requests below; `A` is an arbitrary text.
-const EXPRESSIONS: [&str; 55] = [
+const EXPRESSIONS: [&str; 57] = [
     "req.hdr(a),sha1,hex",
     "req.hdr(a),sha2,hex",
     "req.hdr(a),sha2(224),hex",
     "req.hdr(a),sha2(512),base64",
     "req.hdr(a),digest(sha256),hex",
     "req.hdr(a),digest(SHA384),hex",
+    "req.hdr(a),digest(SHA-512),hex",
+    "req.hdr(a),hmac(SHA2-256,c2VjcmV0),hex",
     "req.hdr(a),hmac(sha256,c2VjcmV0),hex",
     "req.hdr(a),hmac(sha1,txn.key),hex",
     "req.hdr(a),crc32",

@@ -56,6 +56,8 @@ fn requests_are_changed_as_by_debian_haproxy() {
         ("", "option http-restrict-req-hdr-names reject"),
         ("option http-restrict-req-hdr-names preserve", ""),
         ("option http-restrict-req-hdr-names delete\nhttp-request del-header X_a", ""),
+        ("", "http-send-name-header X-Server"),
+        ("http-request set-header X-Server mine", "http-send-name-header x-server"),
         ("option httpclose", ""),
         ("option httpclose\noption http-pretend-keepalive", ""),
         ("", "option http-server-close"),

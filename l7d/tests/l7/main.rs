@@ -73,6 +73,8 @@ mod disabled;
 #[cfg(test)]
 mod disguise;
 #[cfg(test)]
+mod drop_in;
+#[cfg(test)]
 mod dynamic;
 #[cfg(test)]
 mod early;
@@ -118,6 +120,8 @@ mod health_log;
 mod http;
 #[cfg(test)]
 mod json_log;
+#[cfg(test)]
+mod judged;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]

@@ -182,6 +182,27 @@ fn what_global_says_of_all_servers_is_what_they_are_asked_for() {
     }
 }
 
+#[test]
+fn servers_go_unverified_where_global_says_so() {
+    let authority = Authority::new();
+    let address = unused_address();
+    let _nginx = Program::nginx(&[(address, &authority.issue(&["s.example"]), "")]);
+    let other = Authority::new();
+    let strict = format!("verify required ca-file {}", other.root().display());
+    for (own, expected) in [("", "200"), (strict.as_str(), "503")] {
+        let site = |front: SocketAddr| {
+            format!(
+                "global\n ssl-server-verify none\ndefaults\n mode http\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n \
+                 retries 0\nlisten l\n bind {front}\n server s {address} ssl {own}\n"
+            )
+        };
+        let (ours, theirs) = (unused_address(), unused_address());
+        let _daemon = Daemon::start_haproxy(&site(ours));
+        let _haproxy = Haproxy::find().start(&site(theirs), theirs);
+        assert_eq!([ours, theirs].map(|front| answer(front)[9..12].to_owned()), [expected; 2], "{own}");
+    }
+}
+
 /// Asks for something and returns all that is answered.
 fn answer(front: SocketAddr) -> String {
     let mut client = connect(front);

@@ -12,7 +12,7 @@ use crate::config::written::TlsProtocolSettings;
 
 /// Writes one address, with its settings if there are any.
 pub(super) fn bind(bind: &Bind) -> Value {
-    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp } = bind;
+    let Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp, protocol } = bind;
     let Tcp { fast_open, defers, patience, segment } = *tcp;
     let Quic { forces_retry, congestion } = quic;
     let address = address.to_string();
@@ -31,6 +31,7 @@ pub(super) fn bind(bind: &Bind) -> Value {
     table.flags([("tfo", fast_open), ("defer-accept", defers)]);
     table.maybe("tcp-ut", patience.map(words::duration));
     table.maybe("mss", segment);
+    table.maybe("proto", protocol.as_ref().map(|protocol| word::PROTOCOL.name(protocol)));
     if table.len() == 1 { Value::Text(address) } else { Value::Table(table) }
 }
 

@@ -241,13 +241,14 @@ pub(super) fn name_or_own(name: &Option<String>) -> Value {
 }
 
 fn pool(table: &mut Table, pool: &Pool) {
-    let Pool { balance, hash_type, hash_balance_factor, fullconn, http_reuse, persist, state_source, state_name } = pool;
+    let Pool { balance, hash_type, hash_balance_factor, fullconn, http_reuse, persist, name_header, state_source, state_name } = pool;
     table.maybe("balance", balance.as_ref().map(|balance| words::balance(balance)));
     table.maybe("hash-type", hash_type.as_ref().map(|hash| words::hash_type(**hash)));
     table.maybe("hash-balance-factor", hash_balance_factor.as_ref().map(|factor| **factor));
     table.maybe("fullconn", *fullconn);
     table.maybe("http-reuse", http_reuse.as_ref().map(|reuse| word::HTTP_REUSE.name(reuse)));
     table.maybe("persist", persist.as_ref().map(|cookie| format!("rdp-cookie({cookie})")));
+    table.maybe("http-send-name-header", name_header.as_ref().map(|name| name.value().clone()));
     table.maybe("load-server-state-from-file", state_source.as_ref().map(|source| word::STATE_SOURCE.name(source)));
     table.maybe("server-state-file-name", state_name.clone());
 }

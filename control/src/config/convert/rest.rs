@@ -31,6 +31,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         max_spread_checks,
         localpeer,
         tables_file,
+        variables,
         otlp,
         process,
     } = global;
@@ -66,6 +67,10 @@ pub(super) fn global(section: &mut Section, global: &Global) {
     spans.maybe("sample", otlp.sample.map(|sample| sample.to_string()));
     if otlp.endpoint.is_some() {
         table.table("otlp", spans);
+    }
+    for (key, is_format) in [("set-var", false), ("set-var-fmt", true)] {
+        let these = variables.iter().filter(|variable| variable.is_format == is_format);
+        table.some(key, these.map(|variable| variable.text.value().clone()));
     }
     section.keys(&table);
 }

@@ -38,6 +38,7 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
         source,
         send_proxy,
         fast_open,
+        non_stick,
         patience,
         tls,
         pool,
@@ -56,6 +57,7 @@ pub(super) fn settings(table: &mut Table, settings: &ServerSettings) {
     table.maybe("proto", protocol.as_ref().map(|protocol| word::PROTOCOL.name(protocol)));
     table.maybe("source", source.as_deref().map(self::source));
     table.maybe("send-proxy", send_proxy.map(self::send_proxy));
+    table.maybe("non-stick", *non_stick);
     table.maybe("tfo", *fast_open);
     table.maybe("tcp-ut", patience.map(words::duration));
     table.maybe("tls", self::tls(tls));

@@ -103,6 +103,7 @@ pub(super) fn option(switch: &Switch) -> String {
         ProxyOption::AbortOnClose
         | ProxyOption::AllBackups
         | ProxyOption::ClientKeepAlive
+        | ProxyOption::DisableH2Upgrade
         | ProxyOption::DontLogNormal
         | ProxyOption::ContStats
         | ProxyOption::DontLogNull
@@ -121,6 +122,7 @@ pub(super) fn option(switch: &Switch) -> String {
         | ProxyOption::LogSeparateErrors
         | ProxyOption::NoLinger
         | ProxyOption::Persist
+        | ProxyOption::PreferLastServer
         | ProxyOption::ServerKeepAlive
         | ProxyOption::TcpKeepAlive
         | ProxyOption::TcpLog => String::new(),

@@ -56,6 +56,11 @@ pub(super) fn http_reuse(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> 
     Ok(())
 }
 
+pub(super) fn name_header(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
+    draft.settings.pool.name_header = Some(line.parse("the name of a header", value::option::header)?);
+    Ok(())
+}
+
 pub(super) fn persist(line: &mut Line, draft: &mut Draft, _: &mut Reader) -> Result<(), Diagnostic> {
     draft.settings.pool.persist = Some(line.parse("rdp-cookie", value::balance::persist)?);
     Ok(())

@@ -8,7 +8,8 @@ use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Pardon, Quic, SocketFile, SuiteOrder, Tcp, Tls, TlsVersion, Transport, Trust, UnixAddress,
+    Account, Bind, BindAddress, ClientAuth, Pardon, Protocol, Quic, SocketFile, SuiteOrder, Tcp, Tls, TlsVersion, Transport, Trust,
+    UnixAddress,
 };
 use crate::config::value::word::{self, Ask};
 use crate::config::value::{address, text};
@@ -27,6 +28,7 @@ pub(super) struct Settings {
     file: SocketFile,
     quic: Quic,
     tcp: Tcp,
+    protocol: Option<Protocol>,
     /// The first word about QUIC.
     quic_at: Option<Located<String>>,
     /// The first word about the file of a Unix socket.
@@ -184,6 +186,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         bind.tls.order = SuiteOrder::Client;
         Ok(())
     }),
+    ("proto", |line, bind, _| {
+        bind.protocol = Some(*line.parse("h1 or h2", |text| word::PROTOCOL.read(text))?);
+        Ok(())
+    }),
     ("quic-cc-algo", |line, bind, _| {
         bind.quic.congestion = *line.parse("a congestion controller", |text| word::CONGESTION.read(text))?;
         Ok(())
@@ -248,8 +254,17 @@ pub(super) const WORDS: &[(&str, Read)] = &[
 
 /// Words that only number a bind or say which thread is to serve it: accepted, and listed by `check -v`; and whether a value
 /// follows them.
-pub(super) const IDLE: [(&str, bool); 6] =
-    [("id", true), ("level", true), ("nice", true), ("process", true), ("shards", true), ("thread", true)];
+pub(super) const IDLE: [(&str, bool); 9] = [
+    ("expose-fd", true),
+    ("id", true),
+    ("level", true),
+    ("nice", true),
+    ("npn", true),
+    ("severity-output", true),
+    ("process", true),
+    ("shards", true),
+    ("thread", true),
+];
 
 /// Words about TLS, which mean nothing without `ssl`.
 const TLS: [&str; 22] = [
@@ -556,6 +571,7 @@ impl Settings {
             file: if is_file { self.file.clone() } else { SocketFile::default() },
             quic: self.quic,
             tcp: self.tcp,
+            protocol: self.protocol,
             address,
         })
     }

@@ -9,7 +9,7 @@ use super::{refused, tls};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
 use crate::config::model::{
-    Account, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, QuicLimits, SocketFile, SocketLevel, StatsSocket,
+    Account, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, QuicLimits, SocketFile, SocketLevel, StartVariable, StatsSocket,
 };
 use crate::config::suggest;
 use crate::config::value::{address, text, word};
@@ -139,6 +139,11 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.spread_checks = Some(*line.integer(0..=50)?);
         Ok(())
     }),
+    ("ssl-server-verify", |line, _, reader| {
+        let ask = line.parse("none or required", |text| word::SERVER_AUTH.read(text))?;
+        reader.server_tls.verify = Some(ask);
+        Ok(())
+    }),
     ("ssl-default-bind-ciphers", default_names),
     ("ssl-default-bind-ciphersuites", default_names),
     ("ssl-default-bind-curves", default_names),
@@ -167,6 +172,8 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
         global.process.capabilities = line.parse("names of capabilities", text::capabilities)?.value().clone();
         Ok(())
     }),
+    ("set-var", variable),
+    ("set-var-fmt", variable),
     ("user", |line, global, _| {
         global.process.user = Some(Account::Name(line.expect("a user")?.value().clone()));
         Ok(())
@@ -177,31 +184,38 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
 /// `check -v`.
 pub(super) const IDLE: &[&str] = &[
     "busy-polling",
+    "close-spread-time",
     "cpu-map",
     "cpu-policy",
     "description",
     "expose-experimental-directives",
+    "fd-hard-limit",
+    "h2-workaround-bogus-websocket-clients",
     "master-worker",
     "maxcompcpuusage",
+    "maxcomprate",
     "maxpipes",
     "maxzlibmem",
     "mworker-max-reloads",
+    "no-memory-trimming",
     "node",
     "noepoll",
     "noevports",
     "nogetaddrinfo",
     "nokqueue",
-    "no-memory-trimming",
     "nopoll",
     "noreuseport",
     "nosplice",
     "numa-cpu-mapping",
+    "pp2-never-send-local",
     "profiling.memory",
     "profiling.tasks",
     "quiet",
     "set-dumpable",
     "ssl-dh-param-file",
+    "ssl-load-extra-files",
     "ssl-mode-async",
+    "ssl-skip-self-issued-ca",
     "strict-limits",
     "thread-group",
     "thread-groups",
@@ -405,6 +419,14 @@ fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Glo
         }
     }
     line.finish()
+}
+
+/// Reads a variable that has a value when the process starts.
+fn variable(line: &mut Line, global: &mut Global, _: &mut Reader) -> Result<(), Diagnostic> {
+    let is_format = line.keyword().ends_with("-fmt");
+    let text = line.rest().ok_or_else(|| line.error("the name of a variable is missing").hint("for example proc.site str(main)"))?;
+    global.variables.push(StartVariable { text, is_format });
+    Ok(())
 }
 
 fn default_names(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {

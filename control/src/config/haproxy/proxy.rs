@@ -54,6 +54,7 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (ALL, "http-error", reply::http_error),
     (ALL, "http-request", rules::rule),
     (ALL, "http-response", rules::rule),
+    (DEFAULTS_BACK, "http-send-name-header", backend::name_header),
     (DEFAULTS_BACK, "http-reuse", backend::http_reuse),
     (DEFAULTS_BACK, "load-server-state-from-file", backend::state_source),
     (ALL, "log", log::target),
@@ -115,9 +116,9 @@ pub(super) const KEYWORDS: &[(Kinds, &str, Read)] = &[
     (PROXIES, "rsprep", rules::rule),
 ];
 
-/// Keywords that only name or number a proxy for people, or bind it to processes, of which there is one: accepted, and listed by
-/// `check -v`.
-pub(super) const IDLE: [&str; 3] = ["bind-process", "description", "id"];
+/// Keywords that only name or number a proxy for people, bind it to processes, of which there is one, or say when a client's next request
+/// goes over another connection, which it may at any time: accepted, and listed by `check -v`.
+pub(super) const IDLE: [&str; 4] = ["bind-process", "description", "id", "max-keep-alive-queue"];
 
 /// Options that tell HAProxy how to move bytes: l7d moves them in its own way, so they are accepted, and listed by `check -v`.
 pub(super) const IDLE_OPTIONS: [&str; 7] =

@@ -173,6 +173,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.send_proxy = Some(ProxySwitch::Off);
         Ok(())
     }),
+    ("non-stick", |_, server, _| {
+        server.server.non_stick = Some(true);
+        Ok(())
+    }),
     ("observe", |line, server, _| {
         server.check.observe = Some(line.parse("layer4 or layer7", |text| word::LAYER.read(text))?);
         Ok(())
@@ -246,6 +250,10 @@ pub(super) const WORDS: &[(&str, Read)] = &[
         server.server.source = Some(source_words(line)?);
         Ok(())
     }),
+    ("stick", |_, server, _| {
+        server.server.non_stick = Some(false);
+        Ok(())
+    }),
     ("tcp-ut", |line, server, _| {
         server.server.patience = Some(*line.duration()?);
         Ok(())
@@ -264,8 +272,16 @@ pub(super) const WORDS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Words that mean nothing here: threads never take each other's idle connections, however few they are.
-pub(super) const IDLE: [&str; 2] = ["id", "pool-low-conn"];
+/// Words that mean nothing here, and whether a value follows them: nothing is sent to servers before their handshake is over, and threads
+/// never take each other's idle connections, however few they are.
+pub(super) const IDLE: [(&str, bool); 6] = [
+    ("allow-0rtt", false),
+    ("id", true),
+    ("no-send-proxy-v2-ssl", false),
+    ("no-send-proxy-v2-ssl-cn", false),
+    ("npn", true),
+    ("pool-low-conn", true),
+];
 
 /// Words about checks.
 const CHECK: [&str; 20] = [
@@ -419,8 +435,10 @@ fn words(line: &mut Line, settings: &mut Settings, reader: &mut Reader) -> Resul
         if tls::OLD_VERSIONS.contains(&word.as_str()) {
             continue;
         }
-        if IDLE.contains(&word.as_str()) {
-            line.expect("its number")?;
+        if let Some((_, has_value)) = IDLE.iter().find(|(name, _)| *name == word.as_str()) {
+            if *has_value {
+                line.expect("its value")?;
+            }
             reader.idle(word);
             continue;
         }

@@ -20,6 +20,7 @@ pub(super) const KNOWN: &[&str] = &[
     "scope",
     "show-desc",
     "show-legends",
+    "show-modules",
     "show-node",
     "uri",
 ];
@@ -28,7 +29,7 @@ pub(super) const KNOWN: &[&str] = &[
 pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> Result<(), Diagnostic> {
     let what = line.expect("enable, uri, auth or another setting of the page")?;
     if !KNOWN.contains(&what.as_str()) {
-        return Err(unknown(&what, "`stats`", KNOWN, &[("show-modules", "there are no modules")]));
+        return Err(unknown(&what, "`stats`", KNOWN, &[]));
     }
     let page = draft.settings.proxy.stats.get_or_insert_default();
     match what.as_str() {
@@ -50,6 +51,8 @@ pub(super) fn stats(line: &mut Line, draft: &mut Draft, reader: &mut Reader) -> 
             let name = line.parse("the name of a proxy, or `.`", text::header_text)?.value().clone();
             page.scope.get_or_insert_default().push(name);
         }
+        // There are no modules that would have columns of their own.
+        "show-modules" => reader.idle(what),
         "show-legends" => page.shows_legends = true,
         "show-desc" => {
             if let Some(text) = line.joined() {

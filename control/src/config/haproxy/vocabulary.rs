@@ -60,7 +60,15 @@ fn vocabulary() -> Vec<(&'static str, Vec<&'static str>)> {
         ("timeouts", Timeout::ALL.into_iter().map(Timeout::name).collect()),
         ("global", global::KEYWORDS.iter().map(|(name, _)| *name).chain(global::IDLE.iter().copied()).collect()),
         ("bind", bind::WORDS.iter().map(|(name, _)| *name).chain(bind::IDLE.iter().map(|(name, _)| *name)).collect()),
-        ("server", server::WORDS.iter().chain(tls::SERVER_WORDS).map(|(name, _)| *name).chain(server::IDLE).collect()),
+        (
+            "server",
+            server::WORDS
+                .iter()
+                .chain(tls::SERVER_WORDS)
+                .map(|(name, _)| *name)
+                .chain(server::IDLE.iter().map(|(name, _)| *name))
+                .collect(),
+        ),
         ("old versions of TLS", tls::OLD_VERSIONS.to_vec()),
         ("caches", cache::KEYWORDS.to_vec()),
         ("cookie", backend::COOKIE.to_vec()),

@@ -45,6 +45,7 @@ pub struct Backend {
     pub(in crate::config) retry_on: RetryOn,
     pub(in crate::config) http_reuse: Option<HttpReuse>,
     pub(in crate::config) rdp_cookie: Option<String>,
+    pub(in crate::config) name_header: Option<String>,
     pub(in crate::config) options: Vec<Located<ProxyOption>>,
     pub(in crate::config) probes: Probes,
     pub(in crate::config) compression: Option<Compression>,
@@ -151,6 +152,11 @@ impl Backend {
     /// Returns the name of the cookie by which clients of RDP come back to their servers.
     pub fn rdp_cookie(&self) -> Option<&str> {
         self.rdp_cookie.as_deref()
+    }
+
+    /// Returns the header field that tells a server its name.
+    pub fn name_header(&self) -> Option<&str> {
+        self.name_header.as_deref()
     }
 
     /// Returns when the kernel asks silent servers, if it is to ask at all.

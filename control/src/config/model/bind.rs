@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::server::Protocol;
 use super::tls::Tls;
 use super::unix::{SocketFile, UnixAddress};
 use crate::config::location::{Located, Location};
@@ -23,6 +24,7 @@ pub struct Bind {
     pub(in crate::config) file: SocketFile,
     pub(in crate::config) quic: Quic,
     pub(in crate::config) tcp: Tcp,
+    pub(in crate::config) protocol: Option<Protocol>,
 }
 
 /// What is asked of a listening socket of TCP, and with it of the connections accepted there.
@@ -149,6 +151,11 @@ impl Bind {
     /// Returns what is asked of its socket where it is one of TCP.
     pub fn tcp(&self) -> Tcp {
         self.tcp
+    }
+
+    /// Returns the only version of HTTP that is spoken, in mode http; none where clients choose.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol
     }
 
     /// Returns who may connect to the file of a Unix socket.

@@ -30,8 +30,28 @@ pub struct Global {
     pub(in crate::config) max_spread_checks: Option<Duration>,
     pub(in crate::config) localpeer: Option<Located<String>>,
     pub(in crate::config) tables_file: Option<PathBuf>,
+    pub(in crate::config) variables: Vec<StartVariable>,
     pub(in crate::config) otlp: Otlp,
     pub(in crate::config) process: Process,
+}
+
+/// A variable that has a value when the process starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartVariable {
+    pub(in crate::config) text: Located<String>,
+    pub(in crate::config) is_format: bool,
+}
+
+impl StartVariable {
+    /// Returns its name and what its value is, as written.
+    pub fn text(&self) -> &Located<String> {
+        &self.text
+    }
+
+    /// Tells whether the value is a text with samples in it, not an expression.
+    pub fn is_format(&self) -> bool {
+        self.is_format
+    }
 }
 
 /// What the process is to the system around it.
@@ -226,6 +246,11 @@ impl Global {
     /// Returns where l7d answers Prometheus.
     pub fn metrics(&self) -> Option<&Located<SocketAddr>> {
         self.metrics.as_ref()
+    }
+
+    /// Returns the variables that have a value when the process starts, in the order in which they get it.
+    pub fn variables(&self) -> &[StartVariable] {
+        &self.variables
     }
 
     /// Returns what this process is called among its peers, where that is not the name of the host.

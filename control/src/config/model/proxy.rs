@@ -147,6 +147,8 @@ pub enum ProxyOption {
     AbortOnClose,
     /// All backup servers take traffic when no other can, not just the first.
     AllBackups,
+    /// Clients in clear text speak HTTP/1 alone.
+    DisableH2Upgrade,
     /// Exchanges without a failure are not logged.
     DontLogNormal,
     /// The kernel probes whether silent clients are still there.
@@ -193,6 +195,8 @@ pub enum ProxyOption {
     OriginalTo(ForwardFor),
     /// A persistence cookie is followed even to a server that is down.
     Persist,
+    /// A request goes to the server to which its client still has a connection of its own, where the balance would leave that to chance.
+    PreferLastServer,
     /// A failed connection is tried on another server: after every so many tries, or only at the last where none is given.
     Redispatch(Option<u32>),
     /// The kernel probes whether silent servers are still there.
@@ -237,6 +241,7 @@ impl ProxyOption {
         match self {
             Self::AbortOnClose => "abortonclose",
             Self::AllBackups => "allbackups",
+            Self::DisableH2Upgrade => "disable-h2-upgrade",
             Self::DontLogNormal => "dontlog-normal",
             Self::ClientKeepAlive => "clitcpka",
             Self::ContStats => "contstats",
@@ -260,6 +265,7 @@ impl ProxyOption {
             Self::NoLinger => "nolinger",
             Self::OriginalTo(_) => "originalto",
             Self::Persist => "persist",
+            Self::PreferLastServer => "prefer-last-server",
             Self::Redispatch(_) => "redispatch",
             Self::ServerKeepAlive => "srvtcpka",
             Self::TcpKeepAlive => "tcpka",
@@ -272,8 +278,8 @@ impl ProxyOption {
         match self {
             Self::ForwardFor(_) | Self::HttpBufferRequest | Self::HttpClose | Self::HttpKeepAlive | Self::HttpLog => true,
             Self::IdleCloseOnResponse | Self::HttpLogClf | Self::HttpServerClose | Self::HttpsLog | Self::Persist => true,
-            Self::Forwarded(_) | Self::HttpIgnoreProbes | Self::HttpNoDelay => true,
-            Self::HttpPretendKeepAlive | Self::HttpRestrictNames(_) | Self::OriginalTo(_) => true,
+            Self::DisableH2Upgrade | Self::Forwarded(_) | Self::HttpIgnoreProbes | Self::HttpNoDelay => true,
+            Self::HttpPretendKeepAlive | Self::HttpRestrictNames(_) | Self::OriginalTo(_) | Self::PreferLastServer => true,
             Self::ClientKeepAlive | Self::NoLinger | Self::ServerKeepAlive | Self::TcpKeepAlive => false,
             Self::AbortOnClose | Self::AllBackups | Self::ContStats | Self::DontLogNormal => false,
             Self::DontLogNull | Self::LogHealthChecks => false,

@@ -36,6 +36,7 @@ pub struct Server {
     pub(in crate::config) source: Option<ServerSource>,
     pub(in crate::config) send_proxy: Option<SendProxy>,
     pub(in crate::config) fast_open: bool,
+    pub(in crate::config) non_stick: bool,
     pub(in crate::config) patience: Option<Duration>,
     pub(in crate::config) pool: ServerPool,
     pub(in crate::config) naming: Naming,
@@ -216,6 +217,11 @@ impl Server {
     /// Tells whether its first bytes go with the first packet of a connection, where the kernel knows that it takes them.
     pub fn fast_open(&self) -> bool {
         self.fast_open
+    }
+
+    /// Tells whether no table learns that it has served.
+    pub fn non_stick(&self) -> bool {
+        self.non_stick
     }
 
     /// Returns how long what was sent to it may go unacknowledged.

@@ -269,6 +269,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         max_spread_checks: written.max_spread_checks,
         localpeer: written.localpeer,
         tables_file: written.tables_file,
+        variables: written.variables,
         otlp: written.otlp,
         process: written.process,
     }

@@ -109,6 +109,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
     let file = socket_file(reader, &mut section, address.as_deref());
     let quic = quic(reader, &mut section, address.as_deref());
     let tcp = tcp(reader, &mut section);
+    let protocol = section.take("proto").and_then(|item| reader.text(&item, "h2", |text| word::PROTOCOL.read(text))).map(|word| *word);
     section.misplaced(reader, &["v4v6"], |_| "[::]:443 takes both, unless v6only = true".to_owned());
     section.misplaced(reader, &["certificates", "alpn", "verify", "ciphers", "ciphersuites", "curves", "crt-list"], |key| {
         format!("write tls = {{ {key} = … }}")
@@ -123,7 +124,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Bind> {
         reader.push(Diagnostic::error(location, format!("`v6only` means nothing for {}", *address)).hint("for example with [::]:443"));
     }
     let v6only = v6only.is_some_and(|(_, v6only)| v6only);
-    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp })
+    Some(Bind { name, address, tls, accept_proxy, backlog, maxconn, interface, v6only, transparent, file, quic, tcp, protocol })
 }
 
 /// Makes a bind of an address alone.
@@ -141,6 +142,7 @@ pub(super) fn plain_bind(address: Located<BindAddress>) -> Bind {
         file: SocketFile::default(),
         quic: Quic::default(),
         tcp: Tcp::default(),
+        protocol: None,
     }
 }
 

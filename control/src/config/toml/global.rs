@@ -7,7 +7,7 @@ use super::section::Section;
 use crate::config::location::Located;
 use crate::config::model::{
     Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, Process, QuicLimits, Rates,
-    SocketLevel, StatsSocket, UnixAddress,
+    SocketLevel, StartVariable, StatsSocket, UnixAddress,
 };
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
@@ -58,6 +58,7 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
             .and_then(|item| reader.text(&item, "/var/lib/l7d/tables", text::absolute_path))
             .map(|path| path.value().clone()),
         otlp: section.take("otlp").and_then(|item| otlp(reader, &item)).unwrap_or_default(),
+        variables: variables(reader, &mut section),
         process: process(reader, &mut section),
     };
     section.finish(reader, &LATER);
@@ -76,6 +77,16 @@ fn otlp(reader: &mut Reader, item: &Item<'_>) -> Option<Otlp> {
     };
     section.finish(reader, &[]);
     Some(otlp)
+}
+
+/// Reads variables that have a value when the process starts: texts with the name and the value of each.
+fn variables(reader: &mut Reader, section: &mut Section<'_>) -> Vec<StartVariable> {
+    let mut all = Vec::new();
+    for (key, example, is_format) in [("set-var", "proc.site str(main)", false), ("set-var-fmt", "proc.boot %pid|%t", true)] {
+        let texts = section.take(key).map(|item| reader.texts(&item, example, text::not_empty)).unwrap_or_default();
+        all.extend(texts.into_iter().map(|text| StartVariable { text, is_format }));
+    }
+    all
 }
 
 fn h2(reader: &mut Reader, section: &mut Section<'_>) -> H2Limits {

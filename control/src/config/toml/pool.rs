@@ -5,7 +5,7 @@ use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
 use crate::config::model::StateSource;
-use crate::config::value::{balance, hash, text, word};
+use crate::config::value::{balance, hash, option, text, word};
 use crate::config::written::Pool;
 
 pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
@@ -18,6 +18,7 @@ pub(super) fn pool(reader: &mut Reader, section: &mut Section<'_>) -> Pool {
             .take("http-reuse")
             .and_then(|item| reader.text(&item, "safe", |text| word::HTTP_REUSE.read(text)))
             .map(|reuse| *reuse.value()),
+        name_header: section.take("http-send-name-header").and_then(|item| reader.text(&item, "X-Server", option::header)),
         persist: section.take("persist").and_then(|item| reader.text(&item, "rdp-cookie", balance::persist)),
         state_source: state_source(reader, section),
         state_name: section

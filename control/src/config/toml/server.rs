@@ -121,6 +121,7 @@ fn settings(reader: &mut Reader, section: &mut Section<'_>) -> ServerSettings {
         source: source(reader, section),
         send_proxy: connection::send_proxy(reader, section),
         fast_open: section.take("tfo").and_then(|item| reader.boolean(&item)),
+        non_stick: section.take("non-stick").and_then(|item| reader.boolean(&item)),
         patience: section.take("tcp-ut").and_then(|item| reader.duration(&item)),
         tls: tls::server(reader, section),
         pool: pool(reader, section),

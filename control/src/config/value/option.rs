@@ -46,6 +46,7 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         "tcpka" => ProxyOption::TcpKeepAlive,
         "abortonclose" => ProxyOption::AbortOnClose,
         "allbackups" => ProxyOption::AllBackups,
+        "disable-h2-upgrade" => ProxyOption::DisableH2Upgrade,
         "dontlog-normal" => ProxyOption::DontLogNormal,
         "contstats" => ProxyOption::ContStats,
         "dontlognull" => ProxyOption::DontLogNull,
@@ -59,6 +60,7 @@ pub(in crate::config) fn option(text: &str) -> Result<Switch, Mistake> {
         "log-health-checks" => ProxyOption::LogHealthChecks,
         "log-separate-errors" => ProxyOption::LogSeparateErrors,
         "persist" => ProxyOption::Persist,
+        "prefer-last-server" => ProxyOption::PreferLastServer,
         "tcplog" => ProxyOption::TcpLog,
         "httpchk" => return Err(of_check(name).at(text, name).hint("write check = { http = { path = \"/\" } }")),
         "tcp-check" => return Err(of_check(name).at(text, name).hint("write check = { tcp = {} }")),
@@ -81,11 +83,12 @@ fn of_check(name: &str) -> Mistake {
     Mistake::new(format!("option `{name}` is a key of its own"))
 }
 
-pub(in crate::config) const KNOWN: [&str; 28] = [
+pub(in crate::config) const KNOWN: [&str; 30] = [
     "abortonclose",
     "allbackups",
     "clitcpka",
     "contstats",
+    "disable-h2-upgrade",
     "dontlog-normal",
     "dontlognull",
     "forwarded",
@@ -106,6 +109,7 @@ pub(in crate::config) const KNOWN: [&str; 28] = [
     "nolinger",
     "originalto",
     "persist",
+    "prefer-last-server",
     "redispatch",
     "srvtcpka",
     "tcpka",
@@ -119,7 +123,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("accept-unsafe-violations-in-http-request", "what no two programs read alike is refused"),
     ("accept-unsafe-violations-in-http-response", "what no two programs read alike is refused"),
     ("checkcache", "deny by a rule: `http-response deny if { res.hdr(set-cookie) -m found } { … }`"),
-    ("disable-h2-upgrade", "`alpn http/1.1` of a bind says it for TLS; the preface of HTTP/2 is heeded"),
     ("h1-case-adjust-bogus-client", "names of fields keep the case they came in, or are in small letters"),
     ("h1-case-adjust-bogus-server", "names of fields keep the case they came in, or are in small letters"),
     ("http-drop-request-trailers", "trailers go through"),
@@ -127,7 +130,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("http-use-proxy-header", "clients that speak to a proxy say so by `Connection`"),
     ("independent-streams", "each direction counts as activity of both"),
     ("logasap", "lines are written when an exchange ends"),
-    ("prefer-last-server", "a client's next request is balanced; `http-reuse never` keeps it on its connection"),
     ("socket-stats", "statistics are by frontend"),
     ("transparent", "write a `server` at 0.0.0.0, which goes where the client wanted to"),
 ];
@@ -139,7 +141,7 @@ fn forwardfor(text: &str, rest: &[&str]) -> Result<ForwardFor, Mistake> {
         let lacks = || Mistake::new(format!("`{word}` lacks its value")).at(text, word);
         match *word {
             "except" => forwardfor.except = Some(network(text, words.next().ok_or_else(lacks)?)?),
-            "header" => forwardfor.header = Some(header(text, words.next().ok_or_else(lacks)?)?),
+            "header" => forwardfor.header = Some(named(text, words.next().ok_or_else(lacks)?)?),
             "if-none" => forwardfor.if_none = true,
             other => {
                 let known = ["except", "header", "if-none"];
@@ -210,11 +212,16 @@ fn network(text: &str, word: &str) -> Result<String, Mistake> {
     }
 }
 
-fn header(text: &str, word: &str) -> Result<String, Mistake> {
-    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+fn named(text: &str, word: &str) -> Result<String, Mistake> {
+    header(word).map_err(|mistake| mistake.at(text, word))
+}
+
+/// Reads the name of a header field.
+pub(in crate::config) fn header(word: &str) -> Result<String, Mistake> {
+    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
         return Ok(word.to_owned());
     }
-    Err(Mistake::new(format!("`{word}` is not the name of a header")).at(text, word).hint("for example X-Real-IP"))
+    Err(Mistake::new(format!("`{word}` is not the name of a header")).hint("for example X-Real-IP"))
 }
 
 fn redispatch(text: &str, rest: &[&str]) -> Result<Option<u32>, Mistake> {

@@ -152,7 +152,9 @@ fn sha2(call: &Call<'_, '_>) -> Result<Digest, Diagnostic> {
 fn algorithm(call: &Call<'_, '_>, most: usize) -> Result<(&'static digest::Algorithm, hmac::Algorithm), Diagnostic> {
     call.at_most(most)?;
     let name = call.required(0, "the name of a digest")?;
-    let found = ALGORITHMS.iter().find(|(known, _, _)| name.text.eq_ignore_ascii_case(known));
+    // OpenSSL also calls them `SHA-256` and `SHA2-256`.
+    let plain = name.text.to_ascii_lowercase().replacen("sha2-", "sha", 1).replacen("sha-", "sha", 1);
+    let found = ALGORITHMS.iter().find(|(known, _, _)| plain == *known);
     let wrong = || call.error_in(name, format!("digest `{}` is not supported", name.text)).hint("sha1, sha224, sha256, sha384 or sha512");
     found.map(|(_, digest, hmac)| (*digest, *hmac)).ok_or_else(wrong)
 }
