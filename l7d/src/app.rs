@@ -46,7 +46,7 @@ use crate::site::{Gate, Site};
 use crate::stats::Stats;
 use crate::steward::Steward;
 use crate::support;
-use crate::tls::Setup;
+use crate::tls::{Setup, ocsp};
 use crate::upstream;
 use crate::worker::{self, Order, Plan};
 
@@ -271,6 +271,7 @@ impl Daemon {
                 worker::start(number, inbox, trigger.shutdown()).map(|thread| Worker { orders, thread })
             })
             .collect();
+        tokio::spawn(ocsp::follow(site.subscribe()));
         tokio::spawn(log::follow(fleet.events(), site.subscribe()));
         let current = site.subscribe();
         let load = move |backend: &str, server: &str| current.borrow().load(backend, server);
@@ -599,6 +600,7 @@ fn follow_limits(global: &Global) {
     h2::follow(global.h2());
     h1::parse::follow(global.heads());
     h3::follow(global);
+    ocsp::follow_delays(global.ocsp_delays());
     otlp::follow(global.otlp());
 }
 

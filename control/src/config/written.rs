@@ -81,6 +81,7 @@ pub(super) struct Global {
     pub(super) h2: super::model::H2Limits,
     pub(super) quic: super::model::QuicLimits,
     pub(super) cluster_secret: Option<String>,
+    pub(super) ocsp: super::model::OcspDelays,
     pub(super) heads: super::model::HeadLimits,
     pub(super) threads: Option<u16>,
     pub(super) log: Vec<Located<String>>,

@@ -1,6 +1,7 @@
 //! Commands about certificates.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use control::admin::{Call, Command, Reply};
@@ -13,7 +14,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 use super::{Engine, now};
-use crate::tls::{Certificates, Shown};
+use crate::tls::{Certificates, Shown, ocsp};
 
 /// Returns the commands.
 pub(super) fn commands() -> Vec<Command<Engine>> {
@@ -21,6 +22,10 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
     let change = |words, arguments, help, run| now(words, arguments, help, SocketLevel::Admin, run);
     vec![
         read("show ssl cert", "[<certfile>]", "list the certificates, or tell what is in one", show),
+        read("show ssl ocsp-updates", "", "tell when issuers are asked about the revocation of certificates", |_, _| {
+            Reply::Output(ocsp::show())
+        }),
+        change("update ssl ocsp-response", "<certfile>", "ask the issuer of a certificate about its revocation now", update_response),
         read("show ssl crt-list", "[-n] [<list>]", "list the lists of certificates, or the lines of one", show_list),
         change("set ssl cert", "<certfile> <payload>", "make ready what takes the place of a certificate", set),
         change("commit ssl cert", "<certfile>", "show from now on what was made ready", |engine, call| {
@@ -55,6 +60,16 @@ fn set(engine: &Engine, call: &Call) -> Reply {
     match &call.payload {
         Some(payload) if !call.word(0).is_empty() => reply(engine.site().tls().certificates().set(call.word(0), payload)),
         _ => Reply::error("'set ssl cert expects a filename and a certificate as a payload"),
+    }
+}
+
+fn update_response(_: &Engine, call: &Call) -> Reply {
+    match call.word(0) {
+        "" => Reply::error("'update ssl ocsp-response' expects a filename"),
+        name if ocsp::hasten(Path::new(name)) => Reply::Output(String::new()),
+        _ => Reply::error(
+            "'update ssl ocsp-response' only works on certificates that have `ocsp-update on` and whose issuer names a responder",
+        ),
     }
 }
 

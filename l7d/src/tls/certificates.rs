@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control::tls::Identity;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::crt_list;
 use super::store::{Line, Listed, Store};
+use super::{crt_list, ocsp};
 
 /// The certificates of all binds.
 #[derive(Debug)]
@@ -108,6 +110,26 @@ impl Certificates {
         Some(Shown { identity, is_used: self.uses(Path::new(name)) > 0 })
     }
 
+    /// Returns the certificates whose issuers are asked for responses about their revocation.
+    pub(super) fn fetching(&self) -> BTreeMap<PathBuf, Identity> {
+        self.lines().filter(|line| line.fetches_ocsp).map(|line| (line.path, line.identity)).collect()
+    }
+
+    /// Shows a response with the certificate of a file, or none; does nothing once another certificate is there.
+    pub(super) fn staple(&self, path: &Path, leaf: &CertificateDer<'_>, response: Option<&[u8]>) {
+        let mut state = self.state();
+        let Some(Some(identity)) = state.files.get_mut(path) else { return };
+        if identity.key.cert.first() != Some(leaf) || identity.key.ocsp.as_deref() == response {
+            return;
+        }
+        let mut key = CertifiedKey::clone(&identity.key);
+        key.ocsp = response.map(<[u8]>::to_vec);
+        identity.key = Arc::new(key);
+        self.stores.iter().for_each(|store| {
+            store.replace(path, identity);
+        });
+    }
+
     /// Makes ready what is to take the place of a file's content.
     ///
     /// # Errors
@@ -143,6 +165,7 @@ impl Certificates {
             Some((path, identity)) if path == Path::new(name) => {
                 let uses: usize = self.stores.iter().map(|store| store.replace(&path, &identity)).sum();
                 state.files.insert(path, Some(identity));
+                ocsp::nudge();
                 Ok(format!("Committing {name}{}\nSuccess!\n", ".".repeat(uses)))
             }
             Some((path, identity)) => {
@@ -248,6 +271,7 @@ impl Certificates {
             let listed = Listed { path: name.into(), number: last + 1, settings: String::new() };
             store.add(&entry.file, identity, entry.filters.clone(), listed);
         }
+        ocsp::nudge();
         Ok(format!("Inserting certificate '{file}' in crt-list '{name}'.\nSuccess!\n"))
     }
 

@@ -9,6 +9,7 @@ mod connector;
 mod crt_list;
 pub(crate) mod handshake;
 mod layer;
+pub(crate) mod ocsp;
 mod pardon;
 mod quic;
 mod records;

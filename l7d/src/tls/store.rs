@@ -24,6 +24,8 @@ pub(super) struct Store {
     particular: Vec<config::Tls>,
     /// Whether a client must name a host we know.
     strict: bool,
+    /// Whether issuers are asked where no list says otherwise.
+    fetches_ocsp: bool,
     /// Where the bind stands.
     place: String,
 }
@@ -34,6 +36,7 @@ pub(super) struct Draft {
     content: Content,
     particular: Vec<config::Tls>,
     strict: bool,
+    fetches_ocsp: bool,
     place: String,
 }
 
@@ -64,6 +67,8 @@ pub(super) struct Line {
     terms: usize,
     /// The list that names it.
     pub(super) list: Option<Listed>,
+    /// Whether its issuer is asked for responses about its revocation.
+    pub(super) fetches_ocsp: bool,
 }
 
 /// Where a list names a certificate.
@@ -142,7 +147,9 @@ impl<'a> Loader<'a> {
             Ok(identity) => {
                 remarks.warnings.extend(identity.doubt.clone());
                 let (path, identity) = (path.to_owned(), identity.clone());
-                store.content.add(Line { path, identity, filters, terms, list });
+                let own = terms.checked_sub(1).and_then(|place| store.particular.get(place));
+                let fetches_ocsp = own.map_or(store.fetches_ocsp, config::Tls::fetches_ocsp);
+                store.content.add(Line { path, identity, filters, terms, list, fetches_ocsp });
             }
             Err(reason) => remarks.errors.push(reason.clone()),
         }
@@ -167,7 +174,8 @@ impl Draft {
     /// Returns a store without certificates for a bind like this, which stands there.
     pub(super) fn new(model: &config::Tls, location: &config::Location) -> Self {
         let place = format!("{}:{}", location.file(), location.line());
-        Self { content: Content::default(), particular: Vec::new(), strict: model.strict_sni(), place }
+        let (strict, fetches_ocsp) = (model.strict_sni(), model.fetches_ocsp());
+        Self { content: Content::default(), particular: Vec::new(), strict, fetches_ocsp, place }
     }
 
     /// Returns the number of the terms that a line of a list sets.
@@ -191,8 +199,8 @@ impl Draft {
 
     /// Returns the store.
     pub(super) fn finish(self) -> Store {
-        let Self { content, particular, strict, place } = self;
-        Store { content: ArcSwap::from_pointee(content), particular, strict, place }
+        let Self { content, particular, strict, fetches_ocsp, place } = self;
+        Store { content: ArcSwap::from_pointee(content), particular, strict, fetches_ocsp, place }
     }
 }
 
@@ -273,7 +281,14 @@ impl Store {
     /// Shows one more certificate, on the bind's own terms.
     pub(super) fn add(&self, path: &Path, identity: &Identity, filters: Vec<String>, list: Listed) {
         let mut lines = self.lines();
-        lines.push(Line { path: path.to_owned(), identity: identity.clone(), filters, terms: 0, list: Some(list) });
+        lines.push(Line {
+            path: path.to_owned(),
+            identity: identity.clone(),
+            filters,
+            terms: 0,
+            list: Some(list),
+            fetches_ocsp: self.fetches_ocsp,
+        });
         self.content.store(Arc::new(Content::of(lines)));
     }
 

@@ -151,6 +151,8 @@ mod master;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod ocsp;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod otlp;

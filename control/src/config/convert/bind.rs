@@ -66,13 +66,18 @@ pub(super) fn account(table: &mut Table, [name, id]: [&str; 2], account: Option<
 }
 
 fn tls(tls: &Tls) -> Table {
-    let Tls { certificates, crt_lists, alpn, strict_sni, tickets, early, order, base, client, protocol } = tls;
+    let Tls { certificates, crt_lists, alpn, strict_sni, tickets, early, fetches_ocsp, order, base, client, protocol } = tls;
     let mut table = Table::default();
     table.some("certificates", paths(certificates));
     table.some("crt-list", paths(crt_lists));
     table.maybe("crt-base", base.as_ref().map(|base| base.display().to_string()));
     table.some("alpn", alpn.clone());
-    table.flags([("strict-sni", *strict_sni), ("allow-0rtt", *early), ("prefer-client-ciphers", *order == SuiteOrder::Client)]);
+    table.flags([
+        ("strict-sni", *strict_sni),
+        ("allow-0rtt", *early),
+        ("ocsp-update", *fetches_ocsp),
+        ("prefer-client-ciphers", *order == SuiteOrder::Client),
+    ]);
     table.maybe("tickets", (!tickets).then_some(false));
     let trust = match client {
         ClientAuth::None => None,

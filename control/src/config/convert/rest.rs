@@ -18,6 +18,7 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         h2,
         quic,
         cluster_secret,
+        ocsp,
         heads,
         threads,
         log,
@@ -56,6 +57,8 @@ pub(super) fn global(section: &mut Section, global: &Global) {
         table.maybe(key, limit);
     }
     table.maybe("cluster-secret", cluster_secret.clone());
+    table.maybe("ocsp-update-mindelay", ocsp.least.map(words::duration));
+    table.maybe("ocsp-update-maxdelay", ocsp.most.map(words::duration));
     table.maybe("quic-max-idle-timeout", quic.idle.map(words::duration));
     table.maybe("spread-checks", *spread_checks);
     table.maybe("max-spread-checks", max_spread_checks.map(words::duration));

@@ -54,6 +54,7 @@ pub(super) struct Settings {
 pub(super) struct TlsDefaults {
     no_tickets: bool,
     early: bool,
+    fetches_ocsp: bool,
     strict_sni: bool,
     order: SuiteOrder,
     protocol: TlsProtocolSettings,
@@ -66,6 +67,10 @@ type Read = fn(&mut Line, &mut Settings, &mut Reader) -> Result<(), Diagnostic>;
 pub(super) const WORDS: &[(&str, Read)] = &[
     ("allow-0rtt", |_, bind, _| {
         bind.tls.early = true;
+        Ok(())
+    }),
+    ("ocsp-update", |line, bind, _| {
+        bind.tls.fetches_ocsp = *line.parse("on or off", |text| word::SWITCH.read(text))?.value();
         Ok(())
     }),
     ("accept-proxy", |_, bind, _| {
@@ -267,7 +272,7 @@ pub(super) const IDLE: [(&str, bool); 9] = [
 ];
 
 /// Words about TLS, which mean nothing without `ssl`.
-const TLS: [&str; 22] = [
+const TLS: [&str; 23] = [
     "allow-0rtt",
     "alpn",
     "ca-file",
@@ -285,6 +290,7 @@ const TLS: [&str; 22] = [
     "no-tls-tickets",
     "no-tlsv12",
     "no-tlsv13",
+    "ocsp-update",
     "prefer-client-ciphers",
     "ssl-max-ver",
     "ssl-min-ver",
@@ -304,7 +310,7 @@ const OPTIONS: [&str; 9] = [
     "strict-sni",
 ];
 /// Words that may stand between the brackets of a list of certificates.
-const LISTED: [&str; 15] = [
+const LISTED: [&str; 16] = [
     "allow-0rtt",
     "alpn",
     "ca-file",
@@ -317,6 +323,7 @@ const LISTED: [&str; 15] = [
     "no-tls-tickets",
     "no-tlsv12",
     "no-tlsv13",
+    "ocsp-update",
     "ssl-max-ver",
     "ssl-min-ver",
     "verify",
@@ -497,7 +504,14 @@ impl Settings {
             crl: trust.map(|trust| trust.crl.clone()).unwrap_or_default(),
             own_pardon: trust.map(|trust| trust.own_pardon.clone()).unwrap_or_default(),
             pardon_above: trust.map(|trust| trust.pardon_above.clone()).unwrap_or_default(),
-            tls: TlsDefaults { no_tickets: !tls.tickets, early: tls.early, strict_sni: tls.strict_sni, order: tls.order, protocol },
+            tls: TlsDefaults {
+                no_tickets: !tls.tickets,
+                early: tls.early,
+                fetches_ocsp: tls.fetches_ocsp,
+                strict_sni: tls.strict_sni,
+                order: tls.order,
+                protocol,
+            },
             ..Self::default()
         }
     }
@@ -520,6 +534,7 @@ impl Settings {
             strict_sni: self.tls.strict_sni,
             tickets: !self.tls.no_tickets,
             early: self.tls.early,
+            fetches_ocsp: self.tls.fetches_ocsp,
             order: self.tls.order,
             base: self.crt_base.clone(),
             client: self.client(reader)?,

@@ -6,6 +6,8 @@ use super::line::{Line, parse_word, unknown};
 use super::log;
 use super::reader::Reader;
 use super::{refused, tls};
+use std::time::Duration;
+
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Language, Located, Source};
 use crate::config::model::{
@@ -320,8 +322,6 @@ const TUNING: &[&str] = &[
     "ssl.keyupdate-rate-limit",
     "ssl.lifetime",
     "ssl.maxrecord",
-    "ssl.ocsp-update.maxdelay",
-    "ssl.ocsp-update.mindelay",
     "ssl.ssl-ctx-cache-size",
     "stick-counters",
     "streams-elasticity",
@@ -337,7 +337,7 @@ const TUNING: &[&str] = &[
 ];
 
 /// What of `tune.*` acts.
-const ACTING: [&str; 11] = [
+const ACTING: [&str; 13] = [
     "bufsize",
     "h2.fe.initial-window-size",
     "h2.fe.max-concurrent-streams",
@@ -349,6 +349,8 @@ const ACTING: [&str; 11] = [
     "quic.frontend.max-idle-timeout",
     "quic.frontend.max-streams-bidi",
     "quic.retry-threshold",
+    "ssl.ocsp-update.maxdelay",
+    "ssl.ocsp-update.mindelay",
 ];
 
 /// HAProxy has no word for the file that keeps tables; a variable means nothing to it, so the file stays valid there.
@@ -402,6 +404,15 @@ fn tune(name: &str, keyword: &Located<String>, line: &mut Line, global: &mut Glo
         "quic.frontend.max-streams-bidi" => global.quic.streams = Some(*line.integer(QuicLimits::STREAMS)?),
         "quic.frontend.max-idle-timeout" => global.quic.idle = Some(*line.period()?),
         "quic.retry-threshold" => global.quic.retry_threshold = Some(*line.integer(QuicLimits::HANDSHAKES)?),
+        "ssl.ocsp-update.mindelay" | "ssl.ocsp-update.maxdelay" => {
+            let delay = Some(Duration::from_secs(*line.integer(1..=31_536_000_u64)?));
+            *(if name.ends_with("mindelay") { &mut global.ocsp.least } else { &mut global.ocsp.most }) = delay;
+            if global.ocsp.least.is_some() && global.ocsp.most.is_some() && global.ocsp.are_crossed() {
+                return Err(line
+                    .error("the least delay is longer than the longest")
+                    .hint("mindelay is 300 seconds where none is written, maxdelay 3600"));
+            }
+        }
         "http.maxhdr" => global.heads.lines = Some(*line.integer(HeadLimits::LINES)?),
         "bufsize" => global.heads.buffer = Some(*line.integer(HeadLimits::BUFFER)?),
         "maxrewrite" => global.heads.reserve = Some(*line.integer(HeadLimits::RESERVE)?),

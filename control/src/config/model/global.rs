@@ -17,6 +17,7 @@ pub struct Global {
     pub(in crate::config) h2: H2Limits,
     pub(in crate::config) quic: QuicLimits,
     pub(in crate::config) cluster_secret: Option<String>,
+    pub(in crate::config) ocsp: OcspDelays,
     pub(in crate::config) heads: HeadLimits,
     pub(in crate::config) threads: Option<u16>,
     pub(in crate::config) log: Vec<Located<String>>,
@@ -161,6 +162,30 @@ impl HeadLimits {
     }
 }
 
+/// How often issuers are asked for responses about the revocation of certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OcspDelays {
+    pub(in crate::config) least: Option<Duration>,
+    pub(in crate::config) most: Option<Duration>,
+}
+
+impl OcspDelays {
+    /// Returns the least time between two questions.
+    pub fn least(self) -> Duration {
+        self.least.unwrap_or(Duration::from_secs(300))
+    }
+
+    /// Returns the most time between two questions.
+    pub fn most(self) -> Duration {
+        self.most.unwrap_or(Duration::from_secs(3600)).max(self.least.unwrap_or_default())
+    }
+
+    /// Tells whether they contradict each other.
+    pub(in crate::config) fn are_crossed(self) -> bool {
+        self.least() > self.most.unwrap_or(Duration::from_secs(3600))
+    }
+}
+
 impl H2Limits {
     /// How many streams there may be.
     pub(in crate::config) const STREAMS: std::ops::RangeInclusive<u32> = 1..=65_535;
@@ -178,6 +203,11 @@ impl QuicLimits {
 }
 
 impl Global {
+    /// Returns how often issuers are asked for responses about the revocation of certificates.
+    pub fn ocsp_delays(&self) -> OcspDelays {
+        self.ocsp
+    }
+
     /// Returns what all nodes and processes of a service know, from which they make what QUIC must recognise on each of them.
     pub fn cluster_secret(&self) -> Option<&str> {
         self.cluster_secret.as_deref()

@@ -45,7 +45,7 @@ pub use connection::{Guise, NamedAddress, SendProxy, ServerAddress, ServerSource
 pub use cookie::{Cookie, CookieMode};
 pub use format::{Converter, Expression, Fetch, Format, Piece};
 pub use frontend::{DEFAULT_RING, DeadServer, Forward, Frontend, NoServer, SniRoute, XdpBalance, XdpFrontend};
-pub use global::{Capability, Global, H2Limits, HeadLimits, QuicLimits, Rates, SocketLevel, StartVariable, StatsSocket};
+pub use global::{Capability, Global, H2Limits, HeadLimits, OcspDelays, QuicLimits, Rates, SocketLevel, StartVariable, StatsSocket};
 pub(in crate::config) use global::{External, Process};
 pub use hash::{HashFunction, HashMethod, HashType};
 pub use log::{LineFormat, Logging};

@@ -13,6 +13,7 @@ pub struct Tls {
     pub(in crate::config) strict_sni: bool,
     pub(in crate::config) tickets: bool,
     pub(in crate::config) early: bool,
+    pub(in crate::config) fetches_ocsp: bool,
     pub(in crate::config) order: SuiteOrder,
     pub(in crate::config) base: Option<PathBuf>,
     pub(in crate::config) client: ClientAuth,
@@ -58,6 +59,11 @@ impl Tls {
     /// Tells whether clients that come back may say something before the handshake is complete (0-RTT).
     pub fn takes_early_data(&self) -> bool {
         self.early
+    }
+
+    /// Tells whether the issuers of the certificates are asked for responses about their revocation.
+    pub fn fetches_ocsp(&self) -> bool {
+        self.fetches_ocsp
     }
 
     /// Returns whose order of suites decides.

@@ -258,6 +258,7 @@ fn global(resolver: &mut Resolver, written: written::Global) -> Global {
         h2: written.h2,
         quic: written.quic,
         cluster_secret: written.cluster_secret,
+        ocsp: written.ocsp,
         heads: written.heads,
         log_tag: written.log_tag,
         log_host: written.log_host,

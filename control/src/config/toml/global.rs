@@ -6,8 +6,8 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::location::Located;
 use crate::config::model::{
-    Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, Otlp, OtlpEndpoint, OtlpSample, Process, QuicLimits, Rates,
-    SocketLevel, StartVariable, StatsSocket, UnixAddress,
+    Account, BindAddress, CommandSocket, External, H2Limits, HeadLimits, OcspDelays, Otlp, OtlpEndpoint, OtlpSample, Process, QuicLimits,
+    Rates, SocketLevel, StartVariable, StatsSocket, UnixAddress,
 };
 use crate::config::value::{address, text, word};
 use crate::config::written::{Global, Xdp};
@@ -41,6 +41,10 @@ pub(super) fn global(reader: &mut Reader, mut section: Section<'_>) -> Global {
             .take("cluster-secret")
             .and_then(|item| reader.text(&item, "a long text that all nodes share", text::not_empty))
             .map(|secret| secret.value().clone()),
+        ocsp: OcspDelays {
+            least: section.take("ocsp-update-mindelay").and_then(|item| reader.period(&item)),
+            most: section.take("ocsp-update-maxdelay").and_then(|item| reader.period(&item)),
+        },
         heads: heads(reader, &mut section),
         threads: section.take("nbthread").and_then(|item| reader.integer(&item, 1..=1024, 4)),
         log: section.take("log").map(|item| reader.texts(&item, "stdout format raw", text::not_empty)).unwrap_or_default(),

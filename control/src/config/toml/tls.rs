@@ -13,8 +13,6 @@ use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
 
 /// Settings HAProxy has for TLS with servers and this model has no place for.
 const LATER_SERVER: [&str; 1] = ["allow-0rtt"];
-/// Settings HAProxy has for TLS on binds and this model has no place for.
-const LATER: [&str; 1] = ["ocsp-update"];
 
 pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
     let example = "\"/etc/l7d/certs/\"";
@@ -32,6 +30,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
         strict_sni: section.take("strict-sni").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         tickets: section.take("tickets").and_then(|item| reader.boolean(&item)).unwrap_or(true),
         early: section.take("allow-0rtt").and_then(|item| reader.boolean(&item)).unwrap_or(false),
+        fetches_ocsp: section.take("ocsp-update").and_then(|item| reader.boolean(&item)).unwrap_or(false),
         order: match section.take("prefer-client-ciphers").and_then(|item| reader.boolean(&item)) {
             Some(true) => SuiteOrder::Client,
             Some(false) | None => SuiteOrder::Server,
@@ -45,7 +44,7 @@ pub(super) fn bind(reader: &mut Reader, item: &Item<'_>) -> Option<Tls> {
         "the response is read from the file beside the certificate, with `.ocsp` behind its name".to_owned()
     });
     section.misplaced(reader, &["no-tickets", "no-tls-tickets"], |_| "write tickets = false".to_owned());
-    section.finish(reader, &LATER);
+    section.finish(reader, &[]);
     Some(tls)
 }
 

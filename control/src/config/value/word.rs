@@ -33,6 +33,7 @@ impl<T: Copy> Words<T> {
     }
 }
 
+pub(in crate::config) const SWITCH: Words<bool> = Words { what: "`on` or `off`", words: &[("on", true), ("off", false)] };
 pub(in crate::config) const STATE_SOURCE: Words<StateSource> = Words {
     what: "a place of server states",
     words: &[("none", StateSource::None), ("global", StateSource::Global), ("local", StateSource::Local)],
