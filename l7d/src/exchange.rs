@@ -16,7 +16,7 @@ use crate::balance::Seen;
 use crate::brand::Brand;
 use crate::buffer::Buffer;
 use crate::cache::Hit;
-use crate::compress::Settings;
+use crate::compress::{Coder, Settings};
 use crate::deadline::Deadline;
 use crate::downstream::{Downstream, Outlook, Streamed, Wire};
 use crate::error::ExchangeError;
@@ -537,6 +537,7 @@ async fn from_cache(
         response.headers.append(b"Transfer-Encoding", b"chunked").map_err(|_| ExchangeError::ResponseTooLong)?;
     }
     record.held(response.status());
+    record.progress.pressed = coder.as_ref().map(Coder::pressed);
     let limit = review.wishes().client_timeout.or_else(|| frontend.timeouts().of(Timeout::Client));
     let held = Held { head: response, body, coder, connection: connection(fate, head.version()) };
     let given = Box::pin(held.give(client, limit, &record.progress.sent)).await;

@@ -13,12 +13,14 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use h2::client::ResponseFuture;
 
 use crate::buffer::Buffer;
+use crate::compress::Pressed;
 use crate::deadline::Deadline;
 use crate::downstream::{self, Close, Downstream, Wire};
 use crate::error::ExchangeError;
@@ -81,6 +83,8 @@ pub(crate) struct Progress {
     pub(crate) tunnel: Carriage,
     /// What counts bytes while they flow, if anything does.
     pub(crate) meters: Option<Meters>,
+    /// How much was compressed, if anything was.
+    pub(crate) pressed: Option<Rc<Pressed>>,
 }
 
 /// What a completed exchange leaves behind.

@@ -399,6 +399,7 @@ impl<'a> Record<'a> {
         let ended = Instant::now();
         self.presence = None;
         self.end_span(frontend, ended);
+        self.count_faults(frontend, view.memory);
         self.count_request(frontend, ended);
         self.count_cache(frontend, view.memory);
         self.write_line(frontend, (LogStep::Close, view), ended);

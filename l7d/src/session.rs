@@ -28,6 +28,7 @@ use crate::peer::Peer;
 use crate::proxy_header::{self, Decoded, Endpoints, ProxyHeaderError};
 use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict, View};
 use crate::site::{Door, Frontend};
+use crate::stats::Counter;
 use crate::stick::Event;
 use crate::stream::{Privacy, Stream};
 use crate::tcp;
@@ -213,6 +214,7 @@ async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode
     }
     if frontend.rules().concerns_connections() && !client.passes(frontend, ProxyRules::on_connection) {
         door.forgive();
+        frontend.meter().add(Counter::DeniedConnections, 1);
         debug!("{} on frontend {}: a rule rejects the connection", client.source, frontend.name());
         return None;
     }
@@ -235,6 +237,7 @@ async fn enter(client: &mut Client, current: &RefCell<Arc<Door>>) -> Option<Mode
         client.preamble.get_or_insert_default().handshake = accepted.elapsed();
     }
     if frontend.rules().concerns_sessions() && !client.passes(frontend, ProxyRules::on_session) {
+        frontend.meter().add(Counter::DeniedSessions, 1);
         debug!("{} on frontend {}: a rule rejects the session", client.source, frontend.name());
         return None;
     }

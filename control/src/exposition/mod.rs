@@ -5,6 +5,7 @@
 //! with their owners, not here.
 
 mod fleet;
+mod gzip;
 mod selection;
 mod text;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -26,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 pub use fleet::write_fleet;
+pub use gzip::gzip;
 pub use text::{Family, Kind, Metrics};
 
 use crate::shutdown::Shutdown;
@@ -127,8 +129,17 @@ fn respond<B, W: Fn(&mut Metrics), P: Fn(&str) -> Option<Page>>(request: &Reques
         Ok(page) => (StatusCode::OK, page),
         Err((status, reason)) => (status, Page::plain(reason.to_owned())),
     };
-    let mut response = Response::new(Full::new(Bytes::from(page.text)));
+    let accepted = request.headers().get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let squeezed = gzip(accepted, page.text.as_bytes());
+    let is_squeezed = squeezed.is_some();
+    let mut response = Response::new(Full::new(squeezed.map_or_else(|| Bytes::from(page.text), Bytes::from)));
     *response.status_mut() = status;
+    if is_squeezed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if status == StatusCode::OK {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -1,6 +1,7 @@
 //! Bytes → compressed bytes, a piece at a time. The memory of a finished stream serves the next one of its thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use flate2::{Compress, Crc, FlushCompress, Status};
@@ -17,6 +18,14 @@ pub(crate) struct Coder {
     /// Whether anything went in that has not come out.
     holds: bool,
     begun: bool,
+    pressed: Rc<Pressed>,
+}
+
+/// How many bytes of a body have gone in, and how many have come out.
+#[derive(Debug, Default)]
+pub(crate) struct Pressed {
+    pub(crate) taken: Cell<u64>,
+    pub(crate) given: Cell<u64>,
 }
 
 impl Coder {
@@ -27,12 +36,19 @@ impl Coder {
             Coding::Gzip | Coding::RawDeflate => Some(take(Wrapping::None)),
             Coding::Deflate => Some(take(Wrapping::Zlib)),
         };
-        Self { coding, stream, crc: Crc::new(), holds: false, begun: false }
+        Self { coding, stream, crc: Crc::new(), holds: false, begun: false, pressed: Rc::default() }
+    }
+
+    /// Returns what is counted while it goes on.
+    pub(crate) fn pressed(&self) -> Rc<Pressed> {
+        Rc::clone(&self.pressed)
     }
 
     /// Takes a piece in and returns what comes out, which may be nothing yet; `last` is said with the last piece.
     pub(crate) fn press(&mut self, piece: Bytes, last: bool) -> Bytes {
+        add(&self.pressed.taken, piece.len());
         if self.stream.is_none() {
+            add(&self.pressed.given, piece.len());
             return piece;
         }
         let mut out = Vec::with_capacity(if self.begun { ROOM } else { ROOM + GZIP_HEAD.len() });
@@ -52,6 +68,7 @@ impl Coder {
                 out.extend_from_slice(&self.crc.amount().to_le_bytes());
             }
         }
+        add(&self.pressed.given, out.len());
         Bytes::from(out)
     }
 
@@ -62,6 +79,7 @@ impl Coder {
         }
         let mut out = Vec::with_capacity(ROOM);
         self.deflate(&[], FlushCompress::Sync, &mut out);
+        add(&self.pressed.given, out.len());
         Some(Bytes::from(out)).filter(|out| !out.is_empty())
     }
 
@@ -83,6 +101,10 @@ impl Coder {
             }
         }
     }
+}
+
+fn add(count: &Cell<u64>, more: usize) {
+    count.set(count.get() + more as u64);
 }
 
 impl Drop for Coder {

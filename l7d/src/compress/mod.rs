@@ -10,7 +10,7 @@ pub(crate) use control::config::Coding;
 
 use crate::message::head::{RequestHead, ResponseHead, Version};
 use crate::message::headers::{Known, lists};
-pub(crate) use coder::Coder;
+pub(crate) use coder::{Coder, Pressed};
 
 /// What a proxy compresses, and how.
 #[derive(Debug)]

@@ -329,6 +329,7 @@ impl Answer<'_, '_> {
             None => None,
             Some(offer) => self.compress(offer, &mut head, &rest, framing),
         };
+        progress.pressed = coder.as_ref().map(Coder::pressed);
         // What has no body gets none, whatever a server sends behind its head: it would be taken for the next response.
         let bodiless = self.is_bodiless(&head);
         match (rest, outflow) {

@@ -31,6 +31,7 @@ use crate::rules::{Ingress, Keepsake, Memory, ProxyRules, Scene, Verdict};
 use crate::session;
 use crate::sessions::{self, Entry};
 use crate::site::{Door, Frontend};
+use crate::stats::Counter;
 use crate::stats::census::{self, Channel, Side};
 use crate::stick::Event;
 use crate::stream::Privacy;
@@ -47,14 +48,17 @@ pub(super) async fn serve(knock: Knock, half_open: HalfOpen, endpoint: &Endpoint
     }
     match guest.passes(door.frontend(), (door.frontend().rules().concerns_connections(), ProxyRules::on_connection)) {
         Entrance::Open => {}
-        Entrance::Shut => return knock.refuse(),
-        Entrance::Silent => return knock.ignore(),
+        entrance @ (Entrance::Shut | Entrance::Silent) => {
+            door.frontend().meter().add(Counter::DeniedConnections, 1);
+            return if entrance == Entrance::Silent { knock.ignore() } else { knock.refuse() };
+        }
     }
     let began = Instant::now();
     let Some(connection) = Box::pin(guest.shake_hands(knock, &door)).await else { return };
     drop(half_open);
     guest.handshake = began.elapsed();
     if guest.passes(door.frontend(), (door.frontend().rules().concerns_sessions(), ProxyRules::on_session)) != Entrance::Open {
+        door.frontend().meter().add(Counter::DeniedSessions, 1);
         debug!("{} on frontend {}: a rule rejects the session", guest.source, door.frontend().name());
         connection.close(REQUEST_REJECTED.into(), b"");
         return endpoint::flush().await;

@@ -90,13 +90,18 @@ impl<'a> Record<'a> {
             here.add(Counter::Requests, 1);
             here.add(class, 1);
         }
-        if self.maker == Maker::Server
-            && self.status.is_some()
+        // What a server has answered counts for it, also if the client gets another answer.
+        let heard = if self.maker == Maker::Server { self.status } else { self.progress.heard };
+        if heard.is_some()
             && let Some(here) = self.server.and_then(|server| server.meter().here())
         {
             here.add(Counter::Requests, 1);
-            here.add(class, 1);
+            here.add(Counter::of_status(heard), 1);
         }
+        if self.termination == "LR" && self.backend.is_none_or(|backend| backend.is_twin_of(frontend)) {
+            frontend.meter().add(Counter::Intercepted, 1);
+        }
+        self.count_pressed(frontend);
         self.count_end(frontend, ended);
     }
 
@@ -112,6 +117,33 @@ impl<'a> Record<'a> {
                 here.add(Counter::CacheLookups, lookups.into());
                 here.add(Counter::CacheHits, hits.into());
             }
+        }
+    }
+
+    /// Counts what rules could not do to a request or its response.
+    pub(super) fn count_faults(&mut self, frontend: &Frontend, memory: &Memory) {
+        let [rewrites, internal] = memory.faults();
+        if rewrites == 0 {
+            return;
+        }
+        for here in frontend.meter().here().into_iter().chain(self.behind()) {
+            here.add(Counter::FailedRewrites, rewrites.into());
+            here.add(Counter::InternalErrors, internal.into());
+        }
+        if internal > 0 {
+            // Nobody has refused it.
+            self.denied = None;
+        }
+    }
+
+    /// Counts what was compressed.
+    fn count_pressed(&self, frontend: &Frontend) {
+        let Some(pressed) = &self.progress.pressed else { return };
+        let backend = self.backend.and_then(|backend| backend.meter().here());
+        for here in [frontend.process().here(), frontend.meter().here(), backend].into_iter().flatten() {
+            here.add(Counter::CompressedIn, pressed.taken.get());
+            here.add(Counter::CompressedOut, pressed.given.get());
+            here.add(Counter::CompressedResponses, 1);
         }
     }
 

@@ -364,8 +364,13 @@ fn carry_out(action: &Action, passage: &mut Passage<'_>) -> Step {
         Ok(Effect::Tarpitted(reply)) => Verdict::Tarpit(reply),
         Ok(Effect::Vanished) => Verdict::Vanish,
         Ok(Effect::Waits(wait)) => Verdict::Wait(wait),
-        Err(_) if passage.strictness == Strictness::Off => return Step::Next,
-        Err(_) => Verdict::Fail,
+        Err(_) => {
+            passage.memory.fault(passage.strictness);
+            match passage.strictness {
+                Strictness::Off => return Step::Next,
+                Strictness::On => Verdict::Fail,
+            }
+        }
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use control::config::Family;
 
+use super::action::Strictness;
 use super::capture;
 use super::fetch::{Ingress, ServerLine};
 use super::observer::{Observer, RuleId};
@@ -284,6 +285,8 @@ pub(crate) struct Memory {
     verified: Vec<(usize, bool)>,
     /// What caches have to do with the exchange.
     pub(crate) cached: Cached,
+    /// How many changes could not be made, and how many of these ended the exchange.
+    faults: [u8; 2],
     /// How the response was compressed on its way.
     pub(crate) compressed: Option<Coding>,
     /// Whether the request came before the handshake was complete, and may be somebody else's.
@@ -531,7 +534,19 @@ impl Memory {
         self.server_line = None;
         self.cached = Cached::default();
         self.compressed = None;
+        self.faults = [0; 2];
         *self.captured.get_mut() = None;
+    }
+
+    /// Notes that a change could not be made, and whether that ends the exchange.
+    pub(super) fn fault(&mut self, strictness: Strictness) {
+        self.faults[0] = self.faults[0].saturating_add(1);
+        self.faults[1] = self.faults[1].saturating_add((strictness == Strictness::On).into());
+    }
+
+    /// Returns how many changes could not be made, and how many of these ended the exchange.
+    pub(crate) fn faults(&self) -> [u8; 2] {
+        self.faults
     }
 
     /// Returns the number of the exchange among all of the process.

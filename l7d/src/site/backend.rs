@@ -254,6 +254,7 @@ impl Backend {
 
     /// Lets the queue know which servers may be chosen and how much of their load they bear; to be called whenever that changes.
     pub(super) fn follow(&self) {
+        self.meter.stand(self.servers.is_empty() || self.servers.iter().any(|server| self.view.status(server.id) == Status::Up));
         let mut candidates = Vec::new();
         self.gather(&mut candidates);
         for (place, server) in self.servers.iter().enumerate() {

@@ -89,6 +89,22 @@ pub(crate) enum Counter {
     CacheLookups,
     /// Times it had the answer.
     CacheHits,
+    /// Bytes of bodies before they were compressed.
+    CompressedIn,
+    /// Bytes of bodies after they were compressed.
+    CompressedOut,
+    /// Responses that were compressed.
+    CompressedResponses,
+    /// Requests that the frontend answered itself as it was told to.
+    Intercepted,
+    /// Connections that a rule refused as they came.
+    DeniedConnections,
+    /// Connections that a rule refused once they were ready to be served.
+    DeniedSessions,
+    /// Changes to messages that could not be made.
+    FailedRewrites,
+    /// Exchanges that failed because of that.
+    InternalErrors,
 }
 
 impl Counter {
@@ -97,7 +113,7 @@ impl Counter {
         [Self::CurrentMost, Self::QueueTimeMost, Self::ConnectTimeMost, Self::ResponseTimeMost, Self::TotalTimeMost];
 
     /// Those that only grow.
-    pub(super) const SUMS: [Self; 24] = [
+    pub(super) const SUMS: [Self; 32] = [
         Self::Requests,
         Self::BytesIn,
         Self::BytesOut,
@@ -122,10 +138,18 @@ impl Counter {
         Self::DeniedResponses,
         Self::CacheLookups,
         Self::CacheHits,
+        Self::CompressedIn,
+        Self::CompressedOut,
+        Self::CompressedResponses,
+        Self::Intercepted,
+        Self::DeniedConnections,
+        Self::DeniedSessions,
+        Self::FailedRewrites,
+        Self::InternalErrors,
     ];
 
     /// How many there are.
-    pub(super) const COUNT: usize = Self::CacheHits as usize + 1;
+    pub(super) const COUNT: usize = Self::InternalErrors as usize + 1;
 
     /// Returns the counter of responses with this status.
     pub(crate) fn of_status(status: Option<u16>) -> Self {

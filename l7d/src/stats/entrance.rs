@@ -72,8 +72,18 @@ pub(crate) fn scrape(head: &RequestHead) -> Reply {
     let Ok((content_type, text)) = scraped else { return Reply::page(400) };
     let mut reply = Reply::new(200);
     reply.add(b"Cache-Control", b"no-store").expect("plain text");
-    reply.set_body(content_type.as_bytes(), text.into_bytes());
+    set_body(&mut reply, head, (content_type, text));
     reply
+}
+
+/// Gives an answer its text, compressed for who takes it so.
+fn set_body(reply: &mut Reply, asker: &RequestHead, (content_type, text): (&str, String)) {
+    reply.add(b"Vary", b"Accept-Encoding").expect("plain text");
+    let squeezed = control::exposition::gzip(asker.headers.all("accept-encoding"), text.as_bytes());
+    if squeezed.is_some() {
+        reply.add(b"Content-Encoding", b"gzip").expect("plain text");
+    }
+    reply.set_body(content_type.as_bytes(), squeezed.unwrap_or_else(|| text.into_bytes()));
 }
 
 impl Entrance {
@@ -128,7 +138,7 @@ impl Entrance {
         if head.method_text() == b"POST" {
             return self.change(shown, head, visitor);
         }
-        self.show(&shown.stats, rest, visitor)
+        self.show(&shown.stats, (head, rest), visitor)
     }
 
     /// Carries out a form that an administrator sends, and sends the client back to the page.
@@ -150,7 +160,7 @@ impl Entrance {
         reply
     }
 
-    fn show(&self, stats: &Stats, rest: &str, visitor: Visitor) -> Reply {
+    fn show(&self, stats: &Stats, (head, rest): (&RequestHead, &str), visitor: Visitor) -> Reply {
         let (site, fleet) = (std::sync::Arc::clone(&stats.site.borrow()), stats.fleet.snapshot());
         let overview = Overview::new(&site, &fleet);
         let has = |option: &str| rest.split([';', '?', '&']).any(|part| part == option);
@@ -166,16 +176,16 @@ impl Entrance {
             let mut rows = overview.rows();
             rows.retain(|row| filter.lets_see(row));
             if has("csv") {
-                reply.set_body(b"text/plain", csv::write_rows(&rows).into_bytes());
+                set_body(&mut reply, head, ("text/plain", csv::write_rows(&rows)));
             } else {
-                reply.set_body(b"application/json", dump::json(&rows).into_bytes());
+                set_body(&mut reply, head, ("application/json", dump::json(&rows)));
             }
             return reply;
         }
         reply.add(b"Content-Security-Policy", page::POLICY.as_bytes()).expect("plain text");
         let outcome = rest.split(';').find_map(|part| manage::Outcome::of(part.strip_prefix("st=")?));
         let words = page::Words { title: &self.title, uri: &self.uri, metrics: None, filter, legends: self.legends, visitor, outcome };
-        reply.set_body(b"text/html; charset=utf-8", page::write(&overview, stats.start, &words).into_bytes());
+        set_body(&mut reply, head, ("text/html; charset=utf-8", page::write(&overview, stats.start, &words)));
         reply
     }
 

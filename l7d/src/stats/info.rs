@@ -94,9 +94,12 @@ fn of_process(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     let (connections, limit) = site.connections();
     let sessions = meter.sum(Counter::Sessions);
     let bytes = meter.sum(Counter::BytesOut);
-    let (rate, most, bytes_rate) = {
+    let compressed = [Counter::CompressedIn, Counter::CompressedOut].map(|counter| meter.sum(counter));
+    let (rate, most, bytes_rate, press_rates) = {
         let rates = meter.rates();
-        (rates.sessions.last_second(sessions, now), rates.sessions.most(sessions, now), rates.bytes_out.last_second(bytes, now))
+        let press_rates = [0, 1].map(|way| rates.compressed[way].last_second(compressed[way], now));
+        let bytes_rate = rates.bytes_out.last_second(bytes, now);
+        (rates.sessions.last_second(sessions, now), rates.sessions.most(sessions, now), bytes_rate, press_rates)
     };
     let files = getrlimit(Resource::Nofile).current.unwrap_or(0);
     let maxconn = limit.map_or(files / 2, u64::from);
@@ -140,6 +143,8 @@ fn of_process(site: &Site, start: Start, life: Life) -> Vec<Fact> {
     number(30, "SessRateLimit", "CLP", "u32", pace::SESSIONS.most().into(), "sessions allowed in a second, 0 for any number");
     number(31, "MaxSessRate", "MRP", "u32", most, "most sessions in a second");
     number(33, "SslRateLimit", "CLP", "u32", pace::HANDSHAKES.most().into(), "sessions with TLS allowed in a second, 0 for any number");
+    number(42, "CompressBpsIn", "MRP", "u32", press_rates[0], "bytes that were compressed over the last second");
+    number(43, "CompressBpsOut", "MRP", "u32", press_rates[1], "bytes they were after that over the last second");
     number(44, "CompressBpsRateLim", "CLP", "u32", 0, "limit of compression in bytes in a second, 0 as there is none");
     number(47, "Tasks", "MGP", "u32", u64::from(connections) + listeners, "connections and listening sockets");
     number(48, "Run_queue", "MGP", "u32", 0, "tasks that wait for a thread, 0 as none waits for another's");

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counter::{Counter, Span, Times};
 use super::latency::{Latency, Lengths, Recent};
@@ -22,6 +22,8 @@ pub(crate) struct Meter {
     most: AtomicU64,
     /// Locked by the main thread, and by rules that ask.
     rates: Mutex<Rates>,
+    /// Locked by who tells of the servers, and by who asks.
+    standing: Mutex<Standing>,
     /// What the counters were when they were last forgotten; only the main thread writes it.
     forgotten: OnceLock<Box<Part>>,
 }
@@ -54,6 +56,25 @@ pub(crate) struct Here<'a> {
 #[derive(Debug)]
 pub(crate) struct Presence<'a>(Option<Here<'a>>);
 
+/// How a backend stands: whether any of its servers is up, and how that was before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    is_up: bool,
+    /// The last change.
+    pub(super) since: Instant,
+    /// How often the last server went.
+    pub(super) downs: u64,
+    /// Of the times before this one.
+    downtime: Duration,
+}
+
+impl Standing {
+    /// Returns how long it was down so far.
+    pub(super) fn downtime(self, now: Instant) -> Duration {
+        self.downtime + if self.is_up { Duration::ZERO } else { now.saturating_duration_since(self.since) }
+    }
+}
+
 /// How fast sessions and requests come.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
@@ -63,6 +84,8 @@ pub(super) struct Rates {
     pub(super) requests: Rate,
     /// Bytes to clients.
     pub(super) bytes_out: Rate,
+    /// Bytes of bodies before and after they were compressed.
+    pub(super) compressed: [Rate; 2],
     recent: Recent,
 }
 
@@ -88,6 +111,7 @@ impl Meter {
             parts: (0..threads).map(|_| OnceLock::new()).collect(),
             most: AtomicU64::new(0),
             rates: Mutex::default(),
+            standing: Mutex::new(Standing { is_up: true, since: Instant::now(), downs: 0, downtime: Duration::ZERO }),
             forgotten: OnceLock::new(),
         }
     }
@@ -130,6 +154,20 @@ impl Meter {
         if count > self.most.load(Relaxed) {
             self.most.fetch_max(count, Relaxed);
         }
+    }
+
+    /// Notes whether any server is up.
+    pub(crate) fn stand(&self, is_up: bool) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if standing.is_up != is_up {
+            let now = Instant::now();
+            *standing = Standing { is_up, since: now, downs: standing.downs + u64::from(!is_up), downtime: standing.downtime(now) };
+        }
+    }
+
+    /// Returns how its servers stand.
+    pub(super) fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many were under way at most.
@@ -227,6 +265,8 @@ impl Meter {
         rates.sessions.tick(sessions, now);
         rates.requests.tick(requests, now);
         rates.bytes_out.tick(bytes_out, now);
+        let compressed = [Counter::CompressedIn, Counter::CompressedOut].map(|counter| self.sum(counter));
+        rates.compressed.iter_mut().zip(compressed).for_each(|(rate, count)| rate.tick(count, now));
         if self.has_counted() {
             rates.recent.tick(now, || self.lengths());
         }

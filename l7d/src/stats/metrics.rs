@@ -145,6 +145,7 @@ fn scope(row: &Row<'_>) -> &'static str {
 
 const SCOPES: [&str; 3] = ["frontend", "backend", "server"];
 const FRONTEND: [&str; 1] = ["frontend"];
+const BACKEND: [&str; 1] = ["backend"];
 const SERVER: [&str; 1] = ["server"];
 /// Those that are proxies.
 const PROXIES: [&str; 2] = ["frontend", "backend"];
@@ -152,7 +153,7 @@ const PROXIES: [&str; 2] = ["frontend", "backend"];
 const BEHIND: [&str; 2] = ["backend", "server"];
 
 /// Names behind `haproxy_process_`, and the fields of `show info` that hold their values.
-const PROCESS: [(&str, &str, Kind); 52] = [
+const PROCESS: [(&str, &str, Kind); 54] = [
     ("nbthread", "Nbthread", Kind::Gauge),
     ("nbproc", "Nbproc", Kind::Gauge),
     ("relative_process_id", "Process_num", Kind::Gauge),
@@ -190,6 +191,8 @@ const PROCESS: [(&str, &str, Kind); 52] = [
     ("max_backend_ssl_key_rate", "SslBackendMaxKeyRate", Kind::Gauge),
     ("ssl_cache_lookups_total", "SslCacheLookups", Kind::Counter),
     ("ssl_cache_misses_total", "SslCacheMisses", Kind::Counter),
+    ("http_comp_bytes_in_total", "CompressBpsIn", Kind::Counter),
+    ("http_comp_bytes_out_total", "CompressBpsOut", Kind::Counter),
     ("limit_http_comp", "CompressBpsRateLim", Kind::Gauge),
     ("current_tasks", "Tasks", Kind::Gauge),
     ("current_run_queue", "Run_queue", Kind::Gauge),
@@ -213,7 +216,7 @@ const NO_ZLIB: [(&str, &str); 2] = [
     ("haproxy_process_max_zlib_memory", "Limit of the memory of zlib, 0 as there is none."),
 ];
 
-const MEASURES: [Measure; 49] = [
+const MEASURES: [Measure; 61] = [
     measure("current_queue", "qcur", &BEHIND, Kind::Gauge, "Exchanges that wait for a slot of a server."),
     measure("max_queue", "qmax", &BEHIND, Kind::Gauge, "Most that waited at a time."),
     measure("queue_limit", "qlimit", &SERVER, Kind::Gauge, "Exchanges that may wait for the server."),
@@ -252,6 +255,18 @@ const MEASURES: [Measure; 49] = [
     measure("connection_reuses_total", "reuse", &BEHIND, Kind::Counter, "Connections to servers that served once more."),
     measure("http_cache_lookups_total", "cache_lookups", &PROXIES, Kind::Counter, "Requests that a cache was asked about."),
     measure("http_cache_hits_total", "cache_hits", &PROXIES, Kind::Counter, "Requests that a cache could answer."),
+    measure("http_comp_bytes_in_total", "comp_in", &PROXIES, Kind::Counter, "Bytes of bodies before they were compressed."),
+    measure("http_comp_bytes_out_total", "comp_out", &PROXIES, Kind::Counter, "Bytes of bodies after they were compressed."),
+    measure("http_comp_bytes_bypassed_total", "comp_byp", &PROXIES, Kind::Counter, "Bytes left as they are for want of time, always 0."),
+    measure("http_comp_responses_total", "comp_rsp", &PROXIES, Kind::Counter, "Responses that were compressed."),
+    measure("intercepted_requests_total", "intercepted", &FRONTEND, Kind::Counter, "Requests that the frontend answered itself."),
+    measure("denied_connections_total", "dcon", &FRONTEND, Kind::Counter, "Connections that a rule refused as they came."),
+    measure("denied_sessions_total", "dses", &FRONTEND, Kind::Counter, "Connections that a rule refused once they were ready."),
+    measure("failed_header_rewriting_total", "wrew", &SCOPES, Kind::Counter, "Changes to messages that could not be made."),
+    measure("internal_errors_total", "eint", &SCOPES, Kind::Counter, "Exchanges that failed because of that."),
+    measure("check_up_down_total", "chkdown", &BACKEND, Kind::Counter, "Times the last server went down."),
+    measure("check_last_change_seconds", "lastchg", &BACKEND, Kind::Gauge, "Time since there are servers, or none."),
+    measure("downtime_seconds_total", "downtime", &BACKEND, Kind::Counter, "Time without any server."),
     measure("current_throttle", "throttle", &SERVER, Kind::Gauge, "How far a slow start has come, in percent."),
     measure("idle_connections_current", "srv_icur", &SERVER, Kind::Gauge, "Connections to the server that wait for a request."),
     measure("idle_connections_limit", "src_ilim", &SERVER, Kind::Gauge, "Connections that may wait for a request."),

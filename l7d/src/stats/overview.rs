@@ -160,6 +160,13 @@ impl<'a> Row<'a> {
             "dresp" => sum(Counter::DeniedResponses),
             "cache_lookups" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CacheLookups),
             "cache_hits" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CacheHits),
+            "comp_in" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CompressedIn),
+            "comp_out" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CompressedOut),
+            "comp_rsp" if !matches!(self.subject, Subject::Server(..)) => sum(Counter::CompressedResponses),
+            // Nothing is ever too much to be compressed.
+            "comp_byp" if !matches!(self.subject, Subject::Server(..)) => Some(Value::Count(0)),
+            "wrew" => sum(Counter::FailedRewrites),
+            "eint" => sum(Counter::InternalErrors),
             "rate" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).0),
             "rate_max" => Some(self.rates(|rates| &rates.sessions, Counter::Sessions).1),
             "latency_p50" => self.percentile(50),
@@ -215,6 +222,12 @@ impl<'a> Row<'a> {
     fn of_frontend(&self, frontend: &Frontend, limit: Option<u32>, column: &str) -> Option<Value<'a>> {
         Some(match column {
             "scur" => Value::Count(frontend.connections().1.into()),
+            // Who was refused at the door has had none.
+            "stot" => {
+                let [all, first, later] =
+                    [Counter::Sessions, Counter::DeniedConnections, Counter::DeniedSessions].map(|counter| self.meter.sum(counter));
+                Value::Count(all.saturating_sub(first + later))
+            }
             "slim" => Value::Count(frontend.limit().or(limit)?.into()),
             "ereq" => Value::Count(self.meter.sum(Counter::RequestErrors)),
             "status" => text(if frontend.gate() == Gate::Open { "OPEN" } else { "STOP" }),
@@ -225,6 +238,9 @@ impl<'a> Row<'a> {
             "conn_rate" => self.rates(|rates| &rates.sessions, Counter::Sessions).0,
             "conn_rate_max" => self.rates(|rates| &rates.sessions, Counter::Sessions).1,
             "conn_tot" => Value::Count(self.meter.sum(Counter::Sessions)),
+            "intercepted" => Value::Count(self.meter.sum(Counter::Intercepted)),
+            "dcon" => Value::Count(self.meter.sum(Counter::DeniedConnections)),
+            "dses" => Value::Count(self.meter.sum(Counter::DeniedSessions)),
             "rate_lim" => Value::Count(frontend.rate_limit().into()),
             _ => return None,
         })
@@ -250,6 +266,9 @@ impl<'a> Row<'a> {
             "act" => Value::Count(up(false)),
             "bck" => Value::Count(up(true)),
             "type" => Value::Count(1),
+            "chkdown" => Value::Count(self.meter.standing().downs),
+            "lastchg" => Value::Count(self.now.saturating_duration_since(self.meter.standing().since).as_secs()),
+            "downtime" => Value::Count(self.meter.standing().downtime(self.now).as_secs()),
             "slim" => Value::Count(model.fullconn()?.into()),
             "mode" => text(mode(model.mode())),
             "algo" => text(model.balance().name()),
