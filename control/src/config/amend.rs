@@ -3,9 +3,11 @@
 //! None of them outlives a reload, which reads the files anew.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{Diagnostic, Severity};
-use super::model::{BackendId, Config, FrontendId, NamedAddress, Server, ServerAddress, ServerId, Target};
+use super::model::{BackendId, Config, FrontendId, Held, NamedAddress, Server, ServerAddress, ServerId, Target};
 use super::{haproxy, resolve};
 
 /// A server whose name leads elsewhere.
@@ -45,6 +47,10 @@ impl Config {
         let written = haproxy::server(words).map_err(|found| first(&found))?;
         let mut copy = self.clone();
         resolve::add_server(&mut copy, backend, &written).map_err(|found| first(&found))?;
+        let added = copy.backends[backend.index()].servers.end;
+        let held = std::mem::take(&mut copy.held);
+        copy.servers.get_mut(added).into_iter().for_each(|server| hold(server, &held));
+        copy.held = held;
         copy.backends[backend.index()].servers.end += 1;
         copy.renumber(backend, 1);
         Ok(copy)
@@ -131,6 +137,25 @@ impl Config {
         copy
     }
 
+    /// Returns a copy in which a text of PEM stands in the place of a file of authorities, or of what they have revoked.
+    pub fn with_held(&self, file: &Path, text: &Arc<str>) -> Self {
+        let mut copy = self.clone();
+        let held = Held::from([(file.to_owned(), Arc::clone(text))]);
+        for tls in copy.frontends.iter_mut().flat_map(|frontend| &mut frontend.binds).filter_map(|bind| bind.tls.as_mut()) {
+            *tls = tls.holding(&held);
+        }
+        copy.servers.iter_mut().for_each(|server| hold(server, &held));
+        copy.held.extend(held);
+        copy
+    }
+
+    /// Returns a copy in which nothing stands in the place of a file that nobody names.
+    pub fn without_held(&self, file: &Path) -> Self {
+        let mut copy = self.clone();
+        copy.held.remove(file);
+        copy
+    }
+
     /// Returns a copy in which servers of a backend that have no value in its cookie get one of their addresses, or do not any more; the same
     /// where it has no cookie.
     pub fn with_dynamic_cookie(&self, backend: BackendId, dynamic: Dynamic) -> Self {
@@ -193,6 +218,14 @@ impl Server {
 
 /// Where checks go that are not made because nobody knows the address of the server.
 pub(super) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Puts texts in the place of files that a server names.
+fn hold(server: &mut Server, held: &Held) {
+    let check = server.check.as_mut().and_then(|check| check.tls.as_mut());
+    for trust in server.tls.iter_mut().chain(check).filter_map(|tls| tls.verify.trust_mut()) {
+        held.iter().for_each(|(file, text)| trust.hold(file, text));
+    }
+}
 
 /// Returns the first error.
 fn first(found: &[Diagnostic]) -> String {

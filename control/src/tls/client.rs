@@ -60,6 +60,11 @@ impl Client {
         }
     }
 
+    /// Tells whether it was made of these settings.
+    pub fn is_of(&self, model: &ServerTls) -> bool {
+        self.made_of.model == *model
+    }
+
     /// Returns what rustls goes by.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config

@@ -99,7 +99,11 @@ impl Pem {
         Self::parse(path, &file::read(path, LARGEST).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?)
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
+    /// Reads a text in the place of a file.
+    ///
+    /// # Errors
+    /// Fails if it is no PEM, with the file named.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
         let mut pem = Self { is_encrypted: bytes.windows(MARK.len()).any(|window| window == MARK), ..Self::default() };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
             let (kind, der) = section.map_err(|error| format!("{}: {error}", path.display()))?;

@@ -12,4 +12,4 @@ mod verifier;
 pub use client::{Client, Host};
 pub use identity::{Identity, Pem};
 pub use suites::{name as suite_name, provider, versions};
-pub use trust::trusted;
+pub use trust::{authorities, revocations, trusted};

@@ -18,19 +18,16 @@ pub fn trusted(
     let (mut roots, mut crls) = (RootCertStore::empty(), Vec::new());
     let errors_before = findings.len();
     for path in trust.ca() {
-        match authorities(path.value()).and_then(|found| add(path.value(), found, &mut roots)) {
+        match authorities(path.value(), trust.held(path.value())).and_then(|found| add(path.value(), found, &mut roots)) {
             Ok(bytes) => files.extend(bytes),
             Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
         }
     }
     for path in trust.crl() {
-        match Pem::read(path.value()) {
-            Ok(pem) if pem.crls.is_empty() => {
-                findings.push(Diagnostic::error(path.location(), format!("{}: no revocation list in it", path.display())));
-            }
-            Ok(pem) => {
-                files.extend(pem.crls.iter().cloned());
-                crls.extend(pem.crls.into_iter().map(CertificateRevocationListDer::from));
+        match revocations(path.value(), trust.held(path.value())) {
+            Ok(found) => {
+                files.extend(found.iter().cloned());
+                crls.extend(found.into_iter().map(CertificateRevocationListDer::from));
             }
             Err(reason) => findings.push(Diagnostic::error(path.location(), reason)),
         }
@@ -38,8 +35,23 @@ pub fn trusted(
     (findings.len() == errors_before).then_some((roots, crls))
 }
 
-/// Reads the certificates of a file, of all files of a directory, or of the system.
-fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// Reads the lists of a file of what was revoked, or of a text in its place.
+///
+/// # Errors
+/// Says what is wrong with the file.
+pub fn revocations(path: &Path, held: Option<&str>) -> Result<Vec<Vec<u8>>, String> {
+    let pem = held.map_or_else(|| Pem::read(path), |text| Pem::parse(path, text.as_bytes()))?;
+    if pem.crls.is_empty() { Err(format!("{}: no revocation list in it", path.display())) } else { Ok(pem.crls) }
+}
+
+/// Reads the certificates of a file, of all files of a directory, or of the system; or of a text in their place.
+///
+/// # Errors
+/// Says what is wrong with which file.
+pub fn authorities(path: &Path, held: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
+    if let Some(text) = held {
+        return certificates(path, Pem::parse(path, text.as_bytes())?);
+    }
     if path == Path::new(SYSTEM) {
         return of_system();
     }
@@ -61,7 +73,10 @@ fn is_certificate_file(path: &Path) -> bool {
 }
 
 fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = Pem::read(path)?;
+    certificates(path, Pem::read(path)?)
+}
+
+fn certificates(path: &Path, pem: Pem) -> Result<Vec<CertificateDer<'static>>, String> {
     if pem.certificates.is_empty() { Err(format!("{}: no certificate in it", path.display())) } else { Ok(pem.certificates) }
 }
 

@@ -52,7 +52,7 @@ fn named(engine: &Engine, call: &Call, usage: &str, act: fn(&Certificates, &str)
     reply(act(engine.site().tls().certificates(), call.word(0)))
 }
 
-fn reply(outcome: Result<String, String>) -> Reply {
+pub(super) fn reply(outcome: Result<String, String>) -> Reply {
     Reply::Output(outcome.unwrap_or_else(|refusal| refusal))
 }
 
@@ -158,21 +158,23 @@ fn describe(name: &str, shown: &Shown) -> String {
     text
 }
 
-fn describe_leaf(text: &mut String, der: &[u8], certificate: &X509Certificate<'_>) {
-    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+pub(super) fn describe_leaf(text: &mut String, der: &[u8], certificate: &X509Certificate<'_>) {
     let validity = certificate.validity();
     let _ = writeln!(text, "Serial: {}", hexadecimal(certificate.raw_serial()).trim_start_matches("00"));
     let _ = writeln!(text, "notBefore: {}\nnotAfter: {}", date(validity.not_before), date(validity.not_after));
-    if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
-        let names = alternative.value.general_names.iter().filter_map(|name| {
-            let GeneralName::DNSName(name) = name else { return None };
-            Some(format!("DNS:{name}"))
-        });
-        let _ = writeln!(text, "Subject Alternative Name: {}", names.collect::<Vec<_>>().join(", "));
-    }
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|alternative| &alternative.value.general_names).filter_map(|name| {
+        let GeneralName::DNSName(name) = name else { return None };
+        Some(format!("DNS:{name}"))
+    });
+    let _ = writeln!(text, "Subject Alternative Name: {}", names.collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "Algorithm: {}", algorithm(certificate));
     let _ = writeln!(text, "SHA1 FingerPrint: {}", hexadecimal(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()));
     let _ = writeln!(text, "Subject: {}\nIssuer: {}", shown_name(certificate.subject()), shown_name(certificate.issuer()));
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn algorithm(certificate: &X509Certificate<'_>) -> String {
@@ -184,7 +186,7 @@ fn algorithm(certificate: &X509Certificate<'_>) -> String {
 }
 
 /// Writes a name as OpenSSL does in one line.
-fn shown_name(name: &X509Name<'_>) -> String {
+pub(super) fn shown_name(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     for attribute in name.iter_attributes() {
         let kind = x509_parser::objects::oid2abbrev(attribute.attr_type(), x509_parser::objects::oid_registry());
@@ -195,7 +197,7 @@ fn shown_name(name: &X509Name<'_>) -> String {
 }
 
 /// Writes a date as OpenSSL does.
-fn date(time: ASN1Time) -> String {
+pub(super) fn date(time: ASN1Time) -> String {
     let date = time.to_datetime();
     let month = MONTHS[usize::from(u8::from(date.month())) - 1];
     format!("{month} {:2} {:02}:{:02}:{:02} {} GMT", date.day(), date.hour(), date.minute(), date.second(), date.year())

@@ -3,6 +3,7 @@
 //! [`control::admin`] holds the dialogs; here are the commands, by what they are about. All of it runs on the main thread, beside the
 //! health checks. What changes more than a server's state is left to [`crate::app`].
 
+mod anchors;
 mod certificates;
 mod errors;
 mod events;
@@ -167,6 +168,7 @@ pub(crate) fn language(engine: Engine) -> Language<Engine> {
         sessions::commands(),
         patterns::commands(),
         certificates::commands(),
+        anchors::commands(),
         errors::commands(),
         events::commands(),
         peers::commands(),

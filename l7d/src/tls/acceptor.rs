@@ -1,8 +1,10 @@
 //! What decides about the TLS of the clients of one bind.
 
+use std::iter;
+use std::path::Path;
 use std::sync::Arc;
 
-use control::config::{self, ClientAuth, Diagnostic, SuiteOrder};
+use control::config::{self, ClientAuth, Diagnostic, Held, SuiteOrder, Trust};
 use control::tls::{self, trusted};
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
@@ -69,7 +71,7 @@ impl Acceptor {
         let errors_before = findings.len();
         let store = Arc::new(store(model, location, &tls::provider(model.protocol()), findings));
         let mut all: Vec<Terms> = Vec::new();
-        for (number, model) in std::iter::once(model).chain(store.particular()).enumerate() {
+        for (number, model) in iter::once(model).chain(store.particular()).enumerate() {
             let old = before.map_or(&[][..], |before| &before.terms).iter().chain(&all);
             let terms = Terms::load(model, &store, location, old, findings);
             // Numbers must not shift; what is missing was reported.
@@ -78,6 +80,36 @@ impl Acceptor {
         }
         let failed = findings[errors_before..].iter().any(|finding| finding.severity() == config::Severity::Error);
         (!failed).then_some(Self { bind, terms: all, store })
+    }
+
+    /// Returns what shows the same certificates and trusts clients as `model` says, with these texts in the place of files; none if it
+    /// does so already.
+    pub(super) fn trusting(
+        &self,
+        (model, held): (&config::Tls, &Held),
+        location: &config::Location,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let models: Vec<_> = iter::once(model.clone()).chain(self.store.particular().iter().map(|model| model.holding(held))).collect();
+        if models.iter().zip(&self.terms).all(|(model, terms)| *model.client() == terms.verification.model) {
+            return None;
+        }
+        let mut all: Vec<Terms> = Vec::new();
+        for model in &models {
+            let terms = Terms::load(model, &self.store, location, self.terms.iter().chain(&all), findings)?;
+            all.push(terms);
+        }
+        Some(Self { bind: self.bind.clone(), terms: all, store: Arc::clone(&self.store) })
+    }
+
+    /// Returns whom clients must be trusted by, with each of the certificates.
+    pub(super) fn trusts(&self) -> impl Iterator<Item = &Trust> {
+        self.terms.iter().filter_map(|terms| terms.verification.model.trust())
+    }
+
+    /// Tells whether a file decides about who is trusted, be it with some of the certificates only.
+    pub(super) fn names(&self, file: &Path) -> bool {
+        self.trusts().any(|trust| trust.names(file))
     }
 
     /// Tells whether it depends on the host a client asks for on what terms TLS is spoken.

@@ -4,6 +4,7 @@
 //! rustls' with AWS-LC; the handshake runs on the thread that accepted the connection.
 
 mod acceptor;
+mod anchors;
 mod certificates;
 mod connector;
 mod crt_list;
@@ -18,6 +19,7 @@ mod store;
 mod wire;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use control::config::{Backend, Bind, Config, Diagnostic, Frontend, Peer, Peers, Report, Server, Severity};
@@ -25,6 +27,7 @@ use control::tls::Client;
 use rustls::ServerConfig;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use anchors::{Anchors, Kind, Listed};
 pub(crate) use certificates::{Certificates, Shown};
 pub(crate) use connector::Connector;
 pub(crate) use layer::{Agreed, Layer, Secured, Wanted};
@@ -38,6 +41,7 @@ pub(crate) struct Setup {
     /// By the names of backend and server.
     connectors: HashMap<(String, String), Arc<Connector>>,
     certificates: Arc<Certificates>,
+    anchors: Arc<Anchors>,
     /// By the names of a section of peers and of one of them.
     clients: HashMap<(String, String), Arc<Client>>,
     warnings: Report,
@@ -84,11 +88,12 @@ impl Setup {
             return Err(findings.into());
         }
         setup.certificates = Arc::new(Certificates::new(setup.acceptors.values().map(|acceptor| Arc::clone(acceptor.store())).collect()));
+        setup.anchors = Arc::new(Anchors::of(config, setup.acceptors.values().flat_map(|acceptor| acceptor.trusts())));
         setup.warnings = findings.into();
         Ok(setup)
     }
 
-    /// Returns the same for a configuration that may have another server, whose files are read.
+    /// Returns the same for a configuration that may have another server, whose files are read, or other authorities.
     ///
     /// # Errors
     /// What is wrong with one of the files.
@@ -97,9 +102,17 @@ impl Setup {
         let names = |server: &Server| (config.backend(server.backend()).name().to_owned(), server.name().to_owned());
         setup.connectors.retain(|known, _| config.server_named(&known.0, &known.1).is_some());
         for server in config.servers() {
-            let Some(model) = server.tls().filter(|_| !setup.connectors.contains_key(&names(server))) else { continue };
-            if let Some(client) = Client::load(model, server.location(), None, &mut findings) {
+            let known = setup.connectors.get(&names(server));
+            let Some(model) = server.tls().filter(|model| known.is_none_or(|known| !known.client().is_of(model))) else { continue };
+            if let Some(client) = Client::load(model, server.location(), known.map(|known| known.client()), &mut findings) {
                 setup.connectors.insert(names(server), Connector::new(client, None));
+            }
+        }
+        for (frontend, bind) in config.frontends().iter().flat_map(|frontend| frontend.binds().iter().map(move |bind| (frontend, bind))) {
+            let name = name(frontend.name(), bind);
+            let Some((model, old)) = bind.tls().zip(setup.acceptors.get(&name)) else { continue };
+            if let Some(acceptor) = old.trusting((model, config.held()), bind.location(), &mut findings) {
+                setup.acceptors.insert(name, Arc::new(acceptor));
             }
         }
         match findings.iter().find(|finding| finding.severity() == Severity::Error) {
@@ -111,6 +124,33 @@ impl Setup {
     /// Returns the certificates that clients are shown.
     pub(crate) fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Returns whom clients and servers must be trusted by.
+    pub(crate) fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    /// Returns how many certificates clients and servers are shown where a file decides about who is trusted.
+    pub(crate) fn uses(&self, config: &Config, file: &Path) -> usize {
+        let binds: usize =
+            self.acceptors.values().filter(|acceptor| acceptor.names(file)).map(|acceptor| acceptor.store().lines().len()).sum();
+        let of_server = |server: &&Server| {
+            let shown = server.tls().filter(|tls| tls.certificate().is_some());
+            shown.and_then(|tls| tls.verify().trust()).is_some_and(|trust| trust.names(file))
+        };
+        binds + config.servers().iter().filter(of_server).count()
+    }
+
+    /// Returns the section of peers in which a file decides about who is trusted, which only a reload changes.
+    pub(crate) fn peers_of<'c>(&self, config: &'c Config, file: &Path) -> Option<&'c str> {
+        let names = |peers: &&Peers| {
+            let members = peers.members();
+            let servers = members.iter().filter_map(|member| member.tls()?.verify().trust());
+            let binds = members.iter().flat_map(|member| peers.binds(member.name())).filter_map(|bind| bind.tls()?.client().trust());
+            servers.chain(binds).any(|trust| trust.names(file))
+        };
+        config.peers().iter().find(names).map(Peers::name)
     }
 
     fn load_peers(&mut self, peers: &Peers, before: Option<&Self>, findings: &mut Vec<Diagnostic>) {

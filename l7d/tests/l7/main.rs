@@ -9,6 +9,8 @@ mod actions;
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod anchors;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod auth;

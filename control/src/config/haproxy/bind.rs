@@ -8,7 +8,7 @@ use super::tls::{OLD_VERSIONS, at_least, based, names, version};
 use crate::config::error::{Diagnostic, Severity};
 use crate::config::location::{Located, Location, Source};
 use crate::config::model::{
-    Account, Bind, BindAddress, ClientAuth, Pardon, Protocol, Quic, SocketFile, SuiteOrder, Tcp, Tls, TlsVersion, Transport, Trust,
+    Account, Bind, BindAddress, ClientAuth, Held, Pardon, Protocol, Quic, SocketFile, SuiteOrder, Tcp, Tls, TlsVersion, Transport, Trust,
     UnixAddress,
 };
 use crate::config::value::word::{self, Ask};
@@ -545,7 +545,7 @@ impl Settings {
     /// Returns what is asked of clients.
     fn client(&self, reader: &mut Reader) -> Result<ClientAuth, Diagnostic> {
         let (own_pardon, pardon_above) = (self.own_pardon.clone(), self.pardon_above.clone());
-        let trust = Trust { ca: self.ca.clone(), crl: self.crl.clone(), own_pardon, pardon_above };
+        let trust = Trust { ca: self.ca.clone(), crl: self.crl.clone(), own_pardon, pardon_above, held: Held::default() };
         let ask = self.verify.as_ref().map_or(Ask::Never, |ask| *ask.value());
         match (ask, &self.verify) {
             (Ask::Never, _) => {

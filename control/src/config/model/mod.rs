@@ -70,7 +70,7 @@ pub(crate) use sequence::{DNS_CHECK_ID, QUIC_CHECK_NAMES};
 pub use server::{Origin, Protocol, Server};
 pub use stats::StatsPage;
 pub use table::{ServerKey, Stored, StoredKind, Table, TableKey};
-pub use tls::{CipherSuite, ClientAuth, Curve, Pardon, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
+pub use tls::{CipherSuite, ClientAuth, Curve, Held, Pardon, ServerAuth, ServerTls, SuiteOrder, Tls, TlsProtocol, TlsVersion, Trust};
 pub use unix::{Account, SocketFile, UnixAddress};
 pub use userlist::{Password, User, Userlist};
 pub use xdp::{AttachMode, CommandSocket, OnStop, Prefix, Xdp};
@@ -152,9 +152,26 @@ pub struct Config {
     pub(in crate::config) ground: Arc<[written::Backend]>,
     /// What it was read from.
     pub(in crate::config) texts: Texts,
+    pub(in crate::config) held: Held,
 }
 
 impl Config {
+    /// Returns what commands have put in the place of files of authorities and of what they have revoked.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Returns whom servers must be trusted by, for traffic and for checks.
+    pub fn trusts_of_servers(&self) -> impl Iterator<Item = &Trust> {
+        let all = self.servers.iter().flat_map(|server| [server.tls(), server.check().and_then(Check::tls)]);
+        all.flatten().filter_map(|tls| tls.verify().trust())
+    }
+
+    /// Returns whom clients must be trusted by.
+    pub fn trusts_of_binds(&self) -> impl Iterator<Item = &Trust> {
+        self.frontends.iter().flat_map(Frontend::binds).filter_map(|bind| bind.tls()?.client().trust())
+    }
+
     /// Returns what concerns the whole process.
     pub fn global(&self) -> &Global {
         &self.global

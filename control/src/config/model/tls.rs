@@ -1,6 +1,8 @@
 //! How TLS is spoken: with clients on a bind, with the servers of a backend.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::location::Located;
 
@@ -85,6 +87,15 @@ impl Tls {
         crate::config::haproxy::overrule(self, file, words)
     }
 
+    /// Returns the same with these texts in the place of files of authorities and of what they have revoked.
+    pub fn holding(&self, held: &Held) -> Self {
+        let mut copy = self.clone();
+        if let Some(trust) = copy.client.trust_mut() {
+            held.iter().for_each(|(file, text)| trust.hold(file, text));
+        }
+        copy
+    }
+
     /// Returns what is asked of the client's certificate.
     pub fn client(&self) -> &ClientAuth {
         &self.client
@@ -108,6 +119,21 @@ pub enum ClientAuth {
 }
 
 impl ClientAuth {
+    /// Returns whose certificates are trusted, where any are asked for.
+    pub fn trust(&self) -> Option<&Trust> {
+        match self {
+            Self::None => None,
+            Self::Optional(trust) | Self::Required(trust) => Some(trust),
+        }
+    }
+
+    pub(in crate::config) fn trust_mut(&mut self) -> Option<&mut Trust> {
+        match self {
+            Self::None => None,
+            Self::Optional(trust) | Self::Required(trust) => Some(trust),
+        }
+    }
+
     /// Tells whether anything may be wrong with what a client shows.
     pub fn overlooks(&self) -> bool {
         match self {
@@ -124,7 +150,12 @@ pub struct Trust {
     pub(in crate::config) crl: Vec<Located<PathBuf>>,
     pub(in crate::config) own_pardon: Pardon,
     pub(in crate::config) pardon_above: Pardon,
+    /// Only of files it names.
+    pub(in crate::config) held: Held,
 }
+
+/// What commands have put in the place of files, in PEM.
+pub type Held = BTreeMap<PathBuf, Arc<str>>;
 
 /// What may be wrong with a certificate, in the numbers of OpenSSL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,6 +204,22 @@ impl Trust {
     /// Returns the PEM files of what they have revoked; none means that nobody asks.
     pub fn crl(&self) -> &[Located<PathBuf>] {
         &self.crl
+    }
+
+    /// Tells whether a file decides about it.
+    pub fn names(&self, file: &Path) -> bool {
+        self.ca.iter().chain(&self.crl).any(|named| named.value() == file)
+    }
+
+    /// Returns what a command has put in the place of a file, in PEM.
+    pub fn held(&self, file: &Path) -> Option<&str> {
+        self.held.get(file).map(|text| &**text)
+    }
+
+    pub(in crate::config) fn hold(&mut self, file: &Path, text: &Arc<str>) {
+        if self.names(file) {
+            self.held.insert(file.to_owned(), Arc::clone(text));
+        }
     }
 }
 
@@ -243,6 +290,23 @@ pub enum ServerAuth {
     None,
     /// A certificate that can be trusted.
     Required(Trust),
+}
+
+impl ServerAuth {
+    /// Returns whose certificates are trusted, where it matters.
+    pub fn trust(&self) -> Option<&Trust> {
+        match self {
+            Self::None => None,
+            Self::Required(trust) => Some(trust),
+        }
+    }
+
+    pub(in crate::config) fn trust_mut(&mut self) -> Option<&mut Trust> {
+        match self {
+            Self::None => None,
+            Self::Required(trust) => Some(trust),
+        }
+    }
 }
 
 /// What of TLS is spoken.

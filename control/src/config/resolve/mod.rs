@@ -27,7 +27,7 @@ use std::time::Duration;
 use super::error::{Diagnostic, Report};
 use super::location::{Language, Located, Location};
 use super::model::{
-    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, Mailers, OnStop, Resolvers, StatsSocket, StoredKind,
+    AttachMode, BackendId, BindAddress, CommandSocket, Config, External, Global, Held, Mailers, OnStop, Resolvers, StatsSocket, StoredKind,
     Table, TableKey, Xdp,
 };
 use super::running::Texts;
@@ -101,6 +101,7 @@ pub(super) fn resolve(written: Written, found: Vec<Diagnostic>) -> Config {
         warnings: report,
         ground,
         texts: Texts::default(),
+        held: Held::default(),
     }
 }
 

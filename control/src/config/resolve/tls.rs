@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use super::backend::last;
-use crate::config::model::{Pardon, Protocol, ServerAuth, ServerTls, TlsProtocol, TlsVersion, Trust};
+use crate::config::model::{Held, Pardon, Protocol, ServerAuth, ServerTls, TlsProtocol, TlsVersion, Trust};
 use crate::config::value::word::Ask;
 use crate::config::written::{Server, ServerSettings, TlsProtocolSettings};
 
@@ -36,6 +36,7 @@ fn verify(resolver: &mut Resolver, server: &Server, layers: &[&ServerSettings]) 
         crl: last(layers, |settings| settings.tls.crl.clone()).unwrap_or_default(),
         own_pardon: Pardon::Nothing,
         pardon_above: Pardon::Nothing,
+        held: Held::default(),
     };
     let asked = last(layers, |settings| settings.tls.verify.clone());
     let location = asked.as_ref().map_or(server.name.location(), |asked| asked.location());

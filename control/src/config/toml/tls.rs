@@ -6,7 +6,7 @@ use super::reader::{Item, Reader};
 use super::section::Section;
 use crate::config::error::Diagnostic;
 use crate::config::location::Located;
-use crate::config::model::{ClientAuth, SuiteOrder, Tls, TlsVersion, Trust};
+use crate::config::model::{ClientAuth, Held, SuiteOrder, Tls, TlsVersion, Trust};
 use crate::config::value::text;
 use crate::config::value::word::{self, Ask, Words};
 use crate::config::written::{ServerTlsSettings, TlsProtocolSettings};
@@ -57,7 +57,8 @@ fn client(reader: &mut Reader, section: &mut Section<'_>) -> ClientAuth {
         read.map(|read| read.value().clone()).unwrap_or_default()
     };
     let (own_pardon, pardon_above) = (pardon(reader, section, "crt-ignore-err"), pardon(reader, section, "ca-ignore-err"));
-    let trust = Trust { ca: files(reader, section, "ca"), crl: files(reader, section, "crl"), own_pardon, pardon_above };
+    let trust =
+        Trust { ca: files(reader, section, "ca"), crl: files(reader, section, "crl"), own_pardon, pardon_above, held: Held::default() };
     if item.is_some() && ask.is_none() {
         return ClientAuth::None;
     }
