@@ -2,7 +2,7 @@
 //!
 //! A header stands before everything else, on connections that come in from another proxy and on connections to servers that ask for
 //! it. Pure and in both directions; whether a peer may send one is the listener's decision. Of the extensions (TLVs) the checksum is
-//! made and verified, the others are stepped over.
+//! made and verified, and rules may look at the others.
 
 mod checksum;
 
@@ -75,6 +75,29 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, ProxyHeaderError> {
     } else {
         Err(ProxyHeaderError::Absent)
     }
+}
+
+/// Returns the extensions of a whole header, each with its kind; none of version 1.
+pub(crate) fn extensions(header: &[u8]) -> &[u8] {
+    let is_v2 = header.starts_with(SIGNATURE);
+    let addresses = match header.get(V2_HEADER - 3) {
+        Some(&FAMILY_TCP4) => 12,
+        Some(&FAMILY_TCP6) => 36,
+        _ => return &[],
+    };
+    header.get(V2_HEADER + addresses..).filter(|_| is_v2).unwrap_or_default()
+}
+
+/// Returns what an extension of a kind says, the first where there are several.
+pub(crate) fn extension(mut extensions: &[u8], kind: u8) -> Option<&[u8]> {
+    while let [found, high, low, rest @ ..] = extensions {
+        let (value, behind) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+        if *found == kind {
+            return Some(value);
+        }
+        extensions = behind;
+    }
+    None
 }
 
 /// Appends a header of version 1.

@@ -379,10 +379,13 @@ enum HeaderFailure {
 async fn read_proxy_header(client: &mut Client, frontend: &Frontend) -> Result<(), HeaderFailure> {
     let limit = frontend.timeouts().of(Timeout::Client);
     let Client { stream, deadline, .. } = client;
-    let (endpoints, rest) = deadline.within(limit, pin!(proxy_header(stream))).await??;
-    if frontend.rules().asks_entry() {
+    let asks = frontend.rules().asks_entry();
+    let (endpoints, extensions, rest) = deadline.within(limit, pin!(proxy_header(stream, asks))).await??;
+    if asks {
         let ends = (client.source.inet(), client.destination());
-        client.memory.entry.iter_mut().for_each(|entry| entry.keep_before_proxy(ends));
+        if let Some(entry) = client.memory.entry.as_mut() {
+            entry.keep_before_proxy(ends, extensions);
+        }
     }
     if let Endpoints::Relayed { source, destination } = endpoints {
         client.source = Peer::Inet(source);
@@ -392,7 +395,8 @@ async fn read_proxy_header(client: &mut Client, frontend: &Frontend) -> Result<(
     Ok(())
 }
 
-async fn proxy_header(stream: &Stream) -> Result<(Endpoints, Buffer), HeaderFailure> {
+/// Reads a header, and returns what it says, its extensions where somebody asks, and what came behind it.
+async fn proxy_header(stream: &Stream, asks: bool) -> Result<(Endpoints, Box<[u8]>, Buffer), HeaderFailure> {
     let mut header = Buffer::take();
     loop {
         let more = stream.receive().await?;
@@ -401,8 +405,10 @@ async fn proxy_header(stream: &Stream) -> Result<(Endpoints, Buffer), HeaderFail
         }
         header.tail().extend_from_slice(more.filled());
         if let Decoded::Complete { endpoints, length } = proxy_header::decode(header.filled())? {
+            let whole = &header.filled()[..length];
+            let extensions = if asks { proxy_header::extensions(whole).into() } else { Box::default() };
             header.consume(length);
-            return Ok((endpoints, header));
+            return Ok((endpoints, extensions, header));
         }
     }
 }

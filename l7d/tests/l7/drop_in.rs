@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::http::{ask, ok, server, status};
 use crate::kit::{Daemon, Haproxy, HaproxyProcess, Server, connect, unused_address};
@@ -104,6 +105,59 @@ fn variables_have_their_first_values() {
          content-type text/plain lf-string '%[var(proc.number)] %[var(proc.text)]'\"]\n"
     ));
     assert_eq!(told(front), "42 <main>");
+}
+
+#[test]
+fn what_a_proxy_in_front_says_besides_is_told() {
+    let extension = |kind: u8, value: &[u8]| [&[kind, 0, u8::try_from(value.len()).expect("it is short")], value].concat();
+    let extensions = [extension(0x20, b"?"), extension(0x02, b"site.example"), extension(0x05, b"id-1")].concat();
+    let length = u16::try_from(12 + extensions.len()).expect("it is short").to_be_bytes();
+    let header = |extensions: &[u8], length: [u8; 2]| {
+        let addresses = [10, 0, 0, 1, 10, 0, 0, 2, 4, 210, 0, 80];
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &length, &addresses, extensions].concat()
+    };
+    let config = |front| {
+        format!(
+            "{HEAD}frontend f\n bind {front} accept-proxy\n http-request return status 200 content-type text/plain lf-string \
+             \"%[src] %[fc_pp_authority] %[fc_pp_unique_id]\"\n"
+        )
+    };
+    let (fronts, _processes) = both(config);
+    for (header, expected) in [
+        (header(&extensions, length), "10.0.0.1 site.example id-1"),
+        (header(&[], [0, 12]), "10.0.0.1  "),
+        (b"PROXY TCP4 10.0.0.1 10.0.0.2 1234 80\r\n".to_vec(), "10.0.0.1  "),
+    ] {
+        let told = |front| {
+            let mut client = connect(front);
+            client.write_all(&header).expect("it is taken");
+            ask(&mut client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").1
+        };
+        assert_eq!(fronts.map(told), [expected; 2]);
+    }
+}
+
+#[test]
+fn unix_sockets_begin_from_what_global_says() {
+    let directory = crate::kit::directory();
+    let config = |program: &str, front: SocketAddr| {
+        let prefix = directory.join(program);
+        std::fs::create_dir(&prefix).expect("it is not there yet");
+        format!(
+            "global\n unix-bind prefix {} mode 640\n{HEAD}frontend f\n bind {front}\n bind /one.sock\n bind /two.sock mode 606\n \
+             http-request return status 200\n",
+            prefix.display()
+        )
+    };
+    let modes = |program: &str| {
+        let mode = |name: &str| std::fs::metadata(directory.join(program).join(name)).expect("it is bound").permissions().mode() & 0o777;
+        ["one.sock", "two.sock"].map(mode)
+    };
+    let (ours, theirs) = (unused_address(), unused_address());
+    let _daemon = Daemon::start_haproxy(&config("ours", ours));
+    let _haproxy = Haproxy::find().start(&config("theirs", theirs), theirs);
+    assert_eq!([modes("ours"), modes("theirs")], [[0o640, 0o606]; 2]);
+    std::fs::remove_dir_all(&directory).expect("it is ours");
 }
 
 /// Says something and returns what is answered first.

@@ -25,6 +25,8 @@ mod brands;
 #[cfg(test)]
 mod breadth;
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod cache;

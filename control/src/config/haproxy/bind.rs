@@ -346,9 +346,17 @@ pub(super) fn binds_from(line: &mut Line, mut settings: Settings, reader: &mut R
     let mut addresses = Vec::new();
     for (at, piece) in pieces(&list) {
         let location = list.location().part(&list, at..at + piece.len());
-        addresses.push(parse_word(&Located::new(piece.to_owned(), location), address::bind)?);
+        let address = parse_word(&Located::new(piece.to_owned(), location), address::bind)?;
+        addresses.push(address.map(|address| prefixed(address, &reader.unix.prefix)));
     }
     words(line, &mut settings, reader)?;
+    let usual = &reader.unix.file;
+    let file = &mut settings.file;
+    *file = SocketFile {
+        mode: file.mode.or(usual.mode),
+        user: file.user.take().or_else(|| usual.user.clone()),
+        group: file.group.take().or_else(|| usual.group.clone()),
+    };
     settings.warn_of_idle_tls(reader);
     settings.warn_of_idle_file(&addresses, reader);
     let tls = settings.tls(reader)?;
@@ -413,6 +421,16 @@ pub(in crate::config) fn overrule(tls: &Tls, file: &str, words: &str) -> Result<
         Some(error) => Err(error.message().to_owned()),
         None => overruled.ok_or_else(|| "no TLS".to_owned()),
     }
+}
+
+/// Puts what paths begin with before that of a Unix socket.
+fn prefixed(address: BindAddress, prefix: &str) -> BindAddress {
+    if let BindAddress::Unix(UnixAddress::Path(path)) = &address
+        && !prefix.is_empty()
+    {
+        return BindAddress::Unix(UnixAddress::Path(format!("{prefix}{}", path.display()).into()));
+    }
+    address
 }
 
 /// Cuts a list of addresses at its commas.

@@ -176,6 +176,7 @@ pub(super) const KEYWORDS: &[(&str, Read)] = &[
     }),
     ("set-var", variable),
     ("set-var-fmt", variable),
+    ("unix-bind", unix_bind),
     ("user", |line, global, _| {
         global.process.user = Some(Account::Name(line.expect("a user")?.value().clone()));
         Ok(())
@@ -496,17 +497,38 @@ const NOT_OF_SOCKETS: &[(&str, &str)] = &[
     ("ssl", "the socket is not encrypted"),
 ];
 
+/// Reads what binds of Unix sockets begin from: `unix-bind [prefix TEXT] [mode BITS] [user NAME] [group NAME]`.
+fn unix_bind(line: &mut Line, _: &mut Global, reader: &mut Reader) -> Result<(), Diagnostic> {
+    while let Some(word) = line.next() {
+        if word.as_str() == "prefix" {
+            reader.unix.prefix.clone_from(line.expect("what paths begin with")?.value());
+        } else if !file_word(&word, line, &mut reader.unix.file)? {
+            return Err(unknown(&word, "`unix-bind`", &["prefix", "mode", "user", "group", "uid", "gid"], &[]));
+        }
+    }
+    Ok(())
+}
+
+/// Reads what follows a word about the file of a Unix socket; tells whether it is one.
+fn file_word(word: &Located<String>, line: &mut Line, file: &mut SocketFile) -> Result<bool, Diagnostic> {
+    match word.as_str() {
+        "mode" => file.mode = Some(*line.parse("permissions", text::permissions)?),
+        "user" => file.user = Some(Account::Name(line.expect("a user")?.value().clone())),
+        "group" => file.group = Some(Account::Name(line.expect("a group")?.value().clone())),
+        "uid" => file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
+        "gid" => file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// Reads `stats socket ADDRESS [mode BITS] [user NAME] [group NAME] [level LEVEL] [expose-fd listeners]`.
 fn stats_socket(line: &mut Line) -> Result<Located<StatsSocket>, Diagnostic> {
     let address = line.parse("an address", address::bind)?;
     let (mut file, mut level, mut exposes) = (SocketFile::default(), SocketLevel::Operator, false);
     while let Some(word) = line.next() {
         match word.as_str() {
-            "mode" => file.mode = Some(*line.parse("permissions", text::permissions)?),
-            "user" => file.user = Some(Account::Name(line.expect("a user")?.value().clone())),
-            "group" => file.group = Some(Account::Name(line.expect("a group")?.value().clone())),
-            "uid" => file.user = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
-            "gid" => file.group = Some(Account::Id(*line.integer(0..=MOST_ID)?)),
+            _ if file_word(&word, line, &mut file)? => {}
             "level" => level = *line.parse("a level", |text| word::SOCKET_LEVEL.read(text))?,
             "expose-fd" if line.accept("listeners") => exposes = true,
             _ => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::bind::TlsDefaults;
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Location, Source};
+use crate::config::model::SocketFile;
 use crate::config::written::ServerTlsSettings;
 
 /// Collects what is wrong while lines are read.
@@ -29,6 +30,8 @@ pub(super) struct Reader {
     pub(super) server_tls: ServerTlsSettings,
     /// Directories of files that are not named by their whole path.
     pub(super) bases: Bases,
+    /// What binds of Unix sockets begin from.
+    pub(super) unix: UnixBinds,
 }
 
 /// Directories of files that are not named by their whole path.
@@ -38,6 +41,14 @@ pub(super) struct Bases {
     pub(super) ca: Option<PathBuf>,
     /// Of certificates.
     pub(super) crt: Option<PathBuf>,
+}
+
+/// What binds of Unix sockets begin from.
+#[derive(Default)]
+pub(super) struct UnixBinds {
+    /// What their paths begin with.
+    pub(super) prefix: String,
+    pub(super) file: SocketFile,
 }
 
 impl Reader {

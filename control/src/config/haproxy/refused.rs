@@ -12,7 +12,6 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 /// Of section `global`.
 pub(super) const GLOBAL: &[(&str, &str)] = &[
-    ("unix-bind", "each bind of a Unix socket says its `mode`, `user` and `group`"),
     ("zero-warning", "`l7d check` tells warnings, which stop nothing"),
     ("51degrees-data-file", "no library that knows devices is built in"),
     ("default-path", "files are looked for where the process was started; `ca-base` and `crt-base` act"),

@@ -12,6 +12,7 @@ use super::{cache, global, log_forward, log_profile, mail, peers, proxy, refused
 use crate::config::error::Diagnostic;
 use crate::config::location::{Located, Source};
 use crate::config::model::{Cache, HttpErrors, LogForward, LogProfile, Mailers, Resolvers, Ring};
+use crate::config::suggest;
 use crate::config::written::{self, Defaults, LineState, Outcome, ServerTlsSettings, Userlist, Written};
 
 /// A section being read.
@@ -135,7 +136,8 @@ impl Files {
     }
 
     fn line(&mut self, keyword: &Located<String>, line: &mut Line, reader: &mut Reader) -> Result<(), Diagnostic> {
-        if let Some((_, begin)) = SECTIONS.iter().find(|(name, _)| *name == keyword.as_str() && !line.is_negated()) {
+        let named = SECTIONS.iter().find(|(name, _)| *name == keyword.as_str() && !line.is_negated());
+        if let Some((_, begin)) = named.or_else(|| self.meant(keyword, reader)) {
             self.close(reader);
             self.section = Section::Unknown;
             self.server_tls.clone_from(&reader.server_tls);
@@ -190,6 +192,27 @@ impl Files {
         }
     }
 
+    /// Returns the section that a misspelt word at the beginning of a line is to begin, so that what follows is read as what it is.
+    fn meant(&self, keyword: &Located<String>, reader: &mut Reader) -> Option<&'static (&'static str, Begin)> {
+        let known: Vec<&str> = if let Section::Proxy(_) = &self.section {
+            proxy::KEYWORDS.iter().map(|(_, name, _)| *name).chain(proxy::IDLE).collect()
+        } else if let Section::Global = &self.section {
+            global::KEYWORDS.iter().map(|(name, _)| *name).chain(global::IDLE.iter().copied()).collect()
+        } else if let Section::None = &self.section {
+            Vec::new()
+        } else {
+            return None;
+        };
+        if keyword.location().column() > 1 || known.contains(&keyword.as_str()) {
+            return None;
+        }
+        let meant = suggest::nearest(keyword, known.into_iter().chain(SECTIONS.iter().map(|(name, _)| *name)))?;
+        let section = SECTIONS.iter().find(|(name, _)| *name == meant)?;
+        let error = Diagnostic::error(keyword.location(), format!("`{}` is no section", **keyword));
+        reader.push(error.hint(format!("did you mean `{meant}`?")));
+        Some(section)
+    }
+
     /// Begins a proxy: `frontend NAME [from DEFAULTS]`.
     fn proxy(&self, kind: Kind, line: &mut Line) -> Result<Section, Diagnostic> {
         let has_name = kind != Kind::Defaults || line.peek().is_some_and(|word| word != "from");
@@ -232,7 +255,7 @@ impl Files {
         found.ok_or_else(|| {
             let known: Vec<&str> = self.named.keys().map(String::as_str).collect();
             let error = Diagnostic::error(name.location(), format!("no defaults `{name}` before this line"));
-            match crate::config::suggest::nearest(name, known.iter().copied()) {
+            match suggest::nearest(name, known.iter().copied()) {
                 Some(meant) => error.hint(format!("did you mean `{meant}`?")),
                 None => error,
             }

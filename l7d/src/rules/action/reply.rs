@@ -193,8 +193,12 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
                 ];
                 let error = word.error(format!("`{other}` is not an option of this answer"));
                 let is_condition = other.starts_with('{') || other.starts_with("!{");
-                let hint = || suggest::hint(other, &known);
-                return Err(error.hint(if is_condition { "write `if` or `unless` before a condition".to_owned() } else { hint() }));
+                let begins = suggest::nearest(other, ["if", "unless"]);
+                return Err(error.hint(match begins {
+                    _ if is_condition => "write `if` or `unless` before a condition".to_owned(),
+                    Some(begins) => format!("did you mean `{begins}`?"),
+                    None => suggest::hint(other, &known),
+                }));
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use super::about::is_local;
+use crate::proxy_header;
 use crate::rules::sample::{Kind, Sample};
 use crate::rules::view::View;
 use crate::site::Door;
@@ -19,6 +20,8 @@ pub(in crate::rules) enum Connection {
     CameByProxy,
     /// The name of the bind that the client came in by.
     DoorName,
+    /// What an extension of the PROXY header says.
+    Extension(u8),
     /// The version of HTTP on the wire to the server.
     ServerVersion,
     /// How the packets of the client fare.
@@ -68,6 +71,8 @@ pub(crate) struct Ingress {
     /// Both ends of the connection before a PROXY header or a rule said otherwise, once one has.
     origin: Option<(Option<SocketAddr>, Option<SocketAddr>)>,
     by_proxy: bool,
+    /// Those of its PROXY header.
+    extensions: Box<[u8]>,
 }
 
 /// The connection to a server, where rules ask.
@@ -84,7 +89,7 @@ pub(crate) struct ServerLine {
 impl Ingress {
     /// Notes by which door a client comes in.
     pub(crate) fn new(door: &Door) -> Self {
-        Self { name: door.name().map(Into::into), origin: None, by_proxy: false }
+        Self { name: door.name().map(Into::into), origin: None, by_proxy: false, extensions: Box::default() }
     }
 
     /// Notes both ends of the connection, of which something else is going to be said.
@@ -92,9 +97,9 @@ impl Ingress {
         self.origin.get_or_insert(ends);
     }
 
-    /// Notes both ends of the connection, whose PROXY header was read.
-    pub(crate) fn keep_before_proxy(&mut self, ends: (Option<SocketAddr>, Option<SocketAddr>)) {
-        self.by_proxy = true;
+    /// Notes both ends of the connection, whose PROXY header was read, with its extensions.
+    pub(crate) fn keep_before_proxy(&mut self, ends: (Option<SocketAddr>, Option<SocketAddr>), extensions: Box<[u8]>) {
+        (self.by_proxy, self.extensions) = (true, extensions);
         self.keep(ends);
     }
 }
@@ -105,7 +110,7 @@ impl Connection {
             Self::Address(_) => Kind::Address,
             Self::Port(_) | Self::ServerVersion | Self::Measured(_) => Kind::Int,
             Self::IsLocal(_) | Self::CameByProxy => Kind::Bool,
-            Self::DoorName => Kind::Text,
+            Self::DoorName | Self::Extension(_) => Kind::Text,
         }
     }
 
@@ -118,6 +123,7 @@ impl Connection {
             Self::IsLocal(end) => Sample::Bool(end.of(view).is_none_or(|address| is_local(address.ip()))),
             Self::CameByProxy => Sample::Bool(memory.entry.as_ref()?.by_proxy),
             Self::DoorName => Sample::text(memory.entry.as_ref()?.name.as_deref()?.as_bytes()),
+            Self::Extension(kind) => Sample::text(proxy_header::extension(&memory.entry.as_ref()?.extensions, kind)?),
             Self::ServerVersion => Sample::Int(memory.server_line?.version.into()),
             Self::Measured(measure) => Sample::Int(measure.of(&socket::measures(memory.line.as_ref()?.as_fd())?)),
         })

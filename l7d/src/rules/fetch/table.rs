@@ -44,7 +44,7 @@ pub(in crate::rules) const DERIVING: [&str; 17] = [
     "urlp",
 ];
 
-const TABLE: [(&str, Build); 255] = [
+const TABLE: [(&str, Build); 257] = [
     ("act_conn", |call, _| plain(call, Fetch::About(About::Connections))),
     ("always_false", |call, _| plain(call, Fetch::Constant(Sample::Bool(false)))),
     ("always_true", |call, _| plain(call, Fetch::Constant(Sample::Bool(true)))),
@@ -93,6 +93,8 @@ const TABLE: [(&str, Build); 255] = [
     ("fc_fackets", |call, names| measured(call, names, Measure::ForwardAcknowledged)),
     ("fc_http_major", |call, _| plain(call, Fetch::About(About::WireVersion))),
     ("fc_lost", |call, names| measured(call, names, Measure::Lost)),
+    ("fc_pp_authority", |call, names| entered(call, names, Connection::Extension(AUTHORITY))),
+    ("fc_pp_unique_id", |call, names| entered(call, names, Connection::Extension(UNIQUE_ID))),
     ("fc_rcvd_proxy", |call, names| entered(call, names, Connection::CameByProxy)),
     ("fc_reordering", |call, names| measured(call, names, Measure::Reordering)),
     ("fc_retrans", |call, names| measured(call, names, Measure::Retransmitted)),
@@ -581,6 +583,10 @@ fn uuid(call: &Call<'_, '_>) -> Result<Fetch, Diagnostic> {
 fn header(call: &Call<'_, '_>, side: Side, form: Form) -> Result<HeaderField, Diagnostic> {
     field(call, side, form, false)
 }
+
+/// Kinds of extensions of PROXY headers.
+const AUTHORITY: u8 = 0x02;
+const UNIQUE_ID: u8 = 0x05;
 
 fn whole_header(call: &Call<'_, '_>, side: Side) -> Result<HeaderField, Diagnostic> {
     field(call, side, Form::Text, true)
