@@ -160,6 +160,37 @@ fn unix_sockets_begin_from_what_global_says() {
     std::fs::remove_dir_all(&directory).expect("it is ours");
 }
 
+#[test]
+fn variables_are_set_as_it_depends() {
+    let rules = [
+        "set-var(txn.a,ifnotset) str(first)",
+        "set-var(txn.a,ifnotset) str(second)",
+        "set-var(txn.b,ifset) str(never)",
+        "set-var(txn.n) int(5)",
+        "set-var(txn.n,ifgt) int(9)",
+        "set-var(txn.n,iflt) int(7)",
+        "set-var(txn.m,ifgt) int(1)",
+        "set-var(txn.c) str(kept)",
+        "set-var(txn.c,ifnotempty) req.hdr(x-empty)",
+        "set-var(txn.c,ifempty) str(lost)",
+        "set-var-fmt(txn.d,ifnotempty) %[req.hdr(x-empty)]",
+        "set-var-fmt(txn.e,ifnotexists,ifnotempty) <%[var(txn.a)]>",
+        "set-var(proc.p,ifnotexists) str(never)",
+        "set-var(txn.f) str(gone)",
+        "unset-var(txn.f)",
+        "set-var(txn.f,ifnotset) str(back)",
+    ];
+    let rules: String = rules.iter().map(|rule| format!(" http-request {rule}\n")).collect();
+    let told =
+        ["txn.a", "txn.b", "txn.n", "txn.m", "txn.c", "txn.d", "txn.e", "proc.p", "txn.f"].map(|name| format!("%[var({name})]")).join("|");
+    let config = |front| {
+        format!("{HEAD}frontend f\n bind {front}\n{rules} http-request return status 200 content-type text/plain lf-string \"{told}\"\n")
+    };
+    let (fronts, _processes) = both(config);
+    let told = |front| ask(&mut connect(front), "GET / HTTP/1.1\r\nHost: h\r\nX-Empty:\r\n\r\n").1;
+    assert_eq!(fronts.map(told), ["first||7|1|kept||<first>||back"; 2]);
+}
+
 /// Says something and returns what is answered first.
 fn first_words(front: SocketAddr, said: &[u8]) -> Vec<u8> {
     let mut client = connect(front);

@@ -6,6 +6,7 @@ mod parse;
 mod redirect;
 mod reply;
 mod target;
+mod when;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) use parse::{field_name, parse, parse_redirect};
 pub(super) use redirect::Redirect;
 pub(super) use reply::{Answer, parse_error};
 pub(super) use target::{Change, Part};
+use when::When;
 
 use super::capture;
 use super::expr::Expression;
@@ -89,10 +91,12 @@ pub(super) enum Action {
     },
     SetVariable {
         id: VariableId,
+        when: Box<[When]>,
         value: Expression,
     },
     SetVariableText {
         id: VariableId,
+        when: Box<[When]>,
         value: Format,
     },
     UnsetVariable(VariableId),
@@ -503,15 +507,19 @@ impl Action {
                     response.set_status(*status, reason.as_deref().unwrap_or(usual))?;
                 }
             }
-            Self::SetVariable { id, value } => {
-                let value = value.value(&passage.view()).map(Sample::into_owned);
-                if let Some(value) = value {
+            Self::SetVariable { id, when, value } => {
+                let view = passage.view();
+                let value = value.value(&view).filter(|value| when.iter().all(|when| when.holds(&view, *id, value)));
+                if let Some(value) = value.map(Sample::into_owned) {
                     passage.memory.set(passage.scene.shared, *id, value);
                 }
             }
-            Self::SetVariableText { id, value } => {
+            Self::SetVariableText { id, when, value } => {
                 passage.with(value, |passage, text| {
-                    passage.memory.set(passage.scene.shared, *id, Sample::own(text.to_vec()));
+                    let value = Sample::own(text.to_vec());
+                    if when.iter().all(|when| when.holds(&passage.view(), *id, &value)) {
+                        passage.memory.set(passage.scene.shared, *id, value);
+                    }
                     Ok(())
                 })?;
             }

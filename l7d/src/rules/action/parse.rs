@@ -7,6 +7,7 @@ use control::config::{self, Diagnostic, Family, suggest};
 use super::header::is_framing;
 use super::redirect::{Destination, Query};
 use super::reply::Kind;
+use super::when::When;
 use super::{
     Action, Change, End, FileChange, HeaderChange, Limit, NameTest, Normalizer, Part, Redirect, Resolve, Seal, Stage, Strictness, Track,
     Whose,
@@ -197,12 +198,12 @@ pub(in crate::rules) fn parse(words: &mut Words<'_, '_>, compiler: &mut Compiler
         "set-method" => Action::SetMethod(reader.format("the method")?),
         "set-status" => reader.set_status()?,
         "set-var" => {
-            let id = reader.variable(word)?;
-            Action::SetVariable { id, value: reader.expression()? }
+            let (id, when) = reader.variable_when(word)?;
+            Action::SetVariable { id, when, value: reader.expression()? }
         }
         "set-var-fmt" => {
-            let id = reader.variable(word)?;
-            Action::SetVariableText { id, value: reader.format("the value")? }
+            let (id, when) = reader.variable_when(word)?;
+            Action::SetVariableText { id, when, value: reader.format("the value")? }
         }
         "unset-var" => Action::UnsetVariable(reader.variable(word)?),
         "track-sc0" => reader.track(slot.unwrap_or(0))?,
@@ -538,17 +539,23 @@ impl<'w, 'r> Reader<'_, 'w, 'r, '_> {
     }
 
     fn variable(&mut self, word: &Word<'_>) -> Result<VariableId, Diagnostic> {
+        let (id, when) = self.variable_when(word)?;
+        if when.is_empty() { Ok(id) } else { Err(word.error("a variable is taken away whatever it is")) }
+    }
+
+    /// Reads a variable, and on what it depends whether it is set.
+    fn variable_when(&mut self, word: &Word<'_>) -> Result<(VariableId, Box<[When]>), Diagnostic> {
         let text = word.text();
         let open = text.find('(').filter(|_| text.ends_with(')'));
         let Some(open) = open else {
             return Err(word.error(format!("`{}` wants the name of a variable in parentheses", name_of(text))));
         };
-        let inner = open + 1..text.len() - 1;
-        if let Some(comma) = text[inner.clone()].find(',') {
-            return Err(word.error_at(inner.start + comma + 1..inner.end, "conditions inside `set-var` are not supported yet"));
-        }
-        let id = self.compiler.names.variable(&text[inner.clone()]);
-        id.map_err(|message| word.error_at(inner, message))
+        let mut parts = text[open + 1..text.len() - 1].split(',');
+        let name = parts.next().unwrap_or_default();
+        let when: Result<_, _> = parts.map(When::named).collect();
+        let when = when.map_err(|message| word.error_at(open + 2 + name.len()..text.len() - 1, message))?;
+        let id = self.compiler.names.variable(name).map_err(|message| word.error_at(open + 1..open + 1 + name.len(), message))?;
+        Ok((id, when))
     }
 
     fn change_file(
