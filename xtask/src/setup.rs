@@ -3,6 +3,7 @@
 //! What is missing and what to do about it is decided in [`plan`], what to say about it in [`findings`], from facts that [`system`], [`packages`] and
 //! [`toolchain`](crate::toolchain) gather; this file gathers, acts and reports. Running it again changes nothing.
 
+mod aioquic;
 mod findings;
 mod packages;
 mod plan;
@@ -15,7 +16,7 @@ use anyhow::{Result, bail};
 
 use self::findings::{Finding, Level};
 pub(crate) use self::plan::Needs;
-use self::plan::{Machine, Step};
+use self::plan::{Machine, Quic, Step};
 use self::system::System;
 use crate::process::{self, say};
 use crate::toolchain::Facts;
@@ -66,6 +67,13 @@ fn probe() -> Machine {
         llvm: Path::new(LLVM_PREFIX).join("bin/llvm-config").is_file(),
         components: subcommands.filter(|name| process::probe(process::cargo().args([name, "--version"])).is_none()).collect(),
         lab_packages: packages::missing_for_lab(),
+        aioquic: if aioquic::is_there() {
+            Quic::There
+        } else if aioquic::can_be_installed() {
+            Quic::Installable
+        } else {
+            Quic::Absent
+        },
     }
 }
 
@@ -78,6 +86,7 @@ fn perform(step: &Step) -> Result<()> {
         Step::RefreshPackageLists => announce(apt_get().arg("update")),
         Step::InstallPackages(names) => announce(apt_get().args(["install", "--no-install-recommends", "-y"]).args(names)),
         Step::InstallLinker => announce(&mut linker_command()),
+        Step::InstallAioquic => aioquic::install(),
         Step::MountBpffs => system::mount_bpffs(),
     }
 }

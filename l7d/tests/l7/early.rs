@@ -157,6 +157,34 @@ fn nothing_is_taken_twice_or_unasked() {
 }
 
 #[test]
+fn what_one_process_has_taken_early_the_next_does_not() {
+    let (authority, directory, (server, heard)) = (Authority::new(), directory(), server());
+    let words = format!("crt {} allow-0rtt", authority.pem(&["a.test"]).display());
+    let front = unused_address();
+    let config = config(front, &words, server.address());
+    let mut first = Daemon::start_as_haproxy(&config, &[]);
+    let [taken, kept] = ["taken", "kept"].map(|name| directory.join(name));
+    begin(front, &taken, "/");
+    assert!(go_on(front, &taken, "/once", &[]).contains("Early data was accepted"));
+    begin(front, &kept, "/");
+    let _second = Daemon::start_as_haproxy(&config, &["-sf", &first.pid().to_string()]);
+    assert!(first.wait().success());
+    let count = || heard.lock().unwrap().iter().filter(|head| head.starts_with("GET /once ")).count();
+    for session in [&taken, &kept] {
+        let said = go_on(front, session, "/once", &[]);
+        assert!(said.contains("Early data was rejected") && !said.contains("done"), "{said}");
+        assert_eq!(count(), 1);
+        // Whoever comes back without haste is served all the same.
+        let said = s_client(front, &["-tls1_3", "-ign_eof", "-sess_in", session.to_str().unwrap()], &request("/"));
+        assert!(said.contains("done"), "{said}");
+    }
+    begin(front, &kept, "/");
+    assert!(go_on(front, &kept, "/once", &[]).contains("Early data was accepted"));
+    assert_eq!(count(), 2);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn early_data_inside_quic_is_refused() {
     let authority = Authority::new();
     let said = refusal(&format!(

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -61,6 +61,17 @@ impl Daemon {
         std::fs::write(directory.join(name), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7d"));
         command.arg("run").arg("-f").arg(directory.join(name)).envs(variables.iter().copied());
+        Self::launch(command, directory, name)
+    }
+
+    /// Starts the daemon where this file stands in the place of another.
+    pub(crate) fn start_seeing(file: &Path, place: &str, config: &str) -> Self {
+        const SCRIPT: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+        let (directory, name) = (directory(), "haproxy.cfg");
+        std::fs::write(directory.join(name), config).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"]).arg(file).arg(place);
+        command.arg(env!("CARGO_BIN_EXE_l7d")).arg("run").arg("-f").arg(directory.join(name));
         Self::launch(command, directory, name)
     }
 

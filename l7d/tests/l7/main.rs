@@ -9,6 +9,8 @@ mod actions;
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod aioquic;
+#[cfg(test)]
 mod anchors;
 #[cfg(test)]
 mod answers;

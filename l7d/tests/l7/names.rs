@@ -445,6 +445,23 @@ fn the_first_address_is_where_init_addr_says() {
 }
 
 #[test]
+fn the_systems_servers_of_names_are_asked() {
+    let good = unused_address();
+    let _server = Server::at(good, |stream| echo("sys", stream));
+    // No other port stands in such a file.
+    let dns = Dns::start_at(SocketAddr::new(unused_address().ip(), 53), &[host(good.ip(), "app.example")], "");
+    let (directory, front) = (directory(), unused_address());
+    let file = directory.join("resolv.conf");
+    std::fs::write(&file, format!("# of the test\nsearch example\nnameserver {}\n", dns.address().ip())).expect("a file");
+    let config = config(&directory.join("s"), front, " parse-resolv-conf\n", "backend b\n server s app.example:7000\n");
+    let _daemon = Daemon::start_seeing(&file, "/etc/resolv.conf", &config);
+    wait_until("resolved", || greeting(front).as_deref() == Some("sys"));
+    let shown = ask(&directory.join("s"), "show resolvers\n");
+    assert!(shown.contains(&dns.address().ip().to_string()), "{shown}");
+    std::fs::remove_dir_all(&directory).expect("a directory");
+}
+
+#[test]
 fn the_native_format_says_all_of_it() {
     let good = unused_address();
     let _server = Server::at(good, |stream| echo("yes", stream));

@@ -1,9 +1,8 @@
 //! From facts to the report: what a machine has, what it lacks, and what to run for that. Pure.
 
-use super::linker_command_text;
-use super::packages;
-use super::plan::Machine;
+use super::plan::{Machine, Quic};
 use super::system::{BPFFS, Privilege};
+use super::{aioquic, linker_command_text, packages};
 use crate::toolchain::{Compiler, LEAST_LINKER, TARGET};
 
 /// How much a finding matters.
@@ -35,6 +34,7 @@ impl Machine {
             self.linker(),
             self.objcopy(),
             self.lab_programs(),
+            self.aioquic(),
             self.privilege(),
             self.bpffs(),
             self.btf(),
@@ -105,6 +105,21 @@ impl Machine {
         let names: Vec<_> = self.lab_packages.iter().map(|package| package.name).collect();
         let remedy = if self.apt { apt_command(&names) } else { format!("install what your system calls {}", names.join(" ")) };
         Finding::about("lab programs").unless(self.lab_packages.is_empty(), format!("not found: {list}"), remedy)
+    }
+
+    fn aioquic(&self) -> Finding {
+        let subject = Finding::about("aioquic");
+        let without = "a test of HTTP/3 has no client";
+        match self.aioquic {
+            Quic::There => subject.with("in target/aioquic"),
+            Quic::Installable => {
+                Finding { level: Level::Note, ..subject.lacking(format!("not there: {without}"), aioquic::command_text()) }
+            }
+            Quic::Absent => {
+                let remedy = if self.apt { apt_command(&["python3-pip"]) } else { "install pip for /usr/bin/python3".to_owned() };
+                Finding { level: Level::Note, ..subject.lacking(format!("not there, nor is pip: {without}"), remedy) }
+            }
+        }
     }
 
     fn privilege(&self) -> Finding {

@@ -16,6 +16,16 @@ pub(crate) struct Machine {
     /// Cargo subcommands of the checks that are not there: `fmt`, `clippy`.
     pub(crate) components: Vec<&'static str>,
     pub(crate) lab_packages: Vec<Package>,
+    pub(crate) aioquic: Quic,
+}
+
+/// Whether there is a second client of HTTP/3, without which one test has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quic {
+    There,
+    Installable,
+    /// Nor is there pip to install it with.
+    Absent,
 }
 
 /// What a command is about to use.
@@ -41,6 +51,7 @@ pub(crate) enum Step {
     RefreshPackageLists,
     InstallPackages(Vec<&'static str>),
     InstallLinker,
+    InstallAioquic,
     MountBpffs,
 }
 
@@ -85,6 +96,10 @@ impl Machine {
         if needs.toolchain && self.gaps().contains(&Gap::Linker) && (self.llvm || self.can_install()) {
             steps.push(Step::InstallLinker);
         }
+        // Where pip is a package that this installs, the next run finds it.
+        if needs.lab && self.aioquic == Quic::Installable {
+            steps.push(Step::InstallAioquic);
+        }
         if needs.lab && !self.system.bpffs && self.system.privilege == Privilege::Root {
             steps.push(Step::MountBpffs);
         }
@@ -114,6 +129,7 @@ pub(super) mod tests {
             llvm: true,
             components: Vec::new(),
             lab_packages: Vec::new(),
+            aioquic: Quic::There,
         }
     }
 
@@ -125,6 +141,7 @@ pub(super) mod tests {
             llvm: false,
             components: vec!["fmt", "clippy"],
             lab_packages: packages::LAB.into(),
+            aioquic: Quic::Installable,
             ..ready()
         }
     }
@@ -147,6 +164,7 @@ pub(super) mod tests {
             Step::InstallPackages(toolchain),
             Step::InstallPackages(packages::LAB.map(|package| package.name).into()),
             Step::InstallLinker,
+            Step::InstallAioquic,
             Step::MountBpffs,
         ];
         assert_eq!(fresh().steps(Needs::ALL), wanted);
@@ -165,22 +183,25 @@ pub(super) mod tests {
     fn only_what_is_needed_is_installed() {
         let lab = Needs { components: false, toolchain: false, lab: true };
         let packages = packages::LAB.map(|package| package.name).into();
-        assert_eq!(fresh().steps(lab), [Step::RefreshPackageLists, Step::InstallPackages(packages), Step::MountBpffs]);
+        assert_eq!(
+            fresh().steps(lab),
+            [Step::RefreshPackageLists, Step::InstallPackages(packages), Step::InstallAioquic, Step::MountBpffs]
+        );
         let components = Needs { components: true, toolchain: false, lab: false };
         assert_eq!(fresh().steps(components), [Step::AddComponents(vec!["fmt", "clippy"])]);
     }
 
     #[test]
     fn a_user_gets_only_what_needs_no_root() {
-        assert_eq!(user(fresh()).steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"])]);
+        assert_eq!(user(fresh()).steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"]), Step::InstallAioquic]);
         let with_llvm = user(Machine { llvm: true, ..fresh() });
-        assert_eq!(with_llvm.steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"]), Step::InstallLinker]);
+        assert_eq!(with_llvm.steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"]), Step::InstallLinker, Step::InstallAioquic]);
     }
 
     #[test]
     fn elsewhere_than_debian_no_package_is_installed() {
         let machine = Machine { apt: false, ..fresh() };
-        assert_eq!(machine.steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"]), Step::MountBpffs]);
+        assert_eq!(machine.steps(Needs::ALL), [Step::AddComponents(vec!["fmt", "clippy"]), Step::InstallAioquic, Step::MountBpffs]);
     }
 
     #[test]
