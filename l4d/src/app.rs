@@ -66,6 +66,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
     resolve_first(&neighbors, &config).await;
 
     let mut kernel = Kernel::load(pins, &setup)?;
+    kernel.require_cookies(&config)?;
     kernel.recall(&fleet);
     kernel.expire(seconds_now());
     let interfaces: Vec<u32> = kernel.interfaces.keys().copied().collect();
@@ -223,7 +224,7 @@ impl Daemon {
         }
     }
 
-    /// Tidies the flow tables, and follows the MTUs and the VLANs of the interfaces.
+    /// Tidies the flow tables, and follows the MTUs, the VLANs and the addresses of the interfaces.
     async fn keep_house(&self) {
         lock(&self.kernel).tidy();
         let interfaces: Vec<u32> = lock(&self.kernel).interfaces.keys().copied().collect();
@@ -234,6 +235,9 @@ impl Daemon {
             changed |= lock(&self.kernel).note_mtu(*interface, mtu);
         }
         if let Ok(vlans) = vlan_devices(&interfaces).await {
+            if let Ok(host) = setup::addresses_of(&interfaces, &vlans).await {
+                changed |= lock(&self.kernel).note_host(host);
+            }
             changed |= lock(&self.kernel).note_vlans(vlans);
         }
         if changed {
@@ -275,6 +279,10 @@ impl Daemon {
             Ok(config) => Arc::new(config),
             Err(error) => return error!("reload refused, the old configuration stays in force:\n{error}"),
         };
+        let cookies = setup::require_cookies(&config).map_err(anyhow::Error::from);
+        if let Err(error) = cookies.and_then(|()| lock(&self.kernel).require_cookies(&config)) {
+            return error!("reload refused, the old configuration stays in force:\n{error}");
+        }
         if let Some(what) = fixed_difference(&self.config, &config) {
             return error!(
                 "reload refused, the old configuration stays in force: `{what}` of [xdp] takes effect only with a restart of l4d"

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control::{config::Server, fleet::Fleet};
+use anyhow::bail;
+use control::{
+    config::{Config, Server},
+    fleet::Fleet,
+};
 use tracing::{error, warn};
 use xdp_common::{
     guard::{Origin, Rule},
@@ -51,6 +55,8 @@ pub(crate) struct Kernel {
     pub(crate) interfaces: BTreeMap<u32, u16>,
     /// VLANs of those interfaces.
     pub(crate) vlans: Vec<VlanDevice>,
+    /// Addresses of those interfaces, which listeners of all addresses have.
+    host: Vec<IpAddr>,
     /// What tunnels come from where the routing table does not say: the first source address of each family.
     sources: Vec<IpAddr>,
     /// Servers that cannot be reached, said once as well.
@@ -79,9 +85,22 @@ impl Kernel {
             kept: Vec::new(),
             interfaces,
             vlans: Vec::new(),
+            host: setup.host.clone(),
             sources,
             obstacles: Obstacles::default(),
         })
+    }
+
+    /// Refuses cookies that nobody would make.
+    ///
+    /// # Errors
+    /// An old kernel.
+    pub(crate) fn require_cookies(&self, config: &Config) -> anyhow::Result<()> {
+        let asked = config.xdp().filter(|xdp| xdp.syn_cookies().is_some());
+        match asked {
+            Some(xdp) if !self.datapath.makes_cookies() => bail!("{}: `syn-cookies` needs Linux 6.0 or later", xdp.location()),
+            _ => Ok(()),
+        }
     }
 
     /// Sets of servers again what commands had set before a restart, as the maps have it noted.
@@ -136,6 +155,7 @@ impl Kernel {
         self.basis = Some(basis);
         self.written = self.wanted.guard.clone();
         self.wanted.guard.prefixes.extend(&self.commanded);
+        self.wanted.listeners = plan::listeners(view.config(), &self.host);
         self.wanted.vlans = self.vlans.iter().flat_map(entries_of).collect();
         let Synced { ops, changed, refused, kept } = sync::sync(&mut self.tables, &self.wanted);
         self.datapath.apply(&ops);
@@ -197,6 +217,13 @@ impl Kernel {
         let changed = self.vlans != vlans;
         self.vlans = vlans;
         self.forget_basis(changed);
+        changed
+    }
+
+    /// Notes the addresses of the interfaces; tells whether anything changed.
+    pub(crate) fn note_host(&mut self, host: Vec<IpAddr>) -> bool {
+        let changed = self.host != host;
+        self.host = host;
         changed
     }
 

@@ -65,6 +65,8 @@ pub struct Wanted {
     pub guard: WantedGuard,
     /// VLANs by lane, and the lanes of their devices by index.
     pub vlans: BTreeMap<u32, Link>,
+    /// Listeners of the host that are kept from floods, and how many connections a second are believed.
+    pub listeners: BTreeMap<SocketAddr, u32>,
     /// Of how many packets one is logged, as a power of two.
     pub log: Option<u32>,
 }
@@ -185,6 +187,25 @@ pub(crate) fn replan(
         }
     }
     wanted
+}
+
+/// Returns the listeners of the host that are to be kept from floods: those of frontends that user space serves, on each of the host's addresses
+/// where they take them all.
+pub(crate) fn listeners(config: &config::Config, host: &[IpAddr]) -> BTreeMap<SocketAddr, u32> {
+    let Some(rate) = config.xdp().and_then(config::Xdp::syn_cookies) else { return BTreeMap::new() };
+    let user_space = config.frontends().iter().filter(|frontend| frontend.xdp().is_none());
+    let mut listeners = BTreeMap::new();
+    for bind in user_space.flat_map(Frontend::binds) {
+        let Some(inet) = bind.address().inet().filter(|inet| inet.transport() == Transport::Tcp) else { continue };
+        let takes = |address: &IpAddr| address.is_ipv4() == inet.ip().is_ipv4() || address.is_ipv4() && !bind.v6only();
+        let own: Vec<IpAddr> = match inet.ip() {
+            all if all.is_unspecified() => host.iter().copied().filter(takes).collect(),
+            one => vec![one],
+        };
+        let sockets = inet.sockets().flat_map(|socket| own.iter().map(move |address| SocketAddr::new(*address, socket.port())));
+        listeners.extend(sockets.map(|socket| (socket, rate)));
+    }
+    listeners
 }
 
 fn guard(xdp: &config::Xdp) -> WantedGuard {
@@ -445,6 +466,19 @@ server.one = "10.0.1.5:90"
         // What a command asks for counts as a change, though nothing that is shown differs.
         set(&fleet, "one", Admin::Maint);
         assert!(!changed.agrees(&Basis::of(&fleet.view()), fleet.config().backend_named("web").unwrap().id()));
+    }
+
+    #[test]
+    fn listeners_of_user_space_are_kept_from_floods() {
+        let file = FILE
+            .replace("interfaces", "syn-cookies = 7\ninterfaces")
+            .replace("bind = \"10.0.0.1:82\"", "bind = [\"*:82\", \"[fd00::1]:83\", \"[::]:84\"]");
+        let host = ["10.9.0.1", "fd09::1"].map(|ip| ip.parse().unwrap());
+        let listeners = listeners(&Config::parse("l4d.toml", &file).unwrap(), &host);
+        let sockets: Vec<String> = listeners.keys().map(ToString::to_string).collect();
+        assert_eq!(sockets, ["10.9.0.1:82", "10.9.0.1:84", "[fd00::1]:83", "[fd09::1]:84"]);
+        assert!(listeners.values().all(|rate| *rate == 7));
+        assert!(super::listeners(&Config::parse("l4d.toml", FILE).unwrap(), &host).is_empty());
     }
 
     #[test]

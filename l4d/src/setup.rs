@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, UdpSocket},
 };
 
-use control::config::{Config, Frontend, Located, Xdp};
+use control::config::{Config, Frontend, Located, Location, Xdp};
 use tracing::info;
 use xdp_common::{
     lane::Lane,
@@ -14,7 +14,7 @@ use xdp_common::{
 
 use crate::{
     datapath::{Interface, Rings, Setup},
-    neighbor::interface::{self, interface_addresses, interface_index, interface_link, vlan_devices},
+    neighbor::interface::{self, VlanDevice, interface_addresses, interface_index, interface_link, vlan_devices},
     plan::service_keys,
     pool::{self, Pool, Ports},
 };
@@ -51,6 +51,12 @@ pub(crate) enum Error {
         /// IPv4 or IPv6.
         family: &'static str,
     },
+    /// The host would not know the cookies that are made for it.
+    #[error("{location}: `syn-cookies` needs a host that takes cookies at any time: `sysctl net.ipv4.tcp_syncookies=2`")]
+    Cookies {
+        /// Where the section begins.
+        location: Location,
+    },
     /// The pool cannot be made.
     #[error(transparent)]
     Pool(#[from] pool::Error),
@@ -82,6 +88,7 @@ pub(crate) async fn gather(config: &Config) -> Result<Setup, Error> {
     let interfaces = find_interfaces(xdp).await?;
     let host = host_addresses(xdp, &interfaces).await?;
     let pool = make_pool(config, xdp, &host)?;
+    require_cookies(config)?;
     require_sources(config, &pool)?;
     note_foreign_services(config);
     Ok(Setup {
@@ -91,6 +98,7 @@ pub(crate) async fn gather(config: &Config) -> Result<Setup, Error> {
         rings: rings(config),
         flows: xdp.flows().next_power_of_two().max(FLOW_WAYS as u32),
         hash_key: xdp.hash_key(),
+        host,
         pool,
     })
 }
@@ -131,10 +139,17 @@ async fn host_addresses(xdp: &Xdp, interfaces: &[Interface]) -> Result<Vec<IpAdd
     let mut addresses = Vec::new();
     for (interface, name) in interfaces.iter().zip(xdp.interfaces()) {
         let failed = |error| Error::Interface { name: name.clone(), error };
-        addresses.extend(interface_addresses(interface.index).await.map_err(failed)?);
-        for vlan in vlan_devices(&[interface.index]).await.map_err(failed)? {
-            addresses.extend(interface_addresses(vlan.ifindex).await.map_err(failed)?);
-        }
+        let vlans = vlan_devices(&[interface.index]).await.map_err(failed)?;
+        addresses.extend(addresses_of(&[interface.index], &vlans).await.map_err(failed)?);
+    }
+    Ok(addresses)
+}
+
+/// Returns the addresses of interfaces and of their VLANs.
+pub(crate) async fn addresses_of(interfaces: &[u32], vlans: &[VlanDevice]) -> Result<Vec<IpAddr>, interface::Error> {
+    let mut addresses = Vec::new();
+    for index in interfaces.iter().copied().chain(vlans.iter().map(|vlan| vlan.ifindex)) {
+        addresses.extend(interface_addresses(index).await?);
     }
     Ok(addresses)
 }
@@ -178,6 +193,16 @@ fn require_sources(config: &Config, pool: &Pool) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses cookies where the host's own would not be given at any time: it takes none while it does not give any.
+///
+/// # Errors
+/// [`Error::Cookies`].
+pub(crate) fn require_cookies(config: &Config) -> Result<(), Error> {
+    let Some(xdp) = config.xdp().filter(|xdp| xdp.syn_cookies().is_some()) else { return Ok(()) };
+    let always = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").is_ok_and(|text| text.trim() == "2");
+    if always { Ok(()) } else { Err(Error::Cookies { location: xdp.location().clone() }) }
 }
 
 /// Says which service addresses this host does not answer for, since their packets must be routed here by other means.

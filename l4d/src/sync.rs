@@ -15,8 +15,8 @@ use xdp_common::{
     guard::Guard,
     limits::SEQUENCE_SLOTS,
     server::Server,
-    service::{Forward, Head, OnDead, Service, Tracking, returned},
-    settings::{GUARDED, LOG_SHIFT, LOGGED, Link, SHORTENED, TAGGED},
+    service::{Forward, Head, OnDead, Service, Tracking, listened, returned},
+    settings::{COOKIES, GUARDED, LOG_SHIFT, LOGGED, Link, SHORTENED, TAGGED},
     wire::{ICMP, ICMPV6},
 };
 
@@ -62,7 +62,7 @@ pub fn sync(tables: &mut Tables, wanted: &Wanted) -> Synced {
     for key in ranges {
         remove_service(tables, &key, &mut synced.ops);
     }
-    sync_returns(tables, &mut synced);
+    sync_entries(tables, &wanted.listeners, &mut synced);
     sync_echoes(tables, &mut synced);
     sync_segment_sizes(tables, wanted, &mut synced);
     sync_features(tables, wanted, &mut synced);
@@ -86,27 +86,35 @@ fn sync_counts(tables: &mut Tables, counts: Counts, synced: &mut Synced) {
     }
 }
 
-/// Has the replies of every server behind `dnat` lead back to its service.
-fn sync_returns(tables: &mut Tables, synced: &mut Synced) {
+/// Has the replies of every server behind `dnat` lead back to its service, and listeners of the host be known that are kept from floods.
+fn sync_entries(tables: &mut Tables, listeners: &BTreeMap<SocketAddr, u32>, synced: &mut Synced) {
     let mut wanted: BTreeMap<(SocketAddr, u8), Service> = BTreeMap::new();
     for (key, held) in tables.services.iter().filter(|(_, held)| held.head.forward == Forward::Dnat) {
         for server in held.servers.keys() {
             let head = tables::entry_head(server.socket.port(), returned(key.protocol), held.head.id);
             // A port of many is the server's own.
             let ring = if key.is_range() { 0 } else { u64::from(key.socket.port()) };
-            wanted.entry((server.socket, key.protocol)).or_insert(Service { address: server.socket.ip().into(), head: head.pack(), ring });
+            wanted.entry((server.socket, returned(key.protocol))).or_insert(Service {
+                address: server.socket.ip().into(),
+                head: head.pack(),
+                ring,
+            });
         }
     }
-    let gone: Vec<_> = tables.returns.keys().filter(|name| !wanted.contains_key(*name)).copied().collect();
     let count = wanted.len() as u32;
+    for (socket, rate) in listeners {
+        let head = tables::entry_head(socket.port(), listened(TCP), 0).pack();
+        wanted.insert((*socket, listened(TCP)), Service { address: socket.ip().into(), head, ring: u64::from(*rate) });
+    }
+    let gone: Vec<_> = tables.entries.keys().filter(|name| !wanted.contains_key(*name)).copied().collect();
     for (name, service) in wanted {
-        match tables.place_return(name, service) {
+        match tables.place_entry(name, service) {
             Ok(op) => synced.ops.extend(op),
             Err(full) => synced.refused.push(full),
         }
     }
     sync_counts(tables, Counts { returns: count, ..tables.counts }, synced);
-    synced.ops.extend(gone.into_iter().filter_map(|name| tables.remove_return(name)));
+    synced.ops.extend(gone.into_iter().filter_map(|name| tables.remove_entry(name)));
 }
 
 /// Has every port of a range lead to the narrowest service that has it. New segments are complete before an address leads to them.
@@ -171,7 +179,13 @@ fn sync_features(tables: &mut Tables, wanted: &Wanted, synced: &mut Synced) {
     let guarded = guard.connections | guard.packets != 0 || !guard.prefixes.is_empty();
     // Once there were VLANs, packets may be under way of which a tag is noted.
     let tagged = !tables.vlans.is_empty() || u64::from(tables.features) & TAGGED != 0;
-    let features = [(guarded, GUARDED), (tagged, TAGGED), (!tables.segment_sizes.is_empty(), SHORTENED), (wanted.log.is_some(), LOGGED)];
+    let features = [
+        (guarded, GUARDED),
+        (tagged, TAGGED),
+        (!tables.segment_sizes.is_empty(), SHORTENED),
+        (wanted.log.is_some(), LOGGED),
+        (!wanted.listeners.is_empty(), COOKIES),
+    ];
     let features = features.iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | *feature as u32);
     let features = features | wanted.log.unwrap_or_default() << LOG_SHIFT;
     if tables.features != features {

@@ -15,7 +15,9 @@ use xdp_common::{
     guard::{Guard, Rule},
     limits::{ADDRESS_SEGMENTS, BUCKET_SERVICES, SEGMENTS, SEQUENCE_SLOTS, SERVERS, SERVICE_BUCKETS, SERVICES},
     server::Server,
-    service::{Bucket, Choice, Forward, Head, OnDead, OnNone, RangeService, Segment, Service, Tracking, buckets, ranged, returned},
+    service::{
+        Bucket, Choice, Forward, Head, OnDead, OnNone, RangeService, Segment, Service, Tracking, buckets, listened, ranged, returned,
+    },
     settings::Link,
     wire::{ICMP, ICMPV6},
 };
@@ -195,8 +197,8 @@ pub struct Tables {
     by_id: BTreeMap<u16, RangeService>,
     /// By address and protocol.
     pub(crate) directories: BTreeMap<(IpAddr, u8), Directory>,
-    /// Entries for replies of servers behind `dnat`, by server and protocol, and where they stand.
-    pub(crate) returns: BTreeMap<(SocketAddr, u8), (u32, usize)>,
+    /// Entries that are no services, by socket and protocol: for replies of servers behind `dnat`, and for listeners of the host. And where they stand.
+    pub(crate) entries: BTreeMap<(SocketAddr, u8), (u32, usize)>,
     /// How many of both the data plane knows of.
     pub(crate) counts: Counts,
     pub(crate) services: BTreeMap<ServiceKey, Held>,
@@ -250,7 +252,7 @@ impl Tables {
             buckets: vec![Bucket::default(); SERVICE_BUCKETS as usize],
             by_id: BTreeMap::new(),
             directories: BTreeMap::new(),
-            returns: BTreeMap::new(),
+            entries: BTreeMap::new(),
             counts: Counts::default(),
             services: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -280,8 +282,8 @@ impl Tables {
                     let (first, count) = service.ring();
                     let segments = segments.iter().skip(first as usize).take(count as usize).copied().collect();
                     tables.directories.insert((address, protocol), Directory { bucket: index, way, first, segments });
-                } else if let Some(protocol) = [TCP, UDP].into_iter().find(|protocol| returned(*protocol) == head.protocol) {
-                    tables.returns.insert((SocketAddr::new(address, head.port.number()), protocol), (index, way));
+                } else if [returned(TCP), returned(UDP), listened(TCP)].contains(&head.protocol) {
+                    tables.entries.insert((SocketAddr::new(address, head.port.number()), head.protocol), (index, way));
                 } else {
                     taken.push((*service, head.port.number(), Place::Bucket(index, way)));
                 }
@@ -420,24 +422,24 @@ impl Tables {
         Ok(vec![MapOp::Segments { first, segments }, place])
     }
 
-    /// Places the entry for a server's replies; returns the operation where there is something to write.
-    pub(crate) fn place_return(&mut self, name: (SocketAddr, u8), service: Service) -> Result<Option<MapOp>, Full> {
+    /// Places an entry that is no service; returns the operation where there is something to write.
+    pub(crate) fn place_entry(&mut self, name: (SocketAddr, u8), service: Service) -> Result<Option<MapOp>, Full> {
         let (socket, protocol) = name;
-        let key = ServiceKey::new(socket, returned(protocol));
-        let held = self.returns.get(&name).copied();
+        let key = ServiceKey::new(socket, protocol);
+        let held = self.entries.get(&name).copied();
         let (bucket, way) = held.or_else(|| self.free_place(&key)).ok_or(Full::Services(socket))?;
         if self.buckets[bucket as usize].0[way] == service {
             return Ok(None);
         }
         let place = MapOp::Service { bucket, way, service: Some(service) };
         self.apply(&place);
-        self.returns.insert(name, (bucket, way));
+        self.entries.insert(name, (bucket, way));
         Ok(Some(place))
     }
 
-    /// Takes away the entry for a server's replies.
-    pub(crate) fn remove_return(&mut self, name: (SocketAddr, u8)) -> Option<MapOp> {
-        let (bucket, way) = self.returns.remove(&name)?;
+    /// Takes away an entry that is no service.
+    pub(crate) fn remove_entry(&mut self, name: (SocketAddr, u8)) -> Option<MapOp> {
+        let (bucket, way) = self.entries.remove(&name)?;
         let place = MapOp::Service { bucket, way, service: None };
         self.apply(&place);
         Some(place)

@@ -79,6 +79,8 @@ pub enum Counted {
     Connections,
     /// Packets.
     Packets,
+    /// Connections that open with a listener of the host, whoever opens them.
+    Openings,
 }
 
 /// What is guarded, and by which rates; all zero is nothing.

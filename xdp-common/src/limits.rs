@@ -1,7 +1,7 @@
 //! Every capacity and fixed size the two sides share.
 
 /// Version of all layouts in this crate; l4d refuses pinned maps of another version.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Slots of a hash ring; prime, so that every Maglev permutation visits all of them.
 pub const RING_SLOTS: u32 = 65_537;

@@ -80,11 +80,13 @@ pub enum Stage {
     Report,
     /// Logs it.
     Log,
+    /// Answers a segment that opens one connection of too many.
+    Cookie,
 }
 
 impl Stage {
     /// All of them, in the order of their places in [`STAGES`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Tunnel,
         Self::Icmp,
         Self::Guard,
@@ -96,6 +98,7 @@ impl Stage {
         Self::Watch,
         Self::Report,
         Self::Log,
+        Self::Cookie,
     ];
 
     /// Returns the program's name in the object file.
@@ -112,6 +115,7 @@ impl Stage {
             Self::Watch => "l4d_watch",
             Self::Report => "l4d_report",
             Self::Log => "l4d_log",
+            Self::Cookie => "l4d_cookie",
         }
     }
 }

@@ -37,6 +37,8 @@ reasons! {
     Echo = "echo",
     /// Answered: a segment by a reset, because its server or all servers are dead and the service says so.
     Reset = "reset",
+    /// Answered: a segment that opens a connection, by a cookie, because more open with a listener of this host than `syn-cookies` says.
+    Cookie = "cookie",
     /// Sent on: an ICMP error, to the server or client it concerns.
     Relayed = "relayed",
     /// Passed to the host: neither IPv4 nor IPv6.

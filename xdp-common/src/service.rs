@@ -209,6 +209,12 @@ pub const fn returned(protocol: u8) -> u8 {
     protocol | 0x40
 }
 
+/// Returns the protocol of the entry of a listener of the host, by its address and port; its ring is how many connections a second are believed.
+#[inline(always)]
+pub const fn listened(protocol: u8) -> u8 {
+    protocol | 0xc0
+}
+
 impl Head {
     /// Packs the parts.
     pub const fn pack(&self) -> u64 {

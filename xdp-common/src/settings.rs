@@ -15,7 +15,9 @@ pub const TAGGED: u64 = 1 << 1;
 pub const SHORTENED: u64 = 1 << 2;
 /// A feature: a line is logged of some packets, one of two to the power of the number at [`LOG_SHIFT`].
 pub const LOGGED: u64 = 1 << 3;
-/// Where that number begins.
+/// A feature: listeners of the host are kept from floods by cookies.
+pub const COOKIES: u64 = 1 << 4;
+/// Where the number of [`LOGGED`] begins.
 pub const LOG_SHIFT: u32 = 8;
 /// The rarest that packets are logged, as a power of two.
 pub const RAREST: u32 = 31;

@@ -38,19 +38,19 @@ fn judge(flow: &Flow, settings: &Settings) -> Result<(), Reason> {
             None => {}
         }
     }
-    if guard.packets != 0 && !keeps_pace(flow, Counted::Packets, guard.packets, settings) {
+    if guard.packets != 0 && !keeps_pace(&PacePlace::of(&flow.key.source, Counted::Packets, &settings.key), guard.packets) {
         return Err(Reason::TooManyPackets);
     }
-    if guard.connections != 0 && flow.opens() && !keeps_pace(flow, Counted::Connections, guard.connections, settings) {
+    let place = PacePlace::of(&flow.key.source, Counted::Connections, &settings.key);
+    if guard.connections != 0 && flow.opens() && !keeps_pace(&place, guard.connections) {
         return Err(Reason::TooManyConnections);
     }
     Ok(())
 }
 
-/// Counts one more of a source, and tells whether that is still within its rate.
+/// Counts one more of an address, and tells whether that is still within its rate.
 #[inline(always)]
-fn keeps_pace(flow: &Flow, counted: Counted, rate: u32, settings: &Settings) -> bool {
-    let place = PacePlace::of(&flow.key.source, counted, &settings.key);
+pub(crate) fn keeps_pace(place: &PacePlace, rate: u32) -> bool {
     let Some(line) = maps::pace_line(place.line) else { return true };
     // SAFETY: the helper takes nothing and returns an integer.
     let now = Pace::time(unsafe { bpf_ktime_get_coarse_ns() });
@@ -58,12 +58,12 @@ fn keeps_pace(flow: &Flow, counted: Counted, rate: u32, settings: &Settings) -> 
     for other in 1..8 {
         let pace = line.read(other);
         // Its own, else the one that is least ahead: forgetting that one forgives least.
-        let better = pace.is(&place) || !best.is(&place) && pace.ahead(now) < best.ahead(now);
+        let better = pace.is(place) || !best.is(place) && pace.ahead(now) < best.ahead(now);
         if better {
             (best, way) = (pace, other);
         }
     }
-    match best.after(&place, now, rate) {
+    match best.after(place, now, rate) {
         Some(pace) => {
             line.exchange(way, best, pace);
             true

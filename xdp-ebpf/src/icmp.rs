@@ -46,7 +46,7 @@ where
     Frame<Network, Message<WORDS>>: Head,
 {
     let quoted = (size_of::<Ethernet>() + WORDS * 4) as u64;
-    if packet.length() < quoted || !packet.cut(quoted) {
+    if packet.length() < quoted || !packet.resize(quoted) {
         return Err(Reason::Truncated);
     }
     let room = size_of::<Network>() + size_of::<Icmp>();

@@ -13,8 +13,10 @@
     expect(internal_features, reason = "stable has no atomics for BPF")
 )]
 
+mod answer;
 mod atomic;
 mod choose;
+mod cookie;
 mod flows;
 mod forward;
 mod guard;
@@ -99,6 +101,14 @@ fn l4d_reset(context: XdpContext) -> u32 {
     let mut packet = Packet::under_way(&context);
     let sent = reset::answer(&mut packet);
     finish(&mut packet, sent)
+}
+
+/// Answers a segment that opens one connection of too many with a listener of the host.
+#[xdp]
+fn l4d_cookie(context: XdpContext) -> u32 {
+    let mut packet = Packet::under_way(&context);
+    let step = cookie::answer(&mut packet);
+    take(&mut packet, step)
 }
 
 /// Puts a packet into the tunnel to the server that was chosen.

@@ -1,6 +1,6 @@
 //! Bounds-checked access to the packet; the only pointers into it.
 
-use crate::{maps, notes::Notes, relay::Quoting};
+use crate::{answer::Segment, maps, notes::Notes, relay::Quoting};
 use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
@@ -61,6 +61,10 @@ unsafe impl Head for Frame<Ipv6, Udp> {}
 unsafe impl<const WORDS: usize> Head for Frame<Ipv4, Message<WORDS>> {}
 // SAFETY: as above.
 unsafe impl<const WORDS: usize> Head for Frame<Ipv6, Message<WORDS>> {}
+// SAFETY: as above.
+unsafe impl<const WORDS: usize> Head for Frame<Ipv4, Segment<WORDS>> {}
+// SAFETY: as above.
+unsafe impl<const WORDS: usize> Head for Frame<Ipv6, Segment<WORDS>> {}
 // SAFETY: as above.
 unsafe impl Head for Frame<Ipv4, Icmp> {}
 // SAFETY: as above.
@@ -171,10 +175,10 @@ impl<'a> Packet<'a> {
         unsafe { bpf_xdp_adjust_head(self.context.ctx, i32::from(bytes)) == 0 }
     }
 
-    /// Cuts the frame off at so many bytes, which it must have.
+    /// Makes the frame so many bytes long; what is cut off is lost, and what is added holds anything.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn cut(&mut self, bytes: u64) -> bool {
+    pub(crate) fn resize(&mut self, bytes: u64) -> bool {
         let excess = self.length().wrapping_sub(bytes);
         // SAFETY: as in `grow`.
         unsafe { bpf_xdp_adjust_tail(self.context.ctx, -(excess as i32)) == 0 }

@@ -11,7 +11,7 @@ use xdp_common::{
     maps::Stage,
     reason::Reason,
     service::{Forward, OnNone, Service},
-    settings::{GUARDED, SHORTENED, Settings, TAGGED},
+    settings::{COOKIES, GUARDED, SHORTENED, Settings, TAGGED},
 };
 
 /// Balances a packet: a server's reply returns to its client, a client's packet goes to a server, all else is not ours.
@@ -45,9 +45,12 @@ pub(crate) fn balance(packet: &mut Packet<'_>, settings: &Settings) -> Result<St
     }
 }
 
-/// Leaves what is for no service to the host, unless it may be a reply that has to be translated.
+/// Leaves what is for no service to the host, unless it may be a reply that has to be translated, or opens one connection of too many.
 #[inline(always)]
 fn foreign(flow: &Flow, settings: &Settings) -> Result<Step, Reason> {
+    if settings.has(COOKIES) && flow.opens() {
+        return Ok(Step::Onward(Stage::Cookie));
+    }
     if settings.returns == 0 { Err(Reason::NoService) } else { direct::reply(flow) }
 }
 

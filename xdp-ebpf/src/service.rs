@@ -3,9 +3,9 @@
 use crate::maps;
 use xdp_common::{
     addr::{Addr, Port},
-    flow::FlowKey,
+    flow::{FlowKey, TCP},
     limits::{BUCKET_SERVICES, SEGMENT_STEPS},
-    service::{Service, buckets, ranged, returned},
+    service::{Service, buckets, listened, ranged, returned},
     settings::Settings,
 };
 
@@ -20,6 +20,12 @@ pub(crate) fn find(key: &FlowKey, settings: &Settings) -> Option<&'static Servic
 #[inline(always)]
 pub(crate) fn of_server(address: &Addr, port: Port, protocol: u8, settings: &Settings) -> Option<&'static Service> {
     entry(address, port, returned(protocol), settings)
+}
+
+/// Returns the entry of a listener of the host that is kept from floods.
+#[inline(always)]
+pub(crate) fn of_listener(address: &Addr, port: Port, settings: &Settings) -> Option<&'static Service> {
+    entry(address, port, listened(TCP), settings)
 }
 
 #[inline(always)]

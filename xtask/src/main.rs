@@ -10,6 +10,7 @@ mod demo;
 mod elf;
 mod process;
 mod programs;
+mod release;
 mod setup;
 mod stamp;
 mod test;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::Args),
     /// Measure what a packet or a request costs.
     Bench(bench::Args),
+    /// Build the programs as they should be installed: l7d compiled with what a run of its benchmark tells of it.
+    Release(release::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Release(args) => release::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

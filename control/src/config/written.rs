@@ -120,6 +120,7 @@ pub(super) struct Xdp {
     pub(super) source_connections: Option<u32>,
     pub(super) source_packets: Option<u32>,
     pub(super) packet_log: Option<u32>,
+    pub(super) syn_cookies: Option<u32>,
     pub(super) stats_socket: Option<CommandSocket>,
 }
 

@@ -12,7 +12,7 @@ use aya::{
     },
 };
 use control::config::AttachMode;
-use tracing::warn;
+use tracing::{debug, warn};
 use xdp_common::{limits, maps, reason::REASONS};
 
 use super::{Error, Interface, Lines, Pins, Setup, Trial, chain};
@@ -55,6 +55,8 @@ pub(super) struct Program {
     ebpf: Ebpf,
     /// Programs the first one leads to, until they are pinned: the kernel empties the array when nobody holds it.
     stages: Option<ProgramArray<MapData>>,
+    /// Whether this kernel makes SYN cookies for it.
+    pub(super) makes_cookies: bool,
     /// What the program logs, until somebody takes it.
     pub(super) lines: Option<Lines>,
 }
@@ -76,16 +78,25 @@ impl Program {
         let map = ebpf.take_map(maps::STAGES).ok_or(Error::Map(maps::STAGES, "not in the object".into()))?;
         let failed = |error: aya::maps::MapError| Error::Map(maps::STAGES, chain(&error));
         let mut stages = ProgramArray::try_from(map).map_err(failed)?;
+        let mut makes_cookies = true;
         for stage in maps::Stage::ALL {
             let program = xdp(&mut ebpf, stage.program())?;
             // One stage is the first program itself.
             if stage.program() != maps::PROGRAM {
-                program.load().map_err(Box::new)?;
+                match program.load() {
+                    // Before Linux 6.0 there is nothing that makes cookies, and all else goes without.
+                    Err(error) if stage == maps::Stage::Cookie => {
+                        debug!("no SYN cookies: {}", chain(&error));
+                        makes_cookies = false;
+                        continue;
+                    }
+                    loaded => loaded.map_err(Box::new)?,
+                }
             }
             stages.set(stage as u32, program.fd().map_err(Box::new)?, 0).map_err(failed)?;
         }
         let lines = Lines::of(&mut ebpf).map_err(Box::new)?;
-        Ok(Self { ebpf, stages: Some(stages), lines: Some(lines) })
+        Ok(Self { ebpf, stages: Some(stages), makes_cookies, lines: Some(lines) })
     }
 
     /// Returns the program to try frames on.

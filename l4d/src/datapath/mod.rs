@@ -12,7 +12,7 @@ mod pin;
 mod trial;
 mod watch;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 pub use control::config::AttachMode;
 pub use load::{Attached, Mode};
@@ -41,6 +41,8 @@ pub struct Setup {
     pub rings: Rings,
     /// Secret of the hashes; none: that of the pinned maps, or a new one.
     pub hash_key: Option<[u8; 16]>,
+    /// Addresses of the interfaces.
+    pub host: Vec<IpAddr>,
     /// Source addresses and ports of full NAT.
     pub pool: Pool,
 }
@@ -180,6 +182,11 @@ impl Datapath {
     /// An interface that does not take it.
     pub fn attach(&mut self, setup: &Setup) -> Result<BTreeMap<String, Attached>, Error> {
         self.program.attach(&self.pins, setup)
+    }
+
+    /// Tells whether this kernel makes SYN cookies for the program.
+    pub fn makes_cookies(&self) -> bool {
+        self.program.makes_cookies
     }
 
     /// Returns the maps.

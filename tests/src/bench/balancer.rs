@@ -154,6 +154,7 @@ fn setup(case: &Case, cable: &Cable) -> Result<Setup> {
         rings: Rings::AtFirst(limits::RING_LINES * limits::LINE_SLOTS as u32),
         flows: limits::FLOWS,
         hash_key: Some(HASH_KEY),
+        host: Vec::new(),
         pool: Pool::new(addresses, Ports::DEDICATED)?,
     })
 }

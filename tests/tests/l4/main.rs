@@ -4,6 +4,7 @@ mod admin;
 mod balancing;
 mod capture;
 mod checks;
+mod cookies;
 mod counters;
 mod crowd;
 mod dnat;

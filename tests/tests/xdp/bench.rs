@@ -31,6 +31,7 @@ use xdp_common::{
     server::{Hop, Load},
     service::{Choice, Forward, OnDead, OnNone, Tracking},
     settings::Link,
+    wire::{ACK, RST, SYN},
 };
 
 /// The router that clients are behind; test packets come from it unless they say otherwise.
@@ -189,6 +190,7 @@ impl<'a> Bench<'a> {
             rings: Rings::AtFirst(RING_LINES * LINE_SLOTS as u32),
             flows: 1 << 16,
             hash_key: Some(*b"a key for tests."),
+            host: Vec::new(),
             pool: Pool::new(pool_ips(), ports).expect("three addresses fit"),
         };
         let datapath = Datapath::load(&setup).expect("the kernel takes the program");
@@ -269,6 +271,12 @@ impl<'a> Bench<'a> {
             Side::Outer => self.outer,
             Side::Inner => self.inner,
         }
+    }
+
+    /// Keeps other listeners of the host from floods.
+    pub(crate) fn listen(&mut self, listeners: impl IntoIterator<Item = (SocketAddr, u32)>) {
+        self.wanted.listeners = listeners.into_iter().collect();
+        self.sync();
     }
 
     /// Puts up another guard.
@@ -383,7 +391,10 @@ pub(crate) fn verdict_class(verdict: Verdict) -> Class {
 pub(crate) fn class(reason: Reason) -> Class {
     if reason.passes() {
         Class::Passed
-    } else if matches!(reason, Reason::Forwarded | Reason::Returned | Reason::TooBig | Reason::Echo | Reason::Relayed | Reason::Reset) {
+    } else if matches!(
+        reason,
+        Reason::Forwarded | Reason::Returned | Reason::TooBig | Reason::Echo | Reason::Relayed | Reason::Reset | Reason::Cookie
+    ) {
         Class::Sent
     } else if matches!(reason, Reason::Internal) {
         Class::Failed
@@ -400,6 +411,7 @@ pub(crate) fn assert_sound(verdict: Verdict, before: &[u8], after: &[u8]) {
         Class::Passed => assert_frame("passed", after, before),
         Class::Dropped => {}
         Class::Sent if is_reset(after) && !is_reset(before) => tests::checksum::assert_checksums(after),
+        Class::Sent if flags_of(before) == Some(SYN) && flags_of(after) == Some(SYN | ACK) => tests::checksum::assert_checksums(after),
         Class::Sent if after.len() > before.len() && after.ends_with(&before[14..]) => assert_wrapped(before, after),
         Class::Sent if after.len() != before.len() => assert_reported(before, after),
         Class::Sent => {
@@ -438,8 +450,13 @@ fn assert_reported(before: &[u8], after: &[u8]) {
 
 /// Tells whether a frame is a TCP segment that resets.
 pub(crate) fn is_reset(frame: &[u8]) -> bool {
+    flags_of(frame).is_some_and(|flags| flags & RST != 0)
+}
+
+/// Returns the flags that say what a TCP segment is.
+fn flags_of(frame: &[u8]) -> Option<u8> {
     let (transport, protocol) = if frame[12] == 8 { (34, frame[23]) } else { (54, frame[20]) };
-    protocol == TCP && frame.get(transport + 13).is_some_and(|flags| flags & 4 != 0)
+    frame.get(transport + 13).filter(|_| protocol == TCP).map(|flags| flags & (SYN | ACK | RST))
 }
 
 /// Tells whether a frame is a datagram without checksum, which a tunnel over IPv6 repeats.

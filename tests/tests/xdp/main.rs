@@ -2,6 +2,7 @@
 
 mod affinity;
 mod bench;
+mod cookies;
 mod dnat;
 mod dsr;
 mod guard;

@@ -57,7 +57,11 @@ const SERVICES: [(&str, &str, Forward, Choice); 13] = [
     ("udp", "[fd77::13]:53", Forward::Ipip, Choice::Source),
 ];
 
+/// Listeners of the host that are kept from floods.
+const LISTENERS: [&str; 2] = ["10.77.0.14:443", "[fd77::14]:443"];
+
 fn serve(bench: &mut Bench<'_>) {
+    bench.listen(LISTENERS.map(|socket| (socket.parse().expect("a socket"), 1)));
     for (protocol, to, forward, choice) in SERVICES {
         bench.serve(&format!("{protocol} {to}"), forward, choice);
     }
@@ -74,7 +78,10 @@ fn serve(bench: &mut Bench<'_>) {
 
 /// Returns a client's valid frame.
 fn asked(random: &mut Random) -> Vec<u8> {
-    let (protocol, to, ..) = *random.of(&SERVICES);
+    let (protocol, to) = match random.below(SERVICES.len() + 1) {
+        0 => ("tcp", *random.of(&LISTENERS)),
+        service => (SERVICES[service - 1].0, SERVICES[service - 1].1),
+    };
     let n = random.below(4000);
     let from = if to.starts_with('[') { format!("[2001:db8::{n:x}]") } else { format!("198.18.{}.{}", n >> 8, n & 255) };
     let flow = flow(&format!("{from}:{} > {to}", 1024 + random.below(4)));

@@ -32,7 +32,7 @@ fn options(asked: u16) -> Vec<Vec<u8>> {
 }
 
 /// Builds a segment with options.
-fn with_options(packet: Packet, options: &[u8]) -> Vec<u8> {
+pub(crate) fn with_options(packet: Packet, options: &[u8]) -> Vec<u8> {
     let mut frame = packet.payload(options).build();
     let transport = if frame[12] == 8 { 34 } else { 54 };
     let (offset, sum) = (transport + 12, transport + 16);

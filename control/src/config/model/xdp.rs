@@ -26,6 +26,7 @@ pub struct Xdp {
     pub(in crate::config) source_connections: Option<u32>,
     pub(in crate::config) source_packets: Option<u32>,
     pub(in crate::config) packet_log: Option<u32>,
+    pub(in crate::config) syn_cookies: Option<u32>,
     pub(in crate::config) stats_socket: Option<CommandSocket>,
 }
 
@@ -107,6 +108,11 @@ impl Xdp {
     /// Returns of how many packets one is logged.
     pub fn packet_log(&self) -> Option<u32> {
         self.packet_log
+    }
+
+    /// Returns how many connections a second may open with an address that listeners of this host have before they are answered by cookies.
+    pub fn syn_cookies(&self) -> Option<u32> {
+        self.syn_cookies
     }
 
     /// Returns where l4d takes commands.

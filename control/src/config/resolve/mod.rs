@@ -319,6 +319,7 @@ fn xdp(resolver: &mut Resolver, written: written::Xdp) -> Xdp {
         source_connections: written.source_connections,
         source_packets: written.source_packets,
         packet_log: written.packet_log,
+        syn_cookies: written.syn_cookies,
         stats_socket: written.stats_socket,
         location: written.location,
     }

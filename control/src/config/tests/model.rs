@@ -231,6 +231,7 @@ pin = "/sys/fs/bpf/other"
 on-stop = "keep"
 metrics = "[::1]:9102"
 packet-log = 1000
+syn-cookies = 500
 [frontend.dns]
 mode = "tcp"
 bind = ["udp@10.0.0.1:53", "10.0.0.1:53", "10.0.0.2:8000-8003"]
@@ -258,7 +259,7 @@ server.a = "10.0.0.11:8080"
     assert_eq!((xdp.mode(), xdp.on_stop(), xdp.flows(), xdp.interfaces().len()), (AttachMode::Native, OnStop::Keep, 1 << 20, 2));
     assert_eq!((xdp.source_ports().unwrap().first(), xdp.source_ports().unwrap().count()), (49_152, 16_384));
     assert_eq!((xdp.hash_key().unwrap()[15], xdp.metrics().unwrap().to_string().as_str()), (15, "[::1]:9102"));
-    assert_eq!(xdp.packet_log(), Some(1000));
+    assert_eq!((xdp.packet_log(), xdp.syn_cookies()), (Some(1000), Some(500)));
     let dns = &config.frontends()[0];
     let binds: Vec<_> = dns.binds().iter().map(|bind| bind.address().inet().unwrap()).collect();
     assert_eq!((binds[0].transport(), binds[1].transport()), (Transport::Udp, Transport::Tcp));

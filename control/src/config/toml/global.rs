@@ -200,6 +200,7 @@ pub(super) fn xdp(reader: &mut Reader, mut section: Section<'_>) -> Xdp {
         source_connections: section.take("source-connections").and_then(|item| reader.integer(&item, 1..=FASTEST, 100)),
         source_packets: section.take("source-packets").and_then(|item| reader.integer(&item, 1..=FASTEST, 10_000)),
         packet_log: section.take("packet-log").and_then(|item| reader.integer(&item, 1..=1 << 31, 1000)),
+        syn_cookies: section.take("syn-cookies").and_then(|item| reader.integer(&item, 1..=FASTEST, 1000)),
         stats_socket: section.take("stats-socket").and_then(|item| command_socket(reader, &item)),
     };
     section.finish(reader, &[]);
