@@ -191,6 +191,19 @@ fn variables_are_set_as_it_depends() {
     assert_eq!(fronts.map(told), ["first||7|1|kept||<first>||back"; 2]);
 }
 
+#[test]
+fn fields_are_counted_by_name_or_all_together() {
+    let config = |front| {
+        format!(
+            "{HEAD}frontend f\n bind {front}\n http-request return status 200 content-type text/plain lf-string \"%[req.hdr_cnt] %[req.fhdr_cnt] \
+             %[req.hdr_cnt(a)] %[req.fhdr_cnt(a)] %[hdr_cnt]\"\n"
+        )
+    };
+    let (fronts, _processes) = both(config);
+    let told = |front| ask(&mut connect(front), "GET / HTTP/1.1\r\nHost: h\r\nA: 1, 2\r\nA: 3\r\nB: x,y,z\r\n\r\n").1;
+    assert_eq!(fronts.map(told), ["7 4 3 2 7"; 2]);
+}
+
 /// Says something and returns what is answered first.
 fn first_words(front: SocketAddr, said: &[u8]) -> Vec<u8> {
     let mut client = connect(front);

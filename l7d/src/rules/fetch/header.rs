@@ -72,6 +72,7 @@ fn address(text: &str) -> Option<IpAddr> {
 #[derive(Debug)]
 pub(in crate::rules) struct HeaderField {
     pub(in crate::rules) side: Side,
+    /// Empty for any field.
     name: Box<[u8]>,
     known: Known,
     /// Whether commas belong to a value rather than separate values.
@@ -89,7 +90,10 @@ impl HeaderField {
     fn values<'v>(&self, headers: &'v Headers) -> impl Iterator<Item = &'v [u8]> {
         headers
             .iter()
-            .filter(|field| field.known == self.known && (self.known != Known::Other || field.name.eq_ignore_ascii_case(&self.name)))
+            .filter(|field| {
+                let is_named = field.known == self.known && (self.known != Known::Other || field.name.eq_ignore_ascii_case(&self.name));
+                is_named || self.name.is_empty()
+            })
             .flat_map(|field| Values { rest: Some(field.value), separator: Some(b',').filter(|_| !self.whole) })
             .map(<[u8]>::trim_ascii)
     }

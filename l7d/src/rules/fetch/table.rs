@@ -112,7 +112,7 @@ const TABLE: [(&str, Build); 257] = [
     ("fe_req_rate", |call, names| frontend(call, names).map(|name| Fetch::State(State::FrontendRequestRate(name)))),
     ("fe_sess_rate", |call, names| frontend(call, names).map(|name| Fetch::State(State::FrontendSessionRate(name)))),
     ("hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
-    ("hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
+    ("hdr_cnt", |call, _| counted(call, Side::Request, false).map(Fetch::HeaderCount)),
     ("hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
     ("hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
     ("hostname", |call, _| plain(call, Fetch::Constant(Sample::text(super::hostname().as_bytes())))),
@@ -155,9 +155,9 @@ const TABLE: [(&str, Build); 257] = [
     ("req.cook_cnt", |call, _| cookie(call, Side::Request, Form::Text).map(Fetch::CookieCount)),
     ("req.cook_val", |call, _| cookie(call, Side::Request, Form::Number).map(Fetch::Cookie)),
     ("req.fhdr", |call, _| whole_header(call, Side::Request).map(Fetch::Header)),
-    ("req.fhdr_cnt", |call, _| whole_header(call, Side::Request).map(Fetch::HeaderCount)),
+    ("req.fhdr_cnt", |call, _| counted(call, Side::Request, true).map(Fetch::HeaderCount)),
     ("req.hdr", |call, _| header(call, Side::Request, Form::Text).map(Fetch::Header)),
-    ("req.hdr_cnt", |call, _| header(call, Side::Request, Form::Text).map(Fetch::HeaderCount)),
+    ("req.hdr_cnt", |call, _| counted(call, Side::Request, false).map(Fetch::HeaderCount)),
     ("req.hdr_ip", |call, _| header(call, Side::Request, Form::Address).map(Fetch::Header)),
     ("req.hdr_names", |call, _| header_names(call, Side::Request)),
     ("req.hdr_val", |call, _| header(call, Side::Request, Form::Number).map(Fetch::Header)),
@@ -191,9 +191,9 @@ const TABLE: [(&str, Build); 257] = [
     ("res.cook_cnt", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::CookieCount)),
     ("res.cook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
     ("res.fhdr", |call, _| whole_header(call, Side::Response).map(Fetch::Header)),
-    ("res.fhdr_cnt", |call, _| whole_header(call, Side::Response).map(Fetch::HeaderCount)),
+    ("res.fhdr_cnt", |call, _| counted(call, Side::Response, true).map(Fetch::HeaderCount)),
     ("res.hdr", |call, _| header(call, Side::Response, Form::Text).map(Fetch::Header)),
-    ("res.hdr_cnt", |call, _| header(call, Side::Response, Form::Text).map(Fetch::HeaderCount)),
+    ("res.hdr_cnt", |call, _| counted(call, Side::Response, false).map(Fetch::HeaderCount)),
     ("res.hdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
     ("res.hdr_names", |call, _| header_names(call, Side::Response)),
     ("res.hdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
@@ -210,7 +210,7 @@ const TABLE: [(&str, Build); 257] = [
     ("scook_val", |call, _| cookie(call, Side::Response, Form::Number).map(Fetch::Cookie)),
     ("set-cookie", |call, _| cookie(call, Side::Response, Form::Text).map(Fetch::Cookie)),
     ("shdr", |call, _| header(call, Side::Response, Form::Text).map(Fetch::Header)),
-    ("shdr_cnt", |call, _| header(call, Side::Response, Form::Text).map(Fetch::HeaderCount)),
+    ("shdr_cnt", |call, _| counted(call, Side::Response, false).map(Fetch::HeaderCount)),
     ("shdr_ip", |call, _| header(call, Side::Response, Form::Address).map(Fetch::Header)),
     ("shdr_val", |call, _| header(call, Side::Response, Form::Number).map(Fetch::Header)),
     ("so_name", |call, names| entered(call, names, Connection::DoorName)),
@@ -590,6 +590,14 @@ const UNIQUE_ID: u8 = 0x05;
 
 fn whole_header(call: &Call<'_, '_>, side: Side) -> Result<HeaderField, Diagnostic> {
     field(call, side, Form::Text, true)
+}
+
+/// Returns the field whose values are counted, or all fields where none is named.
+fn counted(call: &Call<'_, '_>, side: Side, whole: bool) -> Result<HeaderField, Diagnostic> {
+    match call.optional(0) {
+        Some(_) => field(call, side, Form::Text, whole),
+        None => Ok(HeaderField::new(side, "", whole, Form::Text, None)),
+    }
 }
 
 fn field(call: &Call<'_, '_>, side: Side, form: Form, whole: bool) -> Result<HeaderField, Diagnostic> {
