@@ -221,6 +221,8 @@ mod tables;
 #[cfg(test)]
 mod tcp;
 #[cfg(test)]
+mod terminations;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tls_binds;
