@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use control::admin::{Call, Command, Reply};
+use control::admin::{Call, Command, Reply, Urgency};
 use control::config::SocketLevel;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -14,6 +14,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 use super::{Engine, now};
+use crate::base64;
 use crate::tls::{Certificates, Shown, ocsp};
 
 /// Returns the commands.
@@ -25,6 +26,18 @@ pub(super) fn commands() -> Vec<Command<Engine>> {
         read("show ssl ocsp-updates", "", "tell when issuers are asked about the revocation of certificates", |_, _| {
             Reply::Output(ocsp::show())
         }),
+        read(
+            "show ssl ocsp-response",
+            "",
+            "list what names the certificates that are shown with a response about revocation",
+            |engine, call| {
+                if call.word(0).is_empty() {
+                    return Reply::Output(ocsp::list(engine.site().tls().certificates()));
+                }
+                Reply::error("Responses are not taken apart here; `openssl s_client -status` shows what clients are shown.")
+            },
+        ),
+        change("set ssl ocsp-response", "<response>|<payload>", "show a response about revocation, in base64", staple),
         change("update ssl ocsp-response", "<certfile>", "ask the issuer of a certificate about its revocation now", update_response),
         read("show ssl crt-list", "[-n] [<list>]", "list the lists of certificates, or the lines of one", show_list),
         change("set ssl cert", "<certfile> <payload>", "make ready what takes the place of a certificate", set),
@@ -70,6 +83,20 @@ fn update_response(_: &Engine, call: &Call) -> Reply {
         _ => Reply::error(
             "'update ssl ocsp-response' only works on certificates that have `ocsp-update on` and whose issuer names a responder",
         ),
+    }
+}
+
+fn staple(engine: &Engine, call: &Call) -> Reply {
+    let refuse = |text: &str| Reply::Message(Urgency::Error, format!("{text}\n"));
+    let text = call.payload.as_deref().unwrap_or(call.word(0)).bytes();
+    let text: Vec<u8> = text.filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if text.is_empty() {
+        return refuse("'set ssl ocsp-response' expects response in base64 encoding.");
+    }
+    let Some(der) = base64::decode(&text) else { return refuse("'set ssl ocsp-response' received invalid base64 encoded response.") };
+    match ocsp::put(engine.site().tls().certificates(), &der) {
+        Ok(()) => Reply::Message(Urgency::Info, "OCSP Response updated!\n".to_owned()),
+        Err(reason) => refuse(reason),
     }
 }
 

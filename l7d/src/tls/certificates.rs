@@ -110,6 +110,11 @@ impl Certificates {
         Some(Shown { identity, is_used: self.uses(Path::new(name)) > 0 })
     }
 
+    /// Returns the certificates that are shown, by file.
+    pub(super) fn in_use(&self) -> BTreeMap<PathBuf, Identity> {
+        self.lines().map(|line| (line.path, line.identity)).collect()
+    }
+
     /// Returns the certificates whose issuers are asked for responses about their revocation.
     pub(super) fn fetching(&self) -> BTreeMap<PathBuf, Identity> {
         self.lines().filter(|line| line.fetches_ocsp).map(|line| (line.path, line.identity)).collect()

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::certs::Authority;
 use crate::kit::{Daemon, Haproxy, HaproxyProcess, connect, directory, unused_address};
@@ -209,4 +210,59 @@ fn certificates_are_replaced_with_haproxys_words() {
     // A reload reads the files.
     sides.daemon.reload(&sides.config);
     assert_eq!(shown(sides.ours.secure, "c.test"), "CN=a.test");
+}
+
+/// Has an authority answer about a certificate for so many days, and returns what it says in base64.
+fn answered(authority: &Authority, name: &str, days: u32) -> (PathBuf, String) {
+    let (request, response) = (authority.path("request.der"), authority.path(&format!("{name}.{days}.der")));
+    authority.openssl(&format!("ocsp -issuer ca.crt -cert {name}.crt -no_nonce -reqout {}", request.display()));
+    let signer = "-index responses -CA ca.crt -rsigner ca.crt -rkey ca.key -reqin";
+    authority.openssl(&format!("ocsp {signer} {} -respout {} -ndays {days}", request.display(), response.display()));
+    authority.openssl(&format!("base64 -in {} -out {}.txt", response.display(), response.display()));
+    let text = read(&response.with_extension("der.txt"));
+    (response, text.trim().to_owned())
+}
+
+#[test]
+fn responses_about_revocation_are_replaced_with_haproxys_words() {
+    let (authority, directory) = (Authority::new(), directory());
+    let [issued, apart] = ["a.test", "b.test"].map(|host| authority.issue(&[host]));
+    let known = |issued: &crate::certs::Issued| {
+        let output = Command::new("openssl").args(["x509", "-noout", "-serial", "-in"]).arg(&issued.certificate).output().unwrap();
+        let serial = String::from_utf8(output.stdout).unwrap().trim().replace("serial=", "");
+        format!("V\t351231000000Z\t\t{serial}\tunknown\t/CN={serial}\n")
+    };
+    std::fs::write(authority.path("responses"), known(&issued) + &known(&apart)).unwrap();
+    let pem = authority.join("a.pem", &[&issued.certificate, &issued.key, &authority.root()]);
+    let ((first, _), (_, second), (_, other)) =
+        (answered(&authority, "a.test", 7), answered(&authority, "a.test", 9), answered(&authority, "b.test", 9));
+    std::fs::copy(first, authority.path("a.pem.ocsp")).unwrap();
+    std::fs::write(authority.path("responses"), "").unwrap();
+    let (_, unknown) = answered(&authority, "a.test", 11);
+    let sides = Sides::start(directory, "", &format!("ssl crt {}", pem.display()));
+    let until = |side: &Side| {
+        let said = s_client(side.secure, &["-status", "-servername", "a.test"], "");
+        said.lines().find_map(|line| line.trim().strip_prefix("Next Update: ")).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    let before = until(&sides.ours);
+    assert_eq!(before, until(&sides.theirs));
+    for command in [
+        "show ssl ocsp-response".to_owned(),
+        "set ssl ocsp-response".to_owned(),
+        "set ssl ocsp-response !!!".to_owned(),
+        "set ssl ocsp-response Zm9v".to_owned(),
+        format!("set ssl ocsp-response {}", other.replace('\n', "")),
+        format!("set ssl ocsp-response <<\n{unknown}\n"),
+        format!("set ssl ocsp-response {}", second.replace('\n', "")),
+        format!("set ssl ocsp-response <<\n{second}\n"),
+        "show ssl ocsp-response".to_owned(),
+    ] {
+        sides.same(&format!("{command}\n"));
+    }
+    let after = until(&sides.ours);
+    assert_eq!(after, until(&sides.theirs));
+    assert_ne!(before, after);
+    // A reload reads the file.
+    sides.daemon.reload(&sides.config);
+    assert_eq!(until(&sides.ours), before);
 }

@@ -12,7 +12,7 @@ use x509_parser::prelude::FromDer as _;
 use super::der::{BYTES, Der, ENUMERATED, INTEGER, NULL, OBJECT, SEQUENCE, TIME, Value, place, value};
 
 /// Names a certificate in questions and answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CertId(Vec<u8>);
 
 /// What an answer says.
@@ -40,6 +40,16 @@ impl CertId {
     /// Writes it as HAProxy does.
     pub(super) fn shown(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes what it is made of, as HAProxy does.
+    pub(super) fn parts(&self) -> String {
+        let mut id = Der(&self.0).expect(SEQUENCE).unwrap_or(Der(&[]));
+        id.next();
+        let mut next = || id.next().map_or(&[][..], |value| value.content.0);
+        let [name, key, number] = [next(), next(), next()].map(|part| part.iter().map(|byte| format!("{byte:02X}")).collect::<String>());
+        let number = number.strip_prefix("00").unwrap_or(&number);
+        format!("   Issuer Name Hash: {name}\n   Issuer Key Hash: {key}\n   Serial Number: {number}\n")
     }
 
     /// Tells whether an answer is about it; parameters of the hash may be left out.
@@ -78,7 +88,7 @@ pub(super) fn judge(answer: &[u8], id: &CertId, issuer: &X509Certificate<'_>, no
     let certificates = basic.optional(place(0)).and_then(|mut certificates| certificates.expect(SEQUENCE)).unwrap_or(Der(&[]));
     let signed = Signed { algorithm, message: data.whole, signature };
     if !signed.is_by(issuer) && !is_by_delegate(&signed, certificates, issuer, now) {
-        return Err("the answer is not signed by the issuer of the certificate");
+        return Err(UNSIGNED);
     }
     status(data.content, id, now)
 }
@@ -104,15 +114,15 @@ fn status(mut data: Der<'_>, id: &CertId, now: i64) -> Result<Said, &'static str
             return Err("the answer is of the future");
         }
         if next.is_some_and(|next| next < now) {
-            return Err("the answer is out of date");
+            return Err(LATE);
         }
         return match status {
             0x80 => Ok(Said { is_revoked: false, next }),
             0xa1 => Ok(Said { is_revoked: true, next }),
-            _ => Err("the responder does not know the certificate"),
+            _ => Err(UNKNOWN),
         };
     }
-    Err("the answer is about another certificate")
+    Err(ANOTHER)
 }
 
 /// Something that is signed.
@@ -169,7 +179,11 @@ fn seconds(time: Der<'_>) -> Option<i64> {
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
-const BROKEN: &str = "what came is no answer of OCSP";
+pub(super) const BROKEN: &str = "what came is no answer of OCSP";
+pub(super) const UNSIGNED: &str = "the answer is not signed by the issuer of the certificate";
+pub(super) const ANOTHER: &str = "the answer is about another certificate";
+pub(super) const UNKNOWN: &str = "the responder does not know the certificate";
+pub(super) const LATE: &str = "the answer is out of date";
 /// How far the clock of a responder may be ahead of ours, in seconds.
 const SKEW: i64 = 300;
 /// How many certificates in an answer are looked at.

@@ -26,7 +26,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 
 use self::fetch::Responder;
-use self::message::{CertId, Said, judge};
+use self::message::{ANOTHER, BROKEN, CertId, LATE, Said, UNKNOWN, UNSIGNED, judge};
+use super::Certificates;
 use crate::site::Site;
 
 /// What is known of each certificate, in the order of their files.
@@ -161,6 +162,70 @@ fn next_due() -> Option<Entry> {
     book().iter().find(|entry| entry.due <= now).cloned()
 }
 
+/// Shows a response that a command brings with every certificate that it is about.
+///
+/// # Errors
+/// What HAProxy says of it.
+pub(crate) fn put(certificates: &Certificates, response: &[u8]) -> Result<(), &'static str> {
+    let now = seconds();
+    let mut outcome = Err("OCSP single response: Certificate ID does not match any certificate or issuer.");
+    for (path, identity) in certificates.in_use() {
+        let Ok((leaf, issuer, id)) = named(&path, &identity) else { continue };
+        let judged = X509Certificate::from_der(&issuer).map_err(|_| ANOTHER).and_then(|(_, issuer)| judge(response, &id, &issuer, now));
+        match judged {
+            Ok(said) => {
+                certificates.staple(&path, &leaf, Some(response));
+                if let Some(known) = book().iter_mut().find(|known| known.path == path && known.leaf == leaf) {
+                    known.response = Some((response.to_vec(), said.next));
+                }
+                outcome = Ok(());
+            }
+            Err(ANOTHER | UNSIGNED) => {}
+            Err(reason) if outcome.is_err() => {
+                outcome = Err(match reason {
+                    BROKEN => "Unable to parse OCSP response.",
+                    UNKNOWN => "OCSP single response: certificate status is unknown.",
+                    LATE => "OCSP single response: no longer valid.",
+                    other => other,
+                });
+            }
+            Err(_) => {}
+        }
+    }
+    outcome
+}
+
+/// Lists what names the certificates that are shown with a response.
+pub(crate) fn list(certificates: &Certificates) -> String {
+    let shown = certificates.in_use().into_iter().filter(|(_, identity)| identity.key.ocsp.is_some());
+    let mut ids: Vec<CertId> = shown.filter_map(|(path, identity)| named(&path, &identity).ok()).map(|(.., id)| id).collect();
+    ids.sort();
+    ids.dedup();
+    let lines = ids.iter().map(|id| format!("Certificate ID key : {}\n Certificate ID:\n{}", id.shown(), id.parts()));
+    format!("# Certificate IDs\n{}", lines.collect::<String>())
+}
+
+/// Returns a certificate, that of its issuer, and what names it in responses.
+fn named(path: &Path, identity: &Identity) -> Result<(CertificateDer<'static>, CertificateDer<'static>, CertId), String> {
+    let leaf = identity.key.cert.first().ok_or("there is no certificate")?.clone();
+    let beside = || {
+        let mut file = path.as_os_str().to_owned();
+        file.push(".issuer");
+        Pem::read(Path::new(&file)).ok()?.certificates.into_iter().next()
+    };
+    let issuer = identity.key.cert.get(1).cloned().or_else(beside).ok_or("its issuer is neither in the file nor beside it")?;
+    let id = {
+        let (_, certificate) = X509Certificate::from_der(&leaf).map_err(broken)?;
+        let (_, above) = X509Certificate::from_der(&issuer).map_err(broken)?;
+        CertId::new(&certificate, &above)
+    };
+    Ok((leaf, issuer, id))
+}
+
+fn broken<E>(_: E) -> String {
+    "a certificate is broken".to_owned()
+}
+
 /// Asks about a certificate and shows what is said of it.
 async fn update(site: &Site, mut entry: Entry) {
     let answer = entry.responder.ask(&entry.id.question()).await;
@@ -206,21 +271,10 @@ fn wait_until(next: Option<i64>, now: i64) -> u64 {
 
 impl Entry {
     fn new(path: &Path, identity: &Identity) -> Result<Self, String> {
-        let leaf = identity.key.cert.first().ok_or("there is no certificate")?.clone();
-        let beside = || {
-            let mut file = path.as_os_str().to_owned();
-            file.push(".issuer");
-            Pem::read(Path::new(&file)).ok()?.certificates.into_iter().next()
-        };
-        let issuer = identity.key.cert.get(1).cloned().or_else(beside).ok_or("its issuer is neither in the file nor beside it")?;
-        let broken = |_| "a certificate is broken".to_owned();
-        let (id, responder) = {
-            let (_, certificate) = X509Certificate::from_der(&leaf).map_err(broken)?;
-            let (_, above) = X509Certificate::from_der(&issuer).map_err(broken)?;
-            let address = responder(&certificate).ok_or("it names no responder")?;
-            let responder = Responder::read(&address).ok_or_else(|| format!("its responder `{address}` is not asked by HTTP"))?;
-            (CertId::new(&certificate, &above), responder)
-        };
+        let (leaf, issuer, id) = named(path, identity)?;
+        let address = X509Certificate::from_der(&leaf).map_err(broken).map(|(_, certificate)| responder(&certificate))?;
+        let address = address.ok_or("it names no responder")?;
+        let responder = Responder::read(&address).ok_or_else(|| format!("its responder `{address}` is not asked by HTTP"))?;
         let (outcome, due) = (Outcome::Unknown, Instant::now());
         let (last, successes, failures, failures_in_a_row, response) = (None, 0, 0, 0, None);
         let mut entry = Self {
