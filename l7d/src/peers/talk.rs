@@ -28,6 +28,8 @@ pub(super) struct Talk<'g> {
     pub(super) out: Vec<u8>,
     /// Whether the peer has confirmed that it was taught everything.
     pub(super) is_taught: bool,
+    /// Whether the peer has said everything it knows: what it says since is news.
+    has_taught: bool,
 }
 
 impl<'g> Talk<'g> {
@@ -52,7 +54,7 @@ impl<'g> Talk<'g> {
             teacher.begin();
         }
         let learner = Learner::new(group.tables(), member.name(), member.kinship());
-        Self { group, member, teacher, learner, number, out: Vec::new(), is_taught: false }
+        Self { group, member, teacher, learner, number, out: Vec::new(), is_taught: false, has_taught: false }
     }
 
     /// Keeps what is known for the next one.
@@ -95,7 +97,7 @@ impl<'g> Talk<'g> {
         let mut done = 0;
         // HAProxy says first what it would have said meanwhile, and then everything.
         if self.learner.weight != Weight::Memory {
-            let is_early = self.group.resync().stage(now) != Stage::Done;
+            let is_early = !self.has_taught && self.group.resync().stage(now) != Stage::Done;
             self.learner.weight = if is_early { Weight::Early } else { Weight::News };
         }
         let outcome = loop {
@@ -142,6 +144,7 @@ impl<'g> Talk<'g> {
     }
 
     fn end_lesson(&mut self) {
+        self.has_taught = true;
         if self.member.kinship() == Kinship::Remote {
             self.learner.weight = Weight::News;
         }
