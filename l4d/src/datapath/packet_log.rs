@@ -101,9 +101,9 @@ mod tests {
     fn numbers_become_words() {
         let text = said("6 ::ffff:10.0.0.9 4242 ::ffff:10.0.0.1 80 74 3 0");
         assert_eq!(text.as_deref(), Some("tcp 10.0.0.9:4242 > 10.0.0.1:80, 74 bytes by interface 3: forwarded"));
-        let text = said("58 2001:db8::1 0 2001:db8::2 0 118 4 3");
+        let text = said(&format!("58 2001:db8::1 0 2001:db8::2 0 118 4 {}", Reason::Echo as u32));
         assert_eq!(text.as_deref(), Some("icmpv6 2001:db8::1 > 2001:db8::2, 118 bytes by interface 4: echo"));
-        let text = said("17 2001:db8::1 53 ::ffff:10.0.0.1 443 60 2 9");
+        let text = said(&format!("17 2001:db8::1 53 ::ffff:10.0.0.1 443 60 2 {}", Reason::NoService as u32));
         assert_eq!(text.as_deref(), Some("udp [2001:db8::1]:53 > 10.0.0.1:443, 60 bytes by interface 2: no_service"));
     }
 

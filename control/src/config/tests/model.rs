@@ -271,7 +271,7 @@ server.a = "10.0.0.11:8080"
     assert_eq!((plain.forward(), plain.balance(), plain.track()), (Forward::Nat, XdpBalance::RoundRobin, true));
     let servers = config.servers_of(kernel.backend());
     assert_eq!((servers[0].port(), servers[0].address_for(8001).map(|address| address.port())), (None, Some(8001)));
-    assert_eq!(servers[0].address_location().line(), 26);
+    assert_eq!(servers[0].address_location().line(), 27);
 }
 
 #[test]
