@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
 };
 
 use control::config::{Config, Frontend, Located, Location, Xdp};
@@ -15,7 +15,7 @@ use xdp_common::{
 use crate::{
     datapath::{Interface, Rings, Setup},
     neighbor::interface::{self, VlanDevice, interface_addresses, interface_index, interface_link, vlan_devices},
-    plan::service_keys,
+    plan::{listeners, service_keys},
     pool::{self, Pool, Ports},
 };
 
@@ -56,6 +56,14 @@ pub(crate) enum Error {
     Cookies {
         /// Where the section begins.
         location: Location,
+    },
+    /// Listeners that are kept from floods would crowd services out of their table.
+    #[error("{location}: `syn-cookies` keeps at most {MOST_LISTENERS} ports from floods, and frontends without `xdp` bind {ports}")]
+    Listeners {
+        /// Where the section begins.
+        location: Location,
+        /// How many ports they bind, for each family.
+        ports: usize,
     },
     /// The pool cannot be made.
     #[error(transparent)]
@@ -195,12 +203,20 @@ fn require_sources(config: &Config, pool: &Pool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses cookies where the host's own would not be given at any time: it takes none while it does not give any.
+/// As many ports are kept from floods: they share a table with services.
+const MOST_LISTENERS: usize = 1024;
+
+/// Refuses cookies for more ports than there is room for, and where the host's own would not be given at any time: it takes none while it
+/// does not give any.
 ///
 /// # Errors
-/// [`Error::Cookies`].
+/// [`Error::Listeners`], [`Error::Cookies`].
 pub(crate) fn require_cookies(config: &Config) -> Result<(), Error> {
     let Some(xdp) = config.xdp().filter(|xdp| xdp.syn_cookies().is_some()) else { return Ok(()) };
+    let ports = listeners(config, &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).len();
+    if ports > MOST_LISTENERS {
+        return Err(Error::Listeners { location: xdp.location().clone(), ports });
+    }
     let always = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies").is_ok_and(|text| text.trim() == "2");
     if always { Ok(()) } else { Err(Error::Cookies { location: xdp.location().clone() }) }
 }

@@ -88,6 +88,10 @@ fn clients_are_served_in_the_midst_of_a_flood() -> Result<()> {
     let said = site.l4d.wait_for_line("net.ipv4.tcp_syncookies=2", SOON)?;
     ensure!(said.contains("`syn-cookies` needs a host that takes cookies at any time"), "{refused}\n{said}");
     site.lab.balancer().namespace().sysctl("net/ipv4/tcp_syncookies", "2")?;
+    // As many as would leave no room for services.
+    site.reload_text(&text.replace(&format!(":{PORT}\""), ":10000-60000\""), "reload refused")?;
+    let said = site.l4d.wait_for_line("keeps at most 1024 ports", SOON)?;
+    ensure!(said.contains("bind 100002"), "{said}");
     site.reload_text(&text, "reloaded")?;
     let client = site.lab.client();
     for family in Family::BOTH {
